@@ -1,0 +1,57 @@
+# The whole of the set-up is two commands: `make demo` (the main job) and `make test` (everything CI runs).
+# A machine needs Python >= 3.11 and make. PYTHON=python3.13 picks another interpreter, VENV=DIR another environment.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= runs/demo
+BIN := $(abspath $(VENV))/bin
+PYTEST_ARGS ?=
+# Two one-thread workers beat one two-thread process here (docs/performance.md), in tests too.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: demo test static unit crash bench help clean
+help:
+	@echo "make demo   the main job on the demo corpus: real encoders, fusion heads, an HTML report (about 5 minutes)"
+	@echo "make test   static checks and every test that CI runs"
+	@echo "make crash  the crash and fuzz suites in full (about an hour)"
+	@echo "make bench  the benchmarks, as ratios in one run (about an hour; quiet machine)"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("ser-fusion needs Python >= 3.11; $(PYTHON) is " + sys.version.split()[0] + ". Give one: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for each extra: installed again only when pyproject.toml changes.
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing ser-fusion[$*] into $(VENV); torch is the large part, a few minutes the first time ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	@mkdir -p $(DEMO) && cp docs/demo.toml $(DEMO)/ser.toml
+	cd $(DEMO) && $(BIN)/ser-extract --layer 4
+	cd $(DEMO) && $(BIN)/ser-fuse --fusion audio,text,self,cross --pooling stats --out results
+	@echo
+	@echo "$(DEMO)/ser.toml makes the two commands work bare in that folder: ser-extract --layer 4; ser-fuse --fusion cross --pooling stats"
+
+test: static unit
+
+static: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# One line for each reason to skip, then pytest's closing line, which counts them.
+unit: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not crash" -rs --durations=15 $(PYTEST_ARGS)
+
+crash: $(VENV)/.installed-test
+	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -m crash -rs $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-test
+	@mkdir -p runs/bench
+	@set -e; for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; \
+	  $(BIN)/python $$bench --scale full --json runs/bench/$$(basename $$bench .py).json; done
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,26 @@
+"""What every test may use: the real data beside the checkout, if it is there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test workers share two cores
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network; those about it say so
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `../shared` with real corpora and models; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))
+    if not (folder / "corpora").is_dir():
+        pytest.skip(f"no real data at {folder}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SER_* variables of the caller's shell would change what the commands do."""
+    for name in [name for name in os.environ if name.startswith("SER_") and name not in ("SER_SHARED", "SER_CRASH_FULL")]:
+        monkeypatch.delenv(name)

@@ -1,0 +1,62 @@
+"""The README and the docs are true: their bash and python blocks run, top to bottom, in one empty folder per page.
+
+A block that cannot run here says why in a comment on the line before it: `<!-- not run: reason -->`. A block for the real
+data is marked `<!-- needs shared -->` and runs where ../shared is. Output and other languages stand in ```text blocks.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+RUNNABLE = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+PLAIN = {"text", "toml", "json", "csv", "latex", "bibtex", "html", "makefile", "mermaid"}
+
+
+def blocks(page: Path) -> list[re.Match[str]]:
+    return list(BLOCK.finditer(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks_say_what_they_are(page: Path):
+    for block in blocks(page):
+        assert block["language"] in {*RUNNABLE, *PLAIN}, f"{page.name}: a block of language {block['language']!r}"
+        mark = block["mark"] or ""
+        if mark and block["language"] in RUNNABLE:
+            assert mark == "needs shared" or re.match(r"not run: .{10,}", mark), f"{page.name}: odd mark {mark!r}"
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if any(b["language"] in RUNNABLE for b in blocks(p))], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_blocks_run(page: Path, tmp_path: Path):
+    shared = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "VENV": str(Path(sys.executable).parent.parent),  # `make demo` uses this environment, not one of its own
+        "DEMO": str(tmp_path / "demo"),
+        "SHARED": str(shared),
+        "REPO": str(ROOT),
+    }
+    ran = 0
+    for block in blocks(page):
+        mark = block["mark"] or ""
+        if block["language"] not in RUNNABLE or mark.startswith("not run") or (mark == "needs shared" and not shared.is_dir()):
+            continue
+        here = ROOT if block["code"].startswith("make ") else tmp_path
+        done = subprocess.run(
+            [*RUNNABLE[block["language"]], block["code"]], cwd=here, env=env, capture_output=True, text=True, timeout=900
+        )
+        told = f"{page.name}:\n{block['code']}\n--- rc {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert done.returncode == 0, told
+        ran += 1
+    if not ran:
+        pytest.skip("every block of the page is marked as not to be run here")

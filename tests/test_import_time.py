@@ -1,0 +1,47 @@
+"""`--help` of every command and every package face stays light: judged by the modules that get loaded, not by a clock."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+HEAVY = {"torch", "torchaudio", "transformers", "numpy", "pandas", "zarr", "h5py", "sklearn", "scipy", "matplotlib", "pyarrow"}
+PROBE = """
+import sys
+{action}
+loaded = sorted(set(sys.modules) & {heavy!r})
+sys.exit(f"loaded: {{loaded}}" if loaded else 0)
+"""
+
+
+def _run(action: str) -> subprocess.CompletedProcess[str]:
+    code = PROBE.format(action=action, heavy=HEAVY)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", sorted(SCRIPTS))
+def test_help_loads_nothing_heavy(command: str):
+    module, function = SCRIPTS[command].split(":")
+    done = _run(
+        f"sys.argv = [{command!r}, '--help']\nfrom {module} import {function} as main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["ser_data", "ser_cache", "ser_extract", "ser_fusion"])
+def test_package_face_is_lazy_and_true(package: str):
+    done = _run(f"import {package}")
+    assert done.returncode == 0, done.stderr
+    names = f"import {package}\nmissing = [n for n in {package}.__all__ if not hasattr({package}, n)]\nassert not missing, missing"
+    done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_probe_itself_can_fail():
+    assert _run("import numpy").returncode != 0
