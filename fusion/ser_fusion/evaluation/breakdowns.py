@@ -1,0 +1,97 @@
+"""Scores apart: improvised and scripted, seen and unseen text, by speaker and gender, and with confusable pairs merged."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ser_fusion.evaluation.metrics import confusion, scores_of
+
+# Pairs that annotators themselves mix up; the names that corpora give them.
+MERGED = (
+    ("angry + frustrated", ({"ang", "anger", "angry"}, {"fru", "frustrated", "frustration"})),
+    ("happy + excited", ({"hap", "happy", "happiness", "joy"}, {"exc", "excited", "excitement"})),
+)
+
+
+def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None:
+    """Per (fold, id) of the test parts: does the same normalised text occur in the fold's training part?
+
+    Args:
+        utterances: index = id, column `text_hash`.
+        folds: `id, fold, part`.
+
+    Returns:
+        Booleans indexed by (fold, id); None where no transcript is known.
+    """
+    if "text_hash" not in utterances or utterances["text_hash"].isna().all():
+        return None
+    hashes = folds["id"].map(utterances["text_hash"])
+    seen: list[pd.Series] = []
+    for fold, part in folds.assign(hash=hashes).groupby("fold"):
+        known = set(part.loc[part["part"] == "train", "hash"].dropna())
+        test = part[part["part"] == "test"]
+        index = pd.MultiIndex.from_arrays([[str(fold)] * len(test), test["id"]], names=["fold", "id"])
+        seen.append(pd.Series(test["hash"].isin(known).to_numpy(), index=index))
+    return pd.concat(seen) if seen else None
+
+
+def groupings(utterances: pd.DataFrame, folds: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, pd.Series]:
+    """Group names per prediction row for every split that the corpus allows: `style`, `text`, `gender`, `speaker`."""
+    groups: dict[str, pd.Series] = {}
+    ids = predictions["id"]
+    if "scripted" in utterances and utterances["scripted"].notna().any():
+        style = utterances["scripted"].map({True: "scripted", False: "improvised"})
+        groups["style"] = ids.map(style)
+    seen = seen_text(utterances, folds)
+    if seen is not None:
+        index = pd.MultiIndex.from_arrays([predictions["fold"].astype(str), ids])
+        values = seen[~seen.index.duplicated()].reindex(index)
+        groups["text"] = pd.Series(values.to_numpy(), index=predictions.index).map({True: "seen in training", False: "unseen"})
+    for column in ("gender", "speaker"):
+        if column in utterances and utterances[column].notna().any():
+            groups[column] = ids.map(utterances[column].astype("object"))
+    return groups
+
+
+def split_scores(predictions: pd.DataFrame, groups: pd.Series, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Pooled scores of each group of one row, seeds averaged, with the number of utterances and of classes present."""
+    weight = 1.0 / predictions.groupby(["id", "fold"], sort=False)["seed"].transform("size").to_numpy()
+    rows = []
+    for name in sorted(groups.dropna().unique(), key=str):
+        inside = (groups == name).to_numpy()
+        part = predictions[inside]
+        counts = confusion(part["label"], part["predicted"], classes, weight[inside])
+        scored = {metric: float(value) for metric, value in scores_of(counts).items()}
+        present = int((counts.sum(axis=1) > 0).sum())
+        rows.append({"group": str(name), "n": round(float(counts.sum())), "classes": present, **scored})
+    return rows
+
+
+def merged_scores(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Scores after confusable pairs count as one class: each pair alone, then both together.
+
+    Args:
+        counts: pooled confusion matrix `(classes, classes)`.
+        classes: their names.
+    """
+    found = []
+    for name, sides in MERGED:
+        places = [next((i for i, label in enumerate(classes) if str(label).lower() in side), None) for side in sides]
+        if all(place is not None for place in places):
+            found.append((name, [int(place) for place in places if place is not None]))
+    plans = [(name, [pair]) for name, pair in found]
+    if len(found) > 1:
+        plans.append(("both pairs", [pair for _, pair in found]))
+    rows = []
+    for name, pairs in plans:
+        target = np.arange(len(classes))
+        for first, second in pairs:
+            target[second] = first
+        _, target = np.unique(target, return_inverse=True)
+        k = int(target.max()) + 1
+        merged = np.zeros((k, k))
+        np.add.at(merged, (target[:, None], target[None, :]), counts)
+        rows.append({"merged": name, "classes": k, **{m: float(v) for m, v in scores_of(merged).items()}})
+    return rows

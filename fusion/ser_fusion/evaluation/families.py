@@ -1,0 +1,56 @@
+"""Which comparisons were declared beforehand, and which are looked at because they are there.
+
+Primary, on UWA only, Holm over three: self - cross, the named head - audio, the named head - text. The named head is
+declared with the job (`named_head` in run.json's job), by default cross, the study's question. Second family: ablations,
+pairs of heads of one fusion that differ in pooling, text input or preset. All else is exploratory and not corrected.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+PRIMARY, ABLATION, EXPLORATORY = "primary", "ablation", "exploratory"
+DEFAULT_NAMED = "cross"
+
+
+def _first(rows: Sequence[dict[str, Any]], fusion: str) -> str | None:
+    return next((row["slug"] for row in rows if row.get("fusion") == fusion and not row.get("transductive")), None)
+
+
+def primary_pairs(rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED) -> list[tuple[str, str]]:
+    """Slugs of the declared pairs that this run can answer; of several rows of one fusion the first in the table counts.
+
+    Args:
+        rows: row information of the trained heads, in the table's order.
+        named: slug or fusion of the head declared beforehand.
+    """
+    heads = [row for row in rows if row.get("kind") == "head"]
+    chosen = next((row["slug"] for row in heads if row["slug"] == named), None) or _first(heads, named)
+    wanted = [(_first(heads, "self"), _first(heads, "cross")), (chosen, _first(heads, "audio")), (chosen, _first(heads, "text"))]
+    return [(a, b) for a, b in wanted if a and b and a != b]
+
+
+def ablation_pairs(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Slugs of pairs of one fusion: the first row of each fusion against its variants."""
+    pairs = []
+    heads = [row for row in rows if row.get("kind") == "head" and not row.get("transductive")]
+    for fusion in dict.fromkeys(row.get("fusion") for row in heads):
+        first, *variants = [row["slug"] for row in heads if row.get("fusion") == fusion]
+        pairs += [(first, variant) for variant in variants]
+    return pairs
+
+
+def declared_pairs(rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED) -> list[tuple[str, str, str]]:
+    """All pairs of trained rows as (family, a, b); primary first, then ablations, then the rest."""
+    families = [(PRIMARY, a, b) for a, b in primary_pairs(rows, named)]
+    families += [(ABLATION, a, b) for a, b in ablation_pairs(rows)]
+    done = {frozenset(pair[1:]) for pair in families}
+    slugs = [row["slug"] for row in rows if row.get("kind") in ("head", "classifier")]
+    return families + [(EXPLORATORY, a, b) for a, b in combinations(slugs, 2) if frozenset((a, b)) not in done]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down corrected p-values, in the order given."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if len(p_values) else []

@@ -1,0 +1,160 @@
+"""WA, UWA, WF1 and UWF1, per fold, averaged over seeds and folds, and pooled over the test parts.
+
+The field swaps these names, so every table prints `DEFINITIONS` below itself. UWA and UWF1 average over the classes that
+have true examples in the scored set; a prediction into an absent class stays an error. Scores lie in [0, 1].
+`score_fold` is scikit-learn; `scores_of` is the same arithmetic on stacks of confusion matrices, which is what the exact
+tests need (tens of thousands of matrices at once); a test holds the two together.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+METRICS = ("WA", "UWA", "WF1", "UWF1")
+
+DEFINITIONS = {
+    "WA": "accuracy: the share of utterances that are right (also called weighted accuracy)",
+    "UWA": "mean of the recalls of the classes present (unweighted accuracy, UA, UAR, balanced accuracy)",
+    "WF1": "F1 of each class, averaged with the class's number of true utterances as weight",
+    "UWF1": "F1 of each class present, averaged without weights (macro F1)",
+}
+
+
+def _codes(values: Any, classes: Sequence[str]) -> np.ndarray:
+    """Class positions of names (or of positions, which pass through); -1 for a name that is no class."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    return pd.Index([str(name) for name in classes]).get_indexer(pd.Index(array.astype(str))).astype(np.int64)
+
+
+def score_fold(labels: Any, predicted: Any, classes: Sequence[str]) -> dict[str, float]:
+    """The four scores of one scored set.
+
+    Args:
+        labels: true classes, `(n,)`: names, or positions in `classes`.
+        predicted: predicted classes, likewise.
+        classes: all class names in order.
+
+    Returns:
+        `{"WA", "UWA", "WF1", "UWF1"}`, each in [0, 1]; NaN where nothing was scored.
+    """
+    from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+    true, guess = _codes(labels, classes), _codes(predicted, classes)
+    if not len(true):
+        return dict.fromkeys(METRICS, float("nan"))
+    present = np.unique(true)
+    options: dict[str, Any] = {"labels": present, "zero_division": 0}
+    return {
+        "WA": float(accuracy_score(true, guess)),
+        "UWA": float(recall_score(true, guess, average="macro", **options)),
+        "WF1": float(f1_score(true, guess, average="weighted", **options)),
+        "UWF1": float(f1_score(true, guess, average="macro", **options)),
+    }
+
+
+def confusion(labels: Any, predicted: Any, classes: Sequence[str], weights: Any = None) -> np.ndarray:
+    """Confusion matrix `(classes, classes)`, rows the true class, columns the predicted one, entries counts (float64)."""
+    true, guess, k = _codes(labels, classes), _codes(predicted, classes), len(classes)
+    return np.bincount(true * k + guess, weights=weights, minlength=k * k).astype(np.float64).reshape(k, k)
+
+
+def scores_of(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """The four scores of each matrix of a stack.
+
+    Args:
+        confusions: `(..., classes, classes)` counts, rows the true class. Counts may be fractional (averaged over seeds).
+
+    Returns:
+        Metric name to an array of shape `(...)`.
+    """
+    counts = np.asarray(confusions, dtype=np.float64)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    true, guessed = counts.sum(axis=-1), counts.sum(axis=-2)
+    present = true > 0
+    total, classes = true.sum(axis=-1), present.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = np.where(present, right / true, 0.0)
+        f1 = np.where(present, 2 * right / (true + guessed), 0.0)
+        return {
+            "WA": right.sum(axis=-1) / total,
+            "UWA": recall.sum(axis=-1) / classes,
+            "WF1": (f1 * true).sum(axis=-1) / total,
+            "UWF1": f1.sum(axis=-1) / classes,
+        }
+
+
+def per_class(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class of one confusion matrix, with its true and predicted counts."""
+    right, true, guessed = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+    rows = []
+    for k, name in enumerate(classes):
+        rows.append(
+            {
+                "class": name,
+                "n": float(true[k]),
+                "predicted": float(guessed[k]),
+                "precision": float(right[k] / guessed[k]) if guessed[k] else None,
+                "recall": float(right[k] / true[k]) if true[k] else None,
+                "f1": float(2 * right[k] / (true[k] + guessed[k])) if true[k] else None,
+            }
+        )
+    return rows
+
+
+def fold_confusions(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, list[str], list[int]]:
+    """Confusion matrices of one row of the table, `(folds, seeds, classes, classes)`, with the folds' and seeds' names."""
+    folds, seeds = sorted(predictions["fold"].astype(str).unique()), sorted(int(s) for s in predictions["seed"].unique())
+    f = pd.Index(folds).get_indexer(pd.Index(predictions["fold"].astype(str)))
+    s = pd.Index(seeds).get_indexer(pd.Index(predictions["seed"].astype(int)))
+    k = len(classes)
+    cell = (f * len(seeds) + s) * k * k + _codes(predictions["label"], classes) * k
+    cell = cell + _codes(predictions["predicted"], classes)
+    counts = np.bincount(cell, minlength=len(folds) * len(seeds) * k * k)
+    return counts.astype(np.float64).reshape(len(folds), len(seeds), k, k), folds, seeds
+
+
+def summarise(predictions: pd.DataFrame, classes: Sequence[str], *, pooled_only: bool = False) -> dict[str, Any]:
+    """Headline numbers of one row: seeds are averaged first, for a seed is not a replicate.
+
+    Args:
+        predictions: columns `id, fold, seed, label, predicted` of one row, test parts only.
+        classes: class names in order.
+        pooled_only: folds too small or too one-sided for a mean over them (`session+scenario`).
+
+    Returns:
+        `metrics`: per metric `mean` and `std_folds` (ddof 1) of the fold means, `std_seeds` (ddof 1, of the seeds' own
+        means over folds) and `pooled`; `folds`: per fold the scores averaged over seeds; `confusion`: pooled counts,
+        averaged over seeds; `per_class`; `n`, `seeds`.
+    """
+    counts, folds, seeds = fold_confusions(predictions, classes)
+    ran = counts.sum(axis=(-1, -2)) > 0  # a killed run may lack some (fold, seed)
+    weight = ran / np.maximum(ran.sum(axis=1, keepdims=True), 1)
+    pooled = (counts * weight[:, :, None, None]).sum(axis=(0, 1))
+    scores, whole = scores_of(counts), scores_of(pooled)
+    metrics: dict[str, dict[str, float | None]] = {}
+    by_fold: list[dict[str, Any]] = [{"fold": name, "n": float(counts[i].sum(axis=(-1, -2)).max())} for i, name in enumerate(folds)]
+    for metric in METRICS:
+        cells = np.where(ran, scores[metric], np.nan)
+        means = np.nanmean(cells, axis=1)
+        over_seeds = cells.mean(axis=0)
+        over_seeds = over_seeds[~np.isnan(over_seeds)]
+        for i, value in enumerate(means):
+            by_fold[i][metric] = float(value)
+        metrics[metric] = {
+            "mean": None if pooled_only else float(means.mean()),
+            "std_folds": None if pooled_only or len(folds) < 2 else float(means.std(ddof=1)),
+            "std_seeds": None if pooled_only or len(over_seeds) < 2 else float(over_seeds.std(ddof=1)),
+            "pooled": float(whole[metric]),
+        }
+    return {
+        "metrics": metrics,
+        "folds": by_fold,
+        "confusion": pooled.tolist(),
+        "per_class": per_class(pooled, classes),
+        "n": float(pooled.sum()),
+        "seeds": seeds,
+    }

@@ -1,0 +1,114 @@
+"""Reads a run directory: the contract between training and everything that judges it.
+
+Only plain data is read (JSON, Parquet, CSV); nothing of a run is ever executed or unpickled.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ser_fusion.evaluation.errors import NotARun
+
+PREDICTION_COLUMNS = ("row", "id", "fold", "seed", "label", "predicted")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One finished (or interrupted) run of `ser-fuse`.
+
+    Attributes:
+        path: the directory.
+        run: `run.json` as a dict.
+    """
+
+    path: Path
+    run: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunDirectory":
+        """Reads `run.json`; raises `NotARun` where there is none or it cannot be understood."""
+        folder = Path(path)
+        try:
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NotARun(str(folder), "it has no run.json") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise NotARun(str(folder), f"run.json cannot be read: {error}") from None
+        if not isinstance(run, dict) or run.get("format") != 1:
+            raise NotARun(str(folder), f"run.json has format {run.get('format') if isinstance(run, dict) else None!r}, known is 1")
+        missing = [key for key in ("classes", "protocol", "folds_fingerprint", "corpus", "rows") if key not in run]
+        if missing:
+            raise NotARun(str(folder), f"run.json lacks {', '.join(missing)}")
+        return cls(folder, run)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in order."""
+        return [str(name) for name in self.run["classes"]]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Row information of every row that has predictions, in the table's order."""
+        have = set(self.predictions["row"].unique())
+        return [row for row in self.run["rows"] if row["slug"] in have]
+
+    @property
+    def pooled_only(self) -> bool:
+        """Whether a mean over folds makes no sense under this protocol."""
+        return str(self.run["protocol"]) == "session+scenario"
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        try:
+            frame = pd.read_parquet(self.path / name)
+        except FileNotFoundError:
+            raise NotARun(str(self.path), f"it has no {name}") from None
+        except (OSError, ValueError) as error:
+            raise NotARun(str(self.path), f"{name} cannot be read: {error}") from None
+        return frame
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Test predictions of all rows."""
+        return self._checked("predictions.parquet")
+
+    @cached_property
+    def development(self) -> pd.DataFrame | None:
+        """Development predictions of the trained rows, or None."""
+        return self._checked("development.parquet") if (self.path / "development.parquet").exists() else None
+
+    def _checked(self, name: str) -> pd.DataFrame:
+        frame = self._frame(name)
+        wanted = [*PREDICTION_COLUMNS, *(f"p_{label}" for label in self.classes)]
+        if missing := [column for column in wanted if column not in frame]:
+            raise NotARun(str(self.path), f"{name} lacks the columns {', '.join(missing)}")
+        frame["fold"] = frame["fold"].astype(str)
+        frame["id"] = frame["id"].astype(str)
+        for column in ("label", "predicted"):
+            if unknown := sorted(set(frame[column].astype(str).unique()) - set(self.classes)):
+                raise NotARun(str(self.path), f"{name} has the {column} {unknown[0]!r}, which is none of its classes")
+        return frame
+
+    @cached_property
+    def utterances(self) -> pd.DataFrame:
+        """Utterances with index = id: label, speaker, session, scenario, gender, text ..."""
+        frame = self._frame("utterances.parquet")
+        if "id" in frame:
+            frame = frame.set_index(frame["id"].astype(str))
+        frame.index = frame.index.astype(str)
+        return frame
+
+    @cached_property
+    def folds(self) -> pd.DataFrame:
+        """`folds.csv`: columns `id, fold, part` (strings)."""
+        try:
+            return pd.read_csv(self.path / "folds.csv", dtype=str, keep_default_na=False)
+        except FileNotFoundError:
+            raise NotARun(str(self.path), "it has no folds.csv") from None
+
+    def of_row(self, slug: str) -> pd.DataFrame:
+        """Test predictions of one row."""
+        return self.predictions[self.predictions["row"] == slug]

@@ -1,0 +1,209 @@
+"""Judges a run directory: everything the report shows, as plain data in `metrics.json`.
+
+Reads only what `ser-fuse` left behind (see `run_directory`), so old runs can be judged again by a newer version.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
+from ser_fusion.evaluation.calibration import calibration
+from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families, fold_sizes
+from ser_fusion.evaluation.families import DEFAULT_NAMED, declared_pairs, holm
+from ser_fusion.evaluation.intervals import recall_intervals, score_interval
+from ser_fusion.evaluation.known_encoders import tuned_on
+from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, scores_of, summarise
+from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.swap_test import swap_test
+from ser_fusion.evaluation.units import unit_counts, unit_kind
+
+HARDEST = 25
+
+
+def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Computes all numbers of a run and writes `metrics.json`.
+
+    Args:
+        run_dir: the run directory.
+        progress: called with the name of each step that may take more than a moment.
+
+    Returns:
+        The content of `metrics.json`; its keys are described in `docs/statistics.md`.
+
+    Raises:
+        NotARun: the folder is no run directory.
+    """
+    run = RunDirectory.open(run_dir)
+    classes, utterances = run.classes, run.utterances
+    kind = unit_kind(utterances)
+    rows: list[dict[str, Any]] = []
+    judged: dict[str, Judged] = {}
+    for row in run.rows:
+        if progress is not None:
+            progress(row["name"])
+        rows.append(_row(run, row, kind, judged))
+    sizes = fold_sizes(run.folds)
+    named = str(run.run.get("job", {}).get("named_head") or DEFAULT_NAMED)
+    if progress is not None:
+        progress("comparisons")
+    compared = [
+        compare_rows(judged[a], judged[b], family=family, sizes=sizes)
+        for family, a, b in declared_pairs(run.rows, named)
+        if _same_utterances(judged[a], judged[b])
+    ]
+    compared = correct_families(compared)
+    best = _best(judged, [row for row in run.rows if row["kind"] != "reference" and not row.get("transductive")])
+    corpus = run.run["corpus"]
+    entries = run.run.get("cache", {}).get("entries", {})
+    flagged = [tuned_on(str(entry.get("encoder")), str(corpus.get("name"))) for entry in entries.values()]
+    metrics = {
+        "format": 1,
+        "corpus": corpus,
+        "protocol": run.run["protocol"],
+        "pooled_only": run.pooled_only,
+        "classes": classes,
+        "definitions": DEFINITIONS,
+        "unit": {"kind": kind, "n": int(utterances[kind].nunique()) if kind != "fold" else int(run.folds["fold"].nunique())},
+        "folds": len(sizes),
+        "seeds": run.run.get("seeds", []),
+        "stride": run.run.get("stride"),
+        "epochs": run.run.get("epochs"),
+        "named_head": named,
+        "rows": rows,
+        "best": best,
+        "comparisons": [comparison.as_dict() for comparison in compared],
+        "overlap": _overlap(run),
+        "tuned_encoders": [warning for warning in flagged if warning],
+        "hardest": _hardest(run),
+        "audit": _audit(run.path),
+    }
+    clean = finite(metrics)
+    target = run.path / "metrics.json"
+    scratch = target.with_name(".metrics.json.part")
+    scratch.write_text(json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    scratch.replace(target)
+    return clean
+
+
+def finite(value: Any) -> Any:
+    """The same data as JSON can hold it: numpy numbers become Python's, NaN and infinities None."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return finite(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _row(run: RunDirectory, row: dict[str, Any], kind: str, judged: dict[str, Judged]) -> dict[str, Any]:
+    """Everything about one row; its counts per speaker are left in `judged`."""
+    classes, predictions = run.classes, run.of_row(row["slug"])
+    counts = unit_counts(predictions, run.utterances, classes, kind)
+    judged[row["slug"]] = Judged.of(row, predictions, counts, classes)
+    summary = summarise(predictions, classes, pooled_only=run.pooled_only)
+    for metric in METRICS:
+        interval = score_interval(counts.counts, metric)
+        summary["metrics"][metric] |= {"low": interval.low, "high": interval.high, "error": interval.error}
+    for entry, interval in zip(summary["per_class"], recall_intervals(counts.counts), strict=True):
+        entry |= {"recall_low": interval.low, "recall_high": interval.high}
+    development = run.development
+    own = None if development is None else development[development["row"] == row["slug"]]
+    groups = groupings(run.utterances, run.folds, predictions)
+    constant = predictions["predicted"].nunique() == 1
+    return {
+        **row,
+        **summary,
+        "constant": constant,
+        "calibration": calibration(predictions, own, classes),
+        "merged": merged_scores(np.asarray(summary["confusion"]), classes),
+        "splits": {name: split_scores(predictions, values, classes) for name, values in groups.items()},
+    }
+
+
+def _same_utterances(a: Judged, b: Judged) -> bool:
+    """Whether two rows were scored on the same utterances (a killed run may lack folds of one)."""
+    left, right = a.units, b.units
+    return left.units == right.units and bool(np.allclose(left.counts.sum(axis=2), right.counts.sum(axis=2)))
+
+
+def _best(judged: dict[str, Judged], rows: list[dict[str, Any]]) -> dict[str, str | None]:
+    """Per metric the trained row that is significantly better than every other one (swap test, Holm), or None."""
+    best: dict[str, str | None] = dict.fromkeys(METRICS)
+    slugs = [row["slug"] for row in rows]
+    if len(slugs) < 2:
+        return best
+    for metric in METRICS:
+        scored = {slug: _pooled(judged[slug], metric) for slug in slugs}
+        top = max(slugs, key=lambda slug: scored[slug])
+        others = [slug for slug in slugs if slug != top and _same_utterances(judged[top], judged[slug])]
+        tests = [swap_test(judged[top].units.counts, judged[slug].units.counts, metric) for slug in others]
+        if len(others) == len(slugs) - 1 and all(p < 0.05 for p in holm([test.p for test in tests])):
+            best[metric] = top
+    return best
+
+
+def _pooled(row: Judged, metric: str) -> float:
+    return float(scores_of(row.units.pooled)[metric])
+
+
+def _overlap(run: RunDirectory) -> dict[str, Any] | None:
+    """How many test utterances have words that occur, word for word, in their fold's training part."""
+    seen = seen_text(run.utterances, run.folds)
+    if seen is None or not len(seen):
+        return None
+    by_fold = seen.groupby(level="fold").mean()
+    return {"share": float(seen.mean()), "n": len(seen), "folds": {str(fold): float(v) for fold, v in by_fold.items()}}
+
+
+def _hardest(run: RunDirectory) -> list[dict[str, Any]]:
+    """Utterances whose true class the trained heads believe in least, averaged over heads and seeds."""
+    heads = [row["slug"] for row in run.rows if row["kind"] == "head"]
+    frame = run.predictions[run.predictions["row"].isin(heads)]
+    if frame.empty:
+        return []
+    classes = run.classes
+    columns = [f"p_{name}" for name in classes]
+    values = frame[columns].to_numpy(dtype=np.float64)
+    truth = values[np.arange(len(frame)), pd.Index(classes).get_indexer(frame["label"].astype(str))]
+    wrong = (frame["label"].astype(str) != frame["predicted"].astype(str)).to_numpy()
+    judged = frame[["id", "label", "predicted"]].assign(truth=truth, wrong=wrong)
+    grouped = judged.groupby("id")
+    worst = grouped["truth"].mean().sort_values(kind="stable").head(HARDEST)
+    table = run.utterances
+    result = []
+    for name, belief in worst.items():
+        part = judged[judged["id"] == name]
+        said = table["text"].get(name) if "text" in table else None
+        speaker = table["speaker"].get(name) if "speaker" in table else None
+        result.append(
+            {
+                "id": str(name),
+                "speaker": speaker if isinstance(speaker, str) else None,
+                "text": said if isinstance(said, str) else None,
+                "label": str(part["label"].iloc[0]),
+                "guess": str(part["predicted"].mode().iloc[0]),
+                "belief": float(belief),
+                "wrong": float(part["wrong"].mean()),
+            }
+        )
+    return result
+
+
+def _audit(folder: Path) -> dict[str, Any] | None:
+    """The leak audit of this run, if one was made (`audit.write_audit`)."""
+    try:
+        audit: dict[str, Any] = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return audit
