@@ -1,0 +1,158 @@
+"""Folds: which utterances train, develop and test, as ids, with what the protocol promises about them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from ser_data.errors import BadFolds, listing
+from ser_data.utterance import PARTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One fold.
+
+    Attributes:
+        name: What is tested (`3` for session 3, `2+g4` for session 2 with scenario group 4).
+        train: Ids in sorted order; ids in none of the three parts are not used in this fold.
+        dev: The same; may be empty (`--dev none`).
+        test: The same.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """All folds of a protocol on one manifest.
+
+    Attributes:
+        protocol: The protocol's name.
+        dev: How the development part was chosen (`next`, `partner`, `speaker`, `random:0.2`, `official`, `none`).
+        held_out: Columns of which no value is on both sides of a fold.
+        folds: The folds.
+        notes: What a reader of the results must know; printed with them.
+        seed: Of what was drawn at random.
+    """
+
+    protocol: str
+    dev: str
+    held_out: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    seed: int = 0
+
+    def csv_text(self) -> str:
+        """The folds as CSV text with the columns `id,fold,part`; ids in sorted order within a part."""
+        import csv
+        import io
+
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(("id", "fold", "part"))
+        for fold in self.folds:
+            for part in PARTS:
+                writer.writerows((name, fold.name, part) for name in getattr(fold, part))
+        return buffer.getvalue()
+
+    @property
+    def fingerprint(self) -> str:
+        """xxh3-128 of the folds' CSV, 32 hex digits: equal exactly if all ids are in the same parts of the same folds."""
+        return xxhash.xxh3_128_hexdigest(self.csv_text().encode("utf-8", "surrogatepass"))
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes `id,fold,part`, so that others can use exactly these splits."""
+        Path(path).write_text(self.csv_text(), encoding="utf-8", newline="")
+
+    @classmethod
+    def from_csv(
+        cls, path: str | Path, *, protocol: str = "", dev: str = "as given", held_out: Iterable[str] = ()
+    ) -> "Folds":
+        """Reads `id,fold,part`. The file does not hold the promises: give them, and call `check`.
+
+        Raises:
+            BadFolds: No such file, other columns, an unknown part, or an id twice in a fold.
+        """
+        import pandas as pd
+
+        path = Path(path)
+        name = protocol or f"csv:{path.name}"
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise BadFolds(
+                name, f"{path} cannot be read ({error})", "Give a CSV with the columns id,fold,part."
+            ) from error
+        if not {"id", "fold", "part"} <= set(table.columns):
+            raise BadFolds(name, f"{path} has the columns {listing(table.columns)}", "It needs id, fold and part.")
+        strange = table.index[~table["part"].isin(PARTS)]
+        if len(strange):
+            what = f"{path}, line {strange[0] + 2}: part '{table['part'][strange[0]]}'"
+            raise BadFolds(name, what, f"Known are {listing(PARTS)}.")
+        twice = table.index[table.duplicated(["id", "fold"])]
+        if len(twice):
+            raise BadFolds(
+                name, f"{path}, line {twice[0] + 2}: {table['id'][twice[0]]} is twice in a fold", "Leave it once."
+            )
+        folds = []
+        for label, group in table.groupby("fold", sort=False):
+            parts = {part: tuple(sorted(group["id"][group["part"] == part])) for part in PARTS}
+            folds.append(Fold(str(label), **parts))
+        return cls(name, dev, tuple(held_out), tuple(folds))
+
+    def check(self, table: "pd.DataFrame") -> None:
+        """Refuses folds that break what they promise.
+
+        Args:
+            table: Manifest with all ids of the folds and all held-out columns.
+
+        Raises:
+            BadFolds: An id in two parts of a fold or tested twice, an id that the table does not have, or a value of a
+                held-out column on both sides.
+        """
+        import pandas as pd
+
+        tested: dict[str, str] = {}
+        known = pd.Index(table["id"])
+        for fold in self.folds:
+            for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+                both = set(getattr(fold, one)) & set(getattr(fold, other))
+                if both:
+                    what = f"fold {fold.name}: {len(both):,} ids are in {one} and {other}: {listing(sorted(both), 3)}"
+                    raise BadFolds(self.protocol, what, "Correct the folds.")
+            for name in fold.test:
+                if name in tested:
+                    what = f"{name} is tested in fold {tested[name]} and in fold {fold.name}"
+                    raise BadFolds(self.protocol, what, "Test every utterance once.")
+                tested[name] = fold.name
+            ids = (*fold.train, *fold.dev, *fold.test)
+            strange = pd.Index(ids).difference(known)
+            if len(strange):
+                what = f"fold {fold.name}: {len(strange):,} ids are not in the manifest: {listing(strange, 3)}"
+                raise BadFolds(self.protocol, what, "Use the manifest that the folds were made from.")
+        columns = {key: pd.Series(table[key].to_numpy(), index=known) for key in self.held_out}
+        for fold in self.folds:
+            for key, values in columns.items():
+                shared = shared_values(values, fold)
+                if shared:
+                    what = f"fold {fold.name}: {key} {listing(shared, 5)} on both sides, though '{key}' is held out"
+                    remedy = (
+                        f"Correct the folds, give another protocol, or --allow-overlap {key} (the report will say so)."
+                    )
+                    raise BadFolds(self.protocol, what, remedy)
+
+
+def shared_values(values: "pd.Series[str]", fold: Fold) -> list[str]:
+    """Values (by id) that occur both in the test part and in train or dev, sorted; a missing value counts as one."""
+    test = set(values.loc[list(fold.test)].fillna("(missing)"))
+    rest = set(values.loc[[*fold.train, *fold.dev]].fillna("(missing)"))
+    return sorted(str(value) for value in test & rest)

@@ -1,0 +1,144 @@
+"""`make_folds`: from a manifest and a protocol's name to checked folds. Pure, and independent of the order of rows."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+import pandas as pd
+
+from ser_data.errors import BadFolds, BadManifest, MissingColumn, listing, suggestion
+from ser_data.protocols.base import Protocol
+from ser_data.protocols.development import development, resolve_rule
+from ser_data.protocols.folds import Fold, Folds, shared_values
+
+if TYPE_CHECKING:
+    from ser_data.manifest import Manifest
+
+KEYS = ("session", "speaker", "scenario", "dialogue")
+_COLUMNS = ("id", "corpus", "label", "fold", "part", *KEYS)
+
+
+def make_folds(
+    manifest: Union["Manifest", pd.DataFrame],
+    protocol: str,
+    *,
+    dev: str = "next",
+    seed: int = 0,
+    allow_overlap: Iterable[str] = (),
+) -> Folds:
+    """The folds of a protocol.
+
+    Args:
+        manifest: A manifest or its table; all rows are split, so leave out beforehand what has no label or no embedding.
+        protocol: A name of `PROTOCOLS`.
+        dev: `next`, `partner`, `speaker`, `random:SHARE` or `none`; see `ser_data.protocols.development`.
+        seed: For what is drawn at random.
+        allow_overlap: Held-out keys that may be broken; what is shared is then said in the notes.
+
+    Returns:
+        Folds in which every tested id is tested once, checked against the keys that the protocol holds out.
+
+    Raises:
+        UnknownName: No such protocol.
+        MissingColumn: A column that the protocol needs has gaps; the message says which protocols would work.
+        BadFolds: Too few sessions, speakers or groups, an unknown rule, or a held-out key on both sides.
+    """
+    from ser_data.protocols import PROTOCOLS
+
+    rule_of = PROTOCOLS[protocol]
+    table = _sorted_table(manifest if isinstance(manifest, pd.DataFrame) else manifest.table)
+    _require(rule_of, table, {name: PROTOCOLS[name].needs for name in PROTOCOLS})
+    rule = resolve_rule(rule_of, dev)
+    drafts, notes = rule_of.draft(table, seed)
+    ids = table["id"].to_numpy()
+    folds: list[Fold] = []
+    for number, draft in enumerate(drafts):
+        if not draft.test.any():
+            notes.append(f"fold {draft.name} has nothing to test and is left out")
+            continue
+        chosen = development(table, rule_of, draft, rule, (seed, number))
+        train = draft.pool & ~chosen
+        if not train.any():
+            what = f"fold {draft.name} has nothing to train on ({len(drafts)} folds, --dev {rule})"
+            raise BadFolds(protocol, what, "Give --dev random:0.2 or --dev none, or a protocol with more folds.")
+        folds.append(Fold(draft.name, *(tuple(ids[mask].tolist()) for mask in (train, chosen, draft.test))))
+    if len(folds) < 1:
+        raise BadFolds(protocol, "no fold has anything to test", "Check the labels and columns with ser-data describe.")
+    columns = {key: pd.Series(table[key].to_numpy(), index=ids) for key in KEYS}
+    held_out, more = _held_out(rule_of, table, folds, columns, tuple(allow_overlap))
+    result = Folds(protocol, rule, held_out, tuple(folds), (*notes, *more), seed)
+    result.check(table)
+    return result
+
+
+def _sorted_table(table: pd.DataFrame) -> pd.DataFrame:
+    if table.empty:
+        raise BadManifest("manifest", "no utterance to split", "Check what was left out, and why.")
+    columns = {
+        name: table[name].to_numpy(dtype=object) if name in table.columns else np.full(len(table), None)
+        for name in _COLUMNS
+    }
+    twice = pd.Series(columns["id"]).duplicated()
+    if twice.any():
+        what = f"{int(twice.sum()):,} ids occur more than once: {listing(columns['id'][twice.to_numpy()], 3)}"
+        raise BadManifest("manifest", what, "Make every id unique.")
+    return pd.DataFrame(columns).sort_values("id", kind="stable", ignore_index=True)
+
+
+def _require(protocol: Protocol, table: pd.DataFrame, needs: dict[str, tuple[str, ...]]) -> None:
+    gaps = {key: int(table[key].isna().sum()) for key in (*KEYS, "fold", "part")}
+    filled = tuple(key for key, empty in gaps.items() if not empty)
+    for column in protocol.needs:
+        if gaps[column]:
+            possible = tuple(
+                name
+                for name, columns in needs.items()
+                if columns and all(not gaps[key] for key in columns) and table[columns[0]].nunique() > 1
+            )
+            given = ("manifest",) if gaps["fold"] < len(table) or gaps["part"] < len(table) else ()
+            raise MissingColumn(protocol.name, column, gaps[column], len(table), filled, (*possible, *given, "random"))
+    for column in protocol.needs:
+        if table[column].nunique() < 2:
+            what = f"all {len(table):,} utterances have the same {column} '{table[column].iloc[0]}'"
+            raise BadFolds(protocol.name, what, f"It needs at least two; the filled columns are {listing(filled)}.")
+
+
+def _held_out(
+    protocol: Protocol,
+    table: pd.DataFrame,
+    folds: list[Fold],
+    columns: dict[str, "pd.Series[str]"],
+    allowed: tuple[str, ...],
+) -> tuple[tuple[str, ...], list[str]]:
+    """The keys that are promised, and notes about those that are not."""
+    if protocol.held_out is None:
+        return _measured(table, folds, columns)
+    unknown = [key for key in allowed if key not in protocol.held_out]
+    if unknown:
+        what = f"--allow-overlap {unknown[0]}, but only {listing(protocol.held_out)} are held out"
+        raise BadFolds(protocol.name, what, f"{suggestion(unknown[0], protocol.held_out)}Leave it out.")
+    kept, notes = [], []
+    for key in protocol.held_out:
+        if key in allowed:
+            counts = [len(shared_values(columns[key], fold)) for fold in folds]
+            notes.append(
+                f"overlap allowed: {key} ({sum(map(bool, counts))} of {len(folds)} folds share up to {max(counts)})"
+            )
+        elif table[key].isna().any():
+            notes.append(f"'{key}' is not filled, so it cannot be held out")
+        else:
+            kept.append(key)
+    return tuple(kept), notes
+
+
+def _measured(
+    table: pd.DataFrame, folds: list[Fold], columns: dict[str, "pd.Series[str]"]
+) -> tuple[tuple[str, ...], list[str]]:
+    kept: list[str] = []
+    shared: list[str] = []
+    for key in KEYS:
+        if table[key].notna().all():
+            worst = max(len(shared_values(columns[key], fold)) for fold in folds)
+            (shared if worst else kept).append(f"{key} ({worst} on both sides)" if worst else key)
+    note = f"folds as given; held out as measured: {listing(kept)}; not held out: {listing(shared)}"
+    return tuple(kept), [note]

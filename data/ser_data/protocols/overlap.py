@@ -1,0 +1,61 @@
+"""How much of the test text was read in training: measured and reported, never a refusal.
+
+38 % of IEMOCAP's scripted turns (7 classes) have the same words in another session, so scores are split into seen and
+unseen text. Two texts are the same if letters and digits agree (`comparison_key`).
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ser_data.protocols.folds import Fold, Folds
+from ser_data.text import comparison_key
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def text_keys(table: pd.DataFrame) -> "pd.Series[Any]":
+    """Comparison key by id; `None` where there is no text or no letter in it."""
+    keys = [comparison_key(text) or None if isinstance(text, str) else None for text in table["text"]]
+    return pd.Series(keys, index=table["id"].to_numpy(), dtype=object)
+
+
+def seen_text(table: pd.DataFrame, fold: Fold, keys: "pd.Series[Any] | None" = None) -> "pd.Series[bool]":
+    """For each test id of the fold: whether its text occurs in the training part. No text is never seen.
+
+    Args:
+        table: Manifest with `id` and `text`.
+        fold: The fold.
+        keys: `text_keys(table)`, if it is at hand.
+    """
+    keys = text_keys(table) if keys is None else keys
+    known = set(keys.loc[list(fold.train)].dropna())
+    test = keys.loc[list(fold.test)]
+    return pd.Series([key in known for key in test], index=test.index, dtype=bool)
+
+
+def text_overlap(table: pd.DataFrame, folds: Folds) -> pd.DataFrame:
+    """Per fold: columns `fold`, `test` (rows with text), `seen` (of these, in training as well), `share` (0 to 1)."""
+    keys = text_keys(table)
+    rows = []
+    for fold in folds.folds:
+        texts = int(keys.loc[list(fold.test)].notna().sum())
+        seen = int(seen_text(table, fold, keys).sum())
+        rows.append((fold.name, texts, seen, seen / texts if texts else float("nan")))
+    return pd.DataFrame(rows, columns=["fold", "test", "seen", "share"])
+
+
+def drop_seen_text(table: pd.DataFrame, folds: Folds) -> Folds:
+    """The same folds without the training utterances whose text is tested; dev and test stay as they are."""
+    keys = text_keys(table)
+    kept = []
+    dropped = 0
+    for fold in folds.folds:
+        tested = set(keys.loc[list(fold.test)].dropna())
+        train = tuple(name for name in fold.train if keys[name] not in tested)
+        dropped += len(fold.train) - len(train)
+        kept.append(replace(fold, train=train))
+    note = f"--drop-seen-text: {dropped:,} training utterances left out over {len(kept)} folds, because their text is tested"
+    return replace(folds, folds=tuple(kept), notes=(*folds.notes, note))
