@@ -1,0 +1,99 @@
+"""The heads: one file and one line each. Loading a row imports torch; reading the names does not."""
+
+from typing import TYPE_CHECKING
+
+from ser_data.catalog import Catalog
+
+if TYPE_CHECKING:
+    from ser_fusion.heads.base import Head
+
+
+def _audio() -> "type[Head]":
+    from ser_fusion.heads.audio import AudioHead
+
+    return AudioHead
+
+
+def _text() -> "type[Head]":
+    from ser_fusion.heads.text import TextHead
+
+    return TextHead
+
+
+def _concat() -> "type[Head]":
+    from ser_fusion.heads.concat import ConcatHead
+
+    return ConcatHead
+
+
+def _mdre() -> "type[Head]":
+    from ser_fusion.heads.mdre import MdreHead
+
+    return MdreHead
+
+
+def _self() -> "type[Head]":
+    from ser_fusion.heads.self_attention import SelfHead
+
+    return SelfHead
+
+
+def _cross() -> "type[Head]":
+    from ser_fusion.heads.cross_attention import CrossHead
+
+    return CrossHead
+
+
+def _self_cross() -> "type[Head]":
+    from ser_fusion.heads.self_cross import SelfCrossHead
+
+    return SelfCrossHead
+
+
+def _gated() -> "type[Head]":
+    from ser_fusion.heads.gated import GatedHead
+
+    return GatedHead
+
+
+def _bottleneck() -> "type[Head]":
+    from ser_fusion.heads.bottleneck import BottleneckHead
+
+    return BottleneckHead
+
+
+def _text_queries_audio() -> "type[Head]":
+    from ser_fusion.heads.text_queries_audio import TextQueriesAudioHead
+
+    return TextQueriesAudioHead
+
+
+def _late() -> "type[Head]":
+    from ser_fusion.heads.late import LateHead
+
+    return LateHead
+
+
+def _late_average() -> "type[Head]":
+    from ser_fusion.heads.late import LateAverageHead
+
+    return LateAverageHead
+
+
+HEADS: "Catalog[type[Head]]" = Catalog(
+    "head",
+    {
+        "audio": _audio,
+        "text": _text,
+        "concat": _concat,
+        "mdre": _mdre,
+        "self": _self,
+        "cross": _cross,
+        "self+cross": _self_cross,
+        "gated": _gated,
+        "bottleneck": _bottleneck,
+        "text-queries-audio": _text_queries_audio,
+        "late": _late,
+        "late-average": _late_average,
+    },
+)

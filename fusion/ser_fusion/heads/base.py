@@ -1,0 +1,195 @@
+"""What a head is, and the four blocks that heads are built from: projection, attention, pooling, classifier.
+
+A head takes frames of named streams and gives one logit per class. It never sees how the batch is stored (packed or
+padded), never mixes utterances, and takes any number of streams unless it is made for one.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ser_fusion.batches import Batch, Frames
+from ser_fusion.errors import StreamMissing
+from ser_fusion.heads.shape import Shape
+from ser_fusion.poolings import POOLINGS
+
+_ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
+
+
+class Head(nn.Module):
+    """Base of all heads.
+
+    Args:
+        dims: Features per frame of each stream the head reads, in order.
+        classes: Number of classes.
+        shape: Sizes and switches.
+
+    Attributes:
+        pools: Whether ``--pooling`` means anything to this head.
+        fuses: Whether the head needs two streams or more.
+    """
+
+    pools = True
+    fuses = True
+
+    def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
+        super().__init__()
+        self.streams = tuple(dims)
+        self.classes = classes
+        self.shape = shape
+
+    @classmethod
+    def reads(cls, name: str, available: Sequence[str]) -> tuple[str, ...]:
+        """The streams this head will read, of those available.
+
+        Raises:
+            StreamMissing: It needs one that is not there.
+        """
+        if cls.fuses and len(available) < 2:
+            raise StreamMissing(name, "two streams or more", tuple(available))
+        return tuple(available)
+
+    def prepare(self, targets: Tensor) -> None:
+        """Called once before training with the training targets (utterances,), int64; for heads that need the priors."""
+
+    def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Sum over the batch of what training minimises; cross-entropy unless a head says otherwise."""
+        return nn.functional.cross_entropy(self(batch), targets, weight=weight, reduction="sum")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (batch, classes)."""
+        raise NotImplementedError
+
+
+class Projection(nn.Module):
+    """Every stream to one width: Linear, non-linearity, dropout; frame by frame."""
+
+    def __init__(self, dims: Mapping[str, int], shape: Shape) -> None:
+        super().__init__()
+        streams = tuple(dims)
+        anchor = "audio" if "audio" in dims else streams[0]
+        self.width = shape.width or dims[anchor]
+        kept = {anchor} if shape.width is None else set()
+        if len(dims) == 1 and not shape.project_single:
+            kept = set(dims)
+            self.width = dims[anchor]
+        self.linear = nn.ModuleDict({s: nn.Linear(d, self.width) for s, d in dims.items() if s not in kept})
+        self.activation = _ACTIVATIONS[shape.activation]()
+        self.input_dropout = nn.Dropout(shape.input_dropout)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, batch: Batch) -> dict[str, Frames]:
+        """(.., width) per stream."""
+        out = {}
+        for stream, frames in batch.items():
+            values = self.input_dropout(frames.values)
+            if stream in self.linear:
+                values = self.dropout(self.activation(self.linear[stream](values)))
+            out[stream] = frames.with_values(values)
+        return out
+
+
+def attention_heads(width: int, wanted: int) -> int:
+    """The greatest divisor of the width that is at most the wanted number of heads."""
+    return next(n for n in range(min(wanted, width), 0, -1) if width % n == 0)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of one stream's frames (queries) over another's (keys and values), or over their own.
+
+    ``y = W_o softmax(q k^T / sqrt(d)) v``, each of q, k, v, o an affine map: 4 width^2 + 4 width parameters, those of
+    ``torch.nn.MultiheadAttention``. With ``residual``: ``LayerNorm(x + dropout(y))``; with ``feedforward`` the same again
+    around ``W_2 gelu(W_1 x)``.
+    """
+
+    def __init__(self, width: int, shape: Shape) -> None:
+        super().__init__()
+        self.heads = attention_heads(width, shape.attention_heads)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        for weight in (self.query.weight, *self.key_value.weight.chunk(2)):
+            nn.init.xavier_uniform_(weight)
+        for layer in (self.query, self.key_value, self.out):
+            nn.init.zeros_(layer.bias)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.norm = nn.LayerNorm(width) if shape.residual else None
+        self.feedforward: nn.Module | None = None
+        if shape.feedforward:
+            self.feedforward = nn.Sequential(
+                nn.Linear(width, shape.feedforward),
+                nn.GELU(),
+                nn.Dropout(shape.dropout),
+                nn.Linear(shape.feedforward, width),
+            )
+            self.feedforward_norm = nn.LayerNorm(width)
+
+    def forward(self, frames: Frames, source: Frames) -> Frames:
+        """Frames of the queries' stream, each now knowing what it found in the source."""
+        keys, values = self.key_value(source.values).chunk(2, -1)
+        queries = frames.with_values(self.query(frames.values))
+        found = queries.attend(source.with_values(keys), source.with_values(values), self.heads)
+        values = self.dropout(self.out(found.values))
+        if self.norm is not None:
+            values = self.norm(frames.values + values)
+        if self.feedforward is not None:
+            values = self.feedforward_norm(values + self.dropout(self.feedforward(values)))
+        return frames.with_values(values)
+
+    def weights(self, frames: Frames, source: Frames) -> list[Tensor]:
+        """The attention weights for looking at: per utterance (heads, queries, keys). Packed batches only; not for training."""
+        size = self.query.out_features // self.heads
+        keys = self.key_value(source.values).chunk(2, -1)[0]
+        maps = []
+        split = zip(
+            self.query(frames.values).split(list(frames.lengths)), keys.split(list(source.lengths)), strict=True
+        )
+        for q, k in split:
+            scores = torch.einsum("qhd,khd->hqk", q.view(len(q), self.heads, size), k.view(len(k), self.heads, size))
+            maps.append((scores / size**0.5).softmax(-1))
+        return maps
+
+
+class Readout(nn.Module):
+    """Pools each stream, joins the vectors, and classifies: dropout, [Linear,] Linear.
+
+    Args:
+        streams: Names of what is pooled; one pooling each. The name before ``<`` decides which pooling (``text<audio``).
+        width: Width of the frames.
+        classes: Number of classes.
+        shape: Sizes and switches.
+    """
+
+    def __init__(self, streams: Sequence[str], width: int, classes: int, shape: Shape) -> None:
+        super().__init__()
+        self.pool = Pools(streams, width, shape)
+        self.classify = classifier(self.pool.out_width, classes, shape)
+
+    def forward(self, frames: Mapping[str, Frames]) -> Tensor:
+        """Logits, (batch, classes)."""
+        return self.classify(self.pool.join(self.pool(frames)))
+
+
+class Pools(nn.Module):
+    """One pooling per stream."""
+
+    def __init__(self, streams: Sequence[str], width: int, shape: Shape) -> None:
+        super().__init__()
+        main = POOLINGS[shape.pooling]
+        self.poolings = nn.ModuleDict({s: POOLINGS[shape.pooling_of(s.partition("<")[0])](width) for s in streams})
+        self.widths = [pooling.out_width for pooling in self.poolings.values()]
+        self.join = main.join
+        self.out_width = main.joined_width(self.widths)
+
+    def forward(self, frames: Mapping[str, Frames]) -> list[Tensor]:
+        """One vector per stream, (batch, width of its pooling)."""
+        return [pooling(frames[stream]) for stream, pooling in self.poolings.items()]
+
+
+def classifier(width: int, classes: int, shape: Shape) -> nn.Sequential:
+    """Dropout, [Linear to ``hidden`` x width,] Linear to the classes; no non-linearity, see ``Shape.hidden``."""
+    if not shape.hidden:
+        return nn.Sequential(nn.Dropout(shape.dropout), nn.Linear(width, classes))
+    hidden = max(1, round(width * shape.hidden))
+    return nn.Sequential(nn.Dropout(shape.dropout), nn.Linear(width, hidden), nn.Linear(hidden, classes))

@@ -1,0 +1,48 @@
+"""Sizes and switches of a head: what a preset decides and every head understands. No torch here."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How a head is built; the same for all streams.
+
+    Attributes:
+        pooling: Name in the table of poolings.
+        text_pooling: Another pooling for the stream ``text``, or None for the same.
+        width: Width that every stream is projected to; None keeps the width of ``audio`` (or of the first stream), projects
+            the others to it, and leaves a single stream as it is, as the study's published code does.
+        project_single: Project a head's only stream as well.
+        activation: Non-linearity after the projection: ``none``, ``relu`` or ``gelu``.
+        attention: Whether single streams and ``self`` attend at all; False leaves projection and pooling.
+        attention_heads: Heads of every multi-head attention; lowered to the greatest divisor of the width.
+        residual: Add the attention's input to its output, then normalise (LayerNorm).
+        feedforward: Width of the two-layer network after each attention; 0 for none.
+        hidden: Width of a second linear layer before the classes, as a fraction of the pooled width; 0 for none. There is
+            no non-linearity in the classifier: what streams have to do with each other is the head's business alone, so
+            that heads can be told apart.
+        dropout: Probability, on projected frames, on attention output and on the pooled vector.
+        input_dropout: Probability of dropping a whole input channel of an utterance batch (features, not frames).
+    """
+
+    pooling: str = "stats"
+    text_pooling: str | None = None
+    width: int | None = 128
+    project_single: bool = True
+    activation: str = "none"
+    attention: bool = True
+    attention_heads: int = 4
+    residual: bool = True
+    feedforward: int = 0
+    hidden: float = 0.0
+    dropout: float = 0.3
+    input_dropout: float = 0.0
+
+    def pooling_of(self, stream: str) -> str:
+        """Name of the pooling for a stream."""
+        return self.text_pooling if stream == "text" and self.text_pooling else self.pooling
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)

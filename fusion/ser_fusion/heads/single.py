@@ -1,0 +1,42 @@
+"""One stream alone: projection, self-attention, pooling, classifier. The yardstick of every fusion.
+
+``audio`` and ``text`` are this head on the stream of that name; ``video`` will be.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from ser_fusion.batches import Batch
+from ser_fusion.errors import StreamMissing
+from ser_fusion.heads.base import Attention, Head, Projection, Readout
+from ser_fusion.heads.shape import Shape
+
+
+class SingleHead(Head):
+    """Self-attention over the frames of one stream, pooled."""
+
+    fuses = False
+    stream: ClassVar[str]
+
+    def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
+        super().__init__(dims, classes, shape)
+        (self.stream_read,) = self.streams
+        self.project = Projection(dims, shape)
+        self.attend = Attention(self.project.width, shape) if shape.attention else None
+        self.readout = Readout(self.streams, self.project.width, classes, shape)
+
+    @classmethod
+    def reads(cls, name: str, available: Sequence[str]) -> tuple[str, ...]:
+        """Its own stream."""
+        if cls.stream not in available:
+            raise StreamMissing(name, f"the stream {cls.stream}", tuple(available))
+        return (cls.stream,)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (batch, classes)."""
+        frames = self.project({self.stream_read: batch[self.stream_read]})[self.stream_read]
+        if self.attend is not None:
+            frames = self.attend(frames, frames)
+        return self.readout({self.stream_read: frames})
