@@ -1,0 +1,216 @@
+"""A cache: a directory of entries, and what is attached to them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_cache.attachments import attach, attachment, attachments
+from ser_cache.containers import container as known_container
+from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
+from ser_cache.entry import Entry
+from ser_cache.errors import AmbiguousEntry, Damaged, MissingEntry, NotACache, SpecMismatch, Unsafe, UnsupportedFormat
+from ser_cache.seal import read_sealed, seal
+from ser_cache.spec import SCHEMA, EntrySpec, differences
+from ser_cache.withdrawals import read_withdrawn, record_withdrawal
+from ser_cache.writer import Writer
+
+FORMAT = {"kind": "format", "format": "ser-cache", "version": SCHEMA}
+
+
+@dataclass(frozen=True)
+class EntryInfo:
+    """One line of a listing: what an entry is, without opening its rows."""
+
+    spec: EntrySpec
+    path: Path
+
+    @property
+    def address(self) -> str:
+        """Directory name."""
+        return self.path.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the declared inputs."""
+        return self.spec.fingerprint
+
+
+class Cache:
+    """A cache on disk. Made by `open_cache` and `create_cache`.
+
+    Attributes:
+        path: as given.
+        verify_reads: whether each utterance is compared with its checksum when it is first read.
+    """
+
+    def __init__(self, path: Path, verify_reads: bool = True) -> None:
+        self.path, self.verify_reads = path, verify_reads
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.path)!r})"
+
+    def entry_paths(self) -> list[Path]:
+        """Directories of the entries; a link among them is refused."""
+        directory = self.path / "entries"
+        if directory.is_symlink():
+            raise Unsafe(str(directory), "it is a symbolic link")
+        try:
+            paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        for path in paths:
+            if path.is_symlink():
+                raise Unsafe(str(path), "it is a symbolic link")
+        return paths
+
+    def entries(self) -> tuple[EntryInfo, ...]:
+        """Every entry, sorted by address."""
+        return tuple(EntryInfo(read_spec(path), path) for path in self.entry_paths() if _begun(path))
+
+    def select(
+        self,
+        modality: str | None = None,
+        encoder: str | None = None,
+        layer: int | None = None,
+        dtype: str | None = None,
+    ) -> Entry:
+        """The one entry that fits; what is not given fits everything.
+
+        Raises:
+            AmbiguousEntry: several fit; they are listed, never is one chosen.
+            MissingEntry: none fits.
+        """
+        asked = {"modality": modality, "encoder": encoder, "layer": layer, "dtype": dtype}
+        given = {name: value for name, value in asked.items() if value is not None}
+        infos = self.entries()
+        found = [info for info in infos if all(getattr(info.spec, name) == value for name, value in given.items())]
+        words = ", ".join(f"{name}={value}" for name, value in given.items()) or "(nothing was asked)"
+        if len(found) > 1:
+            raise AmbiguousEntry(str(self.path), words, tuple(info.address for info in found))
+        if not found:
+            raise MissingEntry(str(self.path), words, tuple(info.address for info in infos))
+        return self.open(found[0])
+
+    def open(self, info: EntryInfo) -> Entry:
+        """Opens one entry of a listing."""
+        return Entry(info.path, info.spec, self.withdrawn(), self.verify_reads)
+
+    def withdrawn(self) -> frozenset[str]:
+        """Ids that were withdrawn, for every entry."""
+        return read_withdrawn(self.path)
+
+    def withdraw(self, ids: Any) -> None:
+        """Hides these utterances at once and for ever; `ser_cache.maintenance.remove` also takes their bytes away."""
+        record_withdrawal(self.path, ids, "withdraw")
+
+    def admit(self, ids: Any) -> None:
+        """Takes a withdrawal back: the utterances are computed by the next run."""
+        record_withdrawal(self.path, ids, "admit")
+
+    def attach(self, name: str, data: bytes) -> None:
+        """Creates or replaces an attachment, atomically and durably."""
+        attach(self.path, name, data)
+
+    def attachment(self, name: str) -> bytes:
+        """Bytes of an attachment."""
+        return attachment(self.path, name)
+
+    def attachments(self) -> tuple[str, ...]:
+        """Names of the attachments."""
+        return attachments(self.path)
+
+    def writer(
+        self, spec: EntrySpec, container: str = "zarr", replace: bool = False, recipe: str | None = None
+    ) -> Writer:
+        """A writer for the entry of this spec, which is created if it is not there.
+
+        Args:
+            spec: what will be written.
+            container: ``zarr`` or ``hdf5``, for new shards.
+            replace: if the entry was made from other declared inputs, begin it anew; its old rows are hidden at once and deleted by ``ser-cache gc``.
+            recipe: command that makes these rows, kept for ``ser-cache verify --repair``.
+
+        Raises:
+            SpecMismatch: other declared inputs, and no ``replace``; it names the fields.
+        """
+        known_container(container)
+        path = self.path / "entries" / spec.address
+        record = path / "entry.json"
+        data = seal({"kind": "entry", "fingerprint": spec.fingerprint, "spec": spec.as_dict()})
+        with writing(path):
+            make_directory(path)
+        if not record.exists():
+            create_exclusive(record, data)
+        found = read_spec(path)
+        if found.fingerprint != spec.fingerprint:
+            if not replace:
+                raise SpecMismatch(spec.address, differences(found.as_dict(), spec.as_dict()))
+            replace_file(record, data)
+        return Writer(path, spec, container, recipe, self.withdrawn)
+
+
+def read_spec(path: Path) -> EntrySpec:
+    """Spec of the entry in a directory; raises Damaged where it does not belong there."""
+    record_path = path / "entry.json"
+    try:
+        record = read_sealed(record_path, 1 << 24)
+    except FileNotFoundError as error:
+        raise Damaged(str(record_path), "it is missing") from error
+    try:
+        spec = EntrySpec.from_dict(record["spec"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Damaged(str(record_path), f"its spec is wrong ({error})") from error
+    if record.get("fingerprint") != spec.fingerprint or spec.address != path.name:
+        raise Damaged(str(record_path), f"it is the record of {spec.address}, or its fingerprint is wrong")
+    return spec
+
+
+def _begun(path: Path) -> bool:
+    """Whether a directory is an entry, and not one that a writer is just creating."""
+    return (path / "entry.json").exists() or any((path / "plans").glob("*.json"))
+
+
+def check_format(path: Path) -> None:
+    """Raises NotACache, Damaged or UnsupportedFormat unless ``format.json`` is one that is known."""
+    if not path.is_dir():
+        raise NotACache(str(path), "there is no such directory")
+    try:
+        record = read_sealed(path / "format.json", 1 << 16)
+    except FileNotFoundError as error:
+        if (path / "entries").is_dir():
+            raise Damaged(f"{path}/format.json", "it is missing") from error
+        raise NotACache(str(path), "it has no format.json") from error
+    if record.get("format") != "ser-cache":
+        raise NotACache(str(path), "its format.json is of something else")
+    if record.get("version") != SCHEMA:
+        raise UnsupportedFormat(str(path), record.get("version"), SCHEMA)
+
+
+def open_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache:
+    """Opens a cache for reading; writes nothing, works on read-only media.
+
+    Args:
+        path: directory of the cache.
+        verify_reads: compare each utterance with its crc32c when it is first read.
+    """
+    root = Path(path)
+    check_format(root)
+    return Cache(root, verify_reads)
+
+
+def create_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache:
+    """Opens a cache for writing; makes it if the directory is missing or empty."""
+    root = Path(path)
+    with writing(root):
+        make_directory(root.absolute())
+        if not (root / "format.json").exists():
+            others = [name for name in os.listdir(root) if not (name.startswith(".") and name.endswith(".tmp"))]
+            if "entries" in others and "format.json" not in others:
+                check_format(root)
+            if others and others != ["format.json"]:
+                raise NotACache(str(root), f"it has other files ({sorted(others)[0]!r}) and no format.json")
+            create_exclusive(root / "format.json", seal(FORMAT))
+        check_format(root)
+        make_directory(root / "entries")
+    return Cache(root, verify_reads)

@@ -1,0 +1,101 @@
+"""What goes into a writer and what comes out of it: items, shards, rows, failures."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Outcome = Literal["committed", "already"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One utterance to compute.
+
+    Attributes:
+        id: name of the utterance, any text.
+        input_hash: hash of the input it is computed from (audio bytes and span, or normalised text).
+        cost: estimated seconds of work, not negative.
+        frames: estimated frames of its row, None where unknown.
+    """
+
+    id: str
+    input_hash: str
+    cost: float = 0.0
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of work and of loss: the items one commit holds.
+
+    Attributes:
+        generation: number of the plan, from 1.
+        number: number of the shard in the plan, from 0.
+        items: what is to be computed, sorted by id.
+    """
+
+    generation: int
+    number: int
+    items: tuple[Item, ...]
+
+    @property
+    def name(self) -> str:
+        """``0001/00000012``: generation and number."""
+        return f"{self.generation:04d}/{self.number:08d}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """The frames of one utterance.
+
+    Attributes:
+        id: name of the utterance.
+        values: ``(frames, features)`` in the dtype of the spec; zero frames are allowed.
+        special: ``(frames,)`` bool, true for CLS, SEP and the like; None where no frame is special.
+    """
+
+    id: str
+    values: NDArray[np.floating]
+    special: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an utterance has no row.
+
+    Attributes:
+        reason: one word, as ``missing``, ``empty``, ``unreadable``, ``nan``, ``too_short``.
+        detail: a sentence for people.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a call of `Writer.plan` found.
+
+    Attributes:
+        asked: items given.
+        kept: of these, committed already with the same input hash.
+        failed: of these, recorded as failed already with the same input hash.
+        withdrawn: of these, withdrawn with ``ser-cache rm --ids`` and therefore left alone.
+        pending: of these, still to be computed.
+        changed: of the pending and kept, those whose input hash differs from the one planned last.
+        generations: plans that hold the pending items.
+        bytes: estimated size of the pending rows, in bytes (0 where no frames are estimated).
+        seconds: estimated work of the pending items, in seconds.
+    """
+
+    asked: int
+    kept: int
+    failed: int
+    withdrawn: int
+    pending: int
+    changed: int
+    generations: tuple[int, ...]
+    bytes: int
+    seconds: float

@@ -1,0 +1,150 @@
+"""The state of one entry: its plans and commits put together. Writers, readers and verify all resolve utterances here.
+
+The rules are those of docs/cache-format.md: the last plan that mentions an utterance names the input hash that is wanted; its row is the
+committed one with this hash; among several, that of the latest generation. Costs one listing per directory and one small read per record
+that was not seen before.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ser_cache.commit import Commit, read_commit
+from ser_cache.errors import Damaged
+from ser_cache.items import Failure
+from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path, numbered, plan_path
+from ser_cache.plan import Plan, read_plan
+
+Key = tuple[int, int]  # generation, shard
+
+
+@dataclass
+class Ledger:
+    """Plans and commits of the entry at ``path`` that belong to ``fingerprint``.
+
+    Attributes:
+        plans: every plan, of replaced specs as well, by generation.
+        commits: by (generation, shard), the highest revision of each.
+    """
+
+    path: Path
+    fingerprint: str
+    plans: dict[int, Plan] = field(default_factory=dict)
+    commits: dict[Key, Commit] = field(default_factory=dict)
+
+    def refresh(self) -> None:
+        """Reads what is new on disk, forgets what is gone.
+
+        Raises:
+            Damaged: a record is bad, or the plans have a gap.
+        """
+        self._refresh_plans()
+        found: dict[Key, int] = {}
+        directory = self.path / "commits"
+        for name in numbered(directory, GENERATION_NAME):
+            generation = int(name)
+            files = numbered(directory / name, COMMIT_NAME)
+            if files and generation not in self.plans:
+                self._refresh_plans()  # made since
+                if generation not in self.plans:
+                    raise Damaged(str(plan_path(self.path, generation)), "it is missing, and its commits are there")
+            if not files or self.plans[generation].fingerprint != self.fingerprint:
+                continue
+            for file in files:  # sorted: the highest revision comes last
+                found[generation, int(file[:8])] = int(file[9:13])
+        for key in [key for key in self.commits if key not in found]:
+            del self.commits[key]
+        for key, revision in found.items():
+            known = self.commits.get(key)
+            if known is None or known.revision != revision:
+                self._read(key, revision)
+
+    def _refresh_plans(self) -> None:
+        names = numbered(self.path / "plans", PLAN_NAME)
+        for number, name in enumerate(names, start=1):
+            if name != f"{number:04d}.json":
+                raise Damaged(str(plan_path(self.path, number)), "it is missing, and later plans are there")
+            if number not in self.plans:
+                self.plans[number] = read_plan(plan_path(self.path, number), number)
+
+    def _read(self, key: Key, revision: int) -> None:
+        path = commit_path(self.path, *key, revision)
+        try:
+            commit = read_commit(path, *key, revision)
+        except FileNotFoundError:  # quarantined or replaced by a higher revision since it was listed
+            self.commits.pop(key, None)
+            return
+        self.check(commit, str(path))
+        self.commits[key] = commit
+
+    def check(self, commit: Commit, where: str) -> None:
+        """Raises Damaged if a commit is not one of its planned shard."""
+        plan = self.plans[commit.generation]
+        if commit.fingerprint != plan.fingerprint:
+            raise Damaged(where, "its fingerprint is not that of its plan")
+        if commit.shard >= len(plan.shards):
+            raise Damaged(where, f"its plan has {len(plan.shards):,} shards")
+        planned = {item.id: item.input_hash for item in plan.shards[commit.shard]}
+        held = dict(zip(commit.ids, commit.input_hashes, strict=True))
+        held |= {name: input_hash for name, (_, input_hash) in commit.failures.items()}
+        if any(planned.get(name) != input_hash for name, input_hash in held.items()):
+            raise Damaged(where, "it holds utterances or input hashes that were not planned")
+
+    def own_plans(self) -> list[Plan]:
+        """Plans of this fingerprint in their order."""
+        return [
+            self.plans[number] for number in sorted(self.plans) if self.plans[number].fingerprint == self.fingerprint
+        ]
+
+    def wanted(self) -> dict[str, str]:
+        """id -> input hash, by the last plan that mentions it."""
+        found: dict[str, str] = {}
+        for plan in self.own_plans():
+            found.update(plan.mentions())
+        return found
+
+    def rows(self, wanted: dict[str, str]) -> dict[str, tuple[Key, int]]:
+        """id -> (shard, index of its row) of what is wanted and committed."""
+        found: dict[str, tuple[Key, int]] = {}
+        for key in sorted(self.commits):
+            commit = self.commits[key]
+            for index, (name, input_hash) in enumerate(zip(commit.ids, commit.input_hashes, strict=True)):
+                if wanted.get(name) == input_hash:
+                    found[name] = (key, index)
+        return found
+
+    def failures(self, wanted: dict[str, str]) -> dict[str, tuple[Failure, Key]]:
+        """id -> latest recorded failure of what is wanted, also where a row exists by now."""
+        found: dict[str, tuple[Failure, Key]] = {}
+        for key in sorted(self.commits):
+            for name, (failure, input_hash) in self.commits[key].failures.items():
+                if wanted.get(name) == input_hash:
+                    found[name] = (failure, key)
+        return found
+
+    def open_shards(self) -> list[Key]:
+        """Planned shards without a commit, in order."""
+        return [
+            (plan.generation, number)
+            for plan in self.own_plans()
+            for number in range(len(plan.shards))
+            if (plan.generation, number) not in self.commits
+        ]
+
+
+class Work:
+    """What is left to do for a set of wanted utterances, computed once for many shards."""
+
+    def __init__(self, ledger: Ledger, wanted: dict[str, str]) -> None:
+        self._ledger, self._wanted = ledger, wanted
+        self._rows = ledger.rows(wanted)
+        self._failures = ledger.failures(wanted)
+
+    def pending(self, key: Key) -> list[str]:
+        """Ids of an open shard that are wanted with the planned hash, have no row, and did not fail in this or a later generation."""
+        return [
+            item.id
+            for item in self._ledger.plans[key[0]].shards[key[1]]
+            if self._wanted.get(item.id) == item.input_hash
+            and item.id not in self._rows
+            and not (item.id in self._failures and self._failures[item.id][1][0] >= key[0])
+        ]

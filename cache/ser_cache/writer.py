@@ -1,0 +1,357 @@
+"""The writer of one entry: plan, then for each pending shard compute and commit. Any number of writers may work on one entry.
+
+```python
+writer = create_cache("cache").writer(spec, container="zarr")
+writer.plan(Item(id, input_hash, cost=seconds, frames=estimate) for ...)
+for shard in writer.pending():
+    writer.commit(shard, rows=[Row(item.id, values) for item in shard.items])
+```
+Kill it anywhere and run it again: what a call of `commit` acknowledged stays, the rest is computed again.
+"""
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import xxhash
+
+from ser_cache.commit import Commit
+from ser_cache.containers import container
+from ser_cache.containers.base import Content
+from ser_cache.durable import create_exclusive, make_directory, sync_tree, writing
+from ser_cache.errors import WrongRows
+from ser_cache.failpoints import failpoint
+from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
+from ser_cache.layout import commit_path, new_data_name, regular_files
+from ser_cache.ledger import Key, Ledger, Work
+from ser_cache.plan import Plan, create_plan, cut
+from ser_cache.ragged import offsets_of
+from ser_cache.spec import EntrySpec
+
+
+def hash_file(path: Path) -> str:
+    """xxh3-128 of a file, 32 hex digits; read in blocks of 4 MB."""
+    digest = xxhash.xxh3_128()
+    buffer = bytearray(4 << 20)
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+class Writer:
+    """Writes one entry. Made by `Cache.writer`.
+
+    Attributes:
+        spec: what is written.
+        container: name of the container of new shards; shards of both kinds may live in one entry.
+        recipe: command that makes these rows, printed by ``ser-cache verify --repair``; opaque here.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: EntrySpec,
+        container_name: str,
+        recipe: str | None,
+        withdrawn: Callable[[], frozenset[str]],
+    ) -> None:
+        self.path, self.spec, self.container, self.recipe = path, spec, container_name, recipe
+        self._container = container(container_name)
+        self._withdrawn = withdrawn
+        self._ledger = Ledger(path, spec.fingerprint)
+        self._items: dict[str, Item] | None = None
+        self._others = False  # whether another writer was seen at work
+        for name in ("plans", "commits", "data", "quarantine"):
+            with writing(path):
+                make_directory(path / name)
+
+    def plan(self, items: Iterable[Item], *, retry_failed: bool = False) -> PlanSummary:
+        """Freezes what is new or changed as a plan; adopts what another writer has planned already.
+
+        Args:
+            items: every utterance wanted now. Those not named are left as they are.
+            retry_failed: plan utterances again that are recorded as failed.
+
+        Raises:
+            WrongRows: an id twice, or a negative cost or number of frames.
+        """
+        self._items = _checked(items)
+        while True:
+            self._ledger.refresh()
+            summary, plan = self._next_plan(retry_failed)
+            if plan is None:
+                return summary
+            if create_plan(self.path, plan):  # a lost race means that another plan is there: look again
+                retry_failed = False
+
+    def _next_plan(self, retry_failed: bool) -> tuple[PlanSummary, Plan | None]:
+        assert self._items is not None
+        ledger, withdrawn = self._ledger, self._withdrawn()
+        asked = {name: item.input_hash for name, item in self._items.items() if name not in withdrawn}
+        last = ledger.wanted()
+        rows, failures = ledger.rows(asked), ledger.failures(asked)
+        work, planned = Work(ledger, asked), {}
+        for key in ledger.open_shards():
+            planned.update(dict.fromkeys(work.pending(key), key[0]))
+        new: list[Item] = []
+        resolves: dict[str, str] = {}
+        for name, input_hash in asked.items():
+            done = name in rows or name in planned or (name in failures and not retry_failed)
+            if not done:
+                new.append(self._items[name])
+            elif last.get(name) != input_hash:
+                resolves[name] = input_hash
+        pending = [self._items[name] for name in asked if name in planned]
+        summary = PlanSummary(
+            asked=len(self._items),
+            kept=len(rows),
+            failed=sum(name not in rows and name not in planned for name in failures),
+            withdrawn=len(self._items) - len(asked),
+            pending=len(pending),
+            changed=sum(last.get(name, input_hash) != input_hash for name, input_hash in asked.items()),
+            generations=tuple(sorted(set(planned.values()))),
+            bytes=sum((item.frames or 0) * self.spec.features * self.spec.itemsize for item in pending),
+            seconds=float(sum(item.cost for item in pending)),
+        )
+        if not new and not resolves:
+            return summary, None
+        shards = cut(new, self.spec)
+        generation = max(ledger.plans, default=0) + 1
+        plan = Plan(generation, self.spec.fingerprint, self.spec.as_dict(), self.recipe, shards, resolves)
+        return summary, plan
+
+    def pending(self, retry_failed: bool = False) -> Iterator[Shard]:
+        """Yields each shard that has work left, once; what others commit meanwhile is left out.
+
+        Without a call of `plan` before, it is the work of the plans on disk. Where another writer is at work the order is random, so that
+        the two seldom meet; the rows do not depend on it.
+
+        Args:
+            retry_failed: also those recorded as failed, once more.
+        """
+        self._ledger.refresh()
+        withdrawn = self._withdrawn()
+        if self._items is None:
+            wanted = self._ledger.wanted()
+            self._items = {
+                item.id: item
+                for plan in self._ledger.own_plans()
+                for shard in plan.shards
+                for item in shard
+                if wanted[item.id] == item.input_hash
+            }
+        if retry_failed:
+            self.plan(self._items.values(), retry_failed=True)
+        given: set[Key] = set()
+        while True:
+            asked = {name: item.input_hash for name, item in self._items.items() if name not in withdrawn}
+            work = Work(self._ledger, asked)
+            left = [key for key in self._ledger.open_shards() if key not in given]
+            shard = None
+            while left and shard is None:
+                key = left.pop(random.randrange(len(left)) if self._others else 0)
+                shard = self._shard(key, work)
+            if shard is None:
+                # shards that others committed without some of our utterances leave these over
+                before = len(self._ledger.plans)
+                self.plan(list(self._items.values()))
+                if len(self._ledger.plans) == before:
+                    return
+                continue
+            given.add((shard.generation, shard.number))
+            seen = set(self._ledger.commits)
+            yield shard
+            self._ledger.refresh()
+            withdrawn = self._withdrawn()
+            self._others = self._others or bool(set(self._ledger.commits) - seen - given)
+
+    def _shard(self, key: Key, work: Work) -> Shard | None:
+        assert self._items is not None
+        ids = work.pending(key)
+        return Shard(*key, tuple(self._items[name] for name in ids)) if ids else None
+
+    def commit(
+        self,
+        shard: Shard,
+        rows: Sequence[Row],
+        failures: Mapping[str, Failure] | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """Writes one shard, all of it or nothing; on return it is on the disk.
+
+        Args:
+            shard: from `pending`.
+            rows: of every item of the shard that did not fail, in any order.
+            failures: reason for every item that did.
+            environment: what may differ between equal rows: versions, device, threads, time. JSON values.
+
+        Returns:
+            ``committed``, or ``already`` if another writer was first (our data are deleted again).
+
+        Raises:
+            WrongRows: ids are missing, unknown or twice, or values do not fit the spec.
+            CannotWrite: disk full or read-only; nothing is visible, what was committed before is safe.
+        """
+        failures = dict(failures or {})
+        key = (shard.generation, shard.number)
+        hashes = {item.id: item.input_hash for item in shard.items}
+        rows = self._checked_rows(shard, rows, failures)
+        self._ledger.refresh()
+        if key in self._ledger.commits:
+            self._others = True
+            return "already"
+        planned = self._ledger.plans[shard.generation].shards[shard.number]
+        withdrawn = self._withdrawn()
+        rows = [row for row in rows if row.id not in withdrawn]
+        failures = {name: failure for name, failure in failures.items() if name not in withdrawn}
+        held = {row.id for row in rows} | set(failures)
+        outcome = write_commit(
+            self.path,
+            self.spec,
+            self.container,
+            key,
+            0,
+            rows,
+            hashes,
+            {name: (failure, hashes[name]) for name, failure in sorted(failures.items())},
+            tuple(item.id for item in planned if item.id not in held),
+            dict(environment or {}),
+            self.recipe,
+        )
+        self._others = self._others or outcome == "already"
+        return outcome
+
+    def _checked_rows(self, shard: Shard, rows: Sequence[Row], failures: Mapping[str, Failure]) -> list[Row]:
+        names = [row.id for row in rows] + list(failures)
+        expected = {item.id for item in shard.items}
+        if len(set(names)) != len(names) or set(names) != expected:
+            odd = sorted(set(names) ^ expected) or sorted({name for name in names if names.count(name) > 1})
+            raise WrongRows(
+                f"shard {shard.name}",
+                f"rows and failures together must be its {len(expected):,} items, once each; see {odd[:3]}",
+            )
+        for row in rows:
+            values = row.values
+            if values.ndim != 2 or values.shape[1] != self.spec.features or values.dtype != np.dtype(self.spec.dtype):
+                raise WrongRows(
+                    f"row {row.id!r}",
+                    f"values are {values.shape} {values.dtype}, the entry holds (frames, {self.spec.features}) {self.spec.dtype}",
+                )
+            if row.special is not None and row.special.shape != (len(values),):
+                raise WrongRows(
+                    f"row {row.id!r}", f"its mask has shape {row.special.shape}, its values {len(values):,} frames"
+                )
+        return sorted(rows, key=lambda row: row.id)
+
+
+def write_commit(
+    entry: Path,
+    spec: EntrySpec,
+    container_name: str,
+    key: Key,
+    revision: int,
+    rows: Sequence[Row],
+    hashes: Mapping[str, str],
+    failures: Mapping[str, tuple[Failure, str]],
+    left_out: tuple[str, ...],
+    environment: Mapping[str, Any],
+    recipe: str | None,
+) -> Outcome:
+    """The write protocol: checksums from memory, data under a unique name, synced, hashed, then the exclusive commit record."""
+    store = container(container_name)
+    lengths = np.array([len(row.values) for row in rows], dtype=np.int64)
+    values = np.empty((int(lengths.sum()), spec.features), dtype=spec.dtype)
+    crcs = []
+    offsets = offsets_of(lengths)
+    for row, start, stop in zip(rows, offsets[:-1], offsets[1:], strict=True):
+        values[start:stop] = row.values
+        crcs.append(google_crc32c.value(values[start:stop]))
+    special = _special(rows, len(values))
+    name, files = None, {}
+    commits = commit_path(entry, *key, revision)
+    with writing(entry):
+        make_directory(commits.parent)
+        if rows:
+            name = new_data_name(*key, store.suffix)
+            path = entry / "data" / name
+            attributes = {
+                "modality": spec.modality,
+                "encoder": spec.encoder,
+                "layer": spec.layer,
+                "frame_rate": spec.frame_rate,
+                "fingerprint": spec.fingerprint,
+            }
+            failpoint("data.write.before")
+            store.write(path, Content(values, offsets, tuple(row.id for row in rows), special, attributes))
+            failpoint("data.write.after")
+            found = regular_files(path)
+            sync_tree(path, found)
+            files = {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
+        failpoint("commit.before")
+        commit = Commit(
+            generation=key[0],
+            shard=key[1],
+            revision=revision,
+            fingerprint=spec.fingerprint,
+            container=container_name if rows else None,
+            path=name,
+            dtype=spec.dtype,
+            features=spec.features,
+            ids=tuple(row.id for row in rows),
+            input_hashes=tuple(hashes[row.id] for row in rows),
+            frames=tuple(int(length) for length in lengths),
+            crc32c=tuple(crcs),
+            special_crc32c=None if special is None else google_crc32c.value(special.astype(np.uint8)),
+            files=files,
+            failures=failures,
+            left_out=left_out,
+            environment=environment,
+            recipe=recipe,
+        )
+        if create_exclusive(commits, commit.sealed()):
+            failpoint("commit.after")
+            return "committed"
+        if name is not None:
+            remove_data(entry / "data" / name)
+        return "already"
+
+
+def remove_data(path: Path) -> None:
+    """Deletes the data of one shard, a file or a folder; a crash in between leaves what gc removes."""
+    failpoint("data.remove.before")
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    failpoint("data.remove.after")
+
+
+def _special(rows: Sequence[Row], frames: int) -> np.ndarray | None:
+    if all(row.special is None for row in rows):
+        return None
+    parts = [np.zeros(len(row.values), np.bool_) if row.special is None else row.special for row in rows]
+    return np.concatenate(parts).astype(np.bool_) if parts else np.zeros(frames, np.bool_)
+
+
+def _checked(items: Iterable[Item]) -> dict[str, Item]:
+    found: dict[str, Item] = {}
+    for item in items:
+        if item.id in found:
+            raise WrongRows(f"item {item.id!r}", "its id is given twice")
+        if not item.cost >= 0 or (item.frames is not None and item.frames < 0):
+            raise WrongRows(f"item {item.id!r}", f"cost {item.cost} or frames {item.frames} is negative")
+        found[item.id] = item
+    return found
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free for us on the file system of ``path``."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
