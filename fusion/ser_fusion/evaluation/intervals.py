@@ -105,3 +105,30 @@ def corrected_t(differences: np.ndarray, test_sizes: np.ndarray, train_sizes: np
         return CorrectedT(mean, 0.0, 1.0 if mean == 0 else 0.0, mean, mean, k, ratio)
     half = float(t.ppf(0.975, k - 1)) * error
     return CorrectedT(mean, error, float(2 * t.sf(abs(mean) / error, k - 1)), mean - half, mean + half, k, ratio)
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Two one-sided tests of a score against a value: `p` below .05 says that it lies within `margin` of it."""
+
+    value: float
+    margin: float
+    p: float
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether equivalence is shown at 5 %."""
+        return self.p < 0.05
+
+
+def equivalence(interval: Interval, value: float, margin: float = 0.03) -> Equivalence:
+    """Is the score equivalent to `value` (chance, 1/K) within `margin`? A constant score of exactly `value` is."""
+    from scipy.stats import t
+
+    gap = interval.estimate - value
+    if interval.units < 2 or np.isnan(interval.error):
+        return Equivalence(value, margin, float("nan"))
+    if interval.error == 0.0:
+        return Equivalence(value, margin, 0.0 if abs(gap) < margin else 1.0)
+    worst = max(t.sf((gap + margin) / interval.error, interval.units - 1), t.cdf((gap - margin) / interval.error, interval.units - 1))
+    return Equivalence(value, margin, float(worst))

@@ -16,7 +16,7 @@ from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text
 from ser_fusion.evaluation.calibration import calibration
 from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families, fold_sizes
 from ser_fusion.evaluation.families import DEFAULT_NAMED, declared_pairs, holm
-from ser_fusion.evaluation.intervals import recall_intervals, score_interval
+from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
 from ser_fusion.evaluation.known_encoders import tuned_on
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, scores_of, summarise
 from ser_fusion.evaluation.run_directory import RunDirectory
@@ -120,11 +120,12 @@ def _row(run: RunDirectory, row: dict[str, Any], kind: str, judged: dict[str, Ju
     development = run.development
     own = None if development is None else development[development["row"] == row["slug"]]
     groups = groupings(run.utterances, run.folds, predictions)
-    constant = predictions["predicted"].nunique() == 1
+    chance = equivalence(score_interval(counts.counts, "UWA"), 1 / len(classes))
     return {
         **row,
         **summary,
-        "constant": constant,
+        "constant": predictions["predicted"].nunique() == 1,
+        "chance": {"value": chance.value, "margin": chance.margin, "p": chance.p, "equivalent": chance.equivalent},
         "calibration": calibration(predictions, own, classes),
         "merged": merged_scores(np.asarray(summary["confusion"]), classes),
         "splits": {name: split_scores(predictions, values, classes) for name, values in groups.items()},

@@ -1,0 +1,119 @@
+"""Draws a run's plots: SVG for the page, SVG, PNG and PDF files for papers."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_fusion.reporting.plots.classes import class_plot
+from ser_fusion.reporting.plots.confusion import confusion_plot, difference_plot
+from ser_fusion.reporting.plots.curves import curve_key, curve_plot
+from ser_fusion.reporting.plots.layers import layer_plot
+from ser_fusion.reporting.plots.overview import overview_plot, pairs_plot
+from ser_fusion.reporting.plots.theme import draw, inline, save, svg_text
+from ser_fusion.reporting.text_tables import safe_name
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot of the page: its inline SVG, caption and file name (without suffix)."""
+
+    svg: str
+    caption: str
+    file: str
+
+
+class Drawer:
+    """Draws plots into a folder; with `files=False` it makes only what the page needs."""
+
+    def __init__(self, folder: Path, files: bool) -> None:
+        self.folder, self.files = folder, files
+
+    def __call__(self, name: str, caption: str, make: Callable[..., Any], *data: Any) -> Plot:
+        """Draws one figure, writes its files and returns its inline form."""
+        file = safe_name(name)
+        figure = draw(make, *data)
+        svg = svg_text(figure, file)
+        if self.files:
+            save(figure, svg, self.folder, file)
+        return Plot(inline(svg, file, caption), caption, file)
+
+
+def overview(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """All rows beside chance, and the declared pairs."""
+    plots = [drawer("overview", "Pooled UWA of every row", overview_plot, metrics["rows"], 1 / len(metrics["classes"]))]
+    declared = [pair for pair in metrics["comparisons"] if pair["family"] != "exploratory"]
+    if declared:
+        plots.append(drawer("pairs", "Declared comparisons", pairs_plot, declared))
+    return plots
+
+
+def confusions(metrics: dict[str, Any], drawer: Drawer) -> dict[str, dict[str, Plot]]:
+    """Per trained row its confusion matrix and class recalls."""
+    plots = {}
+    for row in metrics["rows"]:
+        if row["kind"] == "reference":
+            continue
+        counts = np.asarray(row["confusion"])
+        plots[row["slug"]] = {
+            "confusion": drawer(
+                f"confusion-{row['slug']}", f"{row['name']}: row percent, counts beneath", confusion_plot, counts, metrics["classes"]
+            ),
+            "classes": drawer(f"recall-{row['slug']}", f"{row['name']}: recall by class", class_plot, row["per_class"]),
+        }
+    return plots
+
+
+def differences(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """Difference of the confusion matrices of the primary pairs."""
+    counts = {row["slug"]: np.asarray(row["confusion"]) for row in metrics["rows"]}
+    plots = []
+    for pair in metrics["comparisons"]:
+        if pair["family"] == "primary":
+            a, b = pair["slug_a"], pair["slug_b"]
+            caption = f"{pair['a']} minus {pair['b']}: points of row percent"
+            plots.append(drawer(f"difference-{a}-{b}", caption, difference_plot, counts[a], counts[b], metrics["classes"]))
+    return plots
+
+
+def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
+    """The JSON of one file name over the jobs of a row; unreadable ones are left out."""
+    found = []
+    for path in sorted((run_dir / "jobs" / slug).glob(f"*/{file}")):
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError):
+            continue
+    return found
+
+
+def curves(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """Learning curves of every trained row that has any."""
+    plots = []
+    for row in metrics["rows"]:
+        records = [curve for curve in _jobs(run_dir, row["slug"], "curve.json") if isinstance(curve, list) and curve]
+        key = curve_key(records)
+        if key:
+            plots.append(drawer(f"curves-{row['slug']}", f"{row['name']} ({len(records)} jobs)", curve_plot, records, key))
+    return plots
+
+
+def layer_weights(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """Learned layer weights, where heads have them: `layer_weights` of head.json, stream to weights (list or by layer)."""
+    plots = []
+    for row in metrics["rows"]:
+        by_stream: dict[str, list[dict[str, float]]] = {}
+        for head in _jobs(run_dir, row["slug"], "head.json"):
+            streams = head.get("layer_weights") if isinstance(head, dict) else None
+            for stream, weights in (streams or {}).items():
+                pairs = weights.items() if isinstance(weights, dict) else enumerate(weights)
+                by_stream.setdefault(stream, []).append({str(layer): float(weight) for layer, weight in pairs})
+        for stream, jobs in by_stream.items():
+            layers = list(jobs[0])
+            if len(layers) > 1 and all(list(job) == layers for job in jobs):
+                table = np.array([[job[layer] for layer in layers] for job in jobs])
+                plots.append(drawer(f"layers-{row['slug']}-{stream}", f"{row['name']}, {stream}", layer_plot, table, layers))
+    return plots

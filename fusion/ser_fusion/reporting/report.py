@@ -1,0 +1,108 @@
+"""Writes the report of a run: one HTML file that needs nothing else, and tables and plots as files beside it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.run_metrics import evaluate_run
+from ser_fusion.reporting import assets, tables, words
+from ser_fusion.reporting.numbers import count, score
+from ser_fusion.reporting.text_tables import write_tables
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(
+    run_dir: str | Path,
+    *,
+    files: bool = True,
+    embed_audio: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Writes `report.html`, `tables/` and `plots/` into a run directory.
+
+    Args:
+        run_dir: the run directory; `metrics.json` is made if it is missing or older than the predictions.
+        files: also write the tables (Markdown, LaTeX, CSV) and plots (SVG, PNG, PDF) as files.
+        embed_audio: put the hardest utterances' audio into the page; needs the corpus files and makes the page large.
+        progress: called with the name of each step.
+
+    Returns:
+        Path of `report.html`.
+
+    Raises:
+        NotARun: the folder is no run directory.
+    """
+    run = RunDirectory.open(run_dir)
+    step = progress or (lambda name: None)
+    step("metrics")
+    metrics = _metrics(run)
+    drawer = assets.Drawer(run.path / "plots", files)
+    step("plots")
+    by_row = assets.confusions(metrics, drawer)
+    main = tables.result_tables(metrics)
+    splits = tables.split_tables(metrics)
+    merged = tables.merged_table(metrics)
+    classes = {row["slug"]: tables.class_table(row) for row in metrics["rows"] if row["kind"] != "reference"}
+    audit = tables.audit_tables(metrics["audit"])
+    comparisons = tables.comparison_table(metrics)
+    calibration = tables.calibration_table(metrics)
+    clips: dict[str, str] = {}
+    if embed_audio:
+        from ser_fusion.reporting.clips import audio_clips
+
+        step("audio")
+        clips = audio_clips(run.utterances, [entry["id"] for entry in metrics["hardest"]])
+    page = _render(
+        run=run.run,
+        metrics=metrics,
+        headline=words.headline(metrics),
+        summary=words.summary(metrics),
+        warnings=words.warnings(metrics),
+        overview=assets.overview(metrics, drawer),
+        by_row=by_row,
+        names={row["slug"]: row["name"] for row in metrics["rows"]},
+        differences=assets.differences(metrics, drawer),
+        curves=assets.curves(run.path, metrics, drawer),
+        layers=assets.layer_weights(run.path, metrics, drawer),
+        tables={"main": main, "splits": splits, "merged": merged, "classes": classes, "audit": audit},
+        comparisons=comparisons,
+        calibration=calibration,
+        clips=clips,
+        environment=run.run.get("environment", {}),
+        run_name=run.path.name,
+    )
+    if files:
+        step("tables")
+        everything = [*main, comparisons, calibration, *splits, *([merged] if merged else []), *classes.values(), *audit]
+        write_tables(everything, run.path / "tables")
+    target = run.path / "report.html"
+    scratch = target.with_name(".report.html.part")
+    scratch.write_text(page, encoding="utf-8")
+    scratch.replace(target)
+    return target
+
+
+def _metrics(run: RunDirectory) -> dict[str, Any]:
+    """metrics.json where it is as new as everything it was made from, else made anew."""
+    known = run.path / "metrics.json"
+    made_from = [run.path / name for name in ("run.json", "predictions.parquet", "development.parquet", "audit.json")]
+    if known.exists() and all(not path.exists() or path.stat().st_mtime <= known.stat().st_mtime for path in made_from):
+        try:
+            metrics: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
+            if metrics.get("format") == 1 and "comparisons" in metrics:
+                return metrics
+        except (OSError, json.JSONDecodeError):
+            pass
+    return evaluate_run(run.path)
+
+
+def _render(**content: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.filters.update(score=score, count=count)
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return pages.get_template("report.html.j2").render(style=style, **content)

@@ -1,0 +1,232 @@
+"""The report's tables as plain data, before they become HTML, Markdown, LaTeX or CSV."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ser_fusion.reporting.numbers import bounds, count, points, probability, score, spread
+
+METRICS = ("WA", "UWA", "WF1", "UWF1")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, and whether it is marked as best."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line; `quiet` for reference rows; `rule` draws a line above it."""
+
+    cells: tuple[Cell, ...]
+    quiet: bool = False
+    rule: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        slug: file name of its Markdown, LaTeX and CSV forms.
+        title: caption.
+        columns: headings; the first column holds names, the others are aligned right unless listed in `left`.
+        rows: lines.
+        notes: sentences printed below, definitions among them.
+        left: positions of further left-aligned columns.
+    """
+
+    slug: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    left: frozenset[int] = field(default_factory=frozenset)
+
+
+def _row(*texts: str, quiet: bool = False, rule: bool = False) -> Row:
+    return Row(tuple(Cell(text) for text in texts), quiet, rule)
+
+
+def definitions(metrics: dict[str, Any]) -> tuple[str, ...]:
+    """One line for each metric."""
+    return tuple(f"{name}: {meaning}." for name, meaning in metrics["definitions"].items())
+
+
+def result_tables(metrics: dict[str, Any]) -> list[Table]:
+    """The main table, and one more for transductive rows where there are any."""
+    plain = [row for row in metrics["rows"] if not row.get("transductive")]
+    shifted = [row for row in metrics["rows"] if row.get("transductive")]
+    tables = [_result_table("results", "Results", plain, metrics)]
+    if shifted:
+        tables.append(_result_table("results-transductive", "Results with the test speaker's own speech (transductive)", shifted, metrics))
+    return tables
+
+
+def _result_table(slug: str, title: str, rows: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> Table:
+    pooled = metrics["pooled_only"]
+    unit = metrics["unit"]["kind"]
+    lines, last = [], None
+    for row in sorted(rows, key=lambda row: row["kind"] == "reference"):
+        scores, reference = row["metrics"], row["kind"] == "reference"
+        cells = [Cell(row["name"])]
+        cells += [Cell(spread(scores[m]), metrics["best"].get(m) == row["slug"]) for m in METRICS]
+        if not pooled:
+            cells.append(Cell(score(scores["UWA"]["pooled"])))
+        cells.append(Cell(bounds(scores["UWA"]["low"], scores["UWA"]["high"])))
+        cells.append(Cell(score(scores["UWA"]["std_seeds"])))
+        cells.append(Cell(count(row["n"])))
+        lines.append(Row(tuple(cells), reference, rule=last is False and reference))
+        last = reference
+    how = "Scores of the pooled test parts" if pooled else "Mean ± standard deviation over folds; seeds are averaged first"
+    notes = (
+        f"{how}. The interval is Student's t over {unit}s, for the pooled UWA; seed sd is the deviation of whole runs over seeds.",
+        "Bold: significantly better than every other trained row (swap test over speakers, Holm); no bold, no winner.",
+        *definitions(metrics),
+    )
+    columns = ("Model", *METRICS, *(() if pooled else ("UWA pooled",)), "95 % CI UWA", "seed sd", "n")
+    return Table(slug, title, columns, tuple(lines), notes)
+
+
+def comparison_table(metrics: dict[str, Any]) -> Table:
+    """All pairs of trained rows: declared families first."""
+    lines, last = [], None
+    for pair in metrics["comparisons"]:
+        corrected = pair["corrected"] or {}
+        lines.append(
+            Row(
+                (
+                    Cell(f"{pair['a']} - {pair['b']}"),
+                    Cell(points(pair["difference"]), pair["significant"] and pair["family"] != "exploratory"),
+                    Cell(f"[{points(pair['low'])}, {points(pair['high'])}]" if pair["low"] is not None else "–"),
+                    Cell(probability(pair["p"])),
+                    Cell(probability(pair["p_holm"])),
+                    Cell(probability(corrected.get("p"))),
+                    Cell(f"{100 * pair['detectable']:.1f}" if pair["detectable"] is not None else "–"),
+                    Cell(pair["family"]),
+                ),
+                quiet=pair["family"] == "exploratory",
+                rule=last not in (None, pair["family"]),
+            )
+        )
+        last = pair["family"]
+    first = metrics["comparisons"][0] if metrics["comparisons"] else None
+    how = ""
+    if first:
+        kind = "all" if first["exact"] else "drawn"
+        how = f"{first['units']} {first['unit']}s, {first['assignments']:,} assignments, {kind}"
+    notes = (
+        f"Points of pooled UWA. p: swapping whole speakers between the two models ({how}). Interval: t over speakers.",
+        "Holm: corrected within the declared family (primary: three comparisons; ablations). Exploratory pairs are not corrected.",
+        "p (NB): Nadeau-Bengio's corrected t over folds, the conservative companion.",
+        "Detectable: the smallest true difference that this design shows with 80 % power, (t.975 + t.80) x SE.",
+    )
+    columns = ("Pair", "Difference", "95 % CI", "p", "p (Holm)", "p (NB)", "Detectable", "Family")
+    return Table("comparisons", "Comparisons", columns, tuple(lines), notes, frozenset({7}))
+
+
+def class_table(row: dict[str, Any]) -> Table:
+    """Precision, recall and F1 of one row by class."""
+    lines = tuple(
+        _row(
+            entry["class"],
+            count(entry["n"]),
+            count(entry["predicted"]),
+            score(entry["precision"]),
+            score(entry["recall"]),
+            bounds(entry["recall_low"], entry["recall_high"]),
+            score(entry["f1"]),
+        )
+        for entry in row["per_class"]
+    )
+    columns = ("Class", "n", "predicted", "Precision", "Recall", "95 % CI recall", "F1")
+    note = "Pooled test parts, averaged over seeds; n: utterances of the class; interval: t over speakers."
+    return Table(f"classes-{row['slug']}", f"{row['name']}: by class", columns, lines, (note,))
+
+
+def calibration_table(metrics: dict[str, Any]) -> Table:
+    """NLL, Brier and ECE of the trained rows."""
+    lines = []
+    for row in metrics["rows"]:
+        raw, cooled = row["calibration"]["raw"], row["calibration"].get("tempered")
+        after = [f"{cooled[name]:.3f}" if cooled else "–" for name in ("nll", "brier", "ece")]
+        temperature = row["calibration"].get("temperature")
+        lines.append(
+            _row(
+                row["name"],
+                *(f"{raw[name]:.3f}" for name in ("nll", "brier", "ece")),
+                f"{temperature:.2f}" if temperature else "–",
+                *after,
+                quiet=row["kind"] == "reference",
+            )
+        )
+    lines.sort(key=lambda line: line.quiet)
+    columns = ("Model", "NLL", "Brier", "ECE", "T", "NLL (T)", "Brier (T)", "ECE (T)")
+    notes = (
+        "NLL in nats; Brier: squared error summed over classes; ECE: 15 bins of equal mass.",
+        "T: temperature fitted on the development predictions of the same fold and seed; right of it, the scores after it.",
+    )
+    return Table("calibration", "Calibration", columns, tuple(lines), notes)
+
+
+def split_tables(metrics: dict[str, Any]) -> list[Table]:
+    """Trained rows and the strongest references by style, text, gender and speaker; UWA, with n."""
+    titles = {
+        "style": "Improvised and scripted apart",
+        "text": "Transcripts seen and not seen in training",
+        "gender": "By gender of the speaker",
+        "speaker": "By speaker",
+    }
+    tables = []
+    for split, title in titles.items():
+        rows = [row for row in metrics["rows"] if row["splits"].get(split) and row["slug"] not in ("random", "prior")]
+        if not rows:
+            continue
+        groups = rows[0]["splits"][split]
+        if len(groups) < 2:
+            continue
+        lines = []
+        for row in sorted(rows, key=lambda row: row["kind"] == "reference"):
+            found = {group["group"]: group for group in row["splits"][split]}
+            cells = [score(found[group["group"]]["UWA"]) if group["group"] in found else "–" for group in groups]
+            lines.append(_row(row["name"], *cells, quiet=row["kind"] == "reference"))
+        columns = ("Model", *(f"{group['group']} (n = {group['n']:,}, {group['classes']} classes)" for group in groups))
+        note = "Pooled UWA over the classes present in the group; compare only groups with the same number of classes."
+        tables.append(Table(f"split-{split}", title, columns, tuple(lines), (note,)))
+    return tables
+
+
+def merged_table(metrics: dict[str, Any]) -> Table | None:
+    """Scores with confusable pairs merged, or None where the corpus has none."""
+    rows = [row for row in metrics["rows"] if row["merged"] and row["kind"] != "reference"]
+    if not rows:
+        return None
+    plans = [plan["merged"] for plan in rows[0]["merged"]]
+    lines = []
+    for row in rows:
+        cells = [score(row["metrics"]["UWA"]["pooled"])]
+        cells += [f"{score(plan['UWA'])} / {score(plan['WA'])}" for plan in row["merged"]]
+        lines.append(_row(row["name"], *cells))
+    columns = ("Model", "as they are, UWA", *(f"{plan}, UWA / WA" for plan in plans))
+    note = "A confusion inside a merged pair counts as right. Fewer classes make higher scores: compare within a column."
+    return Table("merged", "Confusable pairs merged", columns, tuple(lines), (note,))
+
+
+def audit_tables(audit: dict[str, Any] | None) -> list[Table]:
+    """The leak audit: pooled UWA and WA of cheap rows under every protocol."""
+    if not audit:
+        return []
+    tables = []
+    for metric in ("UWA", "WA"):
+        lines = [
+            _row(row["name"], *(score(row["scores"].get(p, {}).get(metric)) for p in audit["protocols"])) for row in audit["rows"]
+        ]
+        notes = (
+            "Pooled scores of the same cheap models under each protocol; nothing but the folds differs.",
+            f"{metric}: {audit['definitions'][metric]}.",
+        )
+        tables.append(Table(f"audit-{metric.lower()}", f"Leak audit, {metric}", ("Model", *audit["protocols"]), tuple(lines), notes))
+    return tables

@@ -1,0 +1,126 @@
+"""The summary in words: what was run, what came out, what it is worth, and what to distrust."""
+
+from typing import Any
+
+from ser_fusion.reporting.numbers import count, points, score
+
+DEAF = ("random", "prior", "majority", "scenario-prior", "dialogue-prior", "speaker-prior")  # neither hear nor read
+
+
+def _plural(n: int, one: str) -> str:
+    return f"{n:,} {one}" + ("" if n == 1 else "s")
+
+
+def _pooled(row: dict[str, Any]) -> float:
+    return float(row["metrics"]["UWA"]["pooled"])
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """One sentence for the top of the page."""
+    trained = [row for row in metrics["rows"] if row["kind"] != "reference" and not row.get("transductive")]
+    if not trained:
+        return "Reference rows only: no head was trained in this run."
+    top = max(trained, key=_pooled)
+    chance = 1 / len(metrics["classes"])
+    text = f"{top['name']} reaches {score(_pooled(top))} UWA, {points(_pooled(top) - chance)} points against chance"
+    if len(trained) == 1:
+        return text + "."
+    if metrics["best"].get("UWA") == top["slug"]:
+        return text + ", significantly better than every other trained row."
+    return text + ", but is not significantly better than every other trained row."
+
+
+def summary(metrics: dict[str, Any]) -> list[str]:
+    """Sentences for the summary, the most important first."""
+    rows = metrics["rows"]
+    trained = [row for row in rows if row["kind"] != "reference" and not row.get("transductive")]
+    unit, classes = metrics["unit"], metrics["classes"]
+    corpus = metrics["corpus"].get("title") or metrics["corpus"].get("name")
+    n = max((row["n"] for row in rows), default=0)
+    seeds = _plural(max((len(row["seeds"]) for row in trained), default=1), "seed")
+    lines = [
+        f"{_plural(len(trained), 'model')} on {count(n)} utterances of {corpus}: {len(classes)} classes, "
+        f"{_plural(unit['n'], unit['kind'])}, protocol {metrics['protocol']} with {_plural(metrics['folds'], 'fold')}, {seeds}."
+    ]
+    lines += [pair["sentence"] + "." for pair in metrics["comparisons"] if pair["family"] == "primary"]
+    lines += _against_references(rows, trained)
+    lines += _chance(metrics, trained)
+    lines += _weakest(trained, metrics)
+    return lines
+
+
+def _against_references(rows: list[dict[str, Any]], trained: list[dict[str, Any]]) -> list[str]:
+    """How the best head stands against rows that neither hear nor read, and against linear rows."""
+    if not trained:
+        return []
+    top = max(trained, key=_pooled)
+    lines = []
+    deaf = [row for row in rows if row["slug"] in DEAF]
+    if deaf:
+        best = max(deaf, key=_pooled)
+        gap = _pooled(top) - _pooled(best)
+        verdict = "" if gap > 0 else ": the models have shown nothing about emotion"
+        lines.append(
+            f"The best row that neither hears nor reads is {best['name']} with {score(_pooled(best))} UWA; "
+            f"{top['name']} stands {points(gap)} points from it{verdict}."
+        )
+    linear = [row for row in rows if row["kind"] == "reference" and row["slug"] not in DEAF]
+    if linear:
+        best = max(linear, key=_pooled)
+        gap = _pooled(top) - _pooled(best)
+        verdict = "" if gap > 0 else ": training a head bought nothing here"
+        lines.append(f"The best linear reference is {best['name']} with {score(_pooled(best))} UWA, {points(gap)} points from it{verdict}.")
+    return lines
+
+
+def _chance(metrics: dict[str, Any], trained: list[dict[str, Any]]) -> list[str]:
+    """Trained rows that are equivalent to chance."""
+    lines = []
+    for row in trained:
+        if row["constant"]:
+            lines.append(f"{row['name']} always predicts the same class: exactly chance.")
+        elif row["chance"]["equivalent"]:
+            margin = round(100 * row["chance"]["margin"])
+            lines.append(
+                f"{row['name']} is equivalent to chance: its UWA lies within {margin} points of 1/K (TOST, p = {row['chance']['p']:.3f})."
+            )
+    return lines
+
+
+def _weakest(trained: list[dict[str, Any]], metrics: dict[str, Any]) -> list[str]:
+    """The class that the best head recalls least."""
+    if not trained:
+        return []
+    top = max(trained, key=_pooled)
+    known = [entry for entry in top["per_class"] if entry["recall"] is not None]
+    if len(known) < 2:
+        return []
+    worst = min(known, key=lambda entry: float(entry["recall"]))
+    return [
+        f"The hardest class for {top['name']} is {worst['class']}: recall {score(worst['recall'])} on {count(worst['n'])} utterances."
+    ]
+
+
+def warnings(metrics: dict[str, Any]) -> list[str]:
+    """What a reader must know before quoting a number."""
+    lines = []
+    if metrics["corpus"].get("synthetic"):
+        lines.append("The corpus is synthetic: these numbers say that the tool works, and nothing about human emotion.")
+    lines += metrics["tuned_encoders"]
+    overlap = metrics["overlap"]
+    if overlap and overlap["share"] >= 0.05:
+        lines.append(
+            f"{100 * overlap['share']:.0f} % of the test utterances have words that occur word for word in their training part: "
+            "what text scores is partly memory. The table of seen and unseen transcripts tells them apart."
+        )
+    if metrics["protocol"] == "random":
+        lines.append("Random folds share speakers, dialogues and scripts between training and test: do not quote these numbers.")
+    if metrics["unit"]["kind"] != "speaker":
+        lines.append(f"The corpus does not name its speakers; tests and intervals are over {metrics['unit']['kind']}s instead.")
+    elif metrics["unit"]["n"] < 6:
+        lines.append(f"With {metrics['unit']['n']} speakers no test over speakers can reach p < .05.")
+    if any(row.get("transductive") for row in metrics["rows"]):
+        lines.append("Some rows use the test speaker's own unlabelled speech (transductive); they stand in a table of their own.")
+    departures = {row["name"]: row["departures"] for row in metrics["rows"] if row.get("departures")}
+    lines += [f"{name} departs from its preset: {'; '.join(map(str, listed))}." for name, listed in departures.items()]
+    return lines
