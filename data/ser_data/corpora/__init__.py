@@ -10,17 +10,80 @@ def _demo() -> Corpus:
     return CORPUS
 
 
+def _iemocap() -> Corpus:
+    from ser_data.corpora.iemocap import CORPUS
+
+    return CORPUS
+
+
+def _meld() -> Corpus:
+    from ser_data.corpora.meld import CORPUS
+
+    return CORPUS
+
+
+def _ravdess() -> Corpus:
+    from ser_data.corpora.ravdess import CORPUS
+
+    return CORPUS
+
+
+def _cremad() -> Corpus:
+    from ser_data.corpora.cremad import CORPUS
+
+    return CORPUS
+
+
+def _emodb() -> Corpus:
+    from ser_data.corpora.emodb import CORPUS
+
+    return CORPUS
+
+
 def _csv() -> Corpus:
     from ser_data.corpora.table_file import CSV
 
     return CSV
 
 
+def _jsonl() -> Corpus:
+    from ser_data.corpora.table_file import JSONL
+
+    return JSONL
+
+
+def _audiofolder() -> Corpus:
+    from ser_data.corpora.audiofolder import CORPUS
+
+    return CORPUS
+
+
+def _hf() -> Corpus:
+    from ser_data.corpora.hf import CORPUS
+
+    return CORPUS
+
+
+def _audformat() -> Corpus:
+    from ser_data.corpora.audformat import CORPUS
+
+    return CORPUS
+
+
 CORPORA: Catalog[Corpus] = Catalog(
     "corpus",
     {
         "demo": _demo,
+        "iemocap": _iemocap,
+        "meld": _meld,
+        "ravdess": _ravdess,
+        "cremad": _cremad,
+        "emodb": _emodb,
         "csv": _csv,
+        "jsonl": _jsonl,
+        "audiofolder": _audiofolder,
+        "hf": _hf,
+        "audformat": _audformat,
     },
 )
 

@@ -1,9 +1,9 @@
 """What a corpus must be able to do."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ser_data.errors import BadRoot
 from ser_data.manifest import CorpusInfo, Manifest
@@ -21,17 +21,25 @@ class Corpus(Protocol):
     @property
     def info(self) -> CorpusInfo: ...
 
-    def read(self, root: Path, **options: Any) -> Manifest:
-        """All utterances under `root`; whatever is left out is a `Problem` of the manifest.
+    @property
+    def read(self) -> Callable[..., Manifest]:
+        """Method `read(root: Path, **options) -> Manifest`: all utterances under `root` (a folder or file).
 
-        Args:
-            root: Folder or file.
-            options: What this reader takes besides; an unknown option is a `TypeError`.
-
-        Raises:
-            BadRoot: `root` does not hold this corpus; the message says what was found.
+        Whatever is left out is a `Problem` of the manifest. It raises `BadRoot`, saying what was found, if `root` does not
+        hold this corpus.
         """
         ...
+
+
+def length(path: Path) -> float | None:
+    """Duration in seconds from the file's header, `None` if it cannot be read (extraction will say why)."""
+    import soundfile
+
+    try:
+        found = soundfile.info(str(path))
+    except (RuntimeError, OSError, TypeError):  # soundfile's errors are RuntimeErrors
+        return None
+    return float(found.frames) / float(found.samplerate) if found.samplerate else None
 
 
 def require_folder(corpus: str, root: Path) -> Path:

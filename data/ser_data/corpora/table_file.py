@@ -98,8 +98,6 @@ class TableFile:
         """
         import pandas as pd
 
-        if extra:
-            raise TypeError(f"the corpus '{self.info.name}' has no option {listing(extra)}")
         if not root.is_file():
             found = "a folder" if root.is_dir() else "nothing of that name"
             raise BadRoot(

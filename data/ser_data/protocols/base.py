@@ -22,13 +22,15 @@ class Draft:
         name: The fold's name.
         test: Rows that are tested.
         pool: Rows that may train or develop; none of them is tested.
-        dev: The protocol's own development part, inside the pool; `None` if it is drawn at random.
+        dev: The protocol's own development part, inside the pool; `None` if it has none.
+        own: What that part is called in results: `next`, `partner` or `official`.
     """
 
     name: str
     test: Mask
     pool: Mask
     dev: Mask | None
+    own: str = "next"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class Protocol:
         title: One line for lists.
         needs: Columns that every row must fill.
         held_out: Columns of which no value may be on both sides; `None` if given folds are taken and it is measured.
-        dev: What `--dev next` means here.
+        dev: The rule that `--dev next` falls back to where the drafts have no development part of their own.
         draft: Function of the table (sorted by id) and the seed that returns the drafts and notes.
     """
 

@@ -8,6 +8,7 @@
 - `none`: no development part.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,28 +23,32 @@ if TYPE_CHECKING:
 RULES = ("next", "partner", "speaker", "random:0.2", "none")
 
 
-def resolve_rule(protocol: Protocol, dev: str) -> str:
-    """The rule that is meant, checked.
+def resolve_rule(protocol: Protocol, dev: str, drafts: Sequence[Draft]) -> str:
+    """The rule that is meant, by the name that is printed with results.
 
     Raises:
         BadFolds: No such rule, or one that this protocol cannot follow.
     """
-    rule = protocol.dev if dev in ("next", protocol.dev) else dev
-    if rule.startswith("random:"):
+    name = protocol.name
+    if dev == "next":
+        if all(draft.dev is not None for draft in drafts):
+            return "+".join(sorted({draft.own for draft in drafts}))
+        if protocol.dev == "next":
+            remedy = "Give --dev random:0.2, --dev speaker or --dev none."
+            raise BadFolds(name, "the split has no development part of its own", remedy)
+        return protocol.dev
+    if dev.startswith("random:"):
         try:
-            share = float(rule.removeprefix("random:"))
+            share = float(dev.removeprefix("random:"))
         except ValueError:
             share = -1.0
         if not 0 < share < 1:
-            raise BadFolds(protocol.name, f"--dev {dev}: the share must lie between 0 and 1", "Give --dev random:0.2.")
-    elif rule not in RULES and rule != protocol.dev:
-        remedy = f"{suggestion(dev, RULES)}Known are {', '.join(RULES)}."
-        raise BadFolds(protocol.name, f"unknown rule --dev {dev}", remedy)
-    if rule == "partner" and protocol.name != "speaker":
-        raise BadFolds(
-            protocol.name, "--dev partner is for the protocol 'speaker'", "Give --dev next or --dev speaker."
-        )
-    return rule
+            raise BadFolds(name, f"--dev {dev}: the share must lie between 0 and 1", "Give --dev random:0.2.")
+    elif dev not in RULES:
+        raise BadFolds(name, f"unknown rule --dev {dev}", f"{suggestion(dev, RULES)}Known are {', '.join(RULES)}.")
+    if dev == "partner" and name != "speaker":
+        raise BadFolds(name, "--dev partner is for the protocol 'speaker'", "Give --dev next or --dev speaker.")
+    return dev
 
 
 def development(table: "pd.DataFrame", protocol: Protocol, draft: Draft, rule: str, seed: tuple[int, int]) -> Mask:
@@ -59,23 +64,25 @@ def development(table: "pd.DataFrame", protocol: Protocol, draft: Draft, rule: s
     Raises:
         BadFolds: The rule finds no utterance.
     """
-    none = np.zeros(len(table), dtype=bool)
+    chosen: Mask = np.zeros(len(table), dtype=bool)
     if rule == "none":
-        return none
+        return chosen
     if rule.startswith("random:"):
         rows = np.flatnonzero(draft.pool)
         count = max(1, round(float(rule.removeprefix("random:")) * len(rows)))
-        none[np.random.default_rng(seed).permutation(rows)[:count]] = True
-        return none
+        chosen[np.random.default_rng(seed).permutation(rows)[:count]] = True
+        return chosen
     if rule == "speaker":
         own = draft.dev if draft.dev is not None and draft.dev.any() else draft.pool
         speakers = values_in_order(table["speaker"][own])
         if not speakers:
             raise BadFolds(protocol.name, "--dev speaker, but no speakers are known", "Give --dev next or random:0.2.")
         return (table["speaker"] == speakers[0]).to_numpy(dtype=bool) & draft.pool
-    if rule == "partner" and draft.dev is None:
-        return partners(table, draft)
-    if draft.dev is None or not draft.dev.any():
-        what = f"fold {draft.name} has no development part of its own"
+    if rule == "partner":
+        chosen = partners(table, draft)
+    elif draft.dev is not None:
+        chosen = draft.dev
+    if not chosen.any():
+        what = f"fold {draft.name} has no utterance for --dev {rule}"
         raise BadFolds(protocol.name, what, "Give --dev random:0.2, --dev speaker or --dev none.")
-    return draft.dev
+    return chosen

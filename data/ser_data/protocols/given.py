@@ -24,7 +24,7 @@ def from_parts(table: "pd.DataFrame", name: str) -> list[Draft]:
         if not masks[part].any():
             raise BadFolds(name, f"the column 'part' has no '{part}'", "Fill it with train, dev and test.")
     dev = masks["dev"] if masks["dev"].any() else None
-    return [Draft(name=name, test=masks["test"], pool=masks["train"] | masks["dev"], dev=dev)]
+    return [Draft(name=name, test=masks["test"], pool=masks["train"] | masks["dev"], dev=dev, own="official")]
 
 
 def _given(table: "pd.DataFrame", name: str, order: tuple[str, str]) -> tuple[list[Draft], list[str]]:

@@ -48,8 +48,8 @@ def make_folds(
     rule_of = PROTOCOLS[protocol]
     table = _sorted_table(manifest if isinstance(manifest, pd.DataFrame) else manifest.table)
     _require(rule_of, table, {name: PROTOCOLS[name].needs for name in PROTOCOLS})
-    rule = resolve_rule(rule_of, dev)
     drafts, notes = rule_of.draft(table, seed)
+    rule = resolve_rule(rule_of, dev, drafts)
     ids = table["id"].to_numpy()
     folds: list[Fold] = []
     for number, draft in enumerate(drafts):
@@ -62,7 +62,7 @@ def make_folds(
             what = f"fold {draft.name} has nothing to train on ({len(drafts)} folds, --dev {rule})"
             raise BadFolds(protocol, what, "Give --dev random:0.2 or --dev none, or a protocol with more folds.")
         folds.append(Fold(draft.name, *(tuple(ids[mask].tolist()) for mask in (train, chosen, draft.test))))
-    if len(folds) < 1:
+    if not folds:
         raise BadFolds(protocol, "no fold has anything to test", "Check the labels and columns with ser-data describe.")
     columns = {key: pd.Series(table[key].to_numpy(), index=ids) for key in KEYS}
     held_out, more = _held_out(rule_of, table, folds, columns, tuple(allow_overlap))

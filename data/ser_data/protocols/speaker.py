@@ -27,7 +27,7 @@ def _draft(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
     for draft in rotate(table, "speaker"):
         others = partners(table, draft)
         if others.any() and not (others == draft.pool).all():  # a corpus of one session has partners only
-            drafts.append(Draft(name=draft.name, test=draft.test, pool=draft.pool, dev=others))
+            drafts.append(Draft(name=draft.name, test=draft.test, pool=draft.pool, dev=others, own="partner"))
         else:
             drafts.append(draft)
             lonely += 1
@@ -45,7 +45,7 @@ SPEAKER = Protocol(
     title="one speaker is tested, the session's partner (else the next speaker) is the development part",
     needs=("speaker",),
     held_out=("speaker",),
-    dev="partner",
+    dev="next",
     draft=_draft,
 )
 SPEAKER_5 = Protocol(

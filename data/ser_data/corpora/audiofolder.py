@@ -1,0 +1,110 @@
+"""A folder of audio files, sorted into one sub-folder per label, as many tutorials and `datasets`' audiofolder have it.
+
+- `root/LABEL/anything.wav`, at any depth below the label;
+- `root/{train,dev,test}/LABEL/anything.wav`: the first level becomes `part` (`valid`, `validation`, `val` mean dev);
+- a file `metadata.csv` with the column `file_name` (and any manifest columns) gives the rows instead.
+
+The text of `x.wav` may lie beside it in `x.txt`. The folder is an archive: `metadata.csv` may not name files outside of it.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from ser_data.corpora.base import AUDIO_SUFFIXES, length, require_folder, visible_files
+from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.errors import BadRoot
+from ser_data.manifest import CorpusInfo, Manifest, Problem
+
+PART_NAMES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+
+
+class AudioFolder:
+    """Reader of a folder per label."""
+
+    info = CorpusInfo(
+        name="audiofolder",
+        title="own folder of audio files",
+        licence="your own data",
+        transcripts="as given (x.txt beside x.wav)",
+        layout="[train|dev|test/]LABEL/**/*.wav, or metadata.csv with file_name and manifest columns",
+    )
+
+    def read(self, root: Path, *, durations: bool = True) -> Manifest:
+        """All audio files; see `Corpus.read`.
+
+        Args:
+            root: The folder.
+            durations: Whether to read every file's header for its length.
+        """
+        import pandas as pd
+
+        base = require_folder("audiofolder", root)
+        problems: list[Problem] = []
+        rows = (_from_metadata if (base / "metadata.csv").is_file() else _from_folders)(base, problems)
+        if not rows:
+            found = tuple(str(p) for p in problems[:2]) or tuple(sorted(p.name for p in base.iterdir()))
+            raise BadRoot("audiofolder", str(root), "folder LABEL with audio files", found)
+        for row in rows:
+            if durations and not row.get("duration"):
+                row["duration"] = length(Path(row["path"]))
+        return Manifest(pd.DataFrame(rows), self.info, problems)
+
+
+def _from_folders(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
+    first = {path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    parts = bool(first) and first <= set(PART_NAMES)
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, str] = {}
+    for path in visible_files(base, AUDIO_SUFFIXES):
+        inside = path.relative_to(base)
+        folders = inside.parts[:-1]
+        name = inside.with_suffix("").as_posix()
+        if len(folders) < 1 + parts:
+            problems.append(Problem(name, "missing label", "the file lies in no folder of a label", str(inside)))
+        elif name in seen:
+            problems.append(Problem(name, "duplicate id", f"first in {seen[name]}", str(inside)))
+        else:
+            seen[name] = str(inside)
+            text = path.with_suffix(".txt")
+            rows.append(
+                {
+                    "id": name,
+                    "path": str(path),
+                    "label": folders[parts],
+                    "part": PART_NAMES[folders[0]] if parts else None,
+                    "text": text.read_text(encoding="utf-8", errors="replace").strip() if text.is_file() else None,
+                }
+            )
+    return rows
+
+
+def _from_metadata(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    with (base / "metadata.csv").open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.DictReader(file)
+        if "file_name" not in (reader.fieldnames or ()):
+            found = tuple(reader.fieldnames or ())
+            raise BadRoot("audiofolder", str(base / "metadata.csv"), "column file_name", found, "Rename the column.")
+        for raw in reader:
+            where = f"metadata.csv, line {reader.line_num}"
+            row: dict[str, Any] = {key: value for key, value in raw.items() if key and value}
+            given = str(row.pop("file_name", ""))
+            name = str(row.setdefault("id", Path(given).with_suffix("").as_posix()))
+            try:
+                path = contained(base, given)
+            except PathEscapes as error:
+                problems.append(Problem(name, "path escapes", error.why, where))
+                continue
+            if name in seen:
+                problems.append(Problem(name, "duplicate id", "the first one is used", where))
+            elif not path.is_file():
+                problems.append(Problem(name, "missing file", str(path), where))
+            else:
+                seen.add(name)
+                rows.append({**row, "path": str(path)})
+    return rows
+
+
+CORPUS = AudioFolder()

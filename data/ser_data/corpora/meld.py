@@ -1,0 +1,142 @@
+"""MELD (Poria et al. 2019): 13,708 utterances of the series Friends in 1,432 dialogues, 7 emotions, official split.
+
+Its repository has the text and the labels; audio and video come as mp4 archives and are used if present. Ids of the CSVs
+repeat over the three parts, so the part becomes a prefix: `train_dia0_utt0`. Speakers and dialogues' topics are shared
+between the parts (it is one series), dialogues are not.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ser_data.corpora.base import AUDIO_SUFFIXES, require_folder, visible_files
+from ser_data.errors import BadRoot
+from ser_data.labels import SCHEMES
+from ser_data.manifest import CorpusInfo, Manifest, Problem
+
+FILES = {"train": "train_sent_emo.csv", "dev": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
+# Names of the folders in the official archives, by part
+FOLDERS = {
+    "train": ("train_splits", "train"),
+    "dev": ("dev_splits_complete", "dev"),
+    "test": ("output_repeated_splits_test", "test"),
+}
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
+
+
+def seconds(clock: str) -> float | None:
+    """`"00:20:57,256"` as seconds, `None` if it is no clock time."""
+    match = _CLOCK.fullmatch(clock.strip())
+    if match is None:
+        return None
+    hours, minutes, whole, fraction = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + int(whole) + int(fraction.ljust(3, "0")) / 1000
+
+
+def _find(root: Path, names: tuple[str, ...]) -> Path | None:
+    """The first of these that lies in `root`, `root/data/MELD` or `root/MELD`."""
+    for base in (root, root / "data" / "MELD", root / "MELD", root / "MELD.Raw"):
+        for name in names:
+            if (base / name).exists():
+                return base / name
+    return None
+
+
+class Meld:
+    """Reader of the three CSV files, with audio files if they lie beside them."""
+
+    info = CorpusInfo(
+        name="meld",
+        title="MELD, Multimodal EmotionLines Dataset",
+        licence="repository GPL-3.0; the utterances are subtitles of a TV series",
+        citation="Poria et al. 2019, ACL, doi:10.18653/v1/P19-1050",
+        url="https://github.com/declare-lab/MELD",
+        transcripts="subtitles",
+        layout="{train,dev,test}_sent_emo.csv; audio if present: train_splits/diaN_uttM.mp4 (or .wav, .flac), ...",
+        scheme="meld-7",
+    )
+
+    def read(self, root: Path, *, audio_root: Path | None = None) -> Manifest:
+        """All utterances; see `Corpus.read`.
+
+        Args:
+            root: Folder with the CSV files, or the repository's.
+            audio_root: Folder with `train_splits` and so on, if it is another.
+        """
+        import pandas as pd
+
+        base = require_folder("meld", root)
+        rows: list[dict[str, Any]] = []
+        problems: list[Problem] = []
+        seen: set[str] = set()
+        for part, name in FILES.items():
+            path = _find(base, (name,))
+            if path is None:
+                continue
+            files = _audio(audio_root or base, part)
+            for row in _rows(path, part, files, problems):
+                if row["id"] in seen:
+                    problems.append(Problem(row["id"], "duplicate id", "the first one is used", row["where"]))
+                else:
+                    seen.add(row["id"])
+                    del row["where"]
+                    rows.append(row)
+        if not rows:
+            found = tuple(sorted(p.name for p in base.iterdir()))
+            raise BadRoot("meld", str(root), "file train_sent_emo.csv (or dev_, test_)", found)
+        return Manifest(pd.DataFrame(rows), self.info, problems)
+
+
+def _audio(root: Path, part: str) -> dict[str, Path] | None:
+    """Stem -> file of the part's audio folder; `None` if there is no such folder."""
+    folder = _find(root, FOLDERS[part])
+    return None if folder is None else {path.stem: path for path in visible_files(folder, AUDIO_SUFFIXES)}
+
+
+def _rows(path: Path, part: str, files: dict[str, Path] | None, problems: list[Problem]) -> Iterator[dict[str, Any]]:
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    reader = csv.DictReader(text.splitlines(keepends=True))
+    for row in reader:
+        where = f"{path.name}, line {reader.line_num}"
+        try:
+            stem = f"dia{int(row['Dialogue_ID'])}_utt{int(row['Utterance_ID'])}"
+            turn, label, words = int(row["Utterance_ID"]), row["Emotion"].strip().lower(), row["Utterance"]
+            start, end = seconds(row["StartTime"]), seconds(row["EndTime"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            problems.append(Problem("", "bad row", f"{type(error).__name__}: {error}", where))
+            continue
+        name = f"{part}_{stem}"
+        if label not in SCHEMES["meld-7"].classes:
+            problems.append(Problem(name, "unknown label", f"'{label}'", where))
+            continue
+        audio = None if files is None else files.get(stem)
+        if files is not None and audio is None:
+            problems.append(Problem(name, "missing file", f"no {stem} among {len(files):,} audio files", where))
+            continue
+        if "\ufffd" in words:
+            problems.append(Problem(name, "not UTF-8", "the text holds bytes that are not UTF-8", where, dropped=False))
+        lasts = None if start is None or end is None else round(end - start, 3)
+        if lasts is None or lasts <= 0:
+            detail = f"subtitle times {row['StartTime']} to {row['EndTime']}"
+            problems.append(Problem(name, "bad span", detail, where, dropped=False))
+            lasts = None
+        yield {
+            "id": name,
+            "where": where,
+            "path": None if audio is None else str(audio),
+            "speaker": row["Speaker"].strip(),
+            "dialogue": f"{part}_dia{int(row['Dialogue_ID'])}",
+            "turn": turn,
+            "label": label,
+            "text": words,
+            "duration": lasts,
+            "part": part,
+            "sentiment": row.get("Sentiment"),
+            "season": row.get("Season"),
+            "episode": row.get("Episode"),
+        }
+
+
+CORPUS = Meld()
