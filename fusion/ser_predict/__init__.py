@@ -1,0 +1,26 @@
+"""Emotions of new recordings with the heads of a finished run: the one place where both stages meet.
+
+It may import both stages; nobody imports it. ``Predictor`` is the Python face of the command ``ser-predict``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ser_predict.errors import PredictError
+    from ser_predict.predictor import Piece, Prediction, Predictor
+
+_FACE = {
+    "Piece": "predictor",
+    "PredictError": "errors",
+    "Prediction": "predictor",
+    "Predictor": "predictor",
+}
+
+__all__ = ["Piece", "PredictError", "Prediction", "Predictor"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FACE:
+        return getattr(import_module(f"ser_predict.{_FACE[name]}"), name)
+    raise AttributeError(f"module 'ser_predict' has no attribute {name!r}")
