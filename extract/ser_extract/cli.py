@@ -1,0 +1,174 @@
+"""`ser-extract`: options in, `ExtractJob` out. Nothing heavy is loaded before the command runs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from ser_data.corpora import CORPORA
+from ser_data.errors import CorpusError
+from ser_data.settings import SettingsCommand
+from ser_extract.errors import ExtractError, SettingMissing
+
+SHOWN = 10
+"""Skipped utterances named on the terminal; all of them are in failures.csv."""
+
+
+def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    index, slash, count = value.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"'{value}' is not i/N with 1 <= i <= N, for example 2/8")
+    return int(index), int(count)
+
+
+def _modalities(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    words = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
+    if not words or set(words) - {"audio", "text"}:
+        raise click.BadParameter(f"'{value}' is not audio, text, or audio,text")
+    return words
+
+
+@click.command("ser-extract", cls=SettingsCommand, section="extract")
+@click.option("--corpus", type=click.Choice(list(CORPORA)), help="Which corpus; csv is a table of your own.")
+@click.option("--root", type=click.Path(path_type=Path), help="Folder (or, for csv, file) of the corpus.")
+@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Directory of the feature cache.")
+@click.option("--layer", default="last", show_default=True, help="Hidden state: 12, a list 4,8,12, all, or last.")
+@click.option("--audio-layer", help="Layer of the speech encoder, instead of --layer.")
+@click.option("--text-layer", help="Layer of the text encoder, instead of --layer.")
+@click.option("--audio-encoder", help="Hub id, local folder, or demo.  [default: facebook/wav2vec2-base]")
+@click.option("--text-encoder", help="Hub id, local folder, or demo.  [default: google-bert/bert-base-uncased]")
+@click.option("--audio-revision", help="Commit, tag or branch of a hub repository.")
+@click.option("--text-revision", help="Commit, tag or branch of a hub repository.")
+@click.option("--modalities", callback=_modalities, help="audio, text, or audio,text.  [default: what the corpus has]")
+@click.option("--labels", help="Label scheme; a row with a label it does not know is skipped.")
+@click.option(
+    "--dtype", type=click.Choice(["float16", "float32"]), help="Type of the stored features.  [default: float16]"
+)
+@click.option("--container", type=click.Choice(["zarr", "hdf5"]), help="How shards are stored.  [default: zarr]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
+@click.option(
+    "--compute",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Arithmetic; other than float32 is declared in the cache.",
+)
+@click.option("--engine", type=click.Choice(["auto", "stock"]), help="stock: never the packed CPU engine.")
+@click.option("--batch-seconds", type=click.FloatRange(min=0), help="Padded audio per batch.  [default: by device]")
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="One-thread processes; 0: in this one.  [default: one per core]"
+)
+@click.option("--max-seconds", type=click.FloatRange(1, 3600), help="Longer audio goes in windows.  [default: 60]")
+@click.option("--overlap-seconds", type=float, help="Overlap of these windows.  [default: 2]")
+@click.option(
+    "--context-seconds",
+    type=click.FloatRange(0, 30, min_open=True),
+    help="Shorter context of Whisper's encoder.  [default: its own 30]",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N utterances.")
+@click.option("--shards", callback=_part, metavar="i/N", help="Only the i-th of N parts of the work (SLURM arrays).")
+@click.option(
+    "--on-error", type=click.Choice(["skip", "fail"]), help="What an utterance that fails does.  [default: skip]"
+)
+@click.option(
+    "--decode-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds one file may take to decode.  [default: 60]",
+)
+@click.option("--retry-failed", is_flag=True, help="Try again what is recorded as failed.")
+@click.option("--replace", is_flag=True, help="Replace features that were made with other settings.")
+@click.option("--offline", is_flag=True, help="Never open a connection.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, how large it is and how long it takes.")
+@click.option(
+    "--check", type=click.IntRange(min=1), metavar="N", help="Recompute N stored utterances and report the drift."
+)
+@click.option("--log-json", is_flag=True, help="Progress as JSON lines on stderr.")
+def command(layer: str, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
+    """Writes frame embeddings of speech and text encoders to a feature cache, once.
+
+    Safe to stop and to run again: it does only what is missing. Options may also come from the environment (SER_CACHE for
+    --cache) and from ser.toml in this folder.
+
+    Example: ser-extract --corpus csv --root corpus.csv --cache runs/cache --layer 12
+    """
+    if options["corpus"] is None:
+        raise _usage(SettingMissing("which corpus it is", "--corpus", "SER_CORPUS"))
+    if options["cache"] is None:
+        raise _usage(SettingMissing("where the features go", "--cache", "SER_CACHE"))
+    for name in ("audio_layer", "text_layer"):
+        options[name] = options[name] or layer
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        sys.exit(_run(given, dry_run, check, log_json))
+    except SettingMissing as error:
+        raise _usage(error) from error
+
+
+def _run(given: dict[str, Any], dry_run: bool, check: int | None, log_json: bool) -> int:
+    import shlex
+
+    from pydantic import ValidationError
+
+    from ser_cache import CacheError
+    from ser_extract.job import ExtractJob
+    from ser_extract.progress import reporter
+
+    try:
+        job = ExtractJob(**given)
+    except ValidationError as error:
+        raise click.UsageError("; ".join(detail["msg"] for detail in error.errors())) from error
+    try:
+        if dry_run:
+            from ser_extract.dry_run import forecast
+
+            click.echo(forecast(job, reporter(log_json)))
+            return 0
+        if check is not None:
+            from ser_extract.check import check_cache
+
+            drift = check_cache(job, check)
+            click.echo(str(drift))
+            return 0 if drift.fine else 1
+        from ser_extract.run import run
+
+        result = run(job, reporter(log_json), shlex.join(["ser-extract", *sys.argv[1:]]))
+    except (ExtractError, CorpusError, CacheError) as error:
+        if isinstance(error, SettingMissing):
+            raise
+        raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+    for line in result.skipped[:SHOWN]:
+        click.echo(str(line), err=True)
+    click.echo(_summary(job, result, shlex.join(["ser-extract", *sys.argv[1:]])))
+    return result.exit_code
+
+
+def _summary(job: Any, result: Any, same: str) -> str:
+    from ser_extract.failures import NAME
+
+    lines = []
+    if len(result.skipped) > SHOWN:
+        lines.append(f"... and {len(result.skipped) - SHOWN:,} more skipped.")
+    done = ", ".join(f"{count:,} {modality}" for modality, count in result.encoded.items()) or "nothing"
+    lines.append(f"{result.utterances:,} utterances; encoded now: {done}; {result.seconds:.1f} s.")
+    if result.skipped:
+        count = len({(line.id, line.modality) for line in result.skipped})
+        lines.append(
+            f"{count:,} skipped ({job.cache / NAME}). Mend them and run the same command again; it does only these."
+        )
+    if result.interrupted:
+        lines.append(f"Interrupted; what is committed is kept. To go on: {same}")
+    elif not result.left or job.shards is not None:
+        lines.append(f"Features are in {job.cache}. Next: ser-fuse --cache {job.cache} --fusion cross --pooling stats")
+    return "\n".join(lines)
+
+
+def _usage(error: SettingMissing) -> click.UsageError:
+    return click.UsageError(str(error))
+
+
+def main() -> None:
+    """Entry point."""
+    command()

@@ -1,0 +1,72 @@
+"""Pieces of inputs through a model in batches: sorted by length, within a budget, halved when memory runs out.
+
+The order and company of a piece never change its features; they only change the time. Padding costs what it costs, so
+sorted batches of like lengths are made, and an engine that cannot mask its padding gets equal lengths only.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+States = Mapping[int, "np.ndarray[Any, Any]"]
+Forward = Callable[[Sequence[Any]], list[States]]
+
+
+@dataclass(frozen=True)
+class BatchRule:
+    """How pieces are put together.
+
+    Attributes:
+        budget: Longest piece times number of pieces, in input units; 0: every piece alone.
+        most: Most pieces in a batch.
+        equal: Only pieces of equal length share a batch (for models whose padding no mask can undo).
+    """
+
+    budget: int = 0
+    most: int = 64
+    equal: bool = False
+
+    @property
+    def name(self) -> str:
+        """`solo`, `equal-length`, or `padded`, for the environment record."""
+        return "solo" if self.budget == 0 else "equal-length" if self.equal else "padded"
+
+
+def group(lengths: Sequence[int], rule: BatchRule) -> list[list[int]]:
+    """Indices of pieces, batch by batch, longest first so that memory peaks at once and not at the end."""
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and rule.budget:
+            last = batches[-1]
+            longest = lengths[last[0]]
+            fits = longest * (len(last) + 1) <= rule.budget and len(last) < rule.most
+            if fits and (not rule.equal or lengths[index] == longest):
+                last.append(index)
+                continue
+        batches.append([index])
+    return batches
+
+
+def run(pieces: Sequence[Any], forward: Forward, rule: BatchRule) -> list[States | None]:
+    """Hidden states of every piece, in the order given; None where one piece alone is too large for the memory."""
+    results: list[States | None] = [None] * len(pieces)
+    for batch in group([len(piece) for piece in pieces], rule):
+        for index, states in zip(batch, _halving([pieces[i] for i in batch], forward), strict=True):
+            results[index] = states
+    return results
+
+
+def _halving(pieces: list[Any], forward: Forward) -> list[States | None]:
+    """One batch, in halves when the accelerator's memory does not hold it (on a CPU the system itself decides)."""
+    try:
+        return list(forward(pieces))
+    except torch.OutOfMemoryError:
+        if len(pieces) == 1:
+            return [None]
+    torch.cuda.empty_cache()  # outside the handler: its traceback keeps the failed batch's tensors alive
+    middle = len(pieces) // 2
+    return _halving(pieces[:middle], forward) + _halving(pieces[middle:], forward)

@@ -1,0 +1,173 @@
+"""The engine of raw-waveform encoders: exact whatever the batch.
+
+Every waveform is normalised on its own before anything is batched (transformers' extractor pads first when the config has
+no attention mask: relative error 0.75 of the waveform itself). On a CPU utterances go one by one, since batching gains
+nothing there and padding only costs (`performance.md` 3.1); on an accelerator in padded batches with the length-masked
+group norm, or in batches of equal length where no mask is exact. All of it equals batch 1 within relative L2 1e-5.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from ser_extract.encoders import batches
+from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused
+from ser_extract.encoders.batches import BatchRule
+from ser_extract.encoders.groupnorm import LengthGroupNorm
+from ser_extract.encoders.loading import autocast, load_model
+from ser_extract.encoders.source import Source
+from ser_extract.encoders.taps import Taps
+from ser_extract.encoders.waveform import STRIDES
+from ser_extract.encoders.windows import cut, join_layers
+
+ACCELERATOR_SECONDS = 160
+
+
+class WaveformEngine:
+    """Windows, batches and joins for any audio encoder whose `forward` takes a list of pieces.
+
+    Args:
+        description: Of the encoder; gives windowing, stride and the shortest input.
+        forward: Pieces `(samples,)` -> per piece layer -> `(frames, features)` float32 on the CPU.
+        rule: How pieces share a forward pass.
+        step: Samples per frame.
+        normalize: Zero mean and unit variance over the whole utterance, before windows are cut.
+        policy: For the environment record.
+    """
+
+    def __init__(
+        self,
+        description: Description,
+        forward: batches.Forward,
+        rule: BatchRule,
+        step: int,
+        normalize: bool,
+        policy: Mapping[str, Any],
+    ) -> None:
+        self._description, self._forward, self._rule = description, forward, rule
+        self._step, self._normalize = step, normalize
+        self.policy = {**policy, "batch": rule.name}
+
+    def encode(self, inputs: "Sequence[np.ndarray[Any, Any]]") -> list[Encoded | Refused]:
+        """Encodes waveforms `(samples,)` float32 at the description's rate."""
+        pieces: list[np.ndarray[Any, Any]] = []
+        owners: list[range] = []
+        windowing = self._description.windowing
+        for waveform in inputs:
+            first = len(pieces)
+            if len(waveform) >= self._description.shortest:
+                whole = normalise(waveform) if self._normalize else waveform
+                windows = cut(len(whole), windowing.length, windowing.overlap, self._step)
+                pieces += [whole[start:stop] for start, stop in windows]
+            owners.append(range(first, len(pieces)))
+        results = batches.run(pieces, self._forward, self._rule)
+        return [self._join(inputs[k], [results[i] for i in owner]) for k, owner in enumerate(owners)]
+
+    def _join(self, waveform: "np.ndarray[Any, Any]", states: list[batches.States | None]) -> Encoded | Refused:
+        rate = self._description.rate or 16_000
+        if not states:
+            shortest = self._description.shortest
+            return Refused(
+                "too_short",
+                f"{len(waveform)} samples ({len(waveform) / rate:.4f} s); a {self._description.family} frame needs {shortest}",
+            )
+        whole = [state for state in states if state is not None]
+        if len(whole) < len(states):
+            return Refused(
+                "out_of_memory", f"{len(waveform) / rate:.1f} s do not fit on the device; lower --max-seconds"
+            )
+        windowing = self._description.windowing
+        windows = cut(len(waveform), windowing.length, windowing.overlap, self._step)
+        return Encoded(join_layers(whole, [start // self._step for start, _ in windows]))
+
+
+def normalise(waveform: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Zero mean and unit variance, with the same constant as `Wav2Vec2FeatureExtractor`."""
+    centred: np.ndarray[Any, Any] = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+    return centred
+
+
+def load(
+    source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions, *, maskable: bool
+) -> WaveformEngine:
+    """Loads a raw-waveform model.
+
+    Args:
+        source: Its files.
+        description: From `describe`.
+        layers: Wanted hidden states.
+        options: Device and batching.
+        maskable: Whether an attention mask undoes padding exactly (with the length-masked group norm).
+    """
+    model = load_model(source, options)
+    strides = tuple(source.config.get("conv_stride", STRIDES))
+    step = prod(strides)
+    normalize = bool(description.declared["normalised"])
+    if (
+        options.engine == "packed"
+        and options.device == "cpu"
+        and options.compute == "float32"
+        and options.batch is None
+    ):
+        from ser_extract.encoders.packed import PackedForward
+
+        packed = PackedForward.of(model, layers)
+        if packed is not None:
+            rule = BatchRule(budget=PackedForward.budget, most=32)
+            return WaveformEngine(description, packed, rule, step, normalize, {"engine": "packed", "device": "cpu"})
+    rate = description.rate or 16_000
+    budget = (
+        options.batch if options.batch is not None else 0 if options.device == "cpu" else ACCELERATOR_SECONDS * rate
+    )
+    rule = BatchRule(budget=budget, equal=not maskable)
+    forward = StockForward(model, Taps(model.encoder.layers, layers), description, options)
+    policy = {"engine": "stock", "device": options.device, "compute": options.compute}
+    return WaveformEngine(description, forward, rule, step, normalize, policy)
+
+
+class StockForward:
+    """The stock model; a batch of unequal lengths goes padded, masked, and through the length-masked group norm."""
+
+    def __init__(self, model: Any, taps: Taps, description: Description, options: EngineOptions) -> None:
+        self._model, self._taps, self._frames, self._options = model, taps, description.frames, options
+        self._norm: LengthGroupNorm | None = None
+        first = model.feature_extractor.conv_layers[0]
+        if isinstance(getattr(first, "layer_norm", None), torch.nn.GroupNorm):
+            self._norm = first.layer_norm = LengthGroupNorm(first.layer_norm)
+        self._kernel, self._stride = int(first.conv.kernel_size[0]), int(first.conv.stride[0])
+
+    def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> list[batches.States]:
+        lengths = [len(piece) for piece in pieces]
+        padded = np.zeros((len(pieces), max(lengths)), np.float32)
+        for row, piece in enumerate(pieces):
+            padded[row, : len(piece)] = piece
+        mask = None
+        if len(set(lengths)) > 1:
+            mask = torch.zeros(padded.shape, dtype=torch.long)
+            for row, length in enumerate(lengths):
+                mask[row, :length] = 1
+            if self._norm is not None:
+                self._norm.frames = [(length - self._kernel) // self._stride + 1 for length in lengths]
+        try:
+            with torch.inference_mode(), autocast(self._options):
+                values = to_device(torch.from_numpy(padded), self._options)
+                where = None if mask is None else to_device(mask, self._options)
+                states = self._taps.run(lambda: self._model(values, attention_mask=where))
+                host = {layer: state.float().cpu().numpy() for layer, state in states.items()}
+        finally:
+            if self._norm is not None:
+                self._norm.frames = None
+        return [
+            {layer: state[row, : self._frames(length)] for layer, state in host.items()}
+            for row, length in enumerate(lengths)
+        ]
+
+
+def to_device(tensor: torch.Tensor, options: EngineOptions) -> torch.Tensor:
+    """Moves a batch; pinned and without waiting on CUDA (untested here without a GPU)."""
+    if options.device == "cpu":
+        return tensor
+    return tensor.pin_memory().to(options.device, non_blocking=True)

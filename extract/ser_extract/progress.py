@@ -1,0 +1,172 @@
+"""What a run says while it works: a bar per modality on a terminal, plain lines elsewhere, or JSON lines. All to stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol, TextIO
+
+LINE_SECONDS = 10.0
+"""Seconds between two plain lines of one modality."""
+
+
+class Reporter(Protocol):
+    """What `run` calls."""
+
+    def note(self, text: str) -> None:
+        """One line of news."""
+        ...
+
+    def begin(self, phase: str, utterances: int, seconds: float) -> None:
+        """A phase (`hashing`, `audio`, `text`) begins; `seconds` of audio, 0 for text."""
+        ...
+
+    def advance(self, phase: str, utterances: int, seconds: float) -> None:
+        """So many more are done."""
+        ...
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        ...
+
+
+class Phase:
+    """Counts of one phase, and the words for them."""
+
+    def __init__(self, name: str, utterances: int, seconds: float) -> None:
+        self.name, self.utterances, self.seconds = name, utterances, seconds
+        self.done, self.done_seconds = 0, 0.0
+        self.started = self.told = time.monotonic()
+
+    def add(self, utterances: int, seconds: float) -> None:
+        self.done += utterances
+        self.done_seconds += seconds
+
+    @property
+    def share(self) -> float:
+        """0 to 1, by audio seconds where there are any."""
+        whole, part = (self.seconds, self.done_seconds) if self.seconds else (self.utterances, self.done)
+        return min(part / whole, 1.0) if whole else 1.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds still to go at the mean pace so far."""
+        elapsed = time.monotonic() - self.started
+        return elapsed / self.share - elapsed if self.share > 0 else None
+
+    @property
+    def pace(self) -> str:
+        """`12.3 audio s/s` or `45 utterances/s`."""
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        if self.seconds:
+            return f"{self.done_seconds / elapsed:.1f} audio s/s"
+        return f"{self.done / elapsed:.0f} utterances/s"
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON lines."""
+        return {
+            "phase": self.name,
+            "utterances": self.done,
+            "of": self.utterances,
+            "audio_seconds": round(self.done_seconds, 2),
+            "of_audio_seconds": round(self.seconds, 2),
+            "elapsed": round(time.monotonic() - self.started, 2),
+            "left": None if self.left is None else round(self.left, 1),
+        }
+
+
+class PlainReporter:
+    """A line now and then: at most one per phase and `LINE_SECONDS`, and one when the phase is complete."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._phases: dict[str, Phase] = {}
+
+    def note(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def begin(self, phase: str, utterances: int, seconds: float) -> None:
+        self._phases[phase] = Phase(phase, utterances, seconds)
+
+    def advance(self, phase: str, utterances: int, seconds: float) -> None:
+        state = self._phases[phase]
+        state.add(utterances, seconds)
+        now = time.monotonic()
+        if now - state.told >= LINE_SECONDS or (state.done >= state.utterances and now - state.started > 2):
+            state.told = now
+            left = "" if state.left is None else f", {duration(state.left)} left"
+            counts = f"{state.done:,} of {state.utterances:,} utterances, {100 * state.share:.0f} %"
+            self.note(f"{phase}: {counts}, {state.pace}{left}")
+
+    def end(self) -> None:
+        self._phases = {}
+
+
+class JsonReporter(PlainReporter):
+    """One JSON object per line: `event` note, begin or advance."""
+
+    def note(self, text: str) -> None:
+        self._say("note", {"text": text})
+
+    def begin(self, phase: str, utterances: int, seconds: float) -> None:
+        super().begin(phase, utterances, seconds)
+        self._say("begin", self._phases[phase].facts())
+
+    def advance(self, phase: str, utterances: int, seconds: float) -> None:
+        self._phases[phase].add(utterances, seconds)
+        self._say("advance", self._phases[phase].facts())
+
+    def _say(self, event: str, facts: Mapping[str, Any]) -> None:
+        line = {"event": event, "time": round(time.time(), 3), **facts}
+        print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+
+
+class BarReporter:
+    """rich's bars with pace and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description:8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=Console(stderr=True),
+        )
+        self._phases: dict[str, tuple[Phase, Any]] = {}
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def begin(self, phase: str, utterances: int, seconds: float) -> None:
+        if not self._progress.live.is_started:
+            self._progress.start()
+        task = self._progress.add_task(phase, total=utterances, pace="", left="")
+        self._phases[phase] = Phase(phase, utterances, seconds), task
+
+    def advance(self, phase: str, utterances: int, seconds: float) -> None:
+        state, task = self._phases[phase]
+        state.add(utterances, seconds)
+        left = "" if state.left is None else f"{duration(state.left)} left"
+        self._progress.update(task, completed=state.done, pace=state.pace, left=left)
+
+    def end(self) -> None:
+        self._progress.stop()
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def reporter(log_json: bool) -> Reporter:
+    """JSON lines if asked for, bars on a terminal, plain lines elsewhere."""
+    if log_json:
+        return JsonReporter()
+    return BarReporter() if sys.stderr.isatty() else PlainReporter()

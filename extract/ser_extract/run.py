@@ -1,0 +1,195 @@
+"""The whole of stage one: corpus -> plan -> shards -> commits. The only place where corpus, encoders and cache meet.
+
+Safe to kill at any time and to run again: it does what is missing and nothing else, and when nothing is missing it loads
+neither torch nor weights.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ser_cache import create_cache
+from ser_cache.catalog import Cache
+from ser_cache.writer import Writer
+from ser_data.manifest import Manifest
+from ser_extract.corpus import read_corpus
+from ser_extract.encoders.base import Modality
+from ser_extract.errors import DiskTooSmall
+from ser_extract.failures import Skipped, from_problems, write_failures
+from ser_extract.job import ExtractJob, resolve_device
+from ser_extract.progress import PlainReporter, Reporter
+from ser_extract.shard import MANIFEST, Assignment, UnitResult
+from ser_extract.signals import INTERRUPTED, Stop
+from ser_extract.streams import Encoder, Stream, modalities, open_encoder, open_stream
+from ser_extract.units import Unit, gather, open_writers, part
+
+SPARE = 1.05
+"""Room for containers' own bytes beside the features."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did.
+
+    Attributes:
+        utterances: Utterances of the manifest.
+        encoded: Per modality the utterances encoded by this run.
+        skipped: Everything in `failures.csv`.
+        left: Units of work that are still open (interrupted, or another part's).
+        seconds: Wall time.
+        interrupted: Whether Ctrl-C or SIGTERM ended it.
+    """
+
+    utterances: int
+    encoded: dict[Modality, int]
+    skipped: tuple[Skipped, ...]
+    left: int
+    seconds: float
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 3 finished with skipped items, 130 interrupted."""
+        return INTERRUPTED if self.interrupted else 3 if self.skipped else 0
+
+
+class Extraction:
+    """One run; `run` below is its usual face.
+
+    Args:
+        job: What to do.
+        reporter: Who is told.
+        recipe: The command line, kept with the plans for `ser-cache verify --repair`.
+    """
+
+    def __init__(self, job: ExtractJob, reporter: Reporter, recipe: str | None = None) -> None:
+        self._job, self._reporter, self._recipe = job, reporter, recipe
+        self._streams: list[Stream] = []
+        self._writers: dict[Modality, dict[int, Writer]] = {}
+        self._encoded: dict[Modality, int] = {}
+
+    def run(self) -> Result:
+        """Does it.
+
+        Raises:
+            ExtractError, CorpusError, CacheError: With everything committed so far kept.
+        """
+        started = time.monotonic()
+        done: Result | None = None
+        with Stop(self._told) as stop:
+            try:
+                manifest = read_corpus(self._job)
+                encoders = [open_encoder(self._job, modality) for modality in modalities(self._job, manifest)]
+                cache = create_cache(self._job.cache)
+                self._open(cache, manifest, encoders)
+                cache.attach(MANIFEST, manifest.to_bytes())
+                done = Result(len(manifest), self._encoded, (), 0, 0.0, False)
+                left = self._work(stop)
+                done = replace(done, left=left, interrupted=stop.level > 0)
+            except KeyboardInterrupt:
+                if done is None:  # nothing planned yet
+                    return Result(0, {}, (), 0, time.monotonic() - started, True)
+                done = replace(done, interrupted=True)
+            finally:
+                self._reporter.end()
+        skipped = self._skipped(cache, manifest)
+        write_failures(self._job.cache, skipped)
+        return replace(done, skipped=skipped, seconds=time.monotonic() - started)
+
+    def _told(self, level: int) -> None:
+        if level == 1:
+            self._reporter.note(
+                "Stopping after the shards in hand. Ctrl-C once more drops them. The same command goes on where this one stops."
+            )
+
+    def _open(self, cache: Cache, manifest: Manifest, encoders: Sequence[Encoder]) -> None:
+        """Hashes the inputs, opens the writers, freezes the plans, and looks at the disk."""
+        utterances = list(manifest.utterances())
+        needed = 0
+        for encoder in encoders:
+            phase = f"hash {encoder.modality}"
+            self._reporter.begin(phase, len(utterances), 0.0)
+            stream = open_stream(encoder, utterances, lambda phase=phase: self._reporter.advance(phase, 1, 0.0))
+            writers = open_writers(
+                cache, encoder.specs, self._job.container, replace=self._job.replace, recipe=self._recipe
+            )
+            items = [entry.item for entry in stream.inputs]
+            for writer in writers.values():
+                needed += writer.plan(items, retry_failed=self._job.retry_failed).bytes
+            self._streams.append(stream)
+            self._writers[stream.modality] = writers
+            self._encoded[stream.modality] = 0
+        free = shutil.disk_usage(self._job.cache).free
+        if needed * SPARE > free:
+            raise DiskTooSmall(str(self._job.cache), int(needed * SPARE), free)
+
+    def _units(self) -> list[Unit]:
+        units: list[Unit] = []
+        for stream in self._streams:
+            pending = {layer: list(writer.pending()) for layer, writer in self._writers[stream.modality].items()}
+            seconds = {entry.item.id: entry.seconds for entry in stream.inputs}
+            units += gather(stream.modality, pending, seconds)
+        return part(units, self._job.shards)
+
+    def _work(self, stop: Stop) -> int:
+        """Runs what is pending, again as long as that finishes something; returns what is left."""
+        begun: set[str] = set()
+        while units := self._units():
+            finished = 0
+            for result in self._run(units, stop, begun):
+                finished += 1
+                self._encoded[result.key[0]] += len(result.key[1]) - len(result.failures)
+            if stop.level or not finished:
+                break
+        return len(units)
+
+    def _run(self, units: Sequence[Unit], stop: Stop, begun: set[str]) -> Iterator[UnitResult]:
+        job = self._job
+        layers: dict[Modality, tuple[int, ...]] = {}
+        for stream in self._streams:
+            own = [unit for unit in units if unit.modality == stream.modality]
+            if own:
+                layers[stream.modality] = tuple(sorted({layer for unit in own for layer in unit.layers}))
+                if stream.modality not in begun:
+                    begun.add(stream.modality)
+                    count, seconds = sum(len(unit.ids) for unit in own), sum(unit.seconds for unit in own)
+                    self._reporter.begin(stream.modality, count, seconds)
+        assignment = Assignment(job, {stream.modality: stream.encoder.source for stream in self._streams}, layers)
+        device = resolve_device(job.device)
+        workers = job.worker_count(device)
+        if workers == 0:
+            from ser_extract.local import run_here
+
+            stop.raise_at = 2
+            return run_here(assignment, units, stopping=lambda: stop.level, progress=self._reporter.advance)
+        from ser_extract.workers import Pool
+
+        stop.raise_at = 3
+        pool = Pool(
+            assignment,
+            workers,
+            ahead=0 if device == "cpu" else 1,
+            stopping=lambda: stop.level,
+            progress=self._reporter.advance,
+        )
+        return pool.run(units)
+
+    def _skipped(self, cache: Cache, manifest: Manifest) -> tuple[Skipped, ...]:
+        """Failures of this manifest's utterances in this job's entries, each once, and the manifest's dropped rows."""
+        lines = set(from_problems(manifest.problems))
+        known = set(manifest.table["id"])
+        for stream in self._streams:
+            for spec in stream.encoder.specs:
+                entry = cache.select(spec.modality, spec.encoder, spec.layer, spec.dtype)
+                lines |= {
+                    Skipped(name, stream.modality, failure.reason, failure.detail)
+                    for name, failure in entry.failures.items()
+                    if name in known
+                }
+        return tuple(sorted(lines))
+
+
+def run(job: ExtractJob, reporter: Reporter | None = None, recipe: str | None = None) -> Result:
+    """Extracts a corpus into a cache; see `Extraction`."""
+    return Extraction(job, reporter or PlainReporter(), recipe).run()

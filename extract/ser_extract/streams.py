@@ -1,0 +1,120 @@
+"""One stream per modality: which encoder, which layers, which cache entries. Read from files, without torch.
+
+The entries of a stream differ in their layer only, so their plans have the same shards, and one forward pass serves all.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ser_cache import EntrySpec
+from ser_data.manifest import Manifest
+from ser_data.utterance import Utterance
+from ser_extract.encoders import ENCODERS
+from ser_extract.encoders.base import Description, Family, Modality
+from ser_extract.encoders.source import Source, open_source
+from ser_extract.errors import EncoderNotSupported
+from ser_extract.inputs import Input, collect
+from ser_extract.job import DEMO, ExtractJob
+from ser_extract.layers import parse_layers
+
+TEXT_FIELD = "text, normalised, version 1"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of a job: its files, its description, the wanted layers and their addresses in the cache."""
+
+    modality: Modality
+    source: Source
+    family: Family
+    description: Description
+    layers: tuple[int, ...]
+    specs: tuple[EntrySpec, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An encoder with the inputs that it is to encode."""
+
+    encoder: Encoder
+    inputs: tuple[Input, ...]
+
+    @property
+    def modality(self) -> Modality:
+        return self.encoder.modality
+
+    @property
+    def seconds(self) -> float:
+        """Audio seconds of all inputs."""
+        return sum(entry.seconds for entry in self.inputs)
+
+
+def open_encoder(job: ExtractJob, modality: Modality) -> Encoder:
+    """Finds and describes the encoder of a modality.
+
+    Raises:
+        EncoderNotFound, EncoderBroken, EncoderNotSupported, LayerOutOfRange: See `ser_extract.errors`.
+    """
+    name = job.encoder(modality)
+    source = open_source(
+        demo_folder(modality) if name == DEMO else name, modality, revision=job.revision(modality), offline=job.offline
+    )
+    return describe(job, modality, source)
+
+
+def describe(job: ExtractJob, modality: Modality, source: Source) -> Encoder:
+    """An encoder from its opened files: what a worker does with the source that its parent has hashed."""
+    known = tuple(kind for kind in ENCODERS if ENCODERS[kind].modality == modality)
+    if source.model_type not in known:
+        raise EncoderNotSupported(source.name, source.model_type, modality, known)
+    family = ENCODERS[source.model_type]
+    description = family.describe(source, job.inputs)
+    layers = parse_layers(job.layer(modality), description.depth, name=source.name, modality=modality)
+    specs = tuple(entry_spec(job, source, description, layer) for layer in layers)
+    return Encoder(modality, source, family, description, layers, specs)
+
+
+def demo_folder(modality: Modality) -> str:
+    """The folder of the demo's encoder of a modality."""
+    from ser_extract.demo_encoders import demo_audio_encoder, demo_text_encoder
+
+    return str(demo_audio_encoder() if modality == "audio" else demo_text_encoder())
+
+
+def entry_spec(job: ExtractJob, source: Source, description: Description, layer: int) -> EntrySpec:
+    """The cache entry of one layer: its address, and everything declared that changes a value."""
+    declared = {
+        "model_type": source.model_type,
+        **source.declared(),
+        "final_norm": layer in description.final_norms,
+        **description.declared,
+    }
+    if description.modality == "text":
+        declared["field"] = TEXT_FIELD
+    if job.compute != "float32":
+        declared["compute"] = job.compute
+    return EntrySpec(
+        modality=description.modality,
+        encoder=source.name,
+        layer=layer,
+        dtype=job.dtype,
+        features=description.features,
+        frame_rate=description.frame_rate,
+        declared=declared,
+    )
+
+
+def modalities(job: ExtractJob, manifest: Manifest) -> tuple[Modality, ...]:
+    """What to encode: as asked, else what at least one utterance has."""
+    if job.modalities is not None:
+        return job.modalities
+    has: dict[Modality, bool] = {
+        "audio": bool(manifest.table["path"].notna().any()),
+        "text": bool(manifest.table["text_normalised"].notna().any()),
+    }
+    return tuple(modality for modality, there in has.items() if there)
+
+
+def open_stream(encoder: Encoder, utterances: Sequence[Utterance], tick: Callable[[], None] = lambda: None) -> Stream:
+    """Hashes the inputs of an encoder; reads every audio file once."""
+    return Stream(encoder, tuple(collect(utterances, encoder.modality, encoder.description, tick)))

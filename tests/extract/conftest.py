@@ -1,0 +1,197 @@
+"""Tiny encoders with random weights, saved as transformers folders: one per model type of the table."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *".,!?'", "the", "sad", "happy"]
+AUDIO = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "conv_dim": [24] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+TEXT = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+}
+# variant -> (model_type, config). More than one per type where a switch of the config takes another path.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2": ("wav2vec2", AUDIO),
+    "wav2vec2-large": ("wav2vec2", AUDIO | LARGE),
+    "hubert": ("hubert", AUDIO),
+    "hubert-batch-norm": ("hubert", AUDIO | LARGE | {"conv_pos_batch_norm": True}),
+    "wavlm": ("wavlm", AUDIO | {"num_buckets": 32, "max_bucket_distance": 80}),
+    "wavlm-large": ("wavlm", AUDIO | LARGE | {"num_buckets": 32, "max_bucket_distance": 80}),
+    "data2vec-audio": ("data2vec-audio", AUDIO | {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}),
+    "whisper": (
+        "whisper",
+        {
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 48,
+            "num_mel_bins": 80,
+            "vocab_size": 60,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 1,
+            "max_target_positions": 8,
+        },
+    ),
+    "bert": ("bert", TEXT),
+    "electra": ("electra", TEXT | {"embedding_size": 16}),
+    "roberta": ("roberta", TEXT | {"pad_token_id": 0, "max_position_embeddings": 41}),
+    "xlm-roberta": ("xlm-roberta", TEXT | {"pad_token_id": 0, "max_position_embeddings": 41}),
+    "camembert": ("camembert", TEXT | {"pad_token_id": 0, "max_position_embeddings": 41}),
+    "distilbert": (
+        "distilbert",
+        {
+            "vocab_size": len(WORDS),
+            "dim": 32,
+            "n_layers": 3,
+            "n_heads": 4,
+            "hidden_dim": 48,
+            "max_position_embeddings": 40,
+        },
+    ),
+    "deberta-v2": (
+        "deberta-v2",
+        TEXT
+        | {
+            "relative_attention": True,
+            "position_buckets": 8,
+            "pos_att_type": ["p2c", "c2p"],
+            "norm_rel_ebd": "layer_norm",
+            "position_biased_input": False,
+            "share_att_key": True,
+            "type_vocab_size": 0,
+        },
+    ),
+    "deberta-v2-conv": (
+        "deberta-v2",
+        TEXT
+        | {
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "conv_kernel_size": 3,
+            "conv_act": "gelu",
+            "position_biased_input": False,
+        },
+    ),
+    "mpnet": ("mpnet", TEXT | {"pad_token_id": 0, "max_position_embeddings": 41}),
+}
+
+
+def perturb(model: Any, seed: int) -> Any:
+    """Random norms and biases: with ones and zeros an equality test of norms would be empty."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim <= 1:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        for name, buffer in model.named_buffers():
+            if "running" in name:
+                buffer.add_(0.1 * torch.rand(buffer.shape, generator=generator))
+    return model
+
+
+def save(folder: Path, model_type: str, values: dict[str, Any], seed: int = 0) -> Path:
+    """Saves a random model of a type with everything that transformers needs to load it."""
+    import torch
+    from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(model_type, **values)
+    perturb(AutoModel.from_config(config), seed).save_pretrained(folder)
+    if model_type == "whisper":
+        WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+    elif "conv_dim" in values:
+        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
+    else:
+        save_tokenizer(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> None:
+    """A tokenizer of letters and a few words that, like MiniLM's, comes with truncation and padding switched on."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(16)
+    tokenizer.enable_padding(length=16, pad_token="[PAD]")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    fast.save_pretrained(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 10**9}))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Variant -> folder of the tiny encoder, made once per test process."""
+    base = tmp_path_factory.mktemp("encoders")
+    made: dict[str, Path] = {}
+
+    def folder(variant: str) -> Path:
+        if variant not in made:
+            model_type, values = VARIANTS[variant]
+            made[variant] = save(base / f"tiny-{variant}", model_type, values)
+        return made[variant]
+
+    return folder
+
+
+@pytest.fixture
+def speech() -> Callable[[float, int], "np.ndarray[Any, Any]"]:
+    """Seconds, seed -> noise that swells and falls, with an offset, float32 at 16 kHz."""
+
+    def make(seconds: float, seed: int = 0) -> "np.ndarray[Any, Any]":
+        random = np.random.default_rng(seed)
+        samples = round(seconds * 16_000)
+        envelope = 0.2 + np.abs(np.sin(np.arange(samples) / 3000 + seed))
+        return (0.1 * random.standard_normal(samples) * envelope + 0.01 * (seed % 3)).astype(np.float32)
+
+    return make
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with an argument `variant` runs for every tiny encoder; `audio_variant`, `text_variant` for the modality's."""
+    from ser_extract.encoders import ENCODERS
+
+    for argument, modality in (("variant", None), ("audio_variant", "audio"), ("text_variant", "text")):
+        if argument in metafunc.fixturenames:
+            chosen = [name for name, (kind, _) in VARIANTS.items() if modality in (None, ENCODERS[kind].modality)]
+            metafunc.parametrize(argument, chosen)
+
+
+@pytest.fixture(scope="session")
+def variant_types() -> dict[str, str]:
+    """Variant -> model type."""
+    return {name: kind for name, (kind, _) in VARIANTS.items()}

@@ -1,0 +1,193 @@
+"""What every encoder family promises: the hidden states of transformers at batch 1, whatever else is in the batch.
+
+Walks the table: a family without a tiny variant in conftest fails, and so does one that misses a relative L2 of 1e-5.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ser_extract.encoders import ENCODERS
+from ser_extract.encoders.base import Encoded, Engine, EngineOptions, InputOptions, Refused
+from ser_extract.encoders.source import open_source
+
+TOLERANCE = 1e-5
+Array = np.ndarray[Any, Any]
+TEXTS = [
+    "a b c",
+    "the sad",
+    "z",
+    "happy , happy . the sad a b c d e f g h i j",
+    "what ?",
+    "q r s t u v w x y z a b c d e f g h",
+]
+# One frame, just under and over a frame's border, and mixed lengths in seconds.
+SECONDS = [400 / 16_000, 719 / 16_000, 720 / 16_000, 0.1, 0.93, 2.0, 2.0, 1.31]
+
+
+def relative(got: Array, expected: Array) -> float:
+    assert got.shape == expected.shape
+    return float(np.linalg.norm(got.astype(np.float64) - expected) / np.linalg.norm(expected))
+
+
+def loaded(
+    folder: Path, layers: tuple[int, ...] | None = None, inputs: InputOptions | None = None, **options: Any
+) -> Engine:
+    source = open_source(str(folder), "audio")
+    family = ENCODERS[source.model_type]
+    description = family.describe(source, inputs or InputOptions())
+    return family.load(source, description, layers or tuple(range(description.depth + 1)), EngineOptions(**options))
+
+
+def reference(folder: Path, inputs: list[Any], audio: bool) -> list[list[Array]]:
+    """Stock transformers, one input at a time: per input the list of all hidden states."""
+    from transformers import AutoFeatureExtractor, AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    states = []
+    with torch.inference_mode():
+        for given in inputs:
+            if not audio:
+                tokens = AutoTokenizer.from_pretrained(folder)(
+                    given, return_tensors="pt", truncation=False, padding=False
+                )
+                tokens.pop("token_type_ids", None)
+                hidden = model(**tokens, output_hidden_states=True).hidden_states
+            else:
+                values = AutoFeatureExtractor.from_pretrained(folder)(given, sampling_rate=16_000, return_tensors="pt")
+                encoder = model.get_encoder() if hasattr(model, "decoder") else model
+                hidden = encoder(next(iter(values.values())), output_hidden_states=True).hidden_states
+                if hasattr(model, "decoder"):
+                    hidden = [state[:, : -(-len(given) // 320)] for state in hidden]
+            states.append([state[0].numpy() for state in hidden])
+    return states
+
+
+def worst(engine: Engine, inputs: list[Any], expected: list[list[Array]]) -> float:
+    found = 0.0
+    for encoded, states in zip(engine.encode(inputs), expected, strict=True):
+        assert isinstance(encoded, Encoded)
+        assert set(encoded.states) == set(range(len(states)))
+        found = max(found, *(relative(encoded.states[layer], state) for layer, state in enumerate(states)))
+    return found
+
+
+@pytest.fixture
+def inputs(speech: Callable[[float, int], Array]) -> Callable[[bool], list[Any]]:
+    return lambda audio: [speech(seconds, k) for k, seconds in enumerate(SECONDS)] if audio else list(TEXTS)
+
+
+def test_every_family_of_the_table_is_tried(variant_types: dict[str, str]):
+    assert set(variant_types.values()) == set(ENCODERS)
+
+
+def test_every_file_of_the_folder_serves_the_table():
+    names = {type(ENCODERS[name]).__module__ for name in ENCODERS} | {"ser_extract.encoders"}
+    assert all(name.startswith("ser_extract.encoders") for name in names)
+    for name in ENCODERS:
+        assert ENCODERS[name].modality in ("audio", "text")
+
+
+@pytest.mark.parametrize("batch", [None, 0, 100_000], ids=["own", "solo", "batched"])
+def test_features_equal_batch_one_of_transformers(variant, batch, tiny, variant_types, inputs):
+    audio = ENCODERS[variant_types[variant]].modality == "audio"
+    given = inputs(audio)
+    if variant == "whisper":
+        given = given[2:5]  # 30 s of context each
+    engine = loaded(tiny(variant), batch=batch)
+    assert worst(engine, given, reference(tiny(variant), given, audio)) < TOLERANCE
+
+
+def test_neighbours_and_order_change_nothing_beyond_rounding(variant, tiny, variant_types, inputs):
+    given = inputs(ENCODERS[variant_types[variant]].modality == "audio")[2:6]
+    engine = loaded(tiny(variant), batch=100_000)
+    alone = [engine.encode([one])[0] for one in given]
+    together = engine.encode(given[::-1])[::-1]
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one, Encoded) and isinstance(other, Encoded)
+        for layer, state in one.states.items():
+            assert relative(other.states[layer], state) < TOLERANCE
+
+
+def test_an_early_exit_gives_the_same_bits(variant, tiny, variant_types, inputs):
+    given = inputs(ENCODERS[variant_types[variant]].modality == "audio")[3:5]
+    whole = loaded(tiny(variant), batch=0).encode(given)
+    for layer in (0, 1):
+        cut = loaded(tiny(variant), (layer,), batch=0).encode(given)
+        for one, other in zip(whole, cut, strict=True):
+            assert isinstance(one, Encoded) and isinstance(other, Encoded)
+            assert set(other.states) == {layer}
+            np.testing.assert_array_equal(one.states[layer], other.states[layer])
+
+
+def test_the_description_foretells_depth_width_and_frames(variant, tiny, inputs):
+    source = open_source(str(tiny(variant)), "audio")
+    family = ENCODERS[source.model_type]
+    description = family.describe(source, InputOptions())
+    given = inputs(family.modality == "audio")[3]
+    encoded = loaded(tiny(variant), batch=0).encode([given])[0]
+    assert isinstance(encoded, Encoded)
+    assert set(encoded.states) == set(range(description.depth + 1))
+    assert all(state.shape[1] == description.features for state in encoded.states.values())
+    if family.modality == "audio":
+        assert all(len(state) == description.frames(len(given)) for state in encoded.states.values())
+        assert encoded.special is None
+    else:
+        assert encoded.special is not None
+        assert encoded.special.tolist() == [True] + [False] * (len(encoded.special) - 2) + [True]
+
+
+def test_padding_without_the_masked_norm_would_be_wrong(tiny, speech):
+    """The trap itself: were it not there, the tests above would prove nothing."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(tiny("wav2vec2")).eval()
+    short = torch.from_numpy(speech(1.0, 1))[None]
+    padded = torch.nn.functional.pad(short, (0, 16_000))
+    with torch.inference_mode():
+        alone = model(short).last_hidden_state[0]
+        mask = (torch.arange(32_000) < 16_000).long()[None]
+        batched = model(padded, attention_mask=mask).last_hidden_state[0, : len(alone)]
+    assert relative(batched.numpy(), alone.numpy()) > 1e-2
+
+
+def test_audio_below_the_receptive_field_is_refused_and_the_rest_goes_on(audio_variant, tiny, speech):
+    engine = loaded(tiny(audio_variant))
+    source = open_source(str(tiny(audio_variant)), "audio")
+    shortest = ENCODERS[source.model_type].describe(source, InputOptions()).shortest
+    first, second = engine.encode([speech(1.0, 0)[: shortest - 1], speech(0.5, 1)])
+    assert isinstance(first, Refused) and first.reason == "too_short"
+    assert isinstance(second, Encoded)
+
+
+def test_long_audio_in_windows_keeps_the_frame_grid(audio_variant, tiny, speech):
+    wave = speech(7.3, 3)
+    options = InputOptions(max_seconds=3.0, overlap_seconds=1.0, context_seconds=3.0)
+    source = open_source(str(tiny(audio_variant)), "audio")
+    description = ENCODERS[source.model_type].describe(source, options)
+    engine = loaded(tiny(audio_variant), inputs=options)
+    encoded = engine.encode([wave])[0]
+    assert isinstance(encoded, Encoded)
+    assert all(len(state) == description.frames(len(wave)) for state in encoded.states.values())
+    # the first frames come from the first window alone
+    if audio_variant != "whisper" and "large" in audio_variant:
+        first = engine.encode([wave[: description.windowing.length]])[0]
+        assert isinstance(first, Encoded)
+
+
+def test_long_text_in_windows_loses_no_token(text_variant, tiny):
+    letters = " ".join("abcdefghijklmnopqrstuvwxyz"[k % 26] for k in range(150))
+    engine = loaded(tiny(text_variant))
+    encoded, short = engine.encode([letters, "a b"])
+    assert isinstance(encoded, Encoded) and isinstance(short, Encoded)
+    assert encoded.special is not None and encoded.special.sum() == 2
+    assert all(len(state) == 152 for state in encoded.states.values())
+    start = engine.encode([" ".join(letters.split()[:38])])[0]
+    assert isinstance(start, Encoded)
+    deepest = max(start.states)
+    # tokens far from a seam come from a window that starts as the text does
+    assert relative(encoded.states[deepest][:20], start.states[deepest][:20]) < TOLERANCE
