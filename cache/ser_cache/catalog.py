@@ -209,7 +209,7 @@ def create_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cac
             if "entries" in others and "format.json" not in others:
                 check_format(root)
             if others and others != ["format.json"]:
-                raise NotACache(str(root), f"it has other files ({sorted(others)[0]!r}) and no format.json")
+                raise NotACache(str(root), f"it has other files ({min(others)!r}) and no format.json")
             create_exclusive(root / "format.json", seal(FORMAT))
         check_format(root)
         make_directory(root / "entries")

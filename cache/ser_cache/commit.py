@@ -10,7 +10,7 @@ from ser_cache.errors import Damaged, Unsafe
 from ser_cache.items import Failure
 from ser_cache.layout import DATA_NAME
 from ser_cache.seal import read_sealed, seal
-from ser_cache.spec import DTYPES
+from ser_cache.spec import DTYPES, EntrySpec
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _HASH = re.compile(r"[0-9a-f]{32}")
@@ -61,9 +61,16 @@ class Commit:
         return sum(self.frames)
 
     @property
-    def bytes(self) -> int:
-        """Size of the data on disk."""
+    def size(self) -> int:
+        """Bytes of the data on disk."""
         return sum(size for size, _ in self.files.values())
+
+    def check_fits(self, spec: EntrySpec, where: str) -> None:
+        """Raises Damaged if the rows are not of the spec's dtype and width."""
+        if (self.dtype, self.features, self.fingerprint) != (spec.dtype, spec.features, spec.fingerprint):
+            raise Damaged(
+                where, f"it holds {self.dtype} frames of {self.features:,}, the entry {spec.dtype} of {spec.features:,}"
+            )
 
     def sealed(self) -> bytes:
         """The record as it is written."""

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_cache.commit import Commit
-from ser_cache.errors import Damaged, MissingRow, WrongRows
+from ser_cache.errors import Damaged, MissingRow, StaleEntry, WrongRows
 from ser_cache.items import Failure
+from ser_cache.layout import commit_path
 from ser_cache.ledger import Ledger
 from ser_cache.ragged import Ragged, offsets_of
 from ser_cache.shards import Frames, map_frames, open_data, read_special
@@ -53,6 +54,8 @@ class Entry:
         self.missing: tuple[str, ...] = tuple(sorted(set(wanted) - set(rows) - set(self.failures)))
         used = sorted({key for key, _ in rows.values()})
         self._commits: list[Commit] = [ledger.commits[key] for key in used]
+        for commit in self._commits:
+            commit.check_fits(spec, f"{path}/commits/{commit.generation:04d}/{commit.shard:08d}")
         number = {key: index for index, key in enumerate(used)}
         offsets = [offsets_of(np.array(commit.frames, dtype=np.int64)).tolist() for commit in self._commits]
         self._position = {name: index for index, name in enumerate(self.ids)}
@@ -128,7 +131,12 @@ class Entry:
 
     def _open(self, shard: int) -> Frames:
         commit = self._commits[shard]
-        opened = open_data(self.path, commit)
+        try:
+            opened = open_data(self.path, commit)
+        except Damaged as error:
+            if not commit_path(self.path, commit.generation, commit.shard, commit.revision).exists():
+                raise StaleEntry(str(self.path)) from error
+            raise
         if shard not in self._special:
             self._special[shard] = read_special(opened, commit, self.path)
         frames, _ = map_frames(opened, commit)

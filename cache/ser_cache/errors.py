@@ -10,6 +10,7 @@ CacheError
 ├── MissingAttachment (FileNotFoundError)
 ├── WrongRows (ValueError)             rows that are not what the shard or the spec asks for
 ├── Damaged (OSError)                  bytes on disk are not the bytes written
+├── StaleEntry                         shards were removed or rewritten after the entry was opened
 ├── Unsafe (PermissionError)           something in the cache reaches outside of it, or asks for too much
 ├── UnknownContainer (ValueError)
 ├── CannotCommit (OSError)             the file system has no exclusive create that is safe
@@ -154,6 +155,17 @@ class Damaged(CacheError, OSError):
             f"{self.where} is damaged: {self.problem}.\n"
             "Run ser-cache verify --repair on the cache; it names everything that is bad and how to restore it."
         )
+
+
+class StaleEntry(CacheError):
+    """An entry was changed on disk (rows withdrawn, gc, repair) after it was opened."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(entry)
+        self.entry = entry
+
+    def __str__(self) -> str:
+        return f"{self.entry} was changed after it was opened: a shard was rewritten or removed.\nOpen the cache again."
 
 
 class Unsafe(CacheError, PermissionError):

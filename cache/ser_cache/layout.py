@@ -1,7 +1,7 @@
 """Where things lie in a cache, and the check that they do lie in it.
 
 ```
-CACHE/format.json  attachments/NAME  checksums/NAME/HASH-SIZE  withdrawn/0001.json
+CACHE/format.json  attachments/NAME  checksums/NAME/HASH-SIZE  withdrawn/0001.json|.copy
 CACHE/entries/ADDRESS/entry.json  plans/0001.json  commits/0001/00000012-0000.json
                       data/0001-00000012-UUID.zarr|.h5  quarantine/
 ```

@@ -1,17 +1,21 @@
 """Which utterances a speaker took back: a log of immutable records, ``withdrawn/0001.json``, for the whole cache.
 
 The log counts at once: readers hide the rows, writers do not compute them again, whatever plan names them. They stay withdrawn until a
-later record admits them again.
+later record admits them again. Each record has a copy beside it (``0001.copy``), from which ``ser-cache verify --repair`` restores it: losing
+one would show rows again that were taken back.
 """
 
+import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from ser_cache.durable import create_exclusive, make_directory
+from ser_cache.durable import create_exclusive, make_directory, replace_file
 from ser_cache.errors import Damaged
 from ser_cache.layout import PLAN_NAME, numbered
 from ser_cache.seal import read_sealed, seal
+
+COPY_NAME = re.compile(r"[0-9]{4,9}\.copy")
 
 
 def read_withdrawn(root: Path) -> frozenset[str]:
@@ -19,18 +23,26 @@ def read_withdrawn(root: Path) -> frozenset[str]:
     directory = root / "withdrawn"
     names = numbered(directory, PLAN_NAME)
     ids: set[str] = set()
+    copies = numbered(directory, COPY_NAME)
+    if len(names) < len(copies):
+        raise Damaged(str(directory), f"it has {len(names)} records and {len(copies)} copies")
     for number, name in enumerate(names, start=1):
         if name != f"{number:04d}.json":
             raise Damaged(str(directory), f"the record {number:04d}.json is missing")
-        record = read_sealed(directory / name)
-        try:
-            if record["kind"] != "withdrawal" or record["number"] != number:
-                raise Damaged(str(directory / name), f"it is the record of {record['kind']} {record['number']}")
-            named = {str(each) for each in record["ids"]}
-            ids = ids | named if record["action"] == "withdraw" else ids - named
-        except (KeyError, TypeError) as error:
-            raise Damaged(str(directory / name), f"a field is missing or wrong ({error!r})") from error
+        action, named = read_withdrawal(directory / name, number)
+        ids = ids | named if action == "withdraw" else ids - named
     return frozenset(ids)
+
+
+def read_withdrawal(path: Path, number: int) -> tuple[str, set[str]]:
+    """(``withdraw`` or ``admit``, ids) of one record or copy; raises Damaged."""
+    record = read_sealed(path)
+    try:
+        if record["kind"] != "withdrawal" or record["number"] != number:
+            raise Damaged(str(path), f"it is the record of {record['kind']} {record['number']}")
+        return str(record["action"]), {str(each) for each in record["ids"]}
+    except (KeyError, TypeError) as error:
+        raise Damaged(str(path), f"a field is missing or wrong ({error!r})") from error
 
 
 def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
@@ -41,5 +53,7 @@ def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
     while True:
         number = len(numbered(directory, PLAN_NAME)) + 1
         record = {"kind": "withdrawal", "token": uuid.uuid4().hex, "number": number, "action": action, "ids": named}
-        if create_exclusive(directory / f"{number:04d}.json", seal(record)):
+        data = seal(record)
+        if create_exclusive(directory / f"{number:04d}.json", data):
+            replace_file(directory / f"{number:04d}.copy", data)
             return

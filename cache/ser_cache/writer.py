@@ -9,40 +9,21 @@ for shard in writer.pending():
 Kill it anywhere and run it again: what a call of `commit` acknowledged stays, the rest is computed again.
 """
 
-import os
 import random
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
-import xxhash
 
-from ser_cache.commit import Commit
 from ser_cache.containers import container
-from ser_cache.containers.base import Content
-from ser_cache.durable import create_exclusive, make_directory, sync_tree, writing
+from ser_cache.durable import make_directory, writing
 from ser_cache.errors import WrongRows
-from ser_cache.failpoints import failpoint
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
-from ser_cache.layout import commit_path, new_data_name, regular_files
 from ser_cache.ledger import Key, Ledger, Work
 from ser_cache.plan import Plan, create_plan, cut
-from ser_cache.ragged import offsets_of
+from ser_cache.protocol import write_commit
 from ser_cache.spec import EntrySpec
-
-
-def hash_file(path: Path) -> str:
-    """xxh3-128 of a file, 32 hex digits; read in blocks of 4 MB."""
-    digest = xxhash.xxh3_128()
-    buffer = bytearray(4 << 20)
-    view = memoryview(buffer)
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(view[:count])
-    return digest.hexdigest()
 
 
 class Writer:
@@ -251,95 +232,6 @@ class Writer:
         return sorted(rows, key=lambda row: row.id)
 
 
-def write_commit(
-    entry: Path,
-    spec: EntrySpec,
-    container_name: str,
-    key: Key,
-    revision: int,
-    rows: Sequence[Row],
-    hashes: Mapping[str, str],
-    failures: Mapping[str, tuple[Failure, str]],
-    left_out: tuple[str, ...],
-    environment: Mapping[str, Any],
-    recipe: str | None,
-) -> Outcome:
-    """The write protocol: checksums from memory, data under a unique name, synced, hashed, then the exclusive commit record."""
-    store = container(container_name)
-    lengths = np.array([len(row.values) for row in rows], dtype=np.int64)
-    values = np.empty((int(lengths.sum()), spec.features), dtype=spec.dtype)
-    crcs = []
-    offsets = offsets_of(lengths)
-    for row, start, stop in zip(rows, offsets[:-1], offsets[1:], strict=True):
-        values[start:stop] = row.values
-        crcs.append(google_crc32c.value(values[start:stop]))
-    special = _special(rows, len(values))
-    name, files = None, {}
-    commits = commit_path(entry, *key, revision)
-    with writing(entry):
-        make_directory(commits.parent)
-        if rows:
-            name = new_data_name(*key, store.suffix)
-            path = entry / "data" / name
-            attributes = {
-                "modality": spec.modality,
-                "encoder": spec.encoder,
-                "layer": spec.layer,
-                "frame_rate": spec.frame_rate,
-                "fingerprint": spec.fingerprint,
-            }
-            failpoint("data.write.before")
-            store.write(path, Content(values, offsets, tuple(row.id for row in rows), special, attributes))
-            failpoint("data.write.after")
-            found = regular_files(path)
-            sync_tree(path, found)
-            files = {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
-        failpoint("commit.before")
-        commit = Commit(
-            generation=key[0],
-            shard=key[1],
-            revision=revision,
-            fingerprint=spec.fingerprint,
-            container=container_name if rows else None,
-            path=name,
-            dtype=spec.dtype,
-            features=spec.features,
-            ids=tuple(row.id for row in rows),
-            input_hashes=tuple(hashes[row.id] for row in rows),
-            frames=tuple(int(length) for length in lengths),
-            crc32c=tuple(crcs),
-            special_crc32c=None if special is None else google_crc32c.value(special.astype(np.uint8)),
-            files=files,
-            failures=failures,
-            left_out=left_out,
-            environment=environment,
-            recipe=recipe,
-        )
-        if create_exclusive(commits, commit.sealed()):
-            failpoint("commit.after")
-            return "committed"
-        if name is not None:
-            remove_data(entry / "data" / name)
-        return "already"
-
-
-def remove_data(path: Path) -> None:
-    """Deletes the data of one shard, a file or a folder; a crash in between leaves what gc removes."""
-    failpoint("data.remove.before")
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    failpoint("data.remove.after")
-
-
-def _special(rows: Sequence[Row], frames: int) -> np.ndarray | None:
-    if all(row.special is None for row in rows):
-        return None
-    parts = [np.zeros(len(row.values), np.bool_) if row.special is None else row.special for row in rows]
-    return np.concatenate(parts).astype(np.bool_) if parts else np.zeros(frames, np.bool_)
-
-
 def _checked(items: Iterable[Item]) -> dict[str, Item]:
     found: dict[str, Item] = {}
     for item in items:
@@ -349,9 +241,3 @@ def _checked(items: Iterable[Item]) -> dict[str, Item]:
             raise WrongRows(f"item {item.id!r}", f"cost {item.cost} or frames {item.frames} is negative")
         found[item.id] = item
     return found
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes free for us on the file system of ``path``."""
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize

@@ -6,6 +6,7 @@ before it maps, and reads through zarr-python otherwise.
 """
 
 import json
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ class ZarrContainer:
         group = zarr.create_group(path, zarr_format=3, overwrite=False, attributes=dict(content.attributes))
         frames, features = content.values.shape
         inner = min(INNER_ROWS, max(frames, 1))
-        values = group.create_array(
+        group.create_array(
             "values",
             shape=content.values.shape,
             dtype=content.values.dtype.newbyteorder("<"),
@@ -164,7 +165,7 @@ class ZarrContainer:
             config={"write_empty_chunks": True},
         )
         if frames:
-            values[:] = content.values
+            _write_shard(path / "values" / "c" / "0" / "0", content.values, inner)
         _small(group, "offsets", content.offsets.astype("<i8"), -1)
         _small(group, "ids", ids_to_bytes(content.ids), 0)
         if content.special is not None:
@@ -179,6 +180,33 @@ class ZarrContainer:
             if isinstance(error, (Damaged, Unsafe)):
                 raise
             raise Damaged(str(path), f"its metadata are wrong ({error!r})") from error
+
+
+def _write_shard(path: Path, values: NDArray[np.floating], inner: int) -> None:
+    """The one shard file of ``values``, byte for byte as zarr-python 3.1 writes it (a test compares them).
+
+    By hand, because zarr-python copies the array three times on the way: 480 against 1,700 MB/s before the fsync. The layout is that of the Zarr
+    v3 sharding codec: inner chunks of full size, the last one padded with the fill value, then the index of (offset, bytes) as
+    little-endian u64 and its CRC-32C.
+    """
+    frames, features = values.shape
+    chunks, step = -(-frames // inner), inner * features * values.itemsize
+    index = np.empty((chunks, 2), dtype="<u8")
+    index[:, 0] = np.arange(chunks, dtype=np.uint64) * np.uint64(step)
+    index[:, 1] = step
+    padding = np.full((chunks * inner - frames, features), np.nan, dtype=values.dtype)
+    path.parent.mkdir(parents=True)
+    with open(path, "xb", buffering=0) as file:
+        for part in (values, padding, index):
+            _write_all(file, part)
+        file.write(google_crc32c.value(index).to_bytes(4, "little"))
+
+
+def _write_all(file: FileIO, array: NDArray[Any]) -> None:
+    """Raw writes may be short: 2 GB at a time, or when the disk fills."""
+    left = array.reshape(-1).view(np.uint8).data
+    while left:
+        left = left[file.write(left) :]
 
 
 def _small(group: zarr.Group, name: str, data: NDArray[Any], fill: int) -> None:

@@ -1,0 +1,28 @@
+"""Deleting shards: the commit record first, durably, then the data; a kill in between leaves what gc removes."""
+
+import shutil
+from pathlib import Path
+
+from ser_cache.commit import Commit
+from ser_cache.durable import sync_directory
+from ser_cache.failpoints import failpoint
+
+
+def drop_commit(entry: Path, file: Path, commit: Commit, keep_data: bool = False) -> None:
+    """Removes a commit record and then its data, unless another record needs them."""
+    failpoint("commit.unlink.before")
+    file.unlink(missing_ok=True)
+    sync_directory(file.parent)
+    failpoint("commit.unlink.after")
+    if commit.path is not None and not keep_data:
+        remove_data(entry / "data" / commit.path)
+
+
+def remove_data(path: Path) -> None:
+    """Deletes the data of one shard, a file or a folder; nothing happens if they are gone."""
+    failpoint("data.remove.before")
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    failpoint("data.remove.after")

@@ -1,0 +1,132 @@
+"""Removes what no reader can see: data without a commit, rows that were superseded or replaced, temporary files, quarantine.
+
+A commit record goes first and its data after, so a kill in between leaves only data without a record. Things without a record may belong to
+a writer at work, therefore only those older than ``older_hours`` are taken.
+"""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_cache.catalog import Cache, read_spec
+from ser_cache.commit import read_commit
+from ser_cache.discard import drop_commit, remove_data
+from ser_cache.durable import writing
+from ser_cache.layout import DATA_NAME, TEMPORARY_NAME
+from ser_cache.ledger import Key, Ledger
+from ser_cache.remove import rewrite_withdrawn
+from ser_cache.verify import commit_files
+
+
+@dataclass
+class Swept:
+    """What was (or, in a dry run, would be) removed.
+
+    Attributes:
+        shards: commits without a live row.
+        orphans: data without a commit.
+        temporary: unfinished records.
+        quarantined: things that a repair had moved aside.
+        bytes: size of all of them.
+    """
+
+    shards: int = 0
+    orphans: int = 0
+    temporary: int = 0
+    quarantined: int = 0
+    bytes: int = 0
+
+
+def sweep(cache: Cache, older_hours: float = 24.0, dry_run: bool = False) -> Swept:
+    """Sweeps the whole cache; raises Damaged if a record is bad (verify first)."""
+    swept = Swept()
+    limit = time.time() - older_hours * 3600
+    with writing(cache.path):
+        for path in cache.entry_paths():
+            if (path / "entry.json").exists():
+                _sweep_entry(cache, path, limit, dry_run, swept)
+        _sweep_temporary(cache.path, limit, dry_run, swept)
+    return swept
+
+
+def _sweep_entry(cache: Cache, path: Path, limit: float, dry_run: bool, swept: Swept) -> None:
+    spec = read_spec(path)
+    withdrawn = cache.withdrawn()
+    if not dry_run:
+        rewrite_withdrawn(path, spec, withdrawn)
+    ledger = Ledger(path, spec.fingerprint)
+    ledger.refresh()
+    dead = _dead(ledger, withdrawn)
+    kept = {commit.path for key, commit in ledger.commits.items() if key not in dead}
+    for key, revision, file in list(commit_files(path)):
+        current = ledger.commits.get(key)
+        if current is not None and key not in dead and current.revision == revision:
+            continue
+        commit = read_commit(file, *key, revision)
+        swept.shards += 1
+        swept.bytes += commit.size
+        if not dry_run:
+            drop_commit(path, file, commit, keep_data=commit.path in kept)
+        kept.add(commit.path)  # counted already, not again as an orphan
+    for data in sorted((path / "data").iterdir()) if (path / "data").is_dir() else []:
+        if data.name not in kept and DATA_NAME.fullmatch(data.name) and _newest(data) <= limit:
+            swept.orphans += 1
+            swept.bytes += size_of(data)
+            if not dry_run:
+                remove_data(data)
+    for bad in sorted((path / "quarantine").iterdir()) if (path / "quarantine").is_dir() else []:
+        if _newest(bad) <= limit:
+            swept.quarantined += 1
+            swept.bytes += size_of(bad)
+            if not dry_run:
+                remove_data(bad)
+
+
+def _dead(ledger: Ledger, withdrawn: frozenset[str]) -> set[Key]:
+    """Shards in which nothing counts any more: every id is withdrawn, or has its row or its failure elsewhere."""
+    wanted = ledger.wanted()
+    rows, failures = ledger.rows(wanted), ledger.failures(wanted)
+    live = {key for name, (key, _) in rows.items() if name not in withdrawn}
+    live |= {key for name, (_, key) in failures.items() if name not in withdrawn and name not in rows}
+    dead = set()
+    for key, commit in ledger.commits.items():
+        names = [*commit.ids, *commit.failures]
+        # a row whose successor is not committed yet stays: the correction may be taken back
+        done = all(name in withdrawn or name in rows or name in failures for name in names)
+        if key not in live and done and names:
+            dead.add(key)
+    return dead
+
+
+def _sweep_temporary(root: Path, limit: float, dry_run: bool, swept: Swept) -> None:
+    for folder, folders, files in os.walk(root):
+        for name in files:
+            path = Path(folder, name)
+            if (TEMPORARY_NAME.fullmatch(name) or name.startswith(".bad-")) and _newest(path) <= limit:
+                swept.temporary += 1
+                swept.bytes += size_of(path)
+                if not dry_run:
+                    path.unlink(missing_ok=True)
+        for name in [each for each in folders if each.startswith(".removed-")]:
+            folders.remove(name)
+            swept.shards += 1
+            swept.bytes += size_of(Path(folder, name))
+            if not dry_run:
+                shutil.rmtree(Path(folder, name))
+
+
+def size_of(path: Path) -> int:
+    return sum(os.lstat(file).st_size for file in _files(path))
+
+
+def _newest(path: Path) -> float:
+    """Time of the last change in a file or folder, seconds since 1970."""
+    return max((os.lstat(file).st_mtime for file in [path, *_files(path)] if os.path.lexists(file)), default=0.0)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir() and not path.is_symlink():
+        return [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    return [path]

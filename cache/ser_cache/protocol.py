@@ -1,0 +1,105 @@
+"""The write protocol of one shard.
+
+1. crc32c of every row, from memory. 2. The data under a unique name. 3. fsync of every file and directory. 4. Size and xxh3-128 of
+every file. 5. The commit record, created exclusively: whoever is second deletes its own data. Nothing is visible before step 5, and
+nothing is acknowledged before its record is on the disk.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from ser_cache.checksum import hash_file
+from ser_cache.commit import Commit
+from ser_cache.containers import container
+from ser_cache.containers.base import Content
+from ser_cache.discard import remove_data
+from ser_cache.durable import create_exclusive, make_directory, sync_tree, writing
+from ser_cache.failpoints import failpoint
+from ser_cache.items import Failure, Outcome, Row
+from ser_cache.layout import commit_path, new_data_name, regular_files
+from ser_cache.ledger import Key
+from ser_cache.ragged import offsets_of
+from ser_cache.spec import EntrySpec
+
+
+def write_commit(
+    entry: Path,
+    spec: EntrySpec,
+    container_name: str,
+    key: Key,
+    revision: int,
+    rows: Sequence[Row],
+    hashes: Mapping[str, str],
+    failures: Mapping[str, tuple[Failure, str]],
+    left_out: tuple[str, ...],
+    environment: Mapping[str, Any],
+    recipe: str | None,
+) -> Outcome:
+    """The write protocol: checksums from memory, data under a unique name, synced, hashed, then the exclusive commit record."""
+    store = container(container_name)
+    lengths = np.array([len(row.values) for row in rows], dtype=np.int64)
+    values = np.empty((int(lengths.sum()), spec.features), dtype=spec.dtype)
+    crcs = []
+    offsets = offsets_of(lengths)
+    for row, start, stop in zip(rows, offsets[:-1], offsets[1:], strict=True):
+        values[start:stop] = row.values
+        crcs.append(google_crc32c.value(values[start:stop]))
+    special = _special(rows, len(values))
+    name, files = None, {}
+    commits = commit_path(entry, *key, revision)
+    with writing(entry):
+        make_directory(commits.parent)
+        if rows:
+            name = new_data_name(*key, store.suffix)
+            path = entry / "data" / name
+            attributes = {
+                "modality": spec.modality,
+                "encoder": spec.encoder,
+                "layer": spec.layer,
+                "frame_rate": spec.frame_rate,
+                "fingerprint": spec.fingerprint,
+            }
+            failpoint("data.write.before")
+            store.write(path, Content(values, offsets, tuple(row.id for row in rows), special, attributes))
+            failpoint("data.write.after")
+            found = regular_files(path)
+            sync_tree(path, found)
+            files = {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
+        failpoint("commit.before")
+        commit = Commit(
+            generation=key[0],
+            shard=key[1],
+            revision=revision,
+            fingerprint=spec.fingerprint,
+            container=container_name if rows else None,
+            path=name,
+            dtype=spec.dtype,
+            features=spec.features,
+            ids=tuple(row.id for row in rows),
+            input_hashes=tuple(hashes[row.id] for row in rows),
+            frames=tuple(int(length) for length in lengths),
+            crc32c=tuple(crcs),
+            special_crc32c=None if special is None else google_crc32c.value(special.astype(np.uint8)),
+            files=files,
+            failures=failures,
+            left_out=left_out,
+            environment=environment,
+            recipe=recipe,
+        )
+        if create_exclusive(commits, commit.sealed()):
+            failpoint("commit.after")
+            return "committed"
+        if name is not None:
+            remove_data(entry / "data" / name)
+        return "already"
+
+
+def _special(rows: Sequence[Row], frames: int) -> np.ndarray | None:
+    if all(row.special is None for row in rows):
+        return None
+    parts = [np.zeros(len(row.values), np.bool_) if row.special is None else row.special for row in rows]
+    return np.concatenate(parts).astype(np.bool_) if parts else np.zeros(frames, np.bool_)

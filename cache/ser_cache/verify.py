@@ -1,0 +1,237 @@
+"""Reads everything once more and says what is not as it was written.
+
+Records carry their own checksum, data files are compared with size and xxh3-128 of the commit, the containers' own offsets and ids with
+the commit's, attachments with the hashes noted before. About 1 GB/s from a warm page cache. Nothing is changed: see `ser_cache.repair`.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ser_cache.attachments import NAME, attachment, attachments
+from ser_cache.catalog import Cache, check_format, read_spec
+from ser_cache.checksum import hash_file
+from ser_cache.commit import Commit, read_commit
+from ser_cache.errors import CacheError
+from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, numbered, plan_path
+from ser_cache.ledger import Key, Ledger
+from ser_cache.plan import Plan, read_plan
+from ser_cache.ragged import offsets_of
+from ser_cache.shards import open_data, read_special
+from ser_cache.withdrawals import COPY_NAME, read_withdrawal
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it was written.
+
+    Attributes:
+        kind: ``format``, ``entry``, ``plan``, ``commit``, ``data``, ``withdrawal``, ``attachment`` or ``link``.
+        path: what is bad.
+        problem: one line.
+        entry: directory of the entry, None for what belongs to the whole cache.
+        key: (generation, shard) for ``commit`` and ``data``; (generation, 0) for ``plan``.
+        ids: utterances that are lost with it, as far as known.
+        recipe: command that restores them, as far as known.
+    """
+
+    kind: str
+    path: Path
+    problem: str
+    entry: Path | None = None
+    key: Key = (0, 0)
+    ids: tuple[str, ...] = ()
+    recipe: str | None = None
+
+
+@dataclass
+class Report:
+    """What `verify` found.
+
+    Attributes:
+        findings: everything bad; empty for a good cache.
+        unfinished: address -> ids that are planned and not committed yet.
+        recipes: address -> command of the latest plan that has one.
+        shards, bytes: what was read and compared.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    unfinished: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    recipes: dict[str, str | None] = field(default_factory=dict)
+    shards: int = 0
+    bytes: int = 0
+
+
+def verify(root: Path, progress: Progress | None = None) -> Report:
+    """Checks a whole cache; raises NotACache if there is none."""
+    report = Report()
+    try:
+        check_format(root)
+    except CacheError as error:
+        if not (root / "entries").is_dir():
+            raise
+        report.findings.append(Finding("format", root / "format.json", _line(error)))
+    cache = Cache(root)
+    report.findings += _withdrawals(root)
+    withdrawn = frozenset() if report.findings else cache.withdrawn()
+    try:
+        paths = cache.entry_paths()
+    except CacheError as error:
+        report.findings.append(Finding("link", root / "entries", _line(error)))
+        paths = []
+    jobs: list[tuple[Path, Commit]] = []
+    for path in paths:
+        found, commits = _records(path, report, withdrawn)
+        report.findings += found
+        jobs += [(path, commit) for commit in commits if commit.path is not None]
+    total = sum(commit.size for _, commit in jobs)
+    for path, commit in jobs:
+        problem = check_data(path, commit)
+        report.shards += 1
+        report.bytes += commit.size
+        if problem:
+            report.findings.append(
+                Finding("data", path / "data" / str(commit.path), problem, path, (commit.generation, commit.shard),
+                        commit.ids, commit.recipe)
+            )  # fmt: skip
+        if progress:
+            progress(report.bytes, total)
+    report.findings += _attachments(root)
+    return report
+
+
+def check_data(entry: Path, commit: Commit) -> str | None:
+    """What is wrong with the data of one commit, or None."""
+    try:
+        shard = open_data(entry, commit)
+        for name, (_, digest) in commit.files.items():
+            if hash_file(entry / "data" / name) != digest:
+                return f"the xxh3-128 of {name} is not the one that was written"
+        lengths = np.array(commit.frames, dtype=np.int64)
+        if shard.ids() != commit.ids or not np.array_equal(shard.offsets(), offsets_of(lengths)):
+            return "its ids or offsets are not those of the commit"
+        read_special(shard, commit, entry)
+    except CacheError as error:
+        return _line(error)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read ({error})"
+    return None
+
+
+def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[list[Finding], list[Commit]]:
+    """Checks the JSON records of one entry; returns findings and the commits that are good."""
+    findings: list[Finding] = []
+    plans: dict[int, Plan] = {}
+    numbers = [int(name[:-5]) for name in numbered(path / "plans", PLAN_NAME)]
+    generations = [int(name) for name in numbered(path / "commits", GENERATION_NAME)]
+    used = [number for number in generations if numbered(path / "commits" / f"{number:04d}", COMMIT_NAME)]
+    for number in range(1, max([*numbers, *used], default=0) + 1):
+        try:
+            plans[number] = read_plan(plan_path(path, number), number)
+        except (CacheError, OSError) as error:
+            findings.append(Finding("plan", plan_path(path, number), _line(error), path, (number, 0)))
+    fingerprint = None
+    try:
+        fingerprint = read_spec(path).fingerprint
+    except (CacheError, OSError) as error:
+        if plans or used or (path / "entry.json").exists():
+            findings.append(Finding("entry", path / "entry.json", _line(error), path))
+        if plans:
+            fingerprint = plans[max(plans)].fingerprint
+    report.recipes[path.name] = next(
+        (plans[each].recipe for each in sorted(plans, reverse=True) if plans[each].recipe), None
+    )
+    ledger = Ledger(path, fingerprint or "", plans=plans)
+    commits: dict[Key, Commit] = {}
+    for key, revision, file in commit_files(path):
+        plan = plans.get(key[0])
+        if plan and plan.fingerprint != fingerprint:
+            continue  # replaced: hidden, and removed by gc
+        try:
+            commit = read_commit(file, *key, revision)
+            if plan:
+                ledger.check(commit, str(file))
+            commits[key] = commit
+        except (CacheError, OSError) as error:
+            commits.pop(key, None)
+            planned = plan.shards[key[1]] if plan and key[1] < len(plan.shards) else ()
+            ids = tuple(item.id for item in planned)
+            recipe = plan.recipe if plan else None
+            findings.append(Finding("commit", file, _line(error), path, key, ids, recipe))
+    ledger.commits = commits
+    wanted = {name: value for name, value in ledger.wanted().items() if name not in withdrawn}
+    left = tuple(sorted(set(wanted) - set(ledger.rows(wanted)) - set(ledger.failures(wanted))))
+    if left:
+        report.unfinished[path.name] = left
+    return findings, [commits[key] for key in sorted(commits)]
+
+
+def commit_files(path: Path) -> Iterator[tuple[Key, int, Path]]:
+    """((generation, shard), revision, file) of every commit record of an entry, in order."""
+    for name in numbered(path / "commits", GENERATION_NAME):
+        for file in numbered(path / "commits" / name, COMMIT_NAME):
+            yield (int(name), int(file[:8])), int(file[9:13]), path / "commits" / name / file
+
+
+def _withdrawals(root: Path) -> list[Finding]:
+    findings = []
+    directory = root / "withdrawn"
+    numbers = {int(name.split(".")[0]) for pattern in (PLAN_NAME, COPY_NAME) for name in numbered(directory, pattern)}
+    for number in range(1, max(numbers, default=0) + 1):
+        for suffix in (".json", ".copy"):
+            path = directory / f"{number:04d}{suffix}"
+            try:
+                read_withdrawal(path, number)
+            except (CacheError, OSError) as error:
+                findings.append(Finding("withdrawal", path, _line(error)))
+    return findings
+
+
+def _attachments(root: Path) -> list[Finding]:
+    findings = []
+    try:
+        noted = {path.name for path in (root / "checksums").iterdir() if NAME.fullmatch(path.name)}
+    except FileNotFoundError:
+        noted = set()
+    for name in sorted(noted | set(attachments(root))):
+        try:
+            attachment(root, name)
+        except (CacheError, OSError) as error:
+            findings.append(Finding("attachment", root / "attachments" / name, _line(error)))
+    return findings
+
+
+def _line(error: Exception) -> str:
+    problem = getattr(error, "problem", None)
+    if isinstance(problem, str):
+        return problem
+    if isinstance(error, FileNotFoundError):
+        return "it is missing"
+    return str(error).splitlines()[0]
+
+
+def as_json(report: Report) -> str:
+    """The report for programs."""
+    return json.dumps(
+        {
+            "findings": [
+                {
+                    "kind": each.kind,
+                    "path": str(each.path),
+                    "problem": each.problem,
+                    "ids": each.ids,
+                    "recipe": each.recipe,
+                }
+                for each in report.findings
+            ],
+            "unfinished": report.unfinished,
+            "shards": report.shards,
+            "bytes": report.bytes,
+        },
+        indent=1,
+    )
