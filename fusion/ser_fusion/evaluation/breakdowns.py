@@ -18,16 +18,23 @@ MERGED = (
 def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None:
     """Per (fold, id) of the test parts: does the same normalised text occur in the fold's training part?
 
+    Two texts are the same if their letters and digits agree (`ser_data.text.comparison_key`).
+
     Args:
-        utterances: index = id, column `text_hash`.
+        utterances: index = id, column `text`.
         folds: `id, fold, part`.
 
     Returns:
         Booleans indexed by (fold, id); None where no transcript is known.
     """
-    if "text_hash" not in utterances or utterances["text_hash"].isna().all():
+    from ser_data.text import comparison_key
+
+    if "text" not in utterances:
         return None
-    hashes = folds["id"].map(utterances["text_hash"])
+    keys = utterances["text"].map(lambda text: comparison_key(text) or None if isinstance(text, str) else None)
+    if keys.isna().all():
+        return None
+    hashes = folds["id"].map(keys)
     seen: list[pd.Series] = []
     for fold, part in folds.assign(hash=hashes).groupby("fold"):
         known = set(part.loc[part["part"] == "train", "hash"].dropna())

@@ -19,6 +19,7 @@ def write_report(
     *,
     files: bool = True,
     embed_audio: bool = False,
+    anew: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes `report.html`, `tables/` and `plots/` into a run directory.
@@ -27,6 +28,7 @@ def write_report(
         run_dir: the run directory; `metrics.json` is made if it is missing or older than the predictions.
         files: also write the tables (Markdown, LaTeX, CSV) and plots (SVG, PNG, PDF) as files.
         embed_audio: put the hardest utterances' audio into the page; needs the corpus files and makes the page large.
+        anew: compute metrics.json again even if it looks current.
         progress: called with the name of each step.
 
     Returns:
@@ -38,7 +40,7 @@ def write_report(
     run = RunDirectory.open(run_dir)
     step = progress or (lambda name: None)
     step("metrics")
-    metrics = _metrics(run)
+    metrics = evaluate_run(run.path) if anew else _metrics(run)
     drawer = assets.Drawer(run.path / "plots", files)
     step("plots")
     by_row = assets.confusions(metrics, drawer)

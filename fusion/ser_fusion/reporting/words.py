@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ser_fusion.reporting.numbers import count, points, score
+from ser_fusion.reporting.numbers import count, score
 
 DEAF = ("random", "prior", "majority", "scenario-prior", "dialogue-prior", "speaker-prior")  # neither hear nor read
 
@@ -15,6 +15,10 @@ def _pooled(row: dict[str, Any]) -> float:
     return float(row["metrics"]["UWA"]["pooled"])
 
 
+def _apart(gap: float) -> str:
+    return f"{abs(100 * gap):.1f} points {'above' if gap >= 0 else 'below'}"
+
+
 def headline(metrics: dict[str, Any]) -> str:
     """One sentence for the top of the page."""
     trained = [row for row in metrics["rows"] if row["kind"] != "reference" and not row.get("transductive")]
@@ -22,7 +26,7 @@ def headline(metrics: dict[str, Any]) -> str:
         return "Reference rows only: no head was trained in this run."
     top = max(trained, key=_pooled)
     chance = 1 / len(metrics["classes"])
-    text = f"{top['name']} reaches {score(_pooled(top))} UWA, {points(_pooled(top) - chance)} points against chance"
+    text = f"{top['name']} reaches {score(_pooled(top))} UWA, {_apart(_pooled(top) - chance)} chance"
     if len(trained) == 1:
         return text + "."
     if metrics["best"].get("UWA") == top["slug"]:
@@ -62,14 +66,16 @@ def _against_references(rows: list[dict[str, Any]], trained: list[dict[str, Any]
         verdict = "" if gap > 0 else ": the models have shown nothing about emotion"
         lines.append(
             f"The best row that neither hears nor reads is {best['name']} with {score(_pooled(best))} UWA; "
-            f"{top['name']} stands {points(gap)} points from it{verdict}."
+            f"{top['name']} lies {_apart(gap)} it{verdict}."
         )
     linear = [row for row in rows if row["kind"] == "reference" and row["slug"] not in DEAF]
     if linear:
         best = max(linear, key=_pooled)
         gap = _pooled(top) - _pooled(best)
         verdict = "" if gap > 0 else ": training a head bought nothing here"
-        lines.append(f"The best linear reference is {best['name']} with {score(_pooled(best))} UWA, {points(gap)} points from it{verdict}.")
+        lines.append(
+            f"The best linear reference is {best['name']} with {score(_pooled(best))} UWA; {top['name']} lies {_apart(gap)} it{verdict}."
+        )
     return lines
 
 

@@ -51,7 +51,7 @@ def confusion_plot(counts: np.ndarray, classes: list[str]) -> Any:
                 facecolor=PALETTE["accent"], alpha=shade, edgecolor="none",
             )  # fmt: skip
             axes.add_patch(box)
-            colour = PALETTE["bright"] if shade > 0.55 else PALETTE["ink"]
+            colour = PALETTE["bright"] if shade > 0.68 else PALETTE["ink"]
             weight = "bold" if i == j else "normal"
             axes.text(j, i - 0.09, f"{100 * value:.0f}", ha="center", va="center", color=colour, weight=weight, fontsize=10.5)
             axes.text(j, i + 0.25, f"{round(counts[i, j]):,}", ha="center", va="center", color=colour, fontsize=6.8)
@@ -78,7 +78,7 @@ def difference_plot(a: np.ndarray, b: np.ndarray, classes: list[str]) -> Any:
                 facecolor=PALETTE["accent" if value >= 0 else "second"], alpha=0.05 + shade, edgecolor="none",
             )  # fmt: skip
             axes.add_patch(box)
-            colour = PALETTE["bright"] if shade > 0.5 else PALETTE["ink"]
+            colour = PALETTE["bright"] if shade > 0.66 else PALETTE["ink"]
             text = f"{value:+.0f}" if round(value) else "0"
             weight = "bold" if i == j else "normal"
             axes.text(j, i, text, ha="center", va="center", color=colour, weight=weight, fontsize=10.5)

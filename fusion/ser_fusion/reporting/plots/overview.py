@@ -19,7 +19,7 @@ def overview_plot(rows: list[dict[str, Any]], chance: float) -> Any:
 
     trained = sorted((row for row in rows if row["kind"] != "reference"), key=pooled, reverse=True)
     references = sorted((row for row in rows if row["kind"] == "reference"), key=pooled, reverse=True)
-    figure = Figure(figsize=(5.4, 0.62 + 0.235 * (len(rows) + 0.6)))
+    figure = Figure(figsize=(4.6, 0.62 + 0.235 * (len(rows) + 0.6)))
     axes = figure.add_subplot()
     ticks, names = [], []
     place = 0.0
@@ -34,7 +34,8 @@ def overview_plot(rows: list[dict[str, Any]], chance: float) -> Any:
             place += 1.0
         place += 0.6
     axes.axvline(chance, color=PALETTE["second"], lw=1.0, ls=(0, (4, 3)))
-    axes.text(chance, -0.95, " chance, 1/K", color=PALETTE["second"], fontsize=8, va="center")
+    note = {"xytext": (5, 0), "textcoords": "offset points", "color": PALETTE["second"], "fontsize": 8.5, "va": "center"}
+    axes.annotate("chance, 1/K", (chance, -1.0), **note)
     axes.set_yticks(ticks, names)
     axes.set_ylim(place - 0.9, -1.4)
     lows = [row["metrics"]["UWA"]["low"] for row in rows if row["metrics"]["UWA"]["low"] is not None]
@@ -43,7 +44,7 @@ def overview_plot(rows: list[dict[str, Any]], chance: float) -> Any:
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.set_xlabel("UWA, pooled, with 95 % interval over speakers")
+    axes.set_xlabel("pooled UWA, 95 % interval over speakers")
     return figure
 
 
@@ -51,7 +52,7 @@ def pairs_plot(pairs: list[dict[str, Any]]) -> Any:
     """Differences of the declared pairs with their intervals, in points of UWA; what lies across zero shows nothing."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4, 0.7 + 0.3 * len(pairs)))
+    figure = Figure(figsize=(4.6, 0.7 + 0.3 * len(pairs)))
     axes = figure.add_subplot()
     for place, pair in enumerate(pairs):
         colour = PALETTE["accent" if pair["significant"] else "quiet"]
@@ -64,5 +65,5 @@ def pairs_plot(pairs: list[dict[str, Any]]) -> Any:
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.set_xlabel("difference of pooled UWA in points, 95 % interval over speakers")
+    axes.set_xlabel("points of pooled UWA, 95 % interval")
     return figure

@@ -1,0 +1,67 @@
+"""`ser-compare`: what is a difference between two models worth?"""
+
+import sys
+from pathlib import Path
+
+import rich_click as click
+
+from ser_data.settings import SettingsCommand
+
+METRICS = ("UWA", "WA", "WF1", "UWF1")
+
+
+@click.command("ser-compare", cls=SettingsCommand, section="compare", no_args_is_help=True)
+@click.argument("runs", nargs=-1, metavar="RUN[:ROW]...")
+@click.option("--list", "listing", type=click.Path(path_type=Path), metavar="FOLDER", help="List the runs below a folder.")
+@click.option(
+    "--summary", type=click.Path(path_type=Path), metavar="FILE", help="Welch tests from a printed table: CSV name,mean,std,n[,metric]."
+)
+@click.option("--report", is_flag=True, help="Write the report of each RUN anew: metrics.json, report.html, tables, plots.")
+@click.option("--audit", is_flag=True, help="Audit each RUN for leaks: words and priors under four protocols, then report.")
+@click.option("--embed-audio", is_flag=True, help="With --report: put the hardest utterances' audio into the page.")
+@click.option("--metric", type=click.Choice(METRICS), default="UWA", show_default=True, help="All but UWA are exploratory.")
+@click.option("--conditional", is_flag=True, help="Also McNemar and the utterance permutation: valid for these speakers only.")
+@click.option("--draws", type=click.IntRange(100), default=20_000, show_default=True, help="Swap draws with more than 15 speakers.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
+def main(
+    runs: tuple[str, ...],
+    listing: Path | None,
+    summary: Path | None,
+    report: bool,
+    audit: bool,
+    embed_audio: bool,
+    metric: str,
+    conditional: bool,
+    draws: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare rows of runs by swapping whole speakers between them.
+
+    **One RUN**: its declared comparisons (self - cross, named head - audio, named head - text), ablations, all other pairs.
+    **RUN:ROW RUN:ROW**: these rows. **RUN RUN**: the rows that both have.
+    Runs with other folds, labels or corpora are refused, with how they differ.
+    """
+    from ser_fusion.errors import FusionError
+
+    if sum((listing is not None, summary is not None, bool(runs))) != 1:
+        raise click.UsageError("Give runs, or --list FOLDER, or --summary FILE: exactly one of them.")
+    if (report or audit) and not runs:
+        raise click.UsageError("--report and --audit need a RUN.")
+    try:
+        from ser_fusion.reporting.comparisons import list_runs, print_comparisons, print_summary, rewrite_reports
+
+        if listing is not None:
+            list_runs(listing)
+        elif summary is not None:
+            print_summary(summary, as_json)
+        elif report or audit:
+            rewrite_reports(runs, audit=audit, embed_audio=embed_audio)
+        else:
+            print_comparisons(runs, metric=metric, conditional=conditional, draws=draws, seed=seed, as_json=as_json)
+    except FusionError as error:
+        click.echo(f"ser-compare: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

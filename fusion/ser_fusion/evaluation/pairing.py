@@ -1,0 +1,111 @@
+"""From what was typed (`RUN`, `RUN:ROW`) to pairs of rows, and their comparisons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from ser_fusion.evaluation.comparison import Comparison, Judged, compare_rows, correct_families, fold_sizes
+from ser_fusion.evaluation.compatibility import require_comparable
+from ser_fusion.evaluation.conditional import Conditional, mcnemar, utterance_permutation
+from ser_fusion.evaluation.errors import NotComparable, UnknownRow
+from ser_fusion.evaluation.families import DEFAULT_NAMED, EXPLORATORY, declared_pairs
+from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.swap_test import DRAWS
+from ser_fusion.evaluation.units import unit_counts
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One row of one run, ready to be compared."""
+
+    run: RunDirectory
+    judged: Judged
+    predictions: pd.DataFrame
+
+
+def choose(run: RunDirectory, slug: str, label: str | None = None) -> Chosen:
+    """A row by its slug or name; `label` is what sentences call it."""
+    rows = {row["slug"]: row for row in run.rows} | {row["name"]: row for row in run.rows}
+    if slug not in rows:
+        raise UnknownRow(slug, str(run.path), tuple(row["slug"] for row in run.rows))
+    row = rows[slug]
+    predictions = run.of_row(row["slug"])
+    judged = Judged.of(row, predictions, unit_counts(predictions, run.utterances, run.classes), run.classes)
+    return Chosen(run, replace(judged, name=label or judged.name), predictions)
+
+
+def split_argument(argument: str) -> tuple[str, str | None]:
+    """`RUN:ROW` as (run, row); a path that exists as it is has no row."""
+    if Path(argument).exists() or ":" not in argument:
+        return argument, None
+    run, _, row = argument.rpartition(":")
+    return run, row
+
+
+def pairs_of(arguments: Sequence[str]) -> list[tuple[str, Chosen, Chosen]]:
+    """The pairs that a command line asks for, as (family, a, b).
+
+    One run without a row: its declared pairs, then all others. Several rows: every pair of them. Several runs: the rows
+    that they share.
+    """
+    runs: dict[str, RunDirectory] = {}
+    wanted: list[tuple[RunDirectory, str | None]] = []
+    for argument in arguments:
+        folder, row = split_argument(argument)
+        run = runs.setdefault(folder, RunDirectory.open(folder))
+        wanted.append((run, row))
+    first = wanted[0][0]
+    for run in runs.values():
+        require_comparable(first, run)
+    if len(wanted) == 1 and wanted[0][1] is None:
+        known = {row["slug"]: choose(first, row["slug"]) for row in first.rows if row["kind"] != "reference"}
+        named = str(first.run.get("job", {}).get("named_head") or DEFAULT_NAMED)
+        return [(family, known[a], known[b]) for family, a, b in declared_pairs(first.rows, named)]
+    several = len(runs) > 1
+    if all(row is None for _, row in wanted):
+        pairs = []
+        for (a, _), (b, _) in combinations(wanted, 2):
+            theirs = {row["slug"] for row in b.rows}
+            shared = [row["slug"] for row in a.rows if row["slug"] in theirs and row["kind"] != "reference"]
+            if not shared:
+                raise NotComparable(str(a.path), str(b.path), ("they have no trained row in common",))
+            pairs += [(EXPLORATORY, _named(a, slug, True), _named(b, slug, True)) for slug in shared]
+        return pairs
+    rows = [_named(run, row, several) for run, slug in wanted for row in ([slug] if slug else _trained(run))]
+    return [(EXPLORATORY, a, b) for a, b in combinations(rows, 2)]
+
+
+def _trained(run: RunDirectory) -> list[str]:
+    return [row["slug"] for row in run.rows if row["kind"] != "reference"]
+
+
+def _named(run: RunDirectory, slug: str, several: bool) -> Chosen:
+    chosen = choose(run, slug)
+    return replace(chosen, judged=replace(chosen.judged, name=f"{run.path.name}:{chosen.judged.slug}")) if several else chosen
+
+
+def compare_all(
+    pairs: Sequence[tuple[str, Chosen, Chosen]], *, metric: str = "UWA", draws: int = DRAWS, seed: int = 0
+) -> list[Comparison]:
+    """Compares all pairs and corrects the declared families; a metric other than UWA makes every pair exploratory."""
+    found = []
+    for family, a, b in pairs:
+        left, right = a.judged.units, b.judged.units
+        if left.units != right.units or not (abs(left.counts.sum(axis=2) - right.counts.sum(axis=2)) < 1e-6).all():
+            raise NotComparable(str(a.run.path), str(b.run.path), (f"{a.judged.name} and {b.judged.name} do not score the same utterances",))
+        kind = family if metric == "UWA" else EXPLORATORY
+        sizes = fold_sizes(a.run.folds)
+        found.append(compare_rows(a.judged, b.judged, metric=metric, family=kind, sizes=sizes, draws=draws, seed=seed))
+    return correct_families(found)
+
+
+def conditional_tests(a: Chosen, b: Chosen, *, draws: int = 10_000, seed: int = 0) -> list[Conditional]:
+    """The tests over utterances, which hold for these speakers only."""
+    classes = a.run.classes
+    return [
+        mcnemar(a.predictions, b.predictions, classes),
+        utterance_permutation(a.predictions, b.predictions, classes, draws=draws, seed=seed),
+    ]

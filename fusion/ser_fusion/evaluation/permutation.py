@@ -1,0 +1,40 @@
+"""What pooled UWA looks like when predictions know nothing: the true labels shuffled within folds, many times.
+
+Within folds, because holding scenarios out turns the class frequencies of a fold against its training part: a majority
+predictor then falls below 1/K, and the band moves with it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ser_fusion.evaluation.metrics import scores_of
+
+
+def label_permutation_band(
+    predictions: pd.DataFrame, classes: Sequence[str], *, metric: str = "UWA", draws: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """The middle 95 % of the pooled score over shufflings of the true labels within folds.
+
+    Args:
+        predictions: `id, fold, seed, label, predicted` of one row.
+        classes: class names in order.
+        metric: which score.
+        draws: shufflings.
+        seed: of the shufflings.
+    """
+    names = pd.Index([str(name) for name in classes])
+    true = names.get_indexer(predictions["label"].astype(str))
+    guess = names.get_indexer(predictions["predicted"].astype(str))
+    groups = predictions.groupby(["fold", "seed"]).indices.values()
+    rng, k = np.random.default_rng(seed), len(classes)
+    counts = np.empty((draws, k * k))
+    for i in range(draws):
+        shuffled = true.copy()
+        for places in groups:
+            shuffled[places] = rng.permutation(true[places])
+        counts[i] = np.bincount(shuffled * k + guess, minlength=k * k)
+    scores = scores_of(counts.reshape(draws, k, k))[metric]
+    low, high = np.quantile(scores, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,90 @@
+"""Printed tables: Welch's t-test from mean, standard deviation and n, all that a paper leaves to work with.
+
+Indicative only: the runs behind such a table shared folds, so the samples were neither independent nor unpaired.
+"""
+
+import csv
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from ser_fusion.evaluation.errors import EvaluationError
+
+COLUMNS = ("name", "metric", "mean", "std", "n")
+
+
+class BadSummary(EvaluationError):
+    """A summary file that cannot be read. Facts: file, line or None, reason."""
+
+    def __init__(self, file: str, line: int | None, reason: str) -> None:
+        super().__init__(file, line, reason)
+
+    def __str__(self) -> str:
+        file, line, reason = self.args
+        where = f"{file}, line {line}" if line else file
+        return (
+            f"{where}: {reason}.\nA summary is a CSV file with the columns name,mean,std,n and, for several metrics, metric.\n"
+            "Write means and standard deviations as the paper prints them, and n as the number of values behind them."
+        )
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One cell of a printed table: mean and standard deviation (ddof 1) of `n` values."""
+
+    name: str
+    metric: str
+    mean: float
+    std: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Welch:
+    """Two cells of one metric compared."""
+
+    a: str
+    b: str
+    metric: str
+    difference: float
+    t: float
+    freedom: float
+    p: float
+
+
+def read_summary(path: str | Path) -> list[Printed]:
+    """Reads `name,mean,std,n[,metric]`."""
+    rows = []
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSummary(str(path), None, f"it cannot be read ({error})") from None
+    reader = csv.DictReader(text.splitlines())
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "metric"]
+    if missing:
+        raise BadSummary(str(path), 1, f"the columns {', '.join(missing)} are missing")
+    for number, line in enumerate(reader, start=2):
+        try:
+            row = Printed(line["name"].strip(), (line.get("metric") or "").strip(), float(line["mean"]), float(line["std"]), int(line["n"]))
+        except (TypeError, ValueError, AttributeError):
+            raise BadSummary(str(path), number, "mean and std must be numbers and n a whole number") from None
+        if row.n < 2 or row.std < 0:
+            raise BadSummary(str(path), number, f"n = {row.n} and std = {row.std:g} allow no test")
+        rows.append(row)
+    if len(rows) < 2:
+        raise BadSummary(str(path), None, "it has fewer than two rows")
+    return rows
+
+
+def welch_tests(rows: list[Printed]) -> list[Welch]:
+    """Welch's unequal-variance t-test for every pair within each metric, in the file's order."""
+    from scipy.stats import ttest_ind_from_stats
+
+    tests = []
+    for metric in dict.fromkeys(row.metric for row in rows):
+        for a, b in combinations([row for row in rows if row.metric == metric], 2):
+            result = ttest_ind_from_stats(a.mean, a.std, a.n, b.mean, b.std, b.n, equal_var=False)
+            u, v = a.std**2 / a.n, b.std**2 / b.n
+            freedom = (u + v) ** 2 / (u**2 / (a.n - 1) + v**2 / (b.n - 1)) if u + v else float("nan")
+            tests.append(Welch(a.name, b.name, metric, a.mean - b.mean, float(result.statistic), freedom, float(result.pvalue)))
+    return tests
