@@ -12,16 +12,35 @@ METRICS = ("UWA", "WA", "WF1", "UWF1")
 
 @click.command("ser-compare", cls=SettingsCommand, section="compare", no_args_is_help=True)
 @click.argument("runs", nargs=-1, metavar="RUN[:ROW]...")
-@click.option("--list", "listing", type=click.Path(path_type=Path), metavar="FOLDER", help="List the runs below a folder.")
 @click.option(
-    "--summary", type=click.Path(path_type=Path), metavar="FILE", help="Welch tests from a printed table: CSV name,mean,std,n[,metric]."
+    "--list", "listing", type=click.Path(path_type=Path), metavar="FOLDER", help="List the runs below a folder."
 )
-@click.option("--report", is_flag=True, help="Write the report of each RUN anew: metrics.json, report.html, tables, plots.")
-@click.option("--audit", is_flag=True, help="Audit each RUN for leaks: words and priors under four protocols, then report.")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Welch tests from a printed table: CSV name,mean,std,n[,metric].",
+)
+@click.option(
+    "--report", is_flag=True, help="Write the report of each RUN anew: metrics.json, report.html, tables, plots."
+)
+@click.option(
+    "--audit", is_flag=True, help="Audit each RUN for leaks: words and priors under four protocols, then report."
+)
 @click.option("--embed-audio", is_flag=True, help="With --report: put the hardest utterances' audio into the page.")
-@click.option("--metric", type=click.Choice(METRICS), default="UWA", show_default=True, help="All but UWA are exploratory.")
-@click.option("--conditional", is_flag=True, help="Also McNemar and the utterance permutation: valid for these speakers only.")
-@click.option("--draws", type=click.IntRange(100), default=20_000, show_default=True, help="Swap draws with more than 15 speakers.")
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="UWA", show_default=True, help="All but UWA are exploratory."
+)
+@click.option(
+    "--conditional", is_flag=True, help="Also McNemar and the utterance permutation: valid for these speakers only."
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(100),
+    default=20_000,
+    show_default=True,
+    help="Swap draws with more than 15 speakers.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
 def main(

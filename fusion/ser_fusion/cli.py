@@ -1,0 +1,207 @@
+"""`ser-fuse`: options in, `FuseJob` out. Nothing heavy is loaded before the command runs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from ser_data.errors import CorpusError
+from ser_data.settings import SettingsCommand
+from ser_fusion import cli_types as types
+from ser_fusion.heads import HEADS
+from ser_fusion.poolings import POOLINGS
+
+PRESET_NAMES = ("corrected", "as-found", "s3prl-er", "emobox")  # those of presets.PRESETS, by a test
+_path = click.Path(path_type=Path)
+
+
+@click.command("ser-fuse", cls=SettingsCommand, section="fuse")
+@click.option("--cache", type=_path, help="Feature cache written by ser-extract.")
+@click.option(
+    "--fusion", callback=types.words(HEADS), metavar="NAMES", help=f"Heads: {', '.join(HEADS)}.  [default: cross]"
+)
+@click.option(
+    "--pooling",
+    callback=types.words(POOLINGS),
+    metavar="NAMES",
+    help=f"Poolings: {', '.join(POOLINGS)}.  [default: stats]",
+)
+@click.option("--table", type=click.Choice(["study"]), help="The study's ten rows, instead of --fusion and --pooling.")
+@click.option(
+    "--preset",
+    callback=types.words(PRESET_NAMES),
+    metavar="NAMES",
+    help=f"{', '.join(PRESET_NAMES)}.  [default: corrected]",
+)
+@click.option(
+    "--protocol", help="How folds are made: session, manifest, speaker, session+scenario, ...  [default: session]"
+)
+@click.option("--dev", help="Development part: next, speaker, partner, random:0.2 or none.  [default: next]")
+@click.option("--folds", type=_path, help="Folds from a CSV (id,fold,part) instead of a protocol.")
+@click.option(
+    "--allow-overlap", callback=types.words(), metavar="KEYS", help="Held-out keys that may be on both sides."
+)
+@click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
+@click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
+@click.option("--seeds", callback=types.numbers, metavar="0-2", help="Seeds.  [default: 0]")
+@click.option("--epochs", type=click.IntRange(1, 50), help="At most so many.  [default: 50]")
+@click.option("--stride", type=click.IntRange(1, 1000), help="Mean of K frames in time before any head.  [default: 1]")
+@click.option(
+    "--norm",
+    type=click.Choice(["train", "speaker", "speaker-neutral"]),
+    help="Features' normalisation; the last two are transductive.  [default: train]",
+)
+@click.option("--text-pooling", type=click.Choice(["same", "cls"]), help="cls: the text's position 0 after attention.")
+@click.option("--text-input", type=click.Choice(["tokens", "cls"]), help="cls: only the text's position 0 is read.")
+@click.option(
+    "--modalities", callback=types.words(), metavar="NAMES", help="Streams to use.  [default: all in the cache]"
+)
+@click.option("--layer", callback=types.layer, metavar="L|last|all", help="Layer; all learns a weighted sum.")
+@click.option("--audio-layer", callback=types.layer, metavar="L|last|all", help="Layer of the speech features.")
+@click.option("--text-layer", callback=types.layer, metavar="L|last|all", help="Layer of the text features.")
+@click.option("--audio-encoder", help="Which encoder's speech features, if the cache holds several.")
+@click.option("--text-encoder", help="Which encoder's text features, if the cache holds several.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Which precision, if the cache holds both.")
+@click.option(
+    "--schedule",
+    type=click.Choice(["plateau", "cosine", "one-cycle", "none"]),
+    help="Learning rate over time.  [default: the preset's]",
+)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate.  [default: the preset's]")
+@click.option("--weight-decay", type=click.FloatRange(0), help="Weight decay.  [default: the preset's]")
+@click.option("--batch", type=click.IntRange(1), help="Utterances per step.  [default: the preset's]")
+@click.option(
+    "--dropout",
+    callback=types.shares,
+    metavar="P,...",
+    help="One probability, or several to choose from on development data.",
+)
+@click.option(
+    "--patience", type=click.IntRange(1), help="Epochs without improvement before stopping.  [default: the preset's]"
+)
+@click.option(
+    "--select", type=click.Choice(["uwa", "loss"]), help="Development score that chooses the epoch.  [default: uwa]"
+)
+@click.option(
+    "--class-weights", type=click.Choice(["none", "balanced"]), help="Weigh the loss by class.  [default: none]"
+)
+@click.option(
+    "--train-fraction", callback=types.shares, metavar="F,...", help="Shares of the training speakers, nested."
+)
+@click.option("--named-head", help="Head declared beforehand for the primary comparisons.  [default: cross]")
+@click.option(
+    "--save-attention", type=click.IntRange(0), metavar="N", help="Keep attention maps of N test utterances per job."
+)
+@click.option("--trace-test", is_flag=True, default=None, help="Write test scores per epoch too, for looking only.")
+@click.option("--out", type=_path, help="Run directory.  [default: runs/<heads>-<hash of the job>]")
+@click.option(
+    "--workers", type=click.IntRange(0), help="One-thread processes; 0: in this one.  [default: one per core]"
+)
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
+@click.option(
+    "--jobs", "part", callback=types.part, metavar="i/N", help="Only the i-th share of the jobs (SLURM arrays)."
+)
+@click.option(
+    "--from-run",
+    type=_path,
+    help="Repeat this run exactly; only --out, --workers, --device, --cache and --jobs may be given.",
+)
+def command(from_run: Path | None, **options: Any) -> None:
+    """Trains fusion heads from a feature cache, fold by fold, and judges them: the result table and a report.
+
+    Safe to stop and to run again: finished jobs (row, fold, seed) are not done twice. Options may also come from the
+    environment (SER_CACHE for --cache) and from ser.toml in this folder.
+
+    Example: ser-fuse --cache runs/cache --fusion audio,text,self,cross --seeds 0-2 --stride 4
+    """
+    given = {name: value for name, value in options.items() if value is not None and _meant_here(name)}
+    if from_run is None and "cache" not in given:
+        raise click.UsageError(
+            "It is not said where the features are. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml."
+        )
+    if from_run is not None:
+        given = _repeatable(given)
+    try:
+        sys.exit(_run(given, from_run))
+    except KeyboardInterrupt:
+        click.echo("Interrupted; finished jobs are kept. The same command goes on where this one stopped.", err=True)
+        sys.exit(130)
+
+
+def _meant_here(name: str) -> bool:
+    """Whether a value is for this command: encoders in ser.toml tell ser-extract what to load (a folder, ``demo``), while
+    here they choose among what the cache holds."""
+    source = click.get_current_context().get_parameter_source(name)
+    return name not in ("audio_encoder", "text_encoder") or source is click.core.ParameterSource.COMMANDLINE
+
+
+def _repeatable(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that may stand beside --from-run; others given on the command line are refused, settings are not asked."""
+    context = click.get_current_context()
+    typed = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    strange = sorted(typed - {"out", "workers", "device", "cache", "part"})
+    if strange:
+        raise click.UsageError(
+            f"--from-run repeats a run exactly, so --{strange[0].replace('_', '-')} cannot be given."
+        )
+    return {name: given[name] for name in typed}
+
+
+def _run(given: dict[str, Any], from_run: Path | None) -> int:
+    import shlex
+
+    from pydantic import ValidationError
+
+    from ser_cache import CacheError
+    from ser_fusion.errors import FusionError
+    from ser_fusion.job import FuseJob, default_out
+    from ser_fusion.progress import listener
+
+    like = None
+    with listener() as told:
+        try:
+            if from_run is not None:
+                from ser_fusion.run import repeat
+
+                given.setdefault("out", from_run.with_name(f"{from_run.name}-again"))
+                job, like = repeat(from_run, **given)
+            else:
+                given.setdefault("out", default_out(given))
+                job = FuseJob(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str(first["loc"][0] if first["loc"] else "").replace("_", "-")
+            raise click.UsageError(f"{option}: {first['msg']}") from error
+        except (FusionError, CorpusError) as error:
+            raise click.ClickException(_told(error)) from error
+        from ser_fusion.run import run
+
+        try:
+            outcome = run(job, command=shlex.join(["ser-fuse", *sys.argv[1:]]), listener=told, like=like)
+        except (FusionError, CorpusError, CacheError) as error:
+            raise click.ClickException(_told(error)) from error
+    if outcome.remaining:
+        click.echo(f"{outcome.remaining:,} jobs are left to other shares; the last one to end judges {outcome.out}.")
+        return 0
+    from rich.console import Console
+
+    from ser_fusion.reporting.terminal import result_table
+
+    Console().print(result_table(dict(outcome.metrics)))
+    click.echo(f"Report: {outcome.report}")
+    if outcome.failed:
+        click.echo(
+            f"{outcome.failed:,} utterances are left out of every row ({outcome.out / 'excluded.csv'}).", err=True
+        )
+        return 3
+    return 0
+
+
+def _told(error: BaseException) -> str:
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def main() -> None:
+    """Entry point."""
+    command()

@@ -1,0 +1,74 @@
+"""Batches from frames in memory: gathers the chosen utterances of every stream, packed; padded and moved for a GPU."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ser_fusion.batches import Frames, Packed, pad
+from ser_fusion.features import StreamFrames
+
+
+class Feed:
+    """Batches of some streams.
+
+    Args:
+        streams: Frames by stream.
+        names: Streams to give, in order.
+        pad_to: Frames that every utterance is filled up to with zeros, or cut to; the zeros count as frames (as-found).
+        device: Where batches go. Not on the CPU they are padded: there one masked kernel beats a loop over utterances.
+        padded: Pad on the CPU as well (for tests).
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, StreamFrames],
+        names: Sequence[str],
+        *,
+        pad_to: Mapping[str, int] | None = None,
+        device: torch.device | None = None,
+        padded: bool = False,
+    ) -> None:
+        self.streams = {name: streams[name] for name in names}
+        self.layers = {n: [torch.from_numpy(np.asarray(x)) for x in s.layers] for n, s in self.streams.items()}
+        self.content = {n: torch.from_numpy(np.asarray(s.content)) for n, s in self.streams.items()}
+        self.pad_to = dict(pad_to or {})
+        self.device = device or torch.device("cpu")
+        self.padded = padded or self.device.type != "cpu"
+
+    def batch(self, rows: NDArray[np.int64]) -> dict[str, Frames]:
+        """The utterances at these rows of the study's table."""
+        return {name: self._stream(name, rows) for name in self.streams}
+
+    def _stream(self, name: str, rows: NDArray[np.int64]) -> Frames:
+        offsets, layers = self.streams[name].offsets, self.layers[name]
+        fixed = self.pad_to.get(name)
+        starts, own = offsets[rows].tolist(), (offsets[rows + 1] - offsets[rows]).tolist()
+        kept = own if fixed is None else [min(length, fixed) for length in own]
+        lengths = own if fixed is None else [fixed] * len(rows)
+        total, features = sum(lengths), layers[0].shape[1]
+        values = torch.empty((total, len(layers), features))
+        content = torch.ones(total, dtype=torch.bool)
+        place = 0
+        for start, count, length in zip(starts, kept, lengths, strict=True):
+            stop = place + count
+            for number, layer in enumerate(layers):
+                values[place:stop, number].copy_(layer[start : start + count])  # float16 to float32 on the way
+            if fixed is None:
+                content[place:stop] = self.content[name][start : start + count]
+            values[stop : place + length] = 0
+            place += length
+        frames = Packed(values[:, 0] if len(layers) == 1 else values, lengths, content)
+        if not self.padded:
+            return frames
+        full = pad(frames)
+        return type(full)(full.values.to(self.device), full.lengths, full.content.to(self.device))
+
+    def by_length(self, rows: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Frames]]]:
+        """All of these rows in batches of similar length, for evaluation; yields the rows and their batch."""
+        longest = max(self.streams, key=lambda n: int(self.streams[n].offsets[-1]))
+        order = rows[np.argsort(self.streams[longest].lengths[rows], kind="stable")]
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            yield part, self.batch(part)

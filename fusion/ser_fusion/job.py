@@ -1,0 +1,263 @@
+"""What ``ser-fuse`` is asked to do: one frozen, checked description, and the rows of the table it stands for.
+
+No torch and no pandas here: the command builds a job before it loads anything heavy.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ser_data.errors import UnknownName
+from ser_fusion.heads import HEADS
+from ser_fusion.poolings import POOLINGS
+from ser_fusion.presets import PRESETS, STUDY_ROWS
+
+# What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
+GROWS = ("table", "fusion", "pooling", "preset", "text_pooling", "seeds", "train_fraction", "named_head")
+MACHINERY = ("cache", "out", "workers", "part", "device", "save_attention")
+JOINT = frozenset({"concat", "modality-stats"})  # poolings that single-stream heads leave to `stats` and `mean`
+
+Layer = int | Literal["last", "all"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the result table.
+
+    Attributes:
+        name: As printed.
+        slug: As written in files and predictions; letters, digits, ``-+._``.
+        fusion: Name of the head.
+        pooling: Name of the pooling; None for heads that do not pool.
+        text_pooling: ``cls`` for position 0 of the text after attention, else None.
+        text_input: ``tokens`` or ``cls`` (the one token only).
+        preset: Name of the preset.
+        fraction: Share of the training speakers.
+    """
+
+    name: str
+    slug: str
+    fusion: str
+    pooling: str | None
+    text_pooling: str | None
+    text_input: str
+    preset: str
+    fraction: float
+
+
+class FuseJob(BaseModel):
+    """A table of heads to train. Field names are the command's option names.
+
+    Attributes:
+        cache: Feature cache written by ser-extract.
+        out: Run directory.
+        manifest: Labels and folds from this file instead of the cache's own manifest.
+        labels: Label scheme; None or ``auto`` for the corpus's own.
+        protocol: How folds are made.
+        dev: How the development part is chosen.
+        folds: CSV of folds (id, fold, part) instead of a protocol.
+        allow_overlap: Held-out keys that may be on both sides.
+        table: ``study`` for the study's ten rows, instead of ``fusion`` x ``pooling``.
+        fusion: Heads.
+        pooling: Poolings.
+        preset: Presets.
+        text_pooling: ``cls``: the text's position 0 after attention, other streams as ``pooling`` says.
+        text_input: ``cls``: only the text's position 0 is read at all.
+        modalities: Streams to use; empty for all in the cache.
+        layer: Layer of every stream; ``all`` learns a weighted sum; None if the cache holds only one.
+        audio_layer: Layer of the stream ``audio`` if it is another one.
+        text_layer: Layer of the stream ``text`` if it is another one.
+        audio_encoder: Which encoder's audio features, if the cache holds several.
+        text_encoder: Which encoder's text features, if the cache holds several.
+        dtype: Which stored precision, if the cache holds both.
+        seeds: Seeds; each trains every row on every fold.
+        epochs: At most so many.
+        patience: Epochs without improvement before stopping; None for the preset's.
+        select: Development score that chooses the epoch: ``uwa`` or ``loss``.
+        schedule: Learning-rate schedule; None for the preset's.
+        lr: Learning rate; None for the preset's.
+        weight_decay: None for the preset's.
+        batch: Utterances per step; None for the preset's.
+        dropout: Probabilities to choose from on development data, per fold and seed; empty for the preset's one value.
+        class_weights: ``balanced`` weighs the loss by inverse class frequency.
+        norm: Features' normalisation: ``train``, or the transductive ``speaker`` and ``speaker-neutral``.
+        stride: Mean of so many frames in time before any head sees them (streams with a frame rate).
+        train_fraction: Shares of the training speakers, nested; one row per head and share.
+        trace_test: Write the test scores of every epoch, for looking only.
+        save_attention: Keep attention maps of so many test utterances per job.
+        workers: Processes; 0 or 1 for this one, None for one per core.
+        part: ``(i, n)``: only every n-th job, the i-th share (from 1).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        named_head: Head declared beforehand for the primary comparisons.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cache: Path
+    out: Path
+    manifest: Path | None = None
+    labels: str | None = None
+    protocol: str = "session"
+    dev: str = "next"
+    folds: Path | None = None
+    allow_overlap: tuple[str, ...] = ()
+    table: Literal["study"] | None = None
+    fusion: tuple[str, ...] = ("cross",)
+    pooling: tuple[str, ...] = ("stats",)
+    preset: tuple[str, ...] = ("corrected",)
+    text_pooling: Literal["same", "cls"] = "same"
+    text_input: Literal["tokens", "cls"] = "tokens"
+    modalities: tuple[str, ...] = ()
+    layer: Layer = None
+    audio_layer: Layer = None
+    text_layer: Layer = None
+    audio_encoder: str | None = None
+    text_encoder: str | None = None
+    dtype: Literal["float16", "float32"] | None = None
+    seeds: tuple[int, ...] = (0,)
+    epochs: int = Field(50, ge=1, le=50)
+    patience: int | None = Field(None, ge=1)
+    select: Literal["uwa", "loss"] = "uwa"
+    schedule: Literal["plateau", "cosine", "one-cycle", "none"] | None = None
+    lr: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    batch: int | None = Field(None, ge=1)
+    dropout: tuple[float, ...] = ()
+    class_weights: Literal["none", "balanced"] = "none"
+    norm: Literal["train", "speaker", "speaker-neutral"] = "train"
+    stride: int = Field(1, ge=1, le=1000)
+    train_fraction: tuple[float, ...] = (1.0,)
+    trace_test: bool = False
+    save_attention: int = Field(0, ge=0)
+    workers: int | None = Field(None, ge=0)
+    part: tuple[int, int] | None = None
+    device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$")
+    named_head: str = "cross"
+
+    @field_validator("seeds", "fusion", "pooling", "preset", "train_fraction")
+    @classmethod
+    def _some_and_unique(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("give at least one")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("dropout")
+    @classmethod
+    def _probabilities(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= p < 1 for p in value):
+            raise ValueError("dropout lies in [0, 1)")
+        return value
+
+    @field_validator("train_fraction")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < f <= 1 for f in value):
+            raise ValueError("a share of the training speakers lies in (0, 1]")
+        return value
+
+    @field_validator("part")
+    @classmethod
+    def _one_of(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 1 <= value[0] <= value[1]:
+            raise ValueError("give i/N with i from 1 to N")
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> "FuseJob":
+        tables: tuple[tuple[Mapping[str, Any], str, tuple[str, ...]], ...] = (
+            (HEADS, "head", self.fusion),
+            (POOLINGS, "pooling", self.pooling),
+            (PRESETS, "preset", self.preset),
+        )
+        for catalog, kind, names in tables:
+            for name in names:
+                if name not in catalog:
+                    raise UnknownName(kind, name, tuple(catalog))
+        return self
+
+    @property
+    def transductive(self) -> bool:
+        """Whether test speakers' own speech is used for normalisation."""
+        return self.norm != "train"
+
+    def shared(self) -> dict[str, Any]:
+        """The part of the job that all runs into one directory must have in common."""
+        return self.model_dump(mode="json", exclude={*GROWS, *MACHINERY})
+
+    def rows(self, streams: tuple[str, ...]) -> tuple[Row, ...]:
+        """The rows to train, in the table's order, without doubles.
+
+        Args:
+            streams: Streams of the study; the study's table leaves out what they cannot serve.
+        """
+        rows: dict[str, Row] = {}
+        for preset, fraction in product(self.preset, self.train_fraction):
+            for row in self._study(preset, fraction) if self.table else self._grid(preset, fraction):
+                rows.setdefault(row.slug, row)
+        return tuple(rows.values())
+
+    def _study(self, preset: str, fraction: float) -> list[Row]:
+        chosen = PRESETS[preset]
+        pooling = {"single": chosen.single_statistical, "SP": chosen.statistical, "noSP": chosen.plain}
+        rows = []
+        for name, (fusion, kind, text_pooling) in STUDY_ROWS.items():
+            pooled = None if fusion == "mdre" else pooling[kind]
+            slug = re.sub(r"[^a-z0-9]+", "-", name.lower())
+            rows.append(self._row(name, slug, fusion, pooled, text_pooling, preset, fraction))
+        return rows
+
+    def _grid(self, preset: str, fraction: float) -> list[Row]:
+        text_pooling = "cls" if self.text_pooling == "cls" else None
+        rows = []
+        for fusion, pooling in product(self.fusion, self.pooling):
+            single = fusion in ("audio", "text")
+            pooled = None if fusion == "mdre" else pooling
+            text = text_pooling if pooled and fusion != "audio" else None
+            if single and pooling in JOINT:
+                pooled = {"concat": "mean", "modality-stats": "stats"}[pooling]
+            slug = "-".join(part for part in (fusion, pooled, text and "textcls") if part)
+            name = fusion if pooled in (None, "stats") and not text else slug
+            rows.append(self._row(name, slug, fusion, pooled, text, preset, fraction))
+        return rows
+
+    def _row(
+        self,
+        name: str,
+        slug: str,
+        fusion: str,
+        pooling: str | None,
+        text_pooling: str | None,
+        preset: str,
+        fraction: float,
+    ) -> Row:
+        if self.text_input == "cls" and fusion != "audio":
+            name, slug = f"{name} (CLS token only)", f"{slug}-clsonly"
+        if preset != "corrected":
+            name, slug = f"{name} ({preset})", f"{slug}-{preset}"
+        if fraction < 1:
+            name, slug = f"{name}, {fraction:.0%} of speakers", f"{slug}-{fraction:g}"
+        return Row(
+            name=name,
+            slug=slug,
+            fusion=fusion,
+            pooling=pooling,
+            text_pooling=text_pooling,
+            text_input=self.text_input,
+            preset=preset,
+            fraction=fraction,
+        )
+
+
+def default_out(options: Mapping[str, Any]) -> Path:
+    """``runs/<heads>-<8 hex>``: the same options give the same folder, so that the bare command goes on with its own run."""
+    import xxhash
+
+    what = options.get("table") or "+".join(options.get("fusion", ("cross",))[:4])
+    told = {name: str(value) for name, value in options.items() if name not in MACHINERY or name == "cache"}
+    mark = xxhash.xxh3_64_hexdigest(repr(sorted(told.items())).encode())[:8]
+    return Path("runs") / f"{what}-{mark}"

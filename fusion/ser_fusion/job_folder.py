@@ -1,0 +1,135 @@
+"""The folder of one finished training: curve, weights, head, posteriors, and ``done.json`` last.
+
+Everything is written to a temporary folder beside it and renamed, so that a folder with ``done.json`` is complete.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_fusion.features import StreamFrames
+from ser_fusion.planning import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_fusion.train import Trained
+
+
+def is_done(task: Task, out: Path) -> bool:
+    """Whether the run directory holds the finished result of exactly this job."""
+    try:
+        done = json.loads((out / task.folder / "done.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    return isinstance(done, dict) and done.get("fingerprint") == task.fingerprint
+
+
+def do_task(
+    task: Task,
+    streams: Mapping[str, StreamFrames],
+    targets: NDArray[np.int64],
+    ids: Sequence[str],
+    classes: Sequence[str],
+    out: Path,
+    attention: int,
+    on_epoch: Callable[[], None],
+) -> float:
+    """Trains one job and writes its folder; returns seconds."""
+    from ser_fusion.train import train
+
+    began = time.perf_counter()
+    trained = train(task.plan, streams, targets, task.parts, on_epoch=lambda _: on_epoch())
+    seconds = time.perf_counter() - began
+    final = out / task.folder
+    scratch = final.with_name(f".{final.name}.{os.getpid()}.part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    _write(task, trained, streams, targets, ids, classes, scratch, attention, seconds)
+    shutil.rmtree(final, ignore_errors=True)
+    scratch.rename(final)
+    return seconds
+
+
+def _write(
+    task: Task,
+    trained: "Trained",
+    streams: Mapping[str, StreamFrames],
+    targets: NDArray[np.int64],
+    ids: Sequence[str],
+    classes: Sequence[str],
+    folder: Path,
+    attention: int,
+    seconds: float,
+) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
+    save_file(state, folder / "weights.safetensors", metadata={"format": "pt"})
+    frames = {name: streams[name].frame_rate for name in task.plan.streams}
+    card = {
+        **trained.model.card,
+        "class_names": list(classes),
+        "parameters": trained.model.parameters_trained,
+        "frame_rates": frames,
+        "pad_to": dict(task.plan.pad_to),
+        "layer_weights": trained.model.layer_weights(),
+    }
+    _json(folder / "head.json", card)
+    _json(folder / "curve.json", trained.curve)
+    for part, values in (("test", trained.test), ("dev", trained.dev)):
+        frame = predictions(task, task.parts[part], values, targets, ids, classes)
+        frame.to_parquet(folder / f"{part}.parquet", index=False)
+    if attention:
+        from ser_fusion.attention_maps import save_attention
+
+        save_attention(trained.model, task, streams, ids, folder / "attention.safetensors", attention)
+    done = {
+        "fingerprint": task.fingerprint,
+        "row": task.row.slug,
+        "fold": task.fold_name,
+        "seed": task.seed,
+        "epochs": len(trained.curve),
+        "best_epoch": trained.best_epoch,
+        "dropout": trained.dropout,
+        "seconds": round(seconds, 3),
+        "notes": trained.notes,
+        "parameters": trained.model.parameters_trained,
+    }
+    _json(folder / "done.json", done)
+
+
+def predictions(
+    task: Task,
+    rows: NDArray[np.int64],
+    posteriors: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    ids: Sequence[str],
+    classes: Sequence[str],
+) -> "pd.DataFrame":
+    """Posteriors as the run directory holds them: row, id, fold, seed, label, predicted, p_<class> ..."""
+    import pandas as pd
+
+    names = np.array(classes, dtype=object)
+    given = posteriors.argmax(1) if len(posteriors) else np.zeros(0, dtype=np.int64)
+    columns: dict[str, Any] = {
+        "row": task.row.slug,
+        "id": np.array([ids[row] for row in rows], dtype=object),
+        "fold": task.fold_name,
+        "seed": np.int64(task.seed),
+        "label": names[targets[rows]],
+        "predicted": names[given],
+    }
+    columns |= {f"p_{name}": posteriors[:, number] for number, name in enumerate(classes)}
+    return pd.DataFrame(columns, index=range(len(rows)))
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")

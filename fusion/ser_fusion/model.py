@@ -1,0 +1,126 @@
+"""A head with what stands before it: learned weights over layers, and the features' normalisation.
+
+Its state holds everything that prediction needs beside the encoders, so a run's ``weights.safetensors`` and ``head.json``
+are enough to use it again (``load_model``).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ser_fusion.batches import Batch, Frames
+from ser_fusion.heads import HEADS
+from ser_fusion.heads.shape import Shape
+
+
+class Input(nn.Module):
+    """Stored layers of one stream to the frames a head sees.
+
+    ``x = sum over l of softmax(w)_l (x_l - mean_l) scale_l``; with one layer there are no weights.
+
+    Args:
+        layers: Cached layers.
+        features: Features per frame.
+        normalise: Whether mean and scale are used.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, layers: int, features: int, normalise: bool) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.layer_weights = nn.Parameter(torch.zeros(layers)) if layers > 1 else None
+        self.register_buffer("mean", torch.zeros(layers, features))
+        self.register_buffer("scale", torch.ones(layers, features))
+
+    def forward(self, frames: Frames) -> Frames:
+        """(.., features) from (.., features) with one layer, or (.., layers, features) with several."""
+        values = frames.values
+        if self.layer_weights is None:
+            return frames.with_values((values - self.mean[0]) * self.scale[0]) if self.normalise else frames
+        weights = self.layer_weights.softmax(0).unsqueeze(1)
+        if self.normalise:  # folded into the sum: one pass over the frames
+            return frames.with_values(
+                (values * (weights * self.scale)).sum(-2) - (weights * self.mean * self.scale).sum(0)
+            )
+        return frames.with_values((values * weights).sum(-2))
+
+
+class Model(nn.Module):
+    """Inputs and a head.
+
+    Args:
+        fusion: Name of the head.
+        dims: Features per frame of each stream it reads.
+        layers: Cached layers of each stream.
+        classes: Number of classes.
+        shape: Sizes and switches.
+        normalise: Whether features are normalised.
+    """
+
+    def __init__(
+        self,
+        fusion: str,
+        dims: Mapping[str, int],
+        layers: Mapping[str, int],
+        classes: int,
+        shape: Shape,
+        normalise: bool,
+    ) -> None:
+        super().__init__()
+        self.card: dict[str, Any] = {
+            "fusion": fusion,
+            "dims": dict(dims),
+            "layers": dict(layers),
+            "classes": classes,
+            "shape": shape.as_dict(),
+            "normalise": normalise,
+        }
+        self.inputs = nn.ModuleDict({s: Input(layers[s], d, normalise) for s, d in dims.items()})
+        self.head = HEADS[fusion](dims, classes, shape)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams the head reads."""
+        return self.head.streams
+
+    @property
+    def parameters_trained(self) -> int:
+        """Number of trained values."""
+        return sum(p.numel() for p in self.parameters())
+
+    def frames(self, batch: Batch) -> dict[str, Frames]:
+        """What the head sees."""
+        return {s: self.inputs[s](batch[s]) for s in self.streams}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (batch, classes)."""
+        return self.head(self.frames(batch))
+
+    def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Sum over the batch of what training minimises."""
+        return self.head.loss(self.frames(batch), targets, weight)
+
+    def layer_weights(self) -> dict[str, list[float]]:
+        """Softmax weights over layers of the streams that have several."""
+        return {
+            stream: one.layer_weights.detach().softmax(0).tolist()
+            for stream, one in self.inputs.items()
+            if isinstance(one, Input) and one.layer_weights is not None
+        }
+
+
+def load_model(folder: Path) -> Model:
+    """A trained model from a job's folder (``head.json``, ``weights.safetensors``); ready to predict."""
+    from safetensors.torch import load_file
+
+    card = json.loads((folder / "head.json").read_text())
+    shape = Shape(**card["shape"])
+    model = Model(card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
+    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    return model.eval()

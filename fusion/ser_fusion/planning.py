@@ -1,0 +1,177 @@
+"""From a job and a study to the list of trainings: (row, fold, seed), each with everything that decides its result."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ser_fusion.errors import ClassMissing
+from ser_fusion.heads import HEADS
+from ser_fusion.job import FuseJob, Row
+from ser_fusion.presets import PRESETS, Preset, resolve_shape
+from ser_fusion.study import Study
+from ser_fusion.train import Plan
+
+_OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One training.
+
+    Attributes:
+        row: Which row of the table.
+        fold: Number of the fold, from 0.
+        fold_name: Its name.
+        seed: The seed.
+        plan: Everything that decides the result beside the data.
+        parts: Rows of the study for ``train``, ``dev``, ``test``.
+        fingerprint: xxh3-128 of plan, parts and data; a finished task with the same one is not done again.
+    """
+
+    row: Row
+    fold: int
+    fold_name: str
+    seed: int
+    plan: Plan
+    parts: Mapping[str, NDArray[np.int64]]
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        """Path below the run directory."""
+        return f"jobs/{self.row.slug}/fold{self.fold}-seed{self.seed}"
+
+
+def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str) -> list[Task]:
+    """All trainings of a job, seeds outermost, so that a first full table is there as early as can be.
+
+    Raises:
+        ClassMissing: A training part lacks a class.
+        StreamMissing: A head needs a stream that the study does not hold.
+    """
+    data = study.data_fingerprint
+    available = tuple(study.streams)
+    folds = study.folds.folds
+    parts = [fold_parts(study, number) for number in range(len(folds))]
+    made = []
+    for seed in job.seeds:
+        for row in rows:
+            plan = plan_of(job, study, row, available, device)
+            for number, fold in enumerate(folds):
+                split = dict(parts[number])
+                split["train"] = fraction_of(study, split["train"], row.fraction)
+                _check_classes(study, fold.name, split["train"])
+                own = replace(plan, seed=(seed, number))
+                mark = _fingerprint(own, split, data, job)
+                made.append(
+                    Task(
+                        row=row,
+                        fold=number,
+                        fold_name=fold.name,
+                        seed=seed,
+                        plan=own,
+                        parts=split,
+                        fingerprint=mark,
+                    )
+                )
+    return made
+
+
+def fold_parts(study: Study, number: int) -> dict[str, NDArray[np.int64]]:
+    """Rows of the study in each part of a fold."""
+    fold = study.folds.folds[number]
+    return {"train": study.rows(fold.train), "dev": study.rows(fold.dev), "test": study.rows(fold.test)}
+
+
+def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], device: str) -> Plan:
+    """What to train for a row, before fold and seed are known."""
+    preset = PRESETS[row.preset]
+    streams = HEADS[row.fusion].reads(row.fusion, available)
+    pooling = row.pooling or "mean"
+    shape = resolve_shape(preset, pooling=pooling, text_pooling=row.text_pooling, streams=len(streams))
+    given = {name: getattr(job, name) for name in _OVERRIDES if getattr(job, name) is not None}
+    return Plan(
+        fusion=row.fusion,
+        streams=streams,
+        shape=replace(shape, dropout=job.dropout[0]) if len(job.dropout) == 1 else shape,
+        training=replace(preset.training, **given),
+        dropouts=job.dropout if len(job.dropout) > 1 else (),
+        normalise=preset.normalise,
+        pad_to=_pad_to(preset, study, streams, job),
+        classes=len(study.classes),
+        epochs=job.epochs,
+        select=job.select,
+        class_weights=job.class_weights,
+        seed=(0, 0),
+        trace_test=job.trace_test,
+        device=device,
+    )
+
+
+def _pad_to(preset: Preset, study: Study, streams: Sequence[str], job: FuseJob) -> dict[str, int]:
+    if preset.pad_seconds is None:
+        return {}
+    out = {}
+    for stream in streams:
+        entry = study.streams[stream]
+        if entry.spec.frame_rate is not None:
+            out[stream] = max(1, round(preset.pad_seconds * entry.spec.frame_rate / job.stride))
+        elif job.text_input == "cls":
+            out[stream] = 1
+        else:
+            out[stream] = max(1, int(entry.lengths(list(study.table.index)).max()))
+    return out
+
+
+def fraction_of(study: Study, rows: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """The utterances of a share of these rows' speakers; a larger share contains every smaller one."""
+    if fraction >= 1:
+        return rows
+    speakers = study.table["speaker"].to_numpy()[rows]
+    names = sorted({str(name) for name in speakers})
+    # by hash of the name, not by position: the order does not depend on which fold is looked at
+    names.sort(key=lambda name: xxhash.xxh3_128_hexdigest(name.encode()))
+    kept = set(names[: max(1, round(fraction * len(names)))])
+    return rows[np.array([str(name) in kept for name in speakers])]
+
+
+def _check_classes(study: Study, fold: str, rows: NDArray[np.int64]) -> None:
+    found = np.bincount(study.targets[rows], minlength=len(study.classes))
+    lacking = tuple(name for name, n in zip(study.classes, found, strict=True) if not n)
+    if lacking:
+        counts = {name: int(n) for name, n in zip(study.classes, found, strict=True)}
+        raise ClassMissing(fold, lacking, counts, study.folds.protocol)
+
+
+def _fingerprint(plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str, job: FuseJob) -> str:
+    described = asdict(plan)
+    for name in ("device", "trace_test"):
+        described.pop(name)
+    digest = xxhash.xxh3_128(json.dumps(described, sort_keys=True, default=str).encode())
+    digest.update(f"{data}|{job.stride}|{job.norm}|{job.text_input}|{job.trace_test}|{job.save_attention}".encode())
+    for name in sorted(parts):
+        digest.update(parts[name].tobytes())
+    return digest.hexdigest()
+
+
+def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
+    """What of a row differs from the source its preset names."""
+    preset = PRESETS[row.preset]
+    said = list(preset.departures)
+    for name in _OVERRIDES:
+        value = getattr(job, name)
+        if value is not None and value != getattr(preset.training, name):
+            said.append(f"{name.replace('_', ' ')} {value} instead of {getattr(preset.training, name)}")
+    if job.dropout and job.dropout != (preset.shape.dropout,):
+        said.append(f"dropout {' or '.join(map(str, job.dropout))} instead of {preset.shape.dropout}")
+    if preset.weighted_layers and all(len(entries) == 1 for entries in study.layers.values()):
+        said.append("one layer instead of a learned sum of all (--layer all)")
+    if row.fusion == "mdre":
+        said.append("MDRE on frozen frames: no prosody vector, softmax loss")
+    if row.text_input == "cls" and row.fusion != "audio":
+        said.append("text is one token: self-attention over it is linear, and attention to it constant")
+    return said

@@ -1,0 +1,313 @@
+"""``ser-fuse`` from a job to a judged run directory; the only place where study, training and evaluation meet."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ser_fusion.environment import environment
+from ser_fusion.errors import RunChanged, RunExists, RunUnreadable
+from ser_fusion.job import FuseJob, Row
+from ser_fusion.job_folder import is_done
+from ser_fusion.planning import Task, departures, tasks
+from ser_fusion.runner import default_workers, run_tasks
+from ser_fusion.study import Study, open_study, study_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+_COLUMNS = (
+    "id", "label", "speaker", "session", "dialogue", "scenario", "scripted", "gender", "text", "text_hash", "duration", "path",
+    "start", "end",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        out: Run directory.
+        remaining: Jobs that other parts (``--jobs i/N``) still have to do; 0 means judged.
+        failed: Utterances left out because the extraction failed on them.
+        metrics: ``metrics.json``; empty if jobs remain.
+        report: ``report.html``; None if jobs remain.
+    """
+
+    out: Path
+    remaining: int
+    failed: int
+    metrics: Mapping[str, Any]
+    report: Path | None
+
+
+class Listener:
+    """Told how a run goes; the command draws it, tests ignore it."""
+
+    def study(self, study: Study, tasks: Sequence[Task], done: int) -> None:
+        """The study is open; so many jobs, of which some are done already."""
+
+    def epoch(self) -> None:
+        """Some job finished an epoch."""
+
+    def job(self, task: Task, seconds: float) -> None:
+        """A job is done."""
+
+    def step(self, name: str) -> None:
+        """Another long step begins."""
+
+
+def run(
+    job: FuseJob, *, command: str = "", listener: Listener | None = None, like: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Trains what is missing, gathers the results, judges them.
+
+    Args:
+        job: What to do.
+        command: How it was asked for, kept in ``run.json``.
+        listener: Told of progress.
+        like: ``run.json`` of a run that is to be repeated exactly; refused if cache or folds have changed.
+
+    Raises:
+        FusionError, CacheError, CorpusError: What was asked cannot be done; finished jobs are kept.
+    """
+    began = time.perf_counter()
+    listener = listener or Listener()
+    study = open_study(job.cache, **study_options(job))
+    rows = job.rows(tuple(study.streams))
+    device = resolve_device(job.device)
+    todo = tasks(job, study, rows, device)
+    start = describe(job, study, rows, command, device)
+    if like is not None:
+        _same_ground(job.out, like, start)
+    _claim(job.out, start)
+    write_study(job.out, study)
+    mine = todo if job.part is None else todo[job.part[0] - 1 :: job.part[1]]
+    missing = [task for task in mine if not is_done(task, job.out)]
+    listener.study(study, mine, len(mine) - len(missing))
+    workers = (
+        1
+        if device != "cpu"
+        else min(default_workers(len(missing)) if job.workers is None else job.workers, max(1, len(missing)))
+    )
+    run_tasks(job, study, missing, job.out, workers=workers, on_done=listener.job, on_epoch=listener.epoch)
+    remaining = sum(not is_done(task, job.out) for task in todo)
+    if remaining:
+        return Outcome(out=job.out, remaining=remaining, failed=study.failed, metrics={}, report=None)
+    return _judge(job, study, rows, todo, start, listener, began, workers)
+
+
+def _judge(
+    job: FuseJob,
+    study: Study,
+    rows: Sequence[Row],
+    todo: Sequence[Task],
+    start: dict[str, Any],
+    listener: Listener,
+    began: float,
+    workers: int,
+) -> Outcome:
+    from ser_fusion.evaluation.references import reference_rows
+    from ser_fusion.evaluation.run_metrics import evaluate_run
+    from ser_fusion.reporting import write_report
+
+    listener.step("reference rows")
+    references = reference_rows(study, list(job.seeds))
+    gather(job.out, todo, [frame for _, frame in references])
+    finished = {**start, "rows": _rows(start["rows"], job.out, todo, [info for info, _ in references], job)}
+    finished |= {"finished": True, "seconds": round(time.perf_counter() - began, 1), "workers": workers}
+    finished["training_seconds"] = round(sum(_done(task, job.out)["seconds"] for task in todo), 1)
+    write_json(job.out / "run.json", finished)
+    listener.step("evaluation")
+    metrics = evaluate_run(job.out)
+    listener.step("report")
+    report = write_report(job.out)
+    return Outcome(out=job.out, remaining=0, failed=study.failed, metrics=metrics, report=report)
+
+
+def resolve_device(wanted: str) -> str:
+    """``auto`` is a GPU if torch finds one."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, device: str) -> dict[str, Any]:
+    """``run.json`` as it stands while the run is under way."""
+    info = asdict(study.info)
+    transductive = job.transductive
+    norm = {"speaker": "all", "speaker-neutral": "neutral"}.get(job.norm)
+    note = f"features normalised per speaker by {norm} speech of that speaker, test speakers included" if norm else ""
+    return {
+        "format": FORMAT,
+        "finished": False,
+        "job": job.model_dump(mode="json"),
+        "classes": list(study.classes),
+        "labels": study.labels,
+        "protocol": study.folds.protocol,
+        "dev": study.folds.dev,
+        "held_out": list(study.folds.held_out),
+        "folds_fingerprint": study.folds.fingerprint,
+        "data_fingerprint": study.data_fingerprint,
+        "corpus": {key: info.get(key) for key in ("name", "title", "synthetic", "licence", "citation", "transcripts")},
+        "cache": {
+            "path": str(study.cache),
+            "entries": {name: _entry(study, name) for name in study.streams},
+        },
+        "counts": {
+            "utterances": len(study.table),
+            "excluded": len(study.excluded),
+            "failed": study.failed,
+            "per_class": study.counts,
+        },
+        "rows": [
+            {
+                "name": row.name,
+                "slug": row.slug,
+                "kind": "head",
+                "fusion": row.fusion,
+                "pooling": row.pooling,
+                "preset": row.preset,
+                "text_pooling": row.text_pooling,
+                "text_input": row.text_input,
+                "fraction": row.fraction,
+                "parameters": None,
+                "transductive": transductive,
+                "departures": departures(job, row, study),
+                "note": note,
+            }
+            for row in rows
+        ],
+        "seeds": list(job.seeds),
+        "stride": job.stride,
+        "epochs": job.epochs,
+        "norm": job.norm,
+        "device": device,
+        "environment": environment(),
+        "command": command,
+        "seconds": None,
+        "notes": list(study.notes),
+    }
+
+
+def _entry(study: Study, name: str) -> dict[str, Any]:
+    spec = study.streams[name].spec
+    return {
+        "encoder": spec.encoder,
+        "layer": spec.layer,
+        "layers": [entry.spec.layer for entry in study.layers[name]],
+        "dtype": spec.dtype,
+        "fingerprint": study.streams[name].fingerprint,
+        "frame_rate": spec.frame_rate,
+        "features": spec.features,
+    }
+
+
+def _rows(
+    rows: list[dict[str, Any]], out: Path, todo: Sequence[Task], references: list[dict[str, Any]], job: FuseJob
+) -> list[dict[str, Any]]:
+    """All rows of the table, with the trained ones' parameters; in the study's table the random row stands first."""
+    sizes = {}
+    for task in todo:
+        sizes.setdefault(task.row.slug, int(_done(task, out)["parameters"]))
+    trained = [{**row, "parameters": sizes[row["slug"]]} for row in rows]
+    first = [row for row in references if job.table and row["slug"] == "random"]
+    return [*first, *trained, *(row for row in references if row not in first)]
+
+
+def _claim(out: Path, start: Mapping[str, Any]) -> None:
+    """Makes the run directory ours, or refuses one that holds something else."""
+    try:
+        old = json.loads((out / "run.json").read_text())
+    except FileNotFoundError:
+        if out.is_dir() and any(p for p in out.iterdir() if not p.name.startswith(".")):
+            raise RunExists(str(out), ("it has other files and no run.json",)) from None
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, json.JSONDecodeError) as error:
+        raise RunUnreadable(str(out), f"run.json cannot be read ({error})") from error
+    else:
+        ours = FuseJob.model_validate(start["job"]).shared()
+        try:
+            theirs = FuseJob.model_validate(old["job"]).shared()
+        except (KeyError, ValueError) as error:
+            raise RunUnreadable(str(out), "its run.json is of another version of ser-fuse") from error
+        found = [f"{key}: {theirs[key]!r} there, {ours[key]!r} now" for key in ours if theirs[key] != ours[key]]
+        found += [f"{key}: changed since" for key in ("data_fingerprint",) if old.get(key) != start[key]]
+        if found:
+            raise RunExists(str(out), tuple(found))
+    write_json(out / "run.json", start)
+
+
+def _same_ground(out: Path, like: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+    keys = ("data_fingerprint", "folds_fingerprint", "classes")
+    changed = [
+        f"{key.replace('_', ' ')}: {like.get(key)} then, {start[key]} now"
+        for key in keys
+        if like.get(key) != start[key]
+    ]
+    if changed:
+        raise RunChanged(str(out), tuple(changed))
+
+
+def write_study(out: Path, study: Study) -> None:
+    """``utterances.parquet``, ``folds.csv``, ``excluded.csv``."""
+    table = study.table[[name for name in _COLUMNS if name in study.table]].copy()
+    table["label"] = [study.classes[n] for n in study.targets]
+    table.to_parquet(out / "utterances.parquet", index=False)
+    study.folds.to_csv(out / "folds.csv")
+    study.excluded.to_csv(out / "excluded.csv", index=False)
+
+
+def gather(out: Path, todo: Sequence[Task], references: "Sequence[pd.DataFrame]") -> None:
+    """``predictions.parquet`` and ``development.parquet`` from the jobs' folders, in the order of the table."""
+    import pandas as pd
+
+    order = sorted(todo, key=lambda task: (task.seed, task.fold))
+    slugs = list(dict.fromkeys(task.row.slug for task in todo))
+    order.sort(key=lambda task: slugs.index(task.row.slug))
+    for part, name in (("test", "predictions"), ("dev", "development")):
+        frames = [pd.read_parquet(out / task.folder / f"{part}.parquet") for task in order]
+        frames = [frame for frame in frames if len(frame)]
+        if part == "test":
+            frames += list(references)
+        if frames:
+            write_frame(out / f"{name}.parquet", pd.concat(frames, ignore_index=True))
+
+
+def write_frame(path: Path, frame: "pd.DataFrame") -> None:
+    """Parquet, replaced at once."""
+    scratch = path.with_name(f".{path.name}.part")
+    frame.to_parquet(scratch, index=False)
+    scratch.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, replaced at once."""
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
+def _done(task: Task, out: Path) -> dict[str, Any]:
+    done: dict[str, Any] = json.loads((out / task.folder / "done.json").read_text())
+    return done
+
+
+def repeat(folder: Path, **changes: Any) -> tuple[FuseJob, dict[str, Any]]:
+    """The job of a run directory, to be done again elsewhere; and its ``run.json``.
+
+    Raises:
+        RunUnreadable: No run there, or one of another version.
+    """
+    try:
+        old: dict[str, Any] = json.loads((folder / "run.json").read_text())
+        return FuseJob.model_validate({**old["job"], **changes}), old
+    except OSError as error:
+        raise RunUnreadable(str(folder), "it has no run.json") from error
+    except (json.JSONDecodeError, KeyError, ValueError) as error:
+        raise RunUnreadable(str(folder), f"its run.json cannot be used ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,44 @@
+"""Learning-rate schedules, all declared in the result: plateau, cosine, one-cycle, none."""
+
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+
+PLATEAU_PATIENCE = 4  # epochs; below every preset's stopping patience, or the rate would never fall
+
+
+class Schedule:
+    """Changes the learning rate after each step and each epoch.
+
+    Args:
+        name: ``plateau`` (halved after 4 epochs without a better development score), ``cosine`` (to 0 over all epochs),
+            ``one-cycle`` (up for 30 % of all steps, then down; its peak is the rate given) or ``none``.
+        optimiser: Whose rate.
+        epochs: Epochs at most.
+        steps: Steps per epoch.
+    """
+
+    def __init__(self, name: str, optimiser: Optimizer, epochs: int, steps: int) -> None:
+        self.per_step: Any = None
+        self.per_epoch: Any = None
+        self.plateau: ReduceLROnPlateau | None = None
+        if name == "plateau":
+            self.plateau = ReduceLROnPlateau(optimiser, mode="max", factor=0.5, patience=PLATEAU_PATIENCE)
+        elif name == "cosine":
+            self.per_epoch = CosineAnnealingLR(optimiser, epochs)
+        elif name == "one-cycle":
+            peaks = [group["lr"] for group in optimiser.param_groups]
+            self.per_step = OneCycleLR(optimiser, peaks, epochs=epochs, steps_per_epoch=steps)
+
+    def after_step(self) -> None:
+        """One optimiser step was made."""
+        if self.per_step is not None:
+            self.per_step.step()
+
+    def after_epoch(self, score: float | None) -> None:
+        """One epoch is over; the development score (higher is better), or None without a development part."""
+        if self.per_epoch is not None:
+            self.per_epoch.step()
+        if self.plateau is not None and score is not None:
+            self.plateau.step(score)

@@ -1,0 +1,322 @@
+"""A study: the utterances that have a label and every stream, their folds, and where their frames lie.
+
+Opening one reads labels and directories only (seconds for 10,000 utterances); frames are read when they are asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_cache import Cache, Entry
+    from ser_data.manifest import CorpusInfo, Manifest
+    from ser_data.protocols import Folds
+
+MANIFEST = "manifest.parquet"
+Layer = int | Literal["last", "all"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """Utterances, labels, folds and streams of one cache.
+
+    Attributes:
+        cache: Directory of the cache.
+        table: Usable utterances, sorted by id (which is the index, and a column too): the manifest's columns and
+            ``target``, the class number (int64).
+        classes: Class names in order.
+        folds: Who trains, develops and tests.
+        streams: One entry per stream; with several layers the deepest.
+        layers: All chosen layers of each stream, ascending.
+        excluded: Utterances left out: columns ``id``, ``reason``.
+        failed: How many of them have a label and failed in the extraction.
+        labels: Name of the label scheme.
+        info: The corpus's card.
+        notes: What a reader of results must know.
+    """
+
+    cache: Path
+    table: "pd.DataFrame"
+    classes: tuple[str, ...]
+    folds: "Folds"
+    streams: Mapping[str, "Entry"]
+    layers: Mapping[str, tuple["Entry", ...]]
+    excluded: "pd.DataFrame"
+    failed: int
+    labels: str
+    info: "CorpusInfo"
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Class number per row of the table, (utterances,)."""
+        return self.table["target"].to_numpy(dtype=np.int64)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Utterances per class."""
+        found = np.bincount(self.targets, minlength=len(self.classes))
+        return {name: int(n) for name, n in zip(self.classes, found, strict=True)}
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Positions of these utterances in the table, (ids,)."""
+        return np.asarray(self.table.index.get_indexer(list(ids)), dtype=np.int64)
+
+    def pooled(self, stream: str, pooling: str = "stats") -> NDArray[np.float32]:
+        """Features of one stream pooled over time, special tokens left out.
+
+        Args:
+            stream: Name of the stream.
+            pooling: ``stats`` (mean and deviation, ddof 0), ``mean`` or ``max``.
+
+        Returns:
+            (utterances, features or twice as many) float32, rows as in ``table``; zeros for an utterance without frames.
+        """
+        return pool_entry(self.streams[stream], list(self.table.index), pooling)
+
+    @property
+    def data_fingerprint(self) -> str:
+        """xxh3-128 of everything that was learned from: entries, inputs, labels and folds."""
+        digest = xxhash.xxh3_128()
+        for stream in sorted(self.layers):
+            for entry in self.layers[stream]:
+                digest.update(f"{stream}\0{entry.fingerprint}\0".encode())
+            hashes = self.layers[stream][-1].input_hashes
+            for name in self.table.index:
+                digest.update(f"{name}\0{hashes.get(name, '')}\0".encode())
+        labels = zip(self.table.index, self.table["target"], strict=True)
+        digest.update("\0".join(f"{name}\0{target}" for name, target in labels).encode())
+        digest.update(f"{self.classes}{self.folds.fingerprint}".encode())
+        return digest.hexdigest()
+
+
+def pool_entry(entry: "Entry", ids: Sequence[str], pooling: str) -> NDArray[np.float32]:
+    """Pools the frames of one entry over time; see ``Study.pooled``."""
+    from ser_data.errors import UnknownName
+
+    known = {"stats": 2, "mean": 1, "max": 1}
+    if pooling not in known:
+        raise UnknownName("pooling of features", pooling, tuple(known))
+    features = entry.spec.features
+    out = np.zeros((len(ids), known[pooling] * features), dtype=np.float32)
+    for number, name in enumerate(ids):
+        frames = entry.read(name).astype(np.float32)
+        special = entry.special(name) if entry.spec.frame_rate is None else None
+        if special is not None and not special.all():
+            frames = frames[~special]
+        if not len(frames):
+            continue
+        if pooling == "max":
+            out[number] = frames.max(0)
+            continue
+        out[number, :features] = frames.mean(0)
+        if pooling == "stats":
+            out[number, features:] = frames.std(0)
+    return out
+
+
+def open_study(
+    cache: str | Path,
+    *,
+    labels: str | None = None,
+    protocol: str = "session",
+    dev: str = "next",
+    manifest: str | Path | None = None,
+    folds: str | Path | None = None,
+    allow_overlap: Sequence[str] = (),
+    modalities: Sequence[str] = (),
+    layer: Layer = None,
+    audio_layer: Layer = None,
+    text_layer: Layer = None,
+    audio_encoder: str | None = None,
+    text_encoder: str | None = None,
+    dtype: str | None = None,
+) -> Study:
+    """Joins a cache with labels and folds.
+
+    Args:
+        cache: Directory that ser-extract wrote.
+        labels: Label scheme by name or TOML file; None for the corpus's own.
+        protocol: How folds are made (``session``, ``manifest``, ...).
+        dev: How the development part is chosen.
+        manifest: Labels, speakers and folds from this file instead of the cache's own manifest.
+        folds: CSV with id, fold, part; overrides ``protocol``.
+        allow_overlap: Held-out keys that may be on both sides.
+        modalities: Streams to use; empty for all in the cache.
+        layer: Layer of every stream: a number, ``last``, ``all``, or None if there is only one.
+        audio_layer: The same for the stream ``audio`` alone.
+        text_layer: The same for ``text``.
+        audio_encoder: Which encoder's audio features.
+        text_encoder: Which encoder's text features.
+        dtype: Which stored precision.
+
+    Raises:
+        CacheError: No cache there, or several entries fit.
+        MissingRows: A labelled utterance is neither done nor failed.
+        NothingToTrain: Nothing usable is left.
+        CorpusError: Labels, manifest or folds cannot be used.
+    """
+    import pandas as pd
+
+    from ser_cache import open_cache
+    from ser_data.labels import resolve_scheme
+    from ser_data.protocols import Folds, make_folds
+
+    opened = open_cache(cache)
+    source = _manifest(opened, Path(cache), manifest)
+    layers = _select(
+        opened,
+        modalities,
+        {"audio": audio_layer, "text": text_layer},
+        layer,
+        {"audio": audio_encoder, "text": text_encoder},
+        dtype,
+    )
+    scheme = resolve_scheme(labels, source)
+    table = source.table.copy()
+    table["target_name"] = scheme.apply(table["label"])
+    unused = table[table["target_name"].isna()]
+    reasons = [
+        ("no label" if pd.isna(value) else f"label {value!r} is not in {scheme.name}") for value in unused["label"]
+    ]
+    excluded = [pd.DataFrame({"id": unused["id"], "reason": reasons})]
+    labelled = table[table["target_name"].notna()].set_index("id", drop=False).sort_index()
+    failures = _failures(str(cache), layers, list(labelled.index))
+    excluded.append(pd.DataFrame({"id": list(failures), "reason": list(failures.values())}, dtype=object))
+    usable = labelled[~labelled.index.isin(list(failures))].copy()
+    if usable.empty:
+        raise NothingToTrain(str(cache), len(table), len(labelled), scheme.name)
+    classes = tuple(name for name in scheme.classes if (usable["target_name"] == name).any())
+    usable["target"] = usable["target_name"].map({name: n for n, name in enumerate(classes)}).astype("int64")
+    usable = usable.drop(columns="target_name")
+    usable.index.name = None
+    notes = [f"no utterance of class {name}" for name in scheme.classes if name not in classes]
+    notes += _text_changed(layers, usable)
+    if folds is not None:
+        split = _restrict(Folds.from_csv(folds), usable)
+        split.check(usable)
+    else:
+        split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))
+    return Study(
+        cache=Path(cache),
+        table=usable,
+        classes=classes,
+        folds=split,
+        streams={name: entries[-1] for name, entries in layers.items()},
+        layers=layers,
+        excluded=pd.concat(excluded, ignore_index=True),
+        failed=len(failures),
+        labels=scheme.name,
+        info=source.info,
+        notes=(*notes, *split.notes),
+    )
+
+
+def _manifest(opened: "Cache", path: Path, given: str | Path | None) -> "Manifest":
+    from ser_cache import MissingAttachment
+    from ser_data.manifest import Manifest
+
+    if given is not None:
+        return Manifest.read(given)
+    try:
+        return Manifest.from_bytes(opened.attachment(MANIFEST), f"{path}/attachments/{MANIFEST}")
+    except MissingAttachment:
+        raise ManifestMissing(str(path)) from None
+
+
+def _select(
+    opened: "Cache",
+    modalities: Sequence[str],
+    own_layers: Mapping[str, Layer],
+    layer: Layer,
+    encoders: Mapping[str, str | None],
+    dtype: str | None,
+) -> dict[str, tuple["Entry", ...]]:
+    """The entries of each stream, ascending by layer; audio first, then text, then others by name."""
+    infos = opened.entries()
+    known = sorted({info.spec.modality for info in infos}, key=lambda name: (name != "audio", name != "text", name))
+    wanted = tuple(modalities) or tuple(known)
+    chosen: dict[str, tuple[Entry, ...]] = {}
+    for name in wanted:
+        if name not in known:
+            raise StreamMissing("--modalities", f"the stream {name}", tuple(known))
+        which = own_layers.get(name)
+        which = layer if which is None else which
+        encoder = encoders.get(name)
+        if which in ("last", "all"):
+            fitting = [
+                info.spec
+                for info in infos
+                if info.spec.modality == name
+                and encoder in (None, info.spec.encoder)
+                and dtype in (None, info.spec.dtype)
+            ]
+            encoder = encoder or (fitting[0].encoder if len({spec.encoder for spec in fitting}) == 1 else None)
+            found = sorted({spec.layer for spec in fitting})
+            asked = found[-1:] if which == "last" else found
+        else:
+            asked = [which]  # type: ignore[list-item]
+        chosen[name] = tuple(opened.select(name, encoder, number, dtype) for number in asked or [None])
+    return chosen
+
+
+def _failures(cache: str, layers: Mapping[str, tuple["Entry", ...]], ids: list[str]) -> dict[str, str]:
+    """Why utterances have no row in some stream; refuses those of which nothing is known."""
+    failures: dict[str, str] = {}
+    for stream, entries in layers.items():
+        for entry in entries:
+            unknown = tuple(name for name in ids if name not in entry and name not in entry.failures)
+            if unknown:
+                raise MissingRows(cache, f"{stream} (layer {entry.spec.layer})", unknown, len(ids))
+            for name in ids:
+                if name not in entry:
+                    failure = entry.failures[name]
+                    failures.setdefault(name, f"{stream}: {failure.reason}")
+    return dict(sorted(failures.items()))
+
+
+def _text_changed(layers: Mapping[str, tuple["Entry", ...]], table: "pd.DataFrame") -> list[str]:
+    """Says when the manifest's transcripts are not those that were extracted."""
+    if "text" not in layers or "text_hash" not in table:
+        return []
+    hashes = layers["text"][-1].input_hashes
+    changed = sum(
+        1
+        for name, value in zip(table.index, table["text_hash"], strict=True)
+        if isinstance(value, str) and hashes[name] != value
+    )
+    if not changed:
+        return []
+    return [f"{changed:,} transcripts of the manifest are not the ones the text features were made from"]
+
+
+def _restrict(folds: "Folds", table: "pd.DataFrame") -> "Folds":
+    """Given folds without the utterances that cannot be used."""
+    from dataclasses import replace
+
+    kept = set(table["id"])
+
+    def part(ids: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in ids if name in kept)
+
+    return replace(
+        folds, folds=tuple(replace(f, train=part(f.train), dev=part(f.dev), test=part(f.test)) for f in folds.folds)
+    )
+
+
+def study_options(job: Any) -> dict[str, Any]:
+    """The arguments of ``open_study`` among the fields of a job."""
+    names = (
+        "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "modalities", "layer", "audio_layer",
+        "text_layer", "audio_encoder", "text_encoder", "dtype",
+    )  # fmt: skip
+    return {name: getattr(job, name) for name in names}

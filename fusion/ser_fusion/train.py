@@ -1,0 +1,243 @@
+"""Trains one head on one fold with one seed: plain torch, deterministic, the test part touched once at the end.
+
+Every epoch is scored on the development part; the weights of the best epoch are restored. Randomness comes from one number
+derived from (seed, fold), so all rows of a table start from the same draws, whatever else ran before.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ser_fusion.features import StreamFrames
+from ser_fusion.feed import Feed
+from ser_fusion.heads.shape import Shape
+from ser_fusion.model import Model
+from ser_fusion.presets import Training
+from ser_fusion.schedule import Schedule
+
+Rows = NDArray[np.int64]
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that decides the result of one job; plain data, picklable.
+
+    Attributes:
+        fusion: Name of the head.
+        streams: Streams it reads.
+        shape: Sizes and switches.
+        training: Optimiser, schedule, patience.
+        dropouts: Dropout probabilities to choose from on the development part; the shape's own if there is one.
+        normalise: Features normalised by the training part.
+        pad_to: Frames each utterance is filled to with zeros (as-found).
+        classes: Number of classes.
+        epochs: At most so many.
+        select: ``uwa`` or ``loss``.
+        class_weights: ``none`` or ``balanced``.
+        seed: What all random draws derive from.
+        trace_test: Score the test part every epoch as well, for looking only.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    fusion: str
+    streams: tuple[str, ...]
+    shape: Shape
+    training: Training
+    dropouts: tuple[float, ...]
+    normalise: bool
+    pad_to: Mapping[str, int]
+    classes: int
+    epochs: int
+    select: str
+    class_weights: str
+    seed: tuple[int, int]
+    trace_test: bool = False
+    device: str = "cpu"
+
+
+@dataclass(slots=True)
+class Trained:
+    """The result of one job.
+
+    Attributes:
+        model: With the weights of the best epoch.
+        dev: Posteriors of the development part, (utterances, classes) float32, rows in the order given.
+        test: The same of the test part.
+        curve: One dict per epoch: epoch, lr, train_loss, dev_loss, dev_wa, dev_uwa, seconds [, test_wa, test_uwa].
+        best_epoch: From 1.
+        dropout: The probability that was used.
+        notes: What a reader should know.
+    """
+
+    model: Model
+    dev: NDArray[np.float32]
+    test: NDArray[np.float32]
+    curve: list[dict[str, Any]]
+    best_epoch: int
+    dropout: float
+    notes: list[str] = field(default_factory=list)
+
+
+def train(
+    plan: Plan,
+    streams: Mapping[str, StreamFrames],
+    targets: Rows,
+    parts: Mapping[str, Rows],
+    *,
+    padded: bool = False,
+    on_epoch: Callable[[int], None] | None = None,
+) -> Trained:
+    """Trains a head.
+
+    Args:
+        plan: What to train and how.
+        streams: Frames of all streams.
+        targets: Class number per utterance of the study, (utterances,) int64.
+        parts: ``train``, ``dev``, ``test``: rows of the study. Without a development part all epochs are run and the last
+            one counts.
+        padded: Use the padded engine on the CPU too; same results within rounding.
+        on_epoch: Called after each epoch with its number.
+
+    Returns:
+        The best model by development score; among several dropouts the best one likewise.
+    """
+    candidates = plan.dropouts or (plan.shape.dropout,)
+    best: tuple[float, Trained] | None = None
+    device = torch.device(plan.device)
+    feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded)
+    for dropout in candidates:
+        score, trained = _fit(plan, dropout, feed, streams, torch.from_numpy(targets), parts, on_epoch)
+        if best is None or score > best[0]:
+            best = (score, trained)
+    assert best is not None
+    trained = best[1]
+    trained.dev = posteriors(trained.model, feed, parts["dev"])
+    trained.test = posteriors(trained.model, feed, parts["test"])
+    return trained
+
+
+def build(plan: Plan, streams: Mapping[str, StreamFrames], dropout: float) -> Model:
+    """An untrained model of the right sizes."""
+    values = {**plan.shape.as_dict(), "dropout": dropout}
+    dims = {s: streams[s].features for s in plan.streams}
+    layers = {s: len(streams[s].layers) for s in plan.streams}
+    return Model(plan.fusion, dims, layers, plan.classes, Shape(**values), plan.normalise)
+
+
+def _fit(
+    plan: Plan,
+    dropout: float,
+    feed: Feed,
+    streams: Mapping[str, StreamFrames],
+    targets: Tensor,
+    parts: Mapping[str, Rows],
+    on_epoch: Callable[[int], None] | None,
+) -> tuple[float, Trained]:
+    number = int(np.random.SeedSequence(plan.seed).generate_state(1, np.uint64)[0] >> 1)
+    torch.manual_seed(number)
+    order = np.random.default_rng(plan.seed)
+    model = build(plan, streams, dropout).to(feed.device)
+    rows = parts["train"]
+    _prepare(model, plan, streams, rows, targets)
+    weight = _class_weights(plan, targets[rows]).to(feed.device) if plan.class_weights == "balanced" else None
+    settings = plan.training
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
+    optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    steps = -(-len(rows) // settings.batch)
+    schedule = Schedule(settings.schedule, optimiser, plan.epochs, steps)
+    curve: list[dict[str, Any]] = []
+    best_score, best_epoch, best_state = -np.inf, 0, deepcopy(model.state_dict())
+    for epoch in range(1, plan.epochs + 1):
+        began, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
+        loss = _epoch(model, feed, order.permutation(rows), targets, weight, optimiser, schedule, settings)
+        point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
+        score = None
+        if len(parts["dev"]):
+            point |= {f"dev_{name}": value for name, value in _scores(model, feed, parts["dev"], targets).items()}
+            score = point["dev_uwa"] if plan.select == "uwa" else -point["dev_loss"]
+        if plan.trace_test:
+            point |= {f"test_{name}": value for name, value in _scores(model, feed, parts["test"], targets).items()}
+        point["seconds"] = round(time.perf_counter() - began, 3)
+        curve.append(point)
+        schedule.after_epoch(score)
+        if on_epoch is not None:
+            on_epoch(epoch)
+        if score is None or score > best_score:
+            best_score = score if score is not None else best_score
+            best_epoch, best_state = epoch, deepcopy(model.state_dict())
+        elif epoch - best_epoch >= settings.patience:
+            break
+    model.load_state_dict(best_state)
+    nothing = np.zeros((0, plan.classes), dtype=np.float32)
+    notes = [] if len(parts["dev"]) else ["no development part: the last epoch counts"]
+    return best_score, Trained(model.eval(), nothing, nothing, curve, best_epoch, dropout, notes)
+
+
+def _prepare(model: Model, plan: Plan, streams: Mapping[str, StreamFrames], rows: Rows, targets: Tensor) -> None:
+    if plan.normalise:
+        for name in plan.streams:
+            mean, scale = streams[name].moments(rows)
+            one = model.inputs[name]
+            one.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator, union-attr]
+            one.scale.copy_(torch.from_numpy(scale))  # type: ignore[operator, union-attr]
+    model.head.prepare(targets[rows])
+
+
+def _class_weights(plan: Plan, targets: Tensor) -> Tensor:
+    counts = torch.bincount(targets, minlength=plan.classes).clamp(min=1).float()
+    return len(targets) / (plan.classes * counts)
+
+
+def _epoch(
+    model: Model,
+    feed: Feed,
+    rows: Rows,
+    targets: Tensor,
+    weight: Tensor | None,
+    optimiser: torch.optim.Optimizer,
+    schedule: Schedule,
+    settings: Training,
+) -> float:
+    model.train()
+    total = 0.0
+    for start in range(0, len(rows), settings.batch):
+        part = rows[start : start + settings.batch]
+        wanted = targets[part].to(feed.device)
+        loss = model.loss(feed.batch(part), wanted, weight) / len(part)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if settings.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimiser.step()
+        schedule.after_step()
+        total += float(loss.detach()) * len(part)
+    return total / max(1, len(rows))
+
+
+@torch.inference_mode()
+def posteriors(model: Model, feed: Feed, rows: Rows) -> NDArray[np.float32]:
+    """Class probabilities of these utterances, (rows, classes), rows in the order given."""
+    model.eval()
+    place = {int(row): number for number, row in enumerate(rows)}
+    out = np.zeros((len(rows), int(model.card["classes"])), dtype=np.float32)
+    for part, batch in feed.by_length(rows, EVALUATION_BATCH):
+        out[[place[int(row)] for row in part]] = model(batch).softmax(1).cpu().numpy()
+    return out
+
+
+def _scores(model: Model, feed: Feed, rows: Rows, targets: Tensor) -> dict[str, float]:
+    """Loss, accuracy (WA) and mean recall over the classes that occur (UWA)."""
+    given = posteriors(model, feed, rows)
+    truth = targets[rows].numpy()
+    right = given.argmax(1) == truth
+    recalls = [right[truth == c].mean() for c in np.unique(truth)]
+    loss = -np.log(np.maximum(given[np.arange(len(truth)), truth], 1e-12)).mean()
+    return {"loss": float(loss), "wa": float(right.mean()), "uwa": float(np.mean(recalls))}
