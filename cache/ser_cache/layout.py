@@ -74,6 +74,8 @@ def regular_files(path: Path) -> list[Path]:
 
 def numbered(directory: Path, pattern: re.Pattern[str]) -> list[str]:
     """Names in ``directory`` that fit ``pattern``, sorted; none if it does not exist."""
+    if directory.is_symlink():
+        raise Unsafe(str(directory), "it is a symbolic link")
     try:
         return sorted(name for name in os.listdir(directory) if pattern.fullmatch(name))
     except FileNotFoundError:

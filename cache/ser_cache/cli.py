@@ -1,0 +1,261 @@
+"""The command ``ser-cache``: look at a cache, check it, repair it, make room, take utterances out.
+
+Exit codes: 0 good, 1 failed or damaged, 2 wrong usage, 3 readable but rows are missing, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from ser_cache.verify import Progress
+
+_cache = click.argument("cache", envvar="SER_CACHE", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def _reported(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turns our own errors into one message without a traceback, and the return value into the exit code."""
+
+    @wraps(command)
+    def run(**options: Any) -> None:
+        from ser_cache.errors import CacheError
+
+        try:
+            code = command(**options)
+        except CacheError as error:
+            raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted; run the same command again.", err=True)
+            code = 130
+        sys.exit(code or 0)
+
+    return run
+
+
+@click.group()
+@click.version_option(package_name="ser-fusion")
+def main() -> None:
+    """Look after a feature cache that ser-extract wrote.
+
+    CACHE is its directory; the environment variable SER_CACHE may name it instead.
+    """
+
+
+@main.command("ls")
+@_cache
+@_json
+@_reported
+def list_entries(cache: Path, as_json: bool) -> int | None:
+    """List the entries: encoder, layer, utterances, frames, size."""
+    from ser_cache.listing import entries_table, entry_rows
+
+    _show(entry_rows(cache), entries_table, as_json)
+    return None
+
+
+@main.command()
+@_cache
+@click.argument("entry", required=False)
+@_json
+@_reported
+def info(cache: Path, entry: str | None, as_json: bool) -> int | None:
+    """Say what entries were computed from, and how far they are.
+
+    ENTRY is an address of `ser-cache ls`; all of them by default.
+    """
+    from ser_cache.listing import entry_details, print_details
+
+    details = entry_details(cache, entry)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(details, indent=1))
+    else:
+        print_details(details)
+    return None
+
+
+@main.command()
+@_cache
+@click.option("--repair", is_flag=True, help="Move what is bad to quarantine/ and say how to restore it.")
+@_json
+@_reported
+def verify(cache: Path, repair: bool, as_json: bool) -> int:
+    """Read every byte once more and name what is not as it was written.
+
+    Exit code 0: all is well. 1: something is damaged (or could not be repaired). 3: nothing is damaged, and rows are missing: an unfinished run,
+    or what --repair took out. Do not repair while a writer is at work.
+    """
+    from ser_cache.repair import repair as mend
+    from ser_cache.verify import as_json as to_json
+    from ser_cache.verify import verify as check
+
+    with _progress("verify") as progress:
+        report = check(cache, progress)
+    if as_json:
+        click.echo(to_json(report))
+    for finding in report.findings:
+        ids = f" ({len(finding.ids):,} utterances)" if finding.ids else ""
+        click.echo(f"Damaged: {finding.path}: {finding.problem}{ids}", err=as_json)
+    click.echo(
+        f"{report.shards:,} shards, {report.bytes / 1e6:,.1f} MB read: {len(report.findings):,} damaged.", err=as_json
+    )
+    if not report.findings:
+        for address, left in report.unfinished.items():
+            click.echo(f"{address}: {len(left):,} planned utterances have no row yet.", err=as_json)
+            _print_recipe(report.recipes.get(address), as_json)
+        return 3 if report.unfinished else 0
+    if not repair:
+        click.echo("Nothing was changed. Add --repair to take the damaged shards out of the way.", err=as_json)
+        return 1
+    problems = mend(cache, report)
+    for problem in problems:
+        click.echo(f"Not repaired: {problem}", err=True)
+    after = check(cache)
+    click.echo(f"Repaired: {len(report.findings) - len(problems):,} of {len(report.findings):,}.", err=as_json)
+    recipes = {finding.recipe or report.recipes.get(finding.entry.name) for finding in report.findings if finding.entry}
+    recipes |= {report.recipes.get(address) for address in after.unfinished}
+    lost = sum(len(ids) for ids in after.unfinished.values())
+    if lost or any(finding.kind in ("plan", "attachment") for finding in report.findings):
+        click.echo(f"{lost:,} utterances have no row now. To restore them:", err=as_json)
+        for recipe in sorted(each for each in recipes if each) or [""]:
+            _print_recipe(recipe, as_json)
+    if after.findings:
+        return 1
+    return 3 if after.unfinished else 0
+
+
+def _print_recipe(recipe: str | None, err: bool) -> None:
+    click.echo(
+        f"  {recipe or '(run the command that wrote the cache again; it computes only what is missing)'}", err=err
+    )
+
+
+@main.command()
+@_cache
+@click.option(
+    "--older", "hours", default=24.0, show_default=True, help="Hours since the last change; 0 only if no writer runs."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@_reported
+def gc(cache: Path, hours: float, dry_run: bool) -> int | None:
+    """Remove what no reader can see: leftovers of killed writers, replaced and superseded rows, quarantine."""
+    from ser_cache.catalog import open_cache
+    from ser_cache.gc import sweep
+
+    swept = sweep(open_cache(cache), hours, dry_run)
+    click.echo(
+        f"{'Would remove' if dry_run else 'Removed'} {swept.bytes / 1e6:,.1f} MB: {swept.shards:,} shards without a live row, "
+        f"{swept.orphans:,} without a commit, {swept.temporary:,} temporary files, {swept.quarantined:,} in quarantine."
+    )
+    return None
+
+
+@main.command()
+@_cache
+@_json
+@_reported
+def du(cache: Path, as_json: bool) -> int | None:
+    """Say where the bytes are."""
+    from ser_cache.catalog import open_cache
+    from ser_cache.listing import usage_table
+    from ser_cache.usage import usage
+
+    _show(usage(open_cache(cache)), usage_table, as_json)
+    return None
+
+
+@main.command()
+@_cache
+@click.option("--ids", help="Utterances: a file with one id a line, or ids with commas between them.")
+@click.option("--undo", is_flag=True, help="Take a withdrawal back: the next run computes these --ids again.")
+@click.option("--entry", help="Remove a whole entry, by its address in `ser-cache ls`.")
+@_reported
+def rm(cache: Path, ids: str | None, undo: bool, entry: str | None) -> int | None:
+    """Take utterances (a speaker withdraws) or an entry out of the cache, with their bytes.
+
+    Withdrawn utterances are left out by every later run, until --undo. The attachments (corpus manifest) and the plans still name them; remove them
+    from the corpus as well and run ser-extract again, which writes the manifest anew.
+    """
+    if (ids is None) == (entry is None) or (undo and ids is None):
+        raise click.UsageError("Give --ids (with or without --undo), or --entry.")
+    from ser_cache.catalog import create_cache, open_cache
+    from ser_cache.remove import remove_entry, remove_utterances
+
+    open_cache(cache)  # never makes one
+    opened = create_cache(cache)
+    if entry is not None:
+        remove_entry(opened, entry)
+        click.echo(f"Removed the entry {entry}.")
+        return None
+    names = _read_ids(str(ids))
+    if undo:
+        opened.admit(names)
+        click.echo(f"{len(names):,} utterances are no longer withdrawn; the next ser-extract computes them.")
+        return None
+    removed = remove_utterances(opened, names)
+    click.echo(
+        f"Withdrew {len(removed.ids):,} utterances: {removed.rows:,} rows removed, {removed.shards:,} shards written again."
+    )
+    if opened.attachments():
+        click.echo(f"Still as they were: {', '.join('attachments/' + name for name in opened.attachments())}.")
+    return None
+
+
+def _read_ids(text: str) -> list[str]:
+    path = Path(text)
+    try:
+        is_file = path.is_file()
+    except OSError:
+        is_file = False
+    try:
+        names = path.read_text("utf-8").splitlines() if is_file else text.split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{text} cannot be read ({error}).", param_hint="--ids") from error
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        raise click.BadParameter(f"{text!r} names no utterance.", param_hint="--ids")
+    return names
+
+
+def _show(rows: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], Any], as_json: bool) -> None:
+    if as_json:
+        import json
+
+        click.echo(json.dumps(rows, indent=1))
+        return
+    from ser_cache.listing import show
+
+    show(table(rows))
+
+
+@contextmanager
+def _progress(title: str) -> "Iterator[Progress | None]":
+    """A bar on a terminal; elsewhere a line each ten per cent of a long run."""
+    import time
+
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn(title), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    began, shown = time.monotonic(), 0
+
+    def line(done: int, total: int) -> None:
+        nonlocal shown
+        tenth = 10 * done // max(total, 1)
+        if tenth > shown and time.monotonic() - began > 2:
+            click.echo(f"{title}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", err=True)
+            shown = tenth
+
+    yield line
