@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ser_predict.errors import PredictError
-    from ser_predict.predictor import Piece, Prediction, Predictor
+    from ser_predict.pieces import Prediction
+    from ser_predict.predictor import Predictor
 
 _FACE = {
-    "Piece": "predictor",
     "PredictError": "errors",
-    "Prediction": "predictor",
+    "Prediction": "pieces",
     "Predictor": "predictor",
 }
 
-__all__ = ["Piece", "PredictError", "Prediction", "Predictor"]
+__all__ = ["PredictError", "Prediction", "Predictor"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,91 @@
+"""Transcripts by any transformers speech recogniser: Whisper and its like (encoder-decoder), or CTC models."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_predict.errors import RecogniserBroken
+
+BATCH = 4
+
+
+class Recogniser:
+    """A speech recogniser, loaded at its first use.
+
+    Args:
+        name: Local folder or hub id.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        offline: Never open a connection.
+
+    Raises:
+        RecogniserBroken: Not there, or no recogniser.
+    """
+
+    def __init__(self, name: str, *, device: str = "auto", offline: bool = False) -> None:
+        from ser_extract.encoders.source import open_source
+        from ser_extract.errors import ExtractError
+        from ser_extract.job import resolve_device
+
+        try:
+            self._source = open_source(name, "audio", offline=offline)
+        except ExtractError as error:
+            raise RecogniserBroken(name, str(error).splitlines()[0].rstrip(".")) from error
+        self.name = name
+        self.revision = self._source.weights
+        self._device = resolve_device(device)
+        self._pipeline: Any = None
+
+    @property
+    def rate(self) -> int:
+        """Samples per second it wants, in Hz."""
+        return int(self._source.preprocessor().get("sampling_rate", 16_000))
+
+    def transcribe(self, waveforms: Sequence[NDArray[np.float32]]) -> list[str]:
+        """Texts of waveforms (samples,) at ``rate``, in the order given; empty where nothing was heard."""
+        if self._pipeline is None:
+            self._pipeline = self._load()
+        inputs = [{"raw": np.asarray(samples, np.float32), "sampling_rate": self.rate} for samples in waveforms]
+        longest = max((len(samples) for samples in waveforms), default=0) / self.rate
+        extra: dict[str, Any] = {}
+        if self._pipeline.type == "seq2seq_whisper" and longest > 30:
+            extra["return_timestamps"] = True  # Whisper's own way beyond its window
+        with warnings.catch_warnings(action="ignore"):  # it notes every setting it would like to hear of
+            heard = self._pipeline(inputs, batch_size=BATCH, **extra)
+        return [str(one["text"]).strip() for one in heard]
+
+    def _load(self) -> Any:
+        import torch
+        from transformers import pipeline
+
+        from ser_extract.encoders.loading import quiet
+
+        quiet()
+        try:
+            return pipeline(
+                "automatic-speech-recognition",
+                model=str(self._source.folder),
+                dtype=torch.float32,
+                device=self._device,
+                trust_remote_code=False,
+                model_kwargs={
+                    "local_files_only": True,
+                    "weights_only": True,
+                    "use_safetensors": self._source.safetensors,
+                },
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise RecogniserBroken(self.name, first.rstrip(".")) from error
+
+
+def word_errors(reference: str, heard: str) -> tuple[int, int]:
+    """Word errors (substitutions, insertions, deletions) and words of the reference; case and punctuation do not count."""
+    from torchaudio.functional import edit_distance
+
+    from ser_data.text import comparison_key
+
+    said, found = comparison_key(reference).split(), comparison_key(heard).split()
+    return int(edit_distance(said, found)), len(said)

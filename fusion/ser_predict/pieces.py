@@ -1,0 +1,116 @@
+"""What goes through the encoders at once: a recording, or one window of a long one; and what comes back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_predict.windows import Windowing
+
+UNSURE = "unsure"
+
+
+@dataclass(slots=True)
+class Piece:
+    """A recording or a window of one.
+
+    Attributes:
+        file: As given.
+        start: First second.
+        end: Last second; None if the audio was not needed.
+        samples: float32 (samples,) at the rate of the audio encoder; None if the audio was not needed.
+        text: Its transcript, or None.
+        text_source: ``given``, ``recognised`` or ``none``.
+        window: Whether it is one of several windows of its recording.
+        error: Why it cannot be predicted, or None.
+    """
+
+    file: str
+    start: float = 0.0
+    end: float | None = None
+    samples: NDArray[np.float32] | None = None
+    text: str | None = None
+    text_source: str = "none"
+    window: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One line of output.
+
+    Attributes:
+        file: As given.
+        start: First second.
+        end: Last second; None if the audio was not read.
+        window: Whether it is one of several windows of its recording.
+        label: The most probable class, or ``unsure`` below the threshold; None with an error.
+        best: The most probable class whatever the threshold.
+        confidence: Its posterior, 0 to 1.
+        posteriors: Class -> posterior.
+        row: Slug of the row whose heads predicted.
+        text: The transcript used, or None.
+        text_source: ``given``, ``recognised`` or ``none``.
+        error: Why there is no prediction, in one line, or None.
+    """
+
+    file: str
+    start: float
+    end: float | None
+    window: bool
+    label: str | None
+    best: str | None
+    confidence: float | None
+    posteriors: dict[str, float]
+    row: str | None
+    text: str | None
+    text_source: str
+    error: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, posteriors as ``p_<class>``."""
+        plain = {
+            "file": self.file,
+            "start": round(self.start, 3),
+            "end": None if self.end is None else round(self.end, 3),
+            "label": self.label,
+            "confidence": self.confidence,
+            "best": self.best,
+            "row": self.row,
+            "text": self.text,
+            "text_source": self.text_source,
+            "error": self.error,
+        }
+        return plain | {f"p_{name}": value for name, value in self.posteriors.items()}
+
+
+def failed(piece: Piece) -> Prediction:
+    """The line of a piece that cannot be predicted."""
+    return Prediction(
+        piece.file,
+        piece.start,
+        piece.end,
+        piece.window,
+        None,
+        None,
+        None,
+        {},
+        None,
+        piece.text,
+        piece.text_source,
+        piece.error,
+    )
+
+
+def cut(file: str, samples: NDArray[np.float32], rate: int, windowing: Windowing) -> list[Piece]:
+    """A recording as one piece, or as windows if it is long."""
+    spans = windowing.cut(len(samples) / rate)
+    if len(spans) == 1:
+        return [Piece(file, 0.0, len(samples) / rate, samples)]
+    pieces = []
+    for start, end in spans:
+        part = samples[round(start * rate) : round(end * rate)]
+        error = None if part.any() else "every sample of this window is zero"
+        pieces.append(Piece(file, start, end, part, window=True, error=error))
+    return pieces

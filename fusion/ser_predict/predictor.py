@@ -1,0 +1,293 @@
+"""From recordings to posteriors: decode, transcribe, encode, and let the heads of a run vote.
+
+The path is that of training: the same decoder and resampler, the same engine, the stored type's rounding, the same stride,
+normalisation inside the head. A test holds the two together on real speech.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ser_data.audio import AudioError
+from ser_data.decoding import IsolatedDecoder
+from ser_data.resampling import resample
+from ser_data.text import normalise
+from ser_extract.encoders.base import Encoded, Refused
+from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_predict.asr import Recogniser
+from ser_predict.ensemble import Ensemble, best_row, open_ensemble, trained_rows
+from ser_predict.errors import NoModel
+from ser_predict.frames import stream_frames, unusable
+from ser_predict.pieces import UNSURE, Piece, Prediction, cut, failed
+from ser_predict.streams import StreamEncoder, open_stream_encoder, specs_of
+from ser_predict.windows import Windowing, like_training
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CHUNK = 16
+"""Pieces that are encoded at a time."""
+
+
+class Predictor:
+    """Predicts emotions of recordings with the heads of a run.
+
+    >>> predictor = Predictor("runs/demo/results")
+    >>> for prediction in predictor.predict(["speech.wav"], {"speech.wav": "that is wonderful"}):
+    ...     print(prediction.label, prediction.confidence)
+
+    Args:
+        run: Run directory of ser-fuse.
+        row: Row whose heads predict; None: the best on development data.
+        fold: Only the heads of this fold; None: all folds, averaged.
+        seed: Only the heads of this seed.
+        calibrate: Divide logits by temperatures fitted on development data.
+        threshold: Below this posterior the label is ``unsure``.
+        asr: Folder or hub id of a speech recogniser for recordings without a transcript.
+        window: Seconds of a window of long recordings; None: like the training's utterances.
+        hop: Seconds between windows; None: half a window.
+        audio_encoder: Where the run's speech encoder is, if its recorded name leads nowhere.
+        text_encoder: The same for text.
+        cache: Where the run's cache is, for old runs that were moved.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        offline: Never open a connection.
+
+    Attributes:
+        classes: Class names in order.
+        main: The heads used where every stream they read is there.
+        windowing: How long recordings are cut.
+        notes: What a reader of the predictions should know.
+
+    Raises:
+        NotARun, NoModel, FeaturesUnknown, EncoderDiffers, RecogniserBroken, ExtractError: See their messages.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        row: str | None = None,
+        fold: str | None = None,
+        seed: int | None = None,
+        calibrate: bool = True,
+        threshold: float = 0.0,
+        asr: str | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        audio_encoder: str | None = None,
+        text_encoder: str | None = None,
+        cache: str | Path | None = None,
+        device: str = "auto",
+        offline: bool = False,
+    ) -> None:
+        self._run = RunDirectory.open(run)
+        self.classes: tuple[str, ...] = tuple(self._run.classes)
+        self.threshold = threshold
+        self.notes: list[str] = []
+        self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
+        self._rows = [one for one in trained_rows(self._run) if not one.get("transductive")]
+        self.main = self._choose(row)
+        self._specs = specs_of(self._run.run, self._run.path, None if cache is None else Path(cache))
+        self._ensembles: dict[frozenset[str], Ensemble | None] = {}
+        given = {"audio": audio_encoder, "text": text_encoder}
+        self._encoders: dict[str, StreamEncoder] = {
+            stream: open_stream_encoder(
+                stream, self._specs[stream], given=given.get(stream), device=device, offline=offline
+            )
+            for stream in self._needed()
+        }
+        self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
+        durations = [float(value) for value in self._run.utterances.get("duration", [])]
+        self.windowing: Windowing = like_training(durations, window, hop)
+        self._stride = int(self._run.run.get("stride") or 1)
+
+    def predict(
+        self,
+        files: Iterable[str | Path],
+        texts: "Mapping[str, str] | Callable[[str], str | None] | None" = None,
+        *,
+        progress: Callable[[str, int], None] = lambda file, windows: None,
+    ) -> Iterator[Prediction]:
+        """Predictions of recordings, in their order; several per long recording.
+
+        Args:
+            files: Recordings: wav, flac, ogg, mp3, ...; from a corpus, whole utterances.
+            texts: Transcripts by file as given, or a function from file to transcript or None.
+            progress: Called with a file and its number of pieces when it has been decoded.
+
+        Yields:
+            One line per piece. What is wrong with a recording is told in ``error``, never raised.
+        """
+        find = texts.get if isinstance(texts, Mapping) else texts
+        waiting: list[Piece] = []
+        with IsolatedDecoder() as decoder:
+            for file in files:
+                pieces = self._pieces(decoder, str(file), find)
+                progress(str(file), len(pieces))
+                for piece in pieces:
+                    waiting.append(piece)
+                    if len(waiting) >= CHUNK:
+                        yield from self._decide(waiting)
+                        waiting = []
+        yield from self._decide(waiting)
+
+    def reliability(self) -> tuple[float, float]:
+        """Of the main heads' development predictions: the share at or above the threshold, and how many of those are right."""
+        return self.main.reliability(self.threshold)
+
+    def _choose(self, slug: str | None) -> Ensemble:
+        path, known = str(self._run.path), tuple(str(row["slug"]) for row in self._rows)
+        if slug is None:
+            row = best_row(self._run, self._rows, ("audio", "text"))
+            if row is None:
+                all_rows = trained_rows(self._run)
+                problem = (
+                    "its heads need other speech of the same speaker" if all_rows else "it has no finished training"
+                )
+                raise NoModel(path, problem, known)
+        else:
+            found = [one for one in trained_rows(self._run) if one["slug"] == slug]
+            if not found:
+                raise NoModel(path, f"it has no trained row '{slug}'", known)
+            row = found[0]
+        return open_ensemble(self._run, row, **self._options)
+
+    def _needed(self) -> list[str]:
+        """Streams of the main heads, and audio if there are heads for recordings without a transcript."""
+        streams = list(self.main.streams)
+        if "text" in streams and "audio" not in streams and best_row(self._run, self._rows, ("audio",)) is not None:
+            streams.append("audio")
+        return streams
+
+    def _pieces(self, decoder: IsolatedDecoder, file: str, find: "Callable[[str], str | None] | None") -> list[Piece]:
+        said = find(file) if find is not None else None
+        if not ("audio" in self._encoders or self._recogniser):
+            return [Piece(file, text=said, text_source="given" if said else "none")]
+        rate = self._rate
+        try:
+            samples = decoder.load(file, rate)
+        except AudioError as error:
+            return [Piece(file, error=str(error).removeprefix(f"{error.path}: "))]
+        pieces = cut(file, samples, rate, self.windowing)
+        if said and len(pieces) == 1:
+            pieces[0].text, pieces[0].text_source = said, "given"
+        elif said:
+            self._note(
+                f"{file}: its transcript cannot be laid over {len(pieces)} windows and is left out; --asr hears each"
+            )
+        return pieces
+
+    @property
+    def _rate(self) -> int:
+        if "audio" in self._encoders:
+            return self._encoders["audio"].rate
+        return self._recogniser.rate if self._recogniser else 16_000
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _decide(self, pieces: Sequence[Piece]) -> list[Prediction]:
+        """Encodes pieces and lets the heads vote; one prediction per piece, in order."""
+        self._hear([piece for piece in pieces if piece.error is None and not piece.text and piece.samples is not None])
+        encoded = {stream: self._encode(stream, pieces) for stream in self._encoders}
+        groups: dict[str, tuple[Ensemble, list[int]]] = {}
+        for number, piece in enumerate(pieces):
+            if piece.error is not None:
+                continue
+            ensemble = self._ensemble(frozenset(stream for stream, done in encoded.items() if number in done))
+            if ensemble is None:
+                piece.error = (
+                    f"it has no transcript, and the row '{self.main.slug}' reads text (--text, --transcripts or --asr)"
+                )
+            else:
+                groups.setdefault(ensemble.slug, (ensemble, []))[1].append(number)
+        lines = {
+            number: line for group in groups.values() for number, line in self._vote(*group, pieces, encoded).items()
+        }
+        return [lines[number] if number in lines else failed(piece) for number, piece in enumerate(pieces)]
+
+    def _hear(self, pieces: Sequence[Piece]) -> None:
+        """Fills in what the recogniser hears."""
+        if self._recogniser is None or not pieces:
+            return
+        waves = [
+            resample(piece.samples, self._rate, self._recogniser.rate) for piece in pieces if piece.samples is not None
+        ]
+        for piece, text in zip(pieces, self._recogniser.transcribe(waves), strict=True):
+            piece.text, piece.text_source = text or None, "recognised" if text else "none"
+
+    def _encode(self, stream: str, pieces: Sequence[Piece]) -> dict[int, Encoded]:
+        """Hidden states of the pieces that have this stream."""
+        inputs: dict[int, NDArray[np.float32] | str] = {}
+        for number, piece in enumerate(pieces):
+            if piece.error is None and stream == "audio" and piece.samples is not None:
+                inputs[number] = piece.samples
+            elif piece.error is None and stream == "text" and (text := normalise(piece.text or "")):
+                inputs[number] = text
+        if not inputs:
+            return {}
+        done = {}
+        for number, result in zip(inputs, self._encoders[stream].encode(list(inputs.values())), strict=True):
+            if isinstance(result, Refused):
+                problem: str | None = result.detail
+            else:
+                problem = next((why for spec in self._specs[stream] if (why := unusable(spec, result))), None)
+                done[number] = result
+            if problem is not None:
+                pieces[number].error = f"its {stream} cannot be encoded ({problem})"
+        return done
+
+    def _ensemble(self, streams: frozenset[str]) -> Ensemble | None:
+        """The heads for what is there: the main ones, else the best on development data among those that need no more."""
+        if set(self.main.streams) <= streams:
+            return self.main
+        if streams not in self._ensembles:
+            row = best_row(self._run, self._rows, tuple(streams))
+            self._ensembles[streams] = None if row is None else open_ensemble(self._run, row, **self._options)
+            if row is not None:
+                self._note(f"where there is no transcript, the heads of the row '{row['slug']}' predict")
+        return self._ensembles[streams]
+
+    def _vote(
+        self,
+        ensemble: Ensemble,
+        numbers: list[int],
+        pieces: Sequence[Piece],
+        encoded: Mapping[str, Mapping[int, Encoded]],
+    ) -> dict[int, Prediction]:
+        ids = [str(number) for number in numbers]
+        streams = {
+            stream: stream_frames(
+                self._specs[stream],
+                {str(number): encoded[stream][number] for number in numbers},
+                ids,
+                stride=self._stride,
+                first_only=stream == "text" and ensemble.text_first_only,
+            )
+            for stream in ensemble.streams
+        }
+        posteriors = ensemble.posteriors(streams, len(ids))
+        return {
+            number: self._line(pieces[number], ensemble, row.tolist())
+            for number, row in zip(numbers, posteriors, strict=True)
+        }
+
+    def _line(self, piece: Piece, ensemble: Ensemble, posteriors: list[float]) -> Prediction:
+        top = max(range(len(posteriors)), key=posteriors.__getitem__)
+        best, confidence = self.classes[top], posteriors[top]
+        return Prediction(
+            file=piece.file,
+            start=piece.start,
+            end=piece.end,
+            window=piece.window,
+            label=best if confidence >= self.threshold else UNSURE,
+            best=best,
+            confidence=confidence,
+            posteriors=dict(zip(self.classes, posteriors, strict=True)),
+            row=ensemble.slug,
+            text=piece.text,
+            text_source=piece.text_source,
+            error=None,
+        )
