@@ -228,25 +228,18 @@ class Entry:
             out[edges[number] : edges[number + 1]] = self._view(index)
         return Ragged(out[: edges[-1]], np.array(edges, dtype=np.int64))
 
-    def fill(self, ids: Sequence[str], out: NDArray[Any], offsets: NDArray[np.int64]) -> None:
-        """Copies utterances to ``out[offsets[i]:offsets[i + 1]]``, reading in the order of the disk."""
+    def views(self, ids: Sequence[str]) -> Iterator[tuple[int, NDArray[np.floating]]]:
+        """(position in ``ids``, frames) of utterances in the order of the disk, checked; nothing is copied where a shard is mapped."""
         indices = self._indices(ids)
-        edges = offsets.tolist()
-        for number in sorted(
-            range(len(ids)), key=lambda each: (self._shard[indices[each]], self._start[indices[each]])
-        ):
-            out[edges[number] : edges[number + 1]] = self._view(indices[number])
+        order = sorted(range(len(ids)), key=lambda each: (self._shard[indices[each]], self._start[indices[each]]))
+        for number in order:
+            yield number, self._view(indices[number])
 
     def scan(self) -> Iterator[tuple[str, NDArray[np.floating]]]:
         """Every utterance in the order of the disk; arrays are read-only views where the shard is mapped."""
-        for index in self.storage_order():
-            view = self._view(index)
+        for number, view in self.views(self.ids):
             view.flags.writeable = False
-            yield self.ids[index], view
-
-    def storage_order(self) -> list[int]:
-        """Positions in `ids`, in the order of the disk."""
-        return sorted(range(len(self.ids)), key=lambda each: (self._shard[each], self._start[each]))
+            yield self.ids[number], view
 
     def mapped(self) -> tuple[int, int]:
         """(shards that are memory-mapped, shards with live rows); opens them all."""

@@ -91,7 +91,11 @@ class Hdf5Shard:
 
 def _opened(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=False)  # never modified, so no lock; file systems without locks are common
+    except OSError:
+        pass
+    try:
+        return h5py.File(path, "r")  # this process has it open with a lock, and HDF5 wants all openings alike
     except OSError as error:
         raise Damaged(str(path), f"HDF5 cannot open it ({error})") from error
 
