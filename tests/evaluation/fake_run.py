@@ -11,7 +11,8 @@ import pandas as pd
 CLASSES = ("angry", "excited", "frustrated", "happy", "neutral", "sad", "surprise")
 SHARES = (0.147, 0.139, 0.247, 0.079, 0.228, 0.145, 0.015)
 SKILL = {"audio": 0.9, "text": 1.1, "self": 1.7, "cross": 1.75, "self-nosp": 1.5}
-WORDS = "i never said that you could leave the door open all night and nobody told me about the letter".split()
+SENTENCE = "i never said that you could leave the door open all night and nobody told me about the letter"
+WORDS = tuple(SENTENCE.split())
 HOSTILE = "</script><img src=x onerror=\"document.title='hacked'\"><b>bold</b>"
 
 
@@ -53,7 +54,9 @@ def session_folds(table: pd.DataFrame) -> pd.DataFrame:
     frames = []
     for number, held in enumerate(sessions):
         dev = sessions[(number + 1) % len(sessions)]
-        part = table["session"].map(lambda s, held=held, dev=dev: "test" if s == held else "dev" if s == dev else "train")
+        part = table["session"].map(
+            lambda s, held=held, dev=dev: "test" if s == held else "dev" if s == dev else "train"
+        )
         frames.append(pd.DataFrame({"id": table["id"], "fold": held, "part": part}))
     return pd.concat(frames, ignore_index=True)
 
@@ -110,7 +113,13 @@ def write_run(
                     frame = pd.DataFrame(p.astype(np.float32), columns=columns)
                     guess = [classes[k] for k in p.argmax(axis=1)]
                     frame.insert(0, "predicted", guess)
-                    for name, value in (("label", inside["label"]), ("seed", seed), ("fold", fold), ("id", inside["id"]), ("row", slug)):
+                    for name, value in (
+                        ("label", inside["label"]),
+                        ("seed", seed),
+                        ("fold", fold),
+                        ("id", inside["id"]),
+                        ("row", slug),
+                    ):
                         frame.insert(0, name, value)
                     store.append(frame)
                 if curves:
@@ -152,7 +161,13 @@ def reference_predictions(
 def _row(slug: str, fusion: str) -> dict[str, Any]:
     plain = slug == fusion
     return {
-        "name": {"audio": "Audio", "text": "Text", "self": "Self-MHA", "cross": "Cross-MHA", "self-nosp": "Self-noSP"}.get(slug, slug),
+        "name": {
+            "audio": "Audio",
+            "text": "Text",
+            "self": "Self-MHA",
+            "cross": "Cross-MHA",
+            "self-nosp": "Self-noSP",
+        }.get(slug, slug),
         "slug": slug,
         "kind": "head",
         "fusion": fusion,
@@ -185,7 +200,12 @@ def _job(folder: Path, rng: np.random.Generator, strength: float, fusion: str) -
 
 
 def _run_json(
-    table: pd.DataFrame, classes: Sequence[str], protocol: str, rows: list[dict[str, Any]], seeds: Sequence[int], synthetic: bool
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    protocol: str,
+    rows: list[dict[str, Any]],
+    seeds: Sequence[int],
+    synthetic: bool,
 ) -> dict[str, Any]:
     return {
         "format": 1,
@@ -206,8 +226,22 @@ def _run_json(
         "cache": {
             "path": "/tmp/cache",
             "entries": {
-                "audio": {"encoder": "openai/whisper-tiny.en", "layer": 2, "dtype": "float16", "fingerprint": "a1b2c3d4", "frame_rate": 50.0, "features": 384},
-                "text": {"encoder": "all-MiniLM-L6-v2", "layer": 6, "dtype": "float16", "fingerprint": "d4c3b2a1", "frame_rate": None, "features": 384},
+                "audio": {
+                    "encoder": "openai/whisper-tiny.en",
+                    "layer": 2,
+                    "dtype": "float16",
+                    "fingerprint": "a1b2c3d4",
+                    "frame_rate": 50.0,
+                    "features": 384,
+                },
+                "text": {
+                    "encoder": "all-MiniLM-L6-v2",
+                    "layer": 6,
+                    "dtype": "float16",
+                    "fingerprint": "d4c3b2a1",
+                    "frame_rate": None,
+                    "features": 384,
+                },
             },
         },
         "counts": {"utterances": len(table), "excluded": 1, "per_class": table["label"].value_counts().to_dict()},

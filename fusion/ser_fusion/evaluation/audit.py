@@ -16,7 +16,7 @@ import pandas as pd
 
 from ser_fusion.evaluation.audit_words import audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
-from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, confusion, scores_of
+from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of
 from ser_fusion.evaluation.permutation import label_permutation_band
 from ser_fusion.evaluation.references import fixed_rows, parts_of, predictions_of, stream_features
 from ser_fusion.evaluation.run_directory import RunDirectory
@@ -88,7 +88,9 @@ def audit_table(
             counts = confusion(predictions["label"], predictions["predicted"], classes)
             low, high = label_permutation_band(predictions, classes, draws=permutations, seed=seed)
             scored: dict[str, Any] = {metric: float(value) for metric, value in scores_of(counts).items()}
-            entry = rows.setdefault(row["slug"], {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}})
+            entry = rows.setdefault(
+                row["slug"], {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
+            )
             entry["scores"][protocol] = {**scored, "low": low, "high": high}
     audit: dict[str, Any] = {
         "format": 1,
@@ -104,16 +106,18 @@ def audit_table(
     return {**audit, "words": audit_words(audit)}
 
 
-def audit_study(study: "Study", **options: Any) -> dict[str, Any]:
-    """Audits a study with probes on its streams; options as for `audit_table`."""
-    return audit_table(study.table, study.classes, stream_features(study), **options)
+def audit_study(
+    study: "Study", *, features: Mapping[str, tuple[str, np.ndarray]] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Audits a study with probes on its streams; `features` as from `stream_features`, options as for `audit_table`."""
+    return audit_table(study.table, study.classes, stream_features(study) if features is None else features, **options)
 
 
 def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
     """Audits the corpus of a finished run from its own files: words and priors, no probes, since features lie elsewhere."""
     run = RunDirectory.open(run_dir)
     table = run.utterances.copy()
-    table["target"] = pd.Index(run.classes).get_indexer(table["label"].astype(str))
+    table["target"] = class_positions(table["label"], run.classes)
     return audit_table(table.sort_index(), run.classes, {}, **options)
 
 

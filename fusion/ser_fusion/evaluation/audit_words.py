@@ -29,7 +29,9 @@ def audit_words(audit: dict[str, Any]) -> list[str]:
     lines = _drops(audit, chance) + _priors(audit, chance) + _left(audit)
     for protocol, share in audit["overlap"].items():
         if protocol == "session" and share >= _NOTABLE:
-            lines.append(f"Under session, {100 * share:.0f} % of the test transcripts occur word for word in their training part.")
+            lines.append(
+                f"Under session, {100 * share:.0f} % of the test transcripts occur word for word in their training part."
+            )
     for protocol, reason in audit["skipped"].items():
         lines.append(f"{protocol} was not audited: {reason}")
     if not any(name in audit["protocols"] for name in ("session+scenario",)):
@@ -49,9 +51,13 @@ def _drops(audit: dict[str, Any], chance: float) -> list[str]:
             drop = before["UWA"] - after["UWA"]
             above = before["UWA"] - chance
             if abs(drop) < _NOTABLE:
-                lines.append(f"{row['name']} keeps its UWA from {loose} to {strict} ({_score(before['UWA'])} and {_score(after['UWA'])}).")
+                lines.append(
+                    f"{row['name']} keeps its UWA from {loose} to {strict} ({_score(before['UWA'])} and {_score(after['UWA'])})."
+                )
                 continue
-            said = f"{row['name']} {'falls' if drop > 0 else 'rises'} from {_score(before['UWA'])} UWA under {loose} to "
+            said = (
+                f"{row['name']} {'falls' if drop > 0 else 'rises'} from {_score(before['UWA'])} UWA under {loose} to "
+            )
             said += f"{_score(after['UWA'])} under {strict} ({-100 * drop:+.1f} points)"
             if drop > 0 and above > _NOTABLE and drop > 0.5 * above:
                 said += f": most of what it scores above chance under {loose} is {key}, not emotion"
@@ -94,5 +100,7 @@ def _left(audit: dict[str, Any]) -> list[str]:
                 f"and {where} {band}: no sign of emotion is left in it."
             )
         else:
-            lines.append(f"Under {strict}, {row['name']} ({_score(found['UWA'])}) stays above {band}: this part is not leakage of the scenario.")
+            lines.append(
+                f"Under {strict}, {row['name']} ({_score(found['UWA'])}) stays above {band}: this part is not leakage of the scenario."
+            )
     return lines

@@ -55,7 +55,9 @@ def groupings(utterances: pd.DataFrame, folds: pd.DataFrame, predictions: pd.Dat
     if seen is not None:
         index = pd.MultiIndex.from_arrays([predictions["fold"].astype(str), ids])
         values = seen[~seen.index.duplicated()].reindex(index)
-        groups["text"] = pd.Series(values.to_numpy(), index=predictions.index).map({True: "seen in training", False: "unseen"})
+        groups["text"] = pd.Series(values.to_numpy(), index=predictions.index).map(
+            {True: "seen in training", False: "unseen"}
+        )
     for column in ("gender", "speaker"):
         if column in utterances and utterances[column].notna().any():
             groups[column] = ids.map(utterances[column].astype("object"))

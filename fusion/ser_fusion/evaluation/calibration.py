@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_fusion.evaluation.metrics import class_positions
+
 BINS = 15
 _FLOOR = 1e-7
 
@@ -68,7 +70,7 @@ def fit_temperature(posteriors: np.ndarray, targets: np.ndarray) -> float:
 def _arrays(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     posteriors = frame[[f"p_{name}" for name in classes]].to_numpy(dtype=np.float64)
     total = posteriors.sum(axis=1, keepdims=True)
-    return posteriors / np.where(total > 0, total, 1.0), pd.Index(list(classes)).get_indexer(frame["label"].astype(str))
+    return posteriors / np.where(total > 0, total, 1.0), class_positions(frame["label"], classes)
 
 
 def calibration(test: pd.DataFrame, development: pd.DataFrame | None, classes: Sequence[str]) -> dict[str, Any]:

@@ -13,8 +13,21 @@ PRIMARY, ABLATION, EXPLORATORY = "primary", "ablation", "exploratory"
 DEFAULT_NAMED = "cross"
 
 
+def trained_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that were trained, without the transductive ones unless there are no others."""
+    trained = [row for row in rows if row.get("kind") != "reference"]
+    return [row for row in trained if not row.get("transductive")] or trained
+
+
+def _whole_heads(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Heads that saw all training speakers (`fraction` 1)."""
+    return [
+        row for row in trained_rows(rows) if row.get("kind") == "head" and row.get("fraction", 1.0) in (None, 1, 1.0)
+    ]
+
+
 def _first(rows: Sequence[dict[str, Any]], fusion: str) -> str | None:
-    return next((row["slug"] for row in rows if row.get("fusion") == fusion and not row.get("transductive")), None)
+    return next((row["slug"] for row in rows if row.get("fusion") == fusion), None)
 
 
 def primary_pairs(rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED) -> list[tuple[str, str]]:
@@ -24,16 +37,20 @@ def primary_pairs(rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED) ->
         rows: row information of the trained heads, in the table's order.
         named: slug or fusion of the head declared beforehand.
     """
-    heads = [row for row in rows if row.get("kind") == "head"]
+    heads = _whole_heads(rows)
     chosen = next((row["slug"] for row in heads if row["slug"] == named), None) or _first(heads, named)
-    wanted = [(_first(heads, "self"), _first(heads, "cross")), (chosen, _first(heads, "audio")), (chosen, _first(heads, "text"))]
+    wanted = [
+        (_first(heads, "self"), _first(heads, "cross")),
+        (chosen, _first(heads, "audio")),
+        (chosen, _first(heads, "text")),
+    ]
     return [(a, b) for a, b in wanted if a and b and a != b]
 
 
 def ablation_pairs(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """Slugs of pairs of one fusion: the first row of each fusion against its variants."""
     pairs = []
-    heads = [row for row in rows if row.get("kind") == "head" and not row.get("transductive")]
+    heads = _whole_heads(rows)
     for fusion in dict.fromkeys(row.get("fusion") for row in heads):
         first, *variants = [row["slug"] for row in heads if row.get("fusion") == fusion]
         pairs += [(first, variant) for variant in variants]

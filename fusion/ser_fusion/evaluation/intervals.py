@@ -24,7 +24,11 @@ class Interval:
     @property
     def detectable(self) -> float:
         """Smallest true difference that a test at 5 % finds with 80 % power: (t.975 + t.80) x SE."""
-        return float((_t(0.975, self.units - 1) + _t(0.80, self.units - 1)) * self.error) if self.units > 1 else float("nan")
+        return (
+            float((_t(0.975, self.units - 1) + _t(0.80, self.units - 1)) * self.error)
+            if self.units > 1
+            else float("nan")
+        )
 
 
 def _t(quantile: float, freedom: float) -> float:
@@ -130,5 +134,8 @@ def equivalence(interval: Interval, value: float, margin: float = 0.03) -> Equiv
         return Equivalence(value, margin, float("nan"))
     if interval.error == 0.0:
         return Equivalence(value, margin, 0.0 if abs(gap) < margin else 1.0)
-    worst = max(t.sf((gap + margin) / interval.error, interval.units - 1), t.cdf((gap - margin) / interval.error, interval.units - 1))
+    worst = max(
+        t.sf((gap + margin) / interval.error, interval.units - 1),
+        t.cdf((gap - margin) / interval.error, interval.units - 1),
+    )
     return Equivalence(value, margin, float(worst))

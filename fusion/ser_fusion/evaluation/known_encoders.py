@@ -7,7 +7,10 @@ import re
 
 # pattern of the encoder's name -> corpora it was tuned on, source
 TUNED: dict[str, tuple[tuple[str, ...], str]] = {
-    r"emotion2vec[_-]?plus": (("iemocap", "ravdess", "meld", "crema-d", "esd", "msp-podcast"), "emotion2vec issues #46 and #77: EmoBox data"),
+    r"emotion2vec[_-]?plus": (
+        ("iemocap", "ravdess", "meld", "crema-d", "esd", "msp-podcast"),
+        "emotion2vec issues #46 and #77: EmoBox data",
+    ),
     r"superb/.*-er$": (("iemocap",), "SUPERB's ER task is IEMOCAP, 4 classes"),
     r"speechbrain/emotion-recognition-.*iemocap": (("iemocap",), "model card"),
     r"speechbrain/emotion-diarization": (("zaion", "iemocap", "ravdess", "jl-corpus", "esd", "emov-db"), "model card"),

@@ -22,8 +22,8 @@ DEFINITIONS = {
 }
 
 
-def _codes(values: Any, classes: Sequence[str]) -> np.ndarray:
-    """Class positions of names (or of positions, which pass through); -1 for a name that is no class."""
+def class_positions(values: Any, classes: Sequence[str]) -> np.ndarray:
+    """Class positions `(n,)` int64 of class names (or of positions, which pass through); -1 for a name that is no class."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
@@ -43,7 +43,7 @@ def score_fold(labels: Any, predicted: Any, classes: Sequence[str]) -> dict[str,
     """
     from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-    true, guess = _codes(labels, classes), _codes(predicted, classes)
+    true, guess = class_positions(labels, classes), class_positions(predicted, classes)
     if not len(true):
         return dict.fromkeys(METRICS, float("nan"))
     present = np.unique(true)
@@ -58,7 +58,7 @@ def score_fold(labels: Any, predicted: Any, classes: Sequence[str]) -> dict[str,
 
 def confusion(labels: Any, predicted: Any, classes: Sequence[str], weights: Any = None) -> np.ndarray:
     """Confusion matrix `(classes, classes)`, rows the true class, columns the predicted one, entries counts (float64)."""
-    true, guess, k = _codes(labels, classes), _codes(predicted, classes), len(classes)
+    true, guess, k = class_positions(labels, classes), class_positions(predicted, classes), len(classes)
     return np.bincount(true * k + guess, weights=weights, minlength=k * k).astype(np.float64).reshape(k, k)
 
 
@@ -107,12 +107,15 @@ def per_class(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]
 
 def fold_confusions(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, list[str], list[int]]:
     """Confusion matrices of one row of the table, `(folds, seeds, classes, classes)`, with the folds' and seeds' names."""
-    folds, seeds = sorted(predictions["fold"].astype(str).unique()), sorted(int(s) for s in predictions["seed"].unique())
+    folds, seeds = (
+        sorted(predictions["fold"].astype(str).unique()),
+        sorted(int(s) for s in predictions["seed"].unique()),
+    )
     f = pd.Index(folds).get_indexer(pd.Index(predictions["fold"].astype(str)))
     s = pd.Index(seeds).get_indexer(pd.Index(predictions["seed"].astype(int)))
     k = len(classes)
-    cell = (f * len(seeds) + s) * k * k + _codes(predictions["label"], classes) * k
-    cell = cell + _codes(predictions["predicted"], classes)
+    cell = (f * len(seeds) + s) * k * k + class_positions(predictions["label"], classes) * k
+    cell = cell + class_positions(predictions["predicted"], classes)
     counts = np.bincount(cell, minlength=len(folds) * len(seeds) * k * k)
     return counts.astype(np.float64).reshape(len(folds), len(seeds), k, k), folds, seeds
 
@@ -136,7 +139,9 @@ def summarise(predictions: pd.DataFrame, classes: Sequence[str], *, pooled_only:
     pooled = (counts * weight[:, :, None, None]).sum(axis=(0, 1))
     scores, whole = scores_of(counts), scores_of(pooled)
     metrics: dict[str, dict[str, float | None]] = {}
-    by_fold: list[dict[str, Any]] = [{"fold": name, "n": float(counts[i].sum(axis=(-1, -2)).max())} for i, name in enumerate(folds)]
+    by_fold: list[dict[str, Any]] = [
+        {"fold": name, "n": float(counts[i].sum(axis=(-1, -2)).max())} for i, name in enumerate(folds)
+    ]
     for metric in METRICS:
         cells = np.where(ran, scores[metric], np.nan)
         means = np.nanmean(cells, axis=1)

@@ -84,7 +84,11 @@ def _trained(run: RunDirectory) -> list[str]:
 
 def _named(run: RunDirectory, slug: str, several: bool) -> Chosen:
     chosen = choose(run, slug)
-    return replace(chosen, judged=replace(chosen.judged, name=f"{run.path.name}:{chosen.judged.slug}")) if several else chosen
+    return (
+        replace(chosen, judged=replace(chosen.judged, name=f"{run.path.name}:{chosen.judged.slug}"))
+        if several
+        else chosen
+    )
 
 
 def compare_all(
@@ -95,7 +99,11 @@ def compare_all(
     for family, a, b in pairs:
         left, right = a.judged.units, b.judged.units
         if left.units != right.units or not (abs(left.counts.sum(axis=2) - right.counts.sum(axis=2)) < 1e-6).all():
-            raise NotComparable(str(a.run.path), str(b.run.path), (f"{a.judged.name} and {b.judged.name} do not score the same utterances",))
+            raise NotComparable(
+                str(a.run.path),
+                str(b.run.path),
+                (f"{a.judged.name} and {b.judged.name} do not score the same utterances",),
+            )
         kind = family if metric == "UWA" else EXPLORATORY
         sizes = fold_sizes(a.run.folds)
         found.append(compare_rows(a.judged, b.judged, metric=metric, family=kind, sizes=sizes, draws=draws, seed=seed))

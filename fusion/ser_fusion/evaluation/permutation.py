@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.metrics import scores_of
+from ser_fusion.evaluation.metrics import class_positions, scores_of
 
 
 def label_permutation_band(
@@ -24,9 +24,8 @@ def label_permutation_band(
         draws: shufflings.
         seed: of the shufflings.
     """
-    names = pd.Index([str(name) for name in classes])
-    true = names.get_indexer(predictions["label"].astype(str))
-    guess = names.get_indexer(predictions["predicted"].astype(str))
+    true = class_positions(predictions["label"], classes)
+    guess = class_positions(predictions["predicted"], classes)
     groups = predictions.groupby(["fold", "seed"]).indices.values()
     rng, k = np.random.default_rng(seed), len(classes)
     counts = np.empty((draws, k * k))

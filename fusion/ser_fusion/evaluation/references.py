@@ -57,7 +57,13 @@ def parts_of(index: pd.Index, folds: Iterable[Any]) -> list[Part]:
 
 
 def posterior_frame(
-    table: pd.DataFrame, classes: Sequence[str], rows: np.ndarray, fold: str, seed: int, posteriors: np.ndarray, guess: np.ndarray
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    rows: np.ndarray,
+    fold: str,
+    seed: int,
+    posteriors: np.ndarray,
+    guess: np.ndarray,
 ) -> pd.DataFrame:
     """Predictions of one part in the run directory's columns: `id, fold, seed, label, predicted, p_<class> ...`."""
     names = np.asarray(classes, dtype=object)
@@ -167,13 +173,18 @@ def stream_features(study: "Study") -> dict[str, tuple[str, np.ndarray]]:
 
 
 def reference_rows(
-    study: "Study", seeds: Sequence[int], *, progress: Callable[[str], None] | None = None
+    study: "Study",
+    seeds: Sequence[int],
+    *,
+    features: Mapping[str, tuple[str, np.ndarray]] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """All reference rows of a study, on its folds.
 
     Args:
         study: utterances, classes, folds and streams.
         seeds: the heads' seeds; only the two random rows use them, all others have the one seed 0.
+        features: `stream_features(study)`, where it is at hand already.
         progress: called with each row's name before it is computed.
 
     Returns:
@@ -182,7 +193,9 @@ def reference_rows(
     """
     parts = parts_of(study.table.index, study.folds.folds)
     rows = chance_rows(study.table, study.classes, parts, seeds)
-    for row, predict in fixed_rows(study.table, study.classes, stream_features(study)):
+    for row, predict in fixed_rows(
+        study.table, study.classes, stream_features(study) if features is None else features
+    ):
         if progress is not None:
             progress(row["name"])
         predictions = predictions_of(study.table, study.classes, parts, predict)

@@ -39,7 +39,9 @@ class RunDirectory:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise NotARun(str(folder), f"run.json cannot be read: {error}") from None
         if not isinstance(run, dict) or run.get("format") != 1:
-            raise NotARun(str(folder), f"run.json has format {run.get('format') if isinstance(run, dict) else None!r}, known is 1")
+            raise NotARun(
+                str(folder), f"run.json has format {run.get('format') if isinstance(run, dict) else None!r}, known is 1"
+            )
         missing = [key for key in ("classes", "protocol", "folds_fingerprint", "corpus", "rows") if key not in run]
         if missing:
             raise NotARun(str(folder), f"run.json lacks {', '.join(missing)}")

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration
 from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families, fold_sizes
-from ser_fusion.evaluation.families import DEFAULT_NAMED, declared_pairs, holm
+from ser_fusion.evaluation.families import DEFAULT_NAMED, declared_pairs, holm, trained_rows
 from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
 from ser_fusion.evaluation.known_encoders import tuned_on
-from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, scores_of, summarise
+from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, scores_of, summarise
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.swap_test import swap_test
 from ser_fusion.evaluation.units import unit_counts, unit_kind
@@ -58,7 +57,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         if _same_utterances(judged[a], judged[b])
     ]
     compared = correct_families(compared)
-    best = _best(judged, [row for row in run.rows if row["kind"] != "reference" and not row.get("transductive")])
+    best = _best(judged, trained_rows(run.rows))
     corpus = run.run["corpus"]
     entries = run.run.get("cache", {}).get("entries", {})
     flagged = [tuned_on(str(entry.get("encoder")), str(corpus.get("name"))) for entry in entries.values()]
@@ -69,7 +68,10 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "pooled_only": run.pooled_only,
         "classes": classes,
         "definitions": DEFINITIONS,
-        "unit": {"kind": kind, "n": int(utterances[kind].nunique()) if kind != "fold" else int(run.folds["fold"].nunique())},
+        "unit": {
+            "kind": kind,
+            "n": int(utterances[kind].nunique()) if kind != "fold" else int(run.folds["fold"].nunique()),
+        },
         "folds": len(sizes),
         "seeds": run.run.get("seeds", []),
         "stride": run.run.get("stride"),
@@ -176,7 +178,7 @@ def _hardest(run: RunDirectory) -> list[dict[str, Any]]:
     classes = run.classes
     columns = [f"p_{name}" for name in classes]
     values = frame[columns].to_numpy(dtype=np.float64)
-    truth = values[np.arange(len(frame)), pd.Index(classes).get_indexer(frame["label"].astype(str))]
+    truth = values[np.arange(len(frame)), class_positions(frame["label"], classes)]
     wrong = (frame["label"].astype(str) != frame["predicted"].astype(str)).to_numpy()
     judged = frame[["id", "label", "predicted"]].assign(truth=truth, wrong=wrong)
     grouped = judged.groupby("id")

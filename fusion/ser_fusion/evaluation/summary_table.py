@@ -65,7 +65,13 @@ def read_summary(path: str | Path) -> list[Printed]:
         raise BadSummary(str(path), 1, f"the columns {', '.join(missing)} are missing")
     for number, line in enumerate(reader, start=2):
         try:
-            row = Printed(line["name"].strip(), (line.get("metric") or "").strip(), float(line["mean"]), float(line["std"]), int(line["n"]))
+            row = Printed(
+                line["name"].strip(),
+                (line.get("metric") or "").strip(),
+                float(line["mean"]),
+                float(line["std"]),
+                int(line["n"]),
+            )
         except (TypeError, ValueError, AttributeError):
             raise BadSummary(str(path), number, "mean and std must be numbers and n a whole number") from None
         if row.n < 2 or row.std < 0:
@@ -86,5 +92,7 @@ def welch_tests(rows: list[Printed]) -> list[Welch]:
             result = ttest_ind_from_stats(a.mean, a.std, a.n, b.mean, b.std, b.n, equal_var=False)
             u, v = a.std**2 / a.n, b.std**2 / b.n
             freedom = (u + v) ** 2 / (u**2 / (a.n - 1) + v**2 / (b.n - 1)) if u + v else float("nan")
-            tests.append(Welch(a.name, b.name, metric, a.mean - b.mean, float(result.statistic), freedom, float(result.pvalue)))
+            tests.append(
+                Welch(a.name, b.name, metric, a.mean - b.mean, float(result.statistic), freedom, float(result.pvalue))
+            )
     return tests

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.metrics import _codes
+from ser_fusion.evaluation.metrics import class_positions
 
 UNITS = ("speaker", "session", "dialogue")
 
@@ -58,7 +58,9 @@ def unit_counts(
     owner = predictions["fold"] if kind == "fold" else predictions["id"].map(utterances[kind])
     codes, names = pd.factorize(owner.astype(str), sort=True)
     k = len(classes)
-    cell = (codes * k + _codes(predictions["label"], classes)) * k + _codes(predictions["predicted"], classes)
+    cell = (codes * k + class_positions(predictions["label"], classes)) * k + class_positions(
+        predictions["predicted"], classes
+    )
     weight = 1.0 / predictions.groupby(["id", "fold"], sort=False)["seed"].transform("size").to_numpy()
     counts = np.bincount(cell, weights=weight, minlength=len(names) * k * k)
     return UnitCounts(kind, tuple(str(name) for name in names), counts.reshape(len(names), k, k))

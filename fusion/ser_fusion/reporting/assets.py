@@ -60,7 +60,11 @@ def confusions(metrics: dict[str, Any], drawer: Drawer) -> dict[str, dict[str, P
         counts = np.asarray(row["confusion"])
         plots[row["slug"]] = {
             "confusion": drawer(
-                f"confusion-{row['slug']}", f"{row['name']}: row percent, counts beneath", confusion_plot, counts, metrics["classes"]
+                f"confusion-{row['slug']}",
+                f"{row['name']}: row percent, counts beneath",
+                confusion_plot,
+                counts,
+                metrics["classes"],
             ),
             "classes": drawer(f"recall-{row['slug']}", f"{row['name']}: recall by class", class_plot, row["per_class"]),
         }
@@ -75,7 +79,9 @@ def differences(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
         if pair["family"] == "primary":
             a, b = pair["slug_a"], pair["slug_b"]
             caption = f"{pair['a']} minus {pair['b']}: points of row percent"
-            plots.append(drawer(f"difference-{a}-{b}", caption, difference_plot, counts[a], counts[b], metrics["classes"]))
+            plots.append(
+                drawer(f"difference-{a}-{b}", caption, difference_plot, counts[a], counts[b], metrics["classes"])
+            )
     return plots
 
 
@@ -97,23 +103,33 @@ def curves(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]
         records = [curve for curve in _jobs(run_dir, row["slug"], "curve.json") if isinstance(curve, list) and curve]
         key = curve_key(records)
         if key:
-            plots.append(drawer(f"curves-{row['slug']}", f"{row['name']} ({len(records)} jobs)", curve_plot, records, key))
+            plots.append(
+                drawer(f"curves-{row['slug']}", f"{row['name']} ({len(records)} jobs)", curve_plot, records, key)
+            )
     return plots
 
 
-def layer_weights(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
-    """Learned layer weights, where heads have them: `layer_weights` of head.json, stream to weights (list or by layer)."""
+def layer_weights(run_dir: Path, metrics: dict[str, Any], entries: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """Learned layer weights, where heads have them: `layer_weights` of head.json, stream to one weight per layer.
+
+    Args:
+        run_dir: the run directory.
+        metrics: of the run.
+        entries: `cache.entries` of run.json, which name the layers.
+        drawer: draws.
+    """
     plots = []
     for row in metrics["rows"]:
-        by_stream: dict[str, list[dict[str, float]]] = {}
+        by_stream: dict[str, list[list[float]]] = {}
         for head in _jobs(run_dir, row["slug"], "head.json"):
             streams = head.get("layer_weights") if isinstance(head, dict) else None
             for stream, weights in (streams or {}).items():
-                pairs = weights.items() if isinstance(weights, dict) else enumerate(weights)
-                by_stream.setdefault(stream, []).append({str(layer): float(weight) for layer, weight in pairs})
+                by_stream.setdefault(stream, []).append([float(weight) for weight in weights])
         for stream, jobs in by_stream.items():
-            layers = list(jobs[0])
-            if len(layers) > 1 and all(list(job) == layers for job in jobs):
-                table = np.array([[job[layer] for layer in layers] for job in jobs])
-                plots.append(drawer(f"layers-{row['slug']}-{stream}", f"{row['name']}, {stream}", layer_plot, table, layers))
+            layers = len(jobs[0])
+            if layers > 1 and all(len(job) == layers for job in jobs):
+                known = entries.get(stream, {}).get("layers") or []
+                names = [str(layer) for layer in (known if len(known) == layers else range(layers))]
+                caption = f"{row['name']}, {stream}"
+                plots.append(drawer(f"layers-{row['slug']}-{stream}", caption, layer_plot, np.array(jobs), names))
     return plots

@@ -3,9 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser_fusion.reporting.numbers import points, probability
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ser_fusion.evaluation.comparison import Comparison
 
 
 def print_comparisons(
@@ -13,7 +20,6 @@ def print_comparisons(
 ) -> None:
     """Compares and prints: sentences of the declared families, then a table of all pairs."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from ser_fusion.evaluation.pairing import compare_all, conditional_tests, pairs_of
@@ -23,7 +29,10 @@ def print_comparisons(
     found = compare_all(pairs, metric=metric, draws=draws, seed=seed)
     tests = [conditional_tests(a, b, seed=seed) if conditional else [] for _, a, b in pairs]
     if as_json:
-        data = [{**item.as_dict(), "conditional": [asdict(test) for test in extra]} for item, extra in zip(found, tests, strict=True)]
+        data = [
+            {**item.as_dict(), "conditional": [asdict(test) for test in extra]}
+            for item, extra in zip(found, tests, strict=True)
+        ]
         print(json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False))
         return
     console = Console(soft_wrap=False)
@@ -33,30 +42,46 @@ def print_comparisons(
     said = [item for item in found if item.family != "exploratory"] or found[:10]
     for item in said:
         console.print(Text("• " + item.sentence()))
-    table = Table(header_style="bold", title_justify="left")
-    for name in ("pair", f"points {metric}", "95 % CI", "p", "p (Holm)", "p (NB)", "detectable", "family"):
-        table.add_column(name, justify="left" if name in ("pair", "family") else "right", no_wrap=name != "pair")
-    for item in found:
-        table.add_row(
-            Text(f"{item.a} - {item.b}"),
-            points(item.difference),
-            f"{points(item.low)} {points(item.high)}",
-            probability(item.p),
-            probability(item.p_holm),
-            probability(item.corrected.p if item.corrected else None),
-            f"{100 * item.detectable:.1f}",
-            item.family,
-            style="dim" if item.family == "exploratory" else "",
-        )
-    console.print(table)
+    console.print(_pair_table(found, metric))
     first = found[0]
     how = "all" if first.exact else f"drawn, seed {seed}"
     console.print(
-        Text(f"p: whole {first.unit}s swapped, {first.assignments:,} assignments ({how}); NB: Nadeau-Bengio over folds.", style="dim")
+        Text(
+            f"p: whole {first.unit}s swapped, {first.assignments:,} assignments ({how}); Holm: within the family; NB: Nadeau-Bengio "
+            "over folds; shows: points that this design shows with 80 % power.",
+            style="dim",
+        )
     )
     for item, extra in zip(found, tests, strict=True):
         for test in extra:
             console.print(Text(f"{item.a} - {item.b}, {test.name}: p = {test.p:.4f} ({test.detail}); {test.label}"))
+
+
+def _pair_table(found: "Sequence[Comparison]", metric: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("pair", min_width=20)
+    for name in (f"points {metric} [95 % CI]", "p", "Holm", "NB", "shows"):
+        table.add_column(name, justify="right", no_wrap=True)
+    last = None
+    for item in found:
+        if item.family != last:
+            table.add_section()
+            table.add_row(Text(item.family, style="italic"))
+        last = item.family
+        interval = f"[{points(item.low)}, {points(item.high)}]" if isfinite(item.low) else ""
+        table.add_row(
+            Text(f"{item.a} - {item.b}"),
+            f"{points(item.difference)} {interval:>15}",
+            probability(item.p),
+            probability(item.p_holm),
+            probability(item.corrected.p if item.corrected else None),
+            f"{100 * item.detectable:.1f}" if isfinite(item.detectable) else "–",
+        )
+    return table
 
 
 def print_summary(file: Path, as_json: bool) -> None:
@@ -76,12 +101,20 @@ def print_summary(file: Path, as_json: bool) -> None:
         table.add_column(name, justify="left" if name in ("pair", "metric") else "right")
     for test in tests:
         table.add_row(
-            Text(f"{test.a} - {test.b}"), test.metric, f"{test.difference:+.3f}", f"{test.t:.2f}", f"{test.freedom:.1f}", f"{test.p:.3f}"
+            Text(f"{test.a} - {test.b}"),
+            test.metric,
+            f"{test.difference:+.3f}",
+            f"{test.t:.2f}",
+            f"{test.freedom:.1f}",
+            f"{test.p:.3f}",
         )
     console = Console()
     console.print(table)
     console.print(
-        Text("Welch, unpaired, from printed means: indicative only, since such runs share folds. A paired test needs predictions.", style="dim")
+        Text(
+            "Welch, unpaired, from printed means: indicative only, since such runs share folds. A paired test needs predictions.",
+            style="dim",
+        )
     )
 
 
@@ -96,7 +129,9 @@ def list_runs(folder: Path) -> None:
     found = list(find_runs(folder))
     console = Console()
     if not found:
-        console.print(Text(f"No run below {folder}. A run is a folder with a run.json, as `ser-fuse --out DIR` writes it."))
+        console.print(
+            Text(f"No run below {folder}. A run is a folder with a run.json, as `ser-fuse --out DIR` writes it.")
+        )
         return
     table = Table(header_style="bold")
     for name in ("run", "corpus", "protocol", "folds", "classes", "seeds", "trained rows"):
@@ -107,7 +142,9 @@ def list_runs(folder: Path) -> None:
             continue
         rows = ", ".join(run.rows) + (f" ({run.problem})" if run.problem else "")
         seeds = ", ".join(str(seed) for seed in run.seeds)
-        table.add_row(Text(str(run.path)), Text(run.corpus), run.protocol, run.folds, str(run.classes), seeds, Text(rows))
+        table.add_row(
+            Text(str(run.path)), Text(run.corpus), run.protocol, run.folds, str(run.classes), seeds, Text(rows)
+        )
     console.print(table)
 
 

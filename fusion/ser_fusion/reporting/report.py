@@ -68,7 +68,7 @@ def write_report(
         names={row["slug"]: row["name"] for row in metrics["rows"]},
         differences=assets.differences(metrics, drawer),
         curves=assets.curves(run.path, metrics, drawer),
-        layers=assets.layer_weights(run.path, metrics, drawer),
+        layers=assets.layer_weights(run.path, metrics, run.run.get("cache", {}).get("entries", {}), drawer),
         tables={"main": main, "splits": splits, "merged": merged, "classes": classes, "audit": audit},
         comparisons=comparisons,
         calibration=calibration,
@@ -78,7 +78,15 @@ def write_report(
     )
     if files:
         step("tables")
-        everything = [*main, comparisons, calibration, *splits, *([merged] if merged else []), *classes.values(), *audit]
+        everything = [
+            *main,
+            comparisons,
+            calibration,
+            *splits,
+            *([merged] if merged else []),
+            *classes.values(),
+            *audit,
+        ]
         write_tables(everything, run.path / "tables")
     target = run.path / "report.html"
     scratch = target.with_name(".report.html.part")
@@ -104,7 +112,13 @@ def _metrics(run: RunDirectory) -> dict[str, Any]:
 def _render(**content: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     pages.filters.update(score=score, count=count)
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return pages.get_template("report.html.j2").render(style=style, **content)

@@ -62,7 +62,11 @@ def result_tables(metrics: dict[str, Any]) -> list[Table]:
     shifted = [row for row in metrics["rows"] if row.get("transductive")]
     tables = [_result_table("results", "Results", plain, metrics)]
     if shifted:
-        tables.append(_result_table("results-transductive", "Results with the test speaker's own speech (transductive)", shifted, metrics))
+        tables.append(
+            _result_table(
+                "results-transductive", "Results with the test speaker's own speech (transductive)", shifted, metrics
+            )
+        )
     return tables
 
 
@@ -81,7 +85,11 @@ def _result_table(slug: str, title: str, rows: Sequence[dict[str, Any]], metrics
         cells.append(Cell(count(row["n"])))
         lines.append(Row(tuple(cells), reference, rule=last is False and reference))
         last = reference
-    how = "Scores of the pooled test parts" if pooled else "Mean ± standard deviation over folds; seeds are averaged first"
+    how = (
+        "Scores of the pooled test parts"
+        if pooled
+        else "Mean ± standard deviation over folds; seeds are averaged first"
+    )
     notes = (
         f"{how}. The interval is Student's t over {unit}s, for the pooled UWA; seed sd is the deviation of whole runs over seeds.",
         "Bold: significantly better than every other trained row (swap test over speakers, Holm); no bold, no winner.",
@@ -211,7 +219,9 @@ def merged_table(metrics: dict[str, Any]) -> Table | None:
         cells += [f"{score(plan['UWA'])} / {score(plan['WA'])}" for plan in row["merged"]]
         lines.append(_row(row["name"], *cells))
     columns = ("Model", "as they are, UWA", *(f"{plan}, UWA / WA" for plan in plans))
-    note = "A confusion inside a merged pair counts as right. Fewer classes make higher scores: compare within a column."
+    note = (
+        "A confusion inside a merged pair counts as right. Fewer classes make higher scores: compare within a column."
+    )
     return Table("merged", "Confusable pairs merged", columns, tuple(lines), (note,))
 
 
@@ -222,11 +232,16 @@ def audit_tables(audit: dict[str, Any] | None) -> list[Table]:
     tables = []
     for metric in ("UWA", "WA"):
         lines = [
-            _row(row["name"], *(score(row["scores"].get(p, {}).get(metric)) for p in audit["protocols"])) for row in audit["rows"]
+            _row(row["name"], *(score(row["scores"].get(p, {}).get(metric)) for p in audit["protocols"]))
+            for row in audit["rows"]
         ]
         notes = (
             "Pooled scores of the same cheap models under each protocol; nothing but the folds differs.",
             f"{metric}: {audit['definitions'][metric]}.",
         )
-        tables.append(Table(f"audit-{metric.lower()}", f"Leak audit, {metric}", ("Model", *audit["protocols"]), tuple(lines), notes))
+        tables.append(
+            Table(
+                f"audit-{metric.lower()}", f"Leak audit, {metric}", ("Model", *audit["protocols"]), tuple(lines), notes
+            )
+        )
     return tables

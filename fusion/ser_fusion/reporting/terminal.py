@@ -1,69 +1,84 @@
 """The result table for a terminal (rich)."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ser_fusion.reporting.numbers import bounds, count, score, spread
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions
 
 METRICS = ("WA", "UWA", "WF1", "UWF1")
+WIDE, WIDER = 96, 110  # columns from which the table shows the interval, and the seeds' deviation and n
 
 
-def result_table(metrics: dict[str, Any]) -> "Group":
-    """The table of all rows, heads first, reference rows below a rule; transductive rows in a table of their own.
+class ResultTable:
+    """All rows of a run: heads first, reference rows below a rule, transductive rows in a table of their own."""
+
+    def __init__(self, metrics: dict[str, Any]) -> None:
+        self.metrics = metrics
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> Iterator[Any]:
+        """Yields tables and sentences, by the console's width."""
+        from rich.text import Text
+
+        metrics, width = self.metrics, options.max_width
+        corpus = metrics["corpus"]
+        if corpus.get("synthetic"):
+            yield Text("SYNTHETIC corpus: these numbers say nothing about human emotion.", style="bold yellow")
+        title = f"{corpus.get('title') or corpus.get('name')}, protocol {metrics['protocol']}"
+        shifted = [row for row in metrics["rows"] if row.get("transductive")]
+        plain = [row for row in metrics["rows"] if not row.get("transductive")]
+        yield self._table(title, plain, width)
+        if shifted:
+            yield self._table("Transductive: normalised with the test speaker's own speech", shifted, width)
+        how = "pooled over folds" if metrics["pooled_only"] else "mean ± std over folds, seeds averaged first"
+        interval = f"; CI: 95 % of the pooled UWA, t over {metrics['unit']['kind']}s" if width >= WIDE else ""
+        yield Text(
+            f"{how}{interval}. Bold: better than every other trained row (swap test, Holm).",
+            style="dim",
+        )
+        for comparison in metrics["comparisons"]:
+            if comparison["family"] == "primary":
+                yield Text("• " + comparison["sentence"])
+        for warning in metrics["tuned_encoders"]:
+            yield Text("! " + warning, style="yellow")
+
+    def _table(self, title: str, rows: list[dict[str, Any]], width: int) -> Any:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("model", min_width=12)
+        for metric in METRICS:
+            table.add_column(metric, justify="right", no_wrap=True)
+        if width >= WIDE:
+            table.add_column("CI of UWA", justify="right", no_wrap=True)
+        if width >= WIDER:
+            table.add_column("seed sd", justify="right", no_wrap=True)
+            table.add_column("n", justify="right", no_wrap=True)
+        ordered = sorted(rows, key=lambda row: row["kind"] == "reference")
+        best = self.metrics["best"]
+        for i, row in enumerate(ordered):
+            scores, reference = row["metrics"], row["kind"] == "reference"
+            cells = [
+                Text(spread(scores[metric]), style="bold green" if best.get(metric) == row["slug"] else "")
+                for metric in METRICS
+            ]
+            extra = [score(scores["UWA"]["std_seeds"]), count(row["n"])] if width >= WIDER else []
+            interval = [bounds(scores["UWA"]["low"], scores["UWA"]["high"])] if width >= WIDE else []
+            last = i + 1 < len(ordered) and ordered[i + 1]["kind"] == "reference" and not reference
+            table.add_row(
+                Text(row["name"]), *cells, *interval, *extra, style="dim" if reference else "", end_section=last
+            )
+        return table
+
+
+def result_table(metrics: dict[str, Any]) -> ResultTable:
+    """What a `rich.console.Console` prints as the result of a run.
 
     Args:
         metrics: what `evaluate_run` returned.
-
-    Returns:
-        Anything a `rich.console.Console` prints.
     """
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    corpus, unit = metrics["corpus"], metrics["unit"]
-    synthetic = " — SYNTHETIC corpus" if corpus.get("synthetic") else ""
-    title = f"{corpus.get('title') or corpus.get('name')}{synthetic} · protocol {metrics['protocol']}"
-    groups = [
-        (title, [row for row in metrics["rows"] if not row.get("transductive")]),
-        ("Transductive: normalised with the test speaker's own speech", [r for r in metrics["rows"] if r.get("transductive")]),
-    ]
-    parts: list[Any] = []
-    for heading, rows in groups:
-        if not rows:
-            continue
-        table = Table(title=Text(heading), title_justify="left", header_style="bold")
-        table.add_column("model")
-        for metric in METRICS:
-            table.add_column(metric, justify="right", no_wrap=True)
-        table.add_column(f"95 % CI UWA, {unit['kind']}s", justify="right", no_wrap=True)
-        table.add_column("seed sd", justify="right")
-        table.add_column("n", justify="right")
-        ordered = sorted(rows, key=lambda row: row["kind"] == "reference")
-        for i, row in enumerate(ordered):
-            scores = row["metrics"]
-            cells = [
-                Text(spread(scores[m]), style="bold green" if metrics["best"].get(m) == row["slug"] else "") for m in METRICS
-            ]
-            last = i + 1 < len(ordered) and ordered[i + 1]["kind"] == "reference" and row["kind"] != "reference"
-            uwa = scores["UWA"]
-            table.add_row(
-                Text(row["name"]),
-                *cells,
-                bounds(uwa["low"], uwa["high"]),
-                score(uwa["std_seeds"]),
-                count(row["n"]),
-                style="dim" if row["kind"] == "reference" else "",
-                end_section=last,
-            )
-        parts.append(table)
-    kind = "pooled over folds" if metrics["pooled_only"] else "mean ± std over folds, seeds averaged first; the interval is of the pooled score"
-    parts.append(Text(f"{kind}. Bold: better than every other trained row (speaker swap test, Holm).", style="dim"))
-    for comparison in metrics["comparisons"]:
-        if comparison["family"] == "primary":
-            parts.append(Text("• " + comparison["sentence"]))
-    for warning in metrics["tuned_encoders"]:
-        parts.append(Text("! " + warning, style="yellow"))
-    return Group(*parts)
+    return ResultTable(metrics)

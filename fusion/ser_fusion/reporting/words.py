@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ser_fusion.evaluation.families import trained_rows
 from ser_fusion.reporting.numbers import count, score
 
 DEAF = ("random", "prior", "majority", "scenario-prior", "dialogue-prior", "speaker-prior")  # neither hear nor read
@@ -21,7 +22,7 @@ def _apart(gap: float) -> str:
 
 def headline(metrics: dict[str, Any]) -> str:
     """One sentence for the top of the page."""
-    trained = [row for row in metrics["rows"] if row["kind"] != "reference" and not row.get("transductive")]
+    trained = trained_rows(metrics["rows"])
     if not trained:
         return "Reference rows only: no head was trained in this run."
     top = max(trained, key=_pooled)
@@ -37,15 +38,16 @@ def headline(metrics: dict[str, Any]) -> str:
 def summary(metrics: dict[str, Any]) -> list[str]:
     """Sentences for the summary, the most important first."""
     rows = metrics["rows"]
-    trained = [row for row in rows if row["kind"] != "reference" and not row.get("transductive")]
+    trained = trained_rows(rows)
     unit, classes = metrics["unit"], metrics["classes"]
     corpus = metrics["corpus"].get("title") or metrics["corpus"].get("name")
     n = max((row["n"] for row in rows), default=0)
     seeds = _plural(max((len(row["seeds"]) for row in trained), default=1), "seed")
-    lines = [
+    first = (
         f"{_plural(len(trained), 'model')} on {count(n)} utterances of {corpus}: {len(classes)} classes, "
         f"{_plural(unit['n'], unit['kind'])}, protocol {metrics['protocol']} with {_plural(metrics['folds'], 'fold')}, {seeds}."
-    ]
+    )
+    lines = [first]
     lines += [pair["sentence"] + "." for pair in metrics["comparisons"] if pair["family"] == "primary"]
     lines += _against_references(rows, trained)
     lines += _chance(metrics, trained)
@@ -120,13 +122,19 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
             "what text scores is partly memory. The table of seen and unseen transcripts tells them apart."
         )
     if metrics["protocol"] == "random":
-        lines.append("Random folds share speakers, dialogues and scripts between training and test: do not quote these numbers.")
+        lines.append(
+            "Random folds share speakers, dialogues and scripts between training and test: do not quote these numbers."
+        )
     if metrics["unit"]["kind"] != "speaker":
-        lines.append(f"The corpus does not name its speakers; tests and intervals are over {metrics['unit']['kind']}s instead.")
+        lines.append(
+            f"The corpus does not name its speakers; tests and intervals are over {metrics['unit']['kind']}s instead."
+        )
     elif metrics["unit"]["n"] < 6:
         lines.append(f"With {metrics['unit']['n']} speakers no test over speakers can reach p < .05.")
     if any(row.get("transductive") for row in metrics["rows"]):
-        lines.append("Some rows use the test speaker's own unlabelled speech (transductive); they stand in a table of their own.")
+        lines.append(
+            "Some rows use the test speaker's own unlabelled speech (transductive); they stand in a table of their own."
+        )
     departures = {row["name"]: row["departures"] for row in metrics["rows"] if row.get("departures")}
     lines += [f"{name} departs from its preset: {'; '.join(map(str, listed))}." for name, listed in departures.items()]
     return lines

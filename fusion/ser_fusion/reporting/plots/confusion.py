@@ -53,7 +53,9 @@ def confusion_plot(counts: np.ndarray, classes: list[str]) -> Any:
             axes.add_patch(box)
             colour = PALETTE["bright"] if shade > 0.68 else PALETTE["ink"]
             weight = "bold" if i == j else "normal"
-            axes.text(j, i - 0.09, f"{100 * value:.0f}", ha="center", va="center", color=colour, weight=weight, fontsize=10.5)
+            axes.text(
+                j, i - 0.09, f"{100 * value:.0f}", ha="center", va="center", color=colour, weight=weight, fontsize=10.5
+            )
             axes.text(j, i + 0.25, f"{round(counts[i, j]):,}", ha="center", va="center", color=colour, fontsize=6.8)
     return figure
 

@@ -27,15 +27,29 @@ def overview_plot(rows: list[dict[str, Any]], chance: float) -> Any:
         for row in group:
             uwa = row["metrics"]["UWA"]
             if uwa["low"] is not None:
-                axes.plot([uwa["low"], uwa["high"]], [place, place], color=PALETTE[colour], lw=2.2, alpha=0.55, solid_capstyle="round")
+                axes.plot(
+                    [uwa["low"], uwa["high"]],
+                    [place, place],
+                    color=PALETTE[colour],
+                    lw=2.2,
+                    alpha=0.55,
+                    solid_capstyle="round",
+                )
             axes.plot([uwa["pooled"]], [place], "o", color=PALETTE[colour], ms=size)
             ticks.append(place)
             names.append(row["name"])
             place += 1.0
         place += 0.6
     axes.axvline(chance, color=PALETTE["second"], lw=1.0, ls=(0, (4, 3)))
-    note = {"xytext": (5, 0), "textcoords": "offset points", "color": PALETTE["second"], "fontsize": 8.5, "va": "center"}
-    axes.annotate("chance, 1/K", (chance, -1.0), **note)
+    axes.annotate(
+        "chance, 1/K",
+        (chance, -1.0),
+        (5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=PALETTE["second"],
+    )
     axes.set_yticks(ticks, names)
     axes.set_ylim(place - 0.9, -1.4)
     lows = [row["metrics"]["UWA"]["low"] for row in rows if row["metrics"]["UWA"]["low"] is not None]
@@ -57,7 +71,14 @@ def pairs_plot(pairs: list[dict[str, Any]]) -> Any:
     for place, pair in enumerate(pairs):
         colour = PALETTE["accent" if pair["significant"] else "quiet"]
         if pair["low"] is not None:
-            axes.plot([100 * pair["low"], 100 * pair["high"]], [place, place], color=colour, lw=2.4, alpha=0.6, solid_capstyle="round")
+            axes.plot(
+                [100 * pair["low"], 100 * pair["high"]],
+                [place, place],
+                color=colour,
+                lw=2.4,
+                alpha=0.6,
+                solid_capstyle="round",
+            )
         axes.plot([100 * pair["difference"]], [place], "o", color=colour, ms=6.5)
     axes.axvline(0, color=PALETTE["soft"], lw=1)
     axes.set_yticks(range(len(pairs)), [f"{pair['a']} - {pair['b']}" for pair in pairs])

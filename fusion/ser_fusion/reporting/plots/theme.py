@@ -69,7 +69,9 @@ def svg_text(figure: Any, name: str) -> str:
 
     buffer = io.StringIO()
     with mpl.rc_context({**_RC, "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.04)
+        figure.savefig(
+            buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.04
+        )
     return buffer.getvalue()
 
 
@@ -99,5 +101,7 @@ def save(figure: Any, svg: str, folder: Path, name: str) -> None:
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     with mpl.rc_context({**_RC, "svg.fonttype": "path"}):
         options: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
-        figure.savefig(folder / f"{name}.png", dpi=160, facecolor=PALETTE["paper"], metadata={"Software": None}, **options)
+        figure.savefig(
+            folder / f"{name}.png", dpi=160, facecolor=PALETTE["paper"], metadata={"Software": None}, **options
+        )
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None}, **options)
