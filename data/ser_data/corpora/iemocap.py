@@ -9,6 +9,7 @@ Times in the files count from the start of the dialogue while the wavs hold one 
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from ser_data.corpora.iemocap_files import CODES, TURN, Fault, Turn, read_evalua
 from ser_data.errors import BadRoot, listing
 from ser_data.manifest import CorpusInfo, Manifest, Problem
 from ser_data.text import has_tag, normalise
+
+MARK = "generated.json"
+"""File in the root of a corpus that `ser-data generate` wrote."""
 
 _GENDER = {"F": "female", "M": "male"}
 
@@ -37,6 +41,23 @@ def sessions(root: Path) -> list[Path]:
         remedy = f"Give --root {root / deeper[0]}." if deeper else ""
         raise BadRoot("iemocap", str(root), "folder Session1", tuple(inside), remedy)
     return found
+
+
+def _card(root: Path, info: CorpusInfo) -> CorpusInfo:
+    """The corpus's card, or that of the generator that left its mark in the root: nobody may take it for people."""
+    mark = root / MARK
+    if not mark.is_file():
+        return info
+    made = json.loads(mark.read_text(encoding="utf-8"))
+    return replace(
+        info,
+        title=str(made.get("title", "IEMOCAP-shaped synthetic corpus")),
+        licence="generated, no content of IEMOCAP",
+        citation="none: synthetic",
+        url="",
+        synthetic=True,
+        transcripts="generated",
+    )
 
 
 def dialogue_files(session: Path, kind: str) -> list[Path]:
@@ -88,15 +109,15 @@ class Iemocap:
         for session in sessions(root):
             for row in self._session(session, problems):
                 if row["id"] in lines:
-                    problems.append(Problem(row["id"], "duplicate id", f"first in {lines[row['id']]}", row["where"]))
+                    problems.append(Problem(row["id"], "duplicate id", f"first in {lines[row['id']]}", row["source"]))
                 else:
-                    lines[row["id"]] = row.pop("where")
+                    lines[row["id"]] = row["source"]
                     rows.append(row)
         if not rows:
             expected = "turn in Session*/dialog/EmoEvaluation/*.txt"
             raise BadRoot("iemocap", str(root), expected, tuple(str(p) for p in problems[:3]))
         rows.sort(key=lambda row: str(row["id"]))
-        return Manifest(pd.DataFrame(rows), self.info, problems)
+        return Manifest(pd.DataFrame(rows), _card(root, self.info), problems)
 
     def _session(self, session: Path, problems: list[Problem]) -> Iterator[dict[str, Any]]:
         texts = self._texts(session, problems)
@@ -180,7 +201,6 @@ def _row(
     session, wearer, _, scenario, take, speaker, _ = match.groups()
     return {
         "id": turn.id,
-        "where": where,
         "path": str(audio / f"{turn.id}.wav"),
         "speaker": f"{int(session)}{speaker}",
         "session": str(int(session)),
@@ -197,6 +217,7 @@ def _row(
         "text": text,
         "duration": round(turn.end - turn.start, 6),
         "overlap": round(overlap, 6),
+        "source": where,
         "dialogue_start": f"{turn.start:.4f}",
         "dialogue_end": f"{turn.end:.4f}",
         "wearer": wearer,

@@ -47,7 +47,7 @@ def timeline(lengths: list[float], speakers: list[str], rng: np.random.Generator
     while waiting["F"] or waiting["M"]:
         turn = turn if waiting[turn] else {"F": "M", "M": "F"}[turn]
         i = waiting[turn].pop()
-        early = float(rng.uniform(0.1, 0.6)) * lengths[i] if rng.random() < 0.85 else -float(rng.exponential(0.8))
+        early = float(rng.uniform(0.02, 0.36)) * lengths[i] if rng.random() < 0.85 else -float(rng.exponential(0.8))
         start = round(max(free[turn] + 0.02, last - early, 0.3), 4)
         end = round(start + lengths[i], 4)
         placed.append((i, start, end))

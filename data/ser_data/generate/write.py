@@ -3,12 +3,14 @@
 The full size has 10,039 turns and 12.4 h (about 1.4 GB) and validates with exactly the published counts.
 """
 
+import json
 import wave
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from ser_data.corpora.iemocap import MARK
 from ser_data.errors import BadRoot, UnknownName
 from ser_data.generate.allocation import PlannedTurn, allocate, thin_out
 from ser_data.generate.lines import Blocks, Line
@@ -79,6 +81,12 @@ def generate_iemocap_shaped(
         if progress is not None:
             progress(done, len(plan))
     _write_traps(root, sorted(lines))
+    mark = {
+        "title": f"IEMOCAP-shaped synthetic corpus (plant {plant}, seed {seed})",
+        "turns": len(plan),
+        "plant": plant,
+    }
+    (root / MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
     return len(plan)
 
 

@@ -1,0 +1,218 @@
+"""`ser-data`: list, validate, describe, split, convert and generate corpora. Heavy imports happen inside the commands."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import rich_click as click
+
+from ser_data.corpora import CORPORA
+from ser_data.errors import CorpusError
+from ser_data.protocols import PROTOCOLS
+from ser_data.settings import SettingsGroup
+
+if TYPE_CHECKING:
+    from ser_data.manifest import Manifest
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Our own errors become one message and exit code 1; a bug keeps its traceback."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (CorpusError, OSError) as error:
+            raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+
+    return run
+
+
+def corpus_arguments(command: Callable[P, R]) -> Callable[P, R]:
+    """NAME and ROOT, or --manifest, and --option."""
+    for add in (
+        click.option(
+            "--option", "options", multiple=True, metavar="KEY=VALUE", help="For the reader; see ser-data list NAME."
+        ),
+        click.option(
+            "--manifest", type=click.Path(dir_okay=False), help="A manifest (.parquet, .csv) instead of NAME ROOT."
+        ),
+        click.argument("root", required=False, type=click.Path()),
+        click.argument("corpus", metavar="NAME", required=False, type=click.Choice(list(CORPORA))),
+    ):
+        command = add(command)
+    return command
+
+
+@click.group(cls=SettingsGroup, section="data")
+def main() -> None:
+    """Corpora, label schemes and folds that do not leak."""
+
+
+@main.command("list")
+@click.argument("name", required=False, type=click.Choice(list(CORPORA)))
+@click.option("--schemes", is_flag=True, help="List the label schemes instead.")
+@click.option("--protocols", is_flag=True, help="List the protocols instead.")
+@reports_errors
+def list_(name: str | None, schemes: bool, protocols: bool) -> None:
+    """Corpora with licence and citation; NAME tells its layout and options."""
+    from ser_data import show
+    from ser_data.labels import SCHEMES
+    from ser_data.reading import options_of
+
+    if schemes:
+        rows = [[s.name, ", ".join(s.classes), ", ".join(sorted(s.ignored))] for s in SCHEMES.values()]
+        show.console().print(show.grid("Label schemes", ["name", "classes", "left out"], rows))
+    elif protocols:
+        rows = [
+            [p.name, p.title, ", ".join(p.held_out) if p.held_out is not None else "as measured"]
+            for p in PROTOCOLS.values()
+        ]
+        show.console().print(show.grid("Protocols", ["name", "rule", "held out"], rows))
+    elif name:
+        show.console().print(show.corpus(CORPORA[name].info, options_of(name)))
+    else:
+        show.console().print(show.corpora([corpus.info for corpus in CORPORA.values()]))
+
+
+@main.command()
+@corpus_arguments
+@click.option("--partial", is_flag=True, help="The copy is a part on purpose: do not compare published counts.")
+@click.option("--all", "everything", is_flag=True, help="Show every finding and every cell.")
+@reports_errors
+def validate(
+    corpus: str | None,
+    root: str | None,
+    manifest: str | None,
+    options: tuple[str, ...],
+    partial: bool,
+    everything: bool,
+) -> None:
+    """Compare a copy with the published counts and look for what spoils results; exit code 1 on a violation."""
+    from ser_data import show
+    from ser_data.reading import parse_options
+    from ser_data.validate import validate as run
+
+    if manifest or not corpus or not root:
+        raise click.UsageError("validate needs NAME and ROOT, as in: ser-data validate iemocap IEMOCAP_full_release")
+    report = run(corpus, root, partial=partial, **parse_options(corpus, options))
+    for table in show.report(report, everything):
+        show.console().print(table)
+    errors, notes = len(report.errors), len(report.findings) - len(report.errors)
+    synthetic = " (synthetic)" if report.manifest.info.synthetic else ""
+    verdict = "valid" if not errors else f"{errors:,} violations"
+    click.echo(
+        f"{report.manifest.info.title}{synthetic}: {len(report.manifest):,} utterances, {verdict}, {notes:,} notes."
+    )
+    sys.exit(1 if errors else 0)
+
+
+@main.command()
+@corpus_arguments
+@click.option("--labels", help="Label scheme; without it the corpus's own labels are shown.")
+@click.option("--protocol", type=click.Choice(list(PROTOCOLS)), help="Show classes per test part of this protocol.")
+@click.option("--plot", type=click.Path(dir_okay=False), help="Draw it, too: a name in .png, .svg or .pdf.")
+@reports_errors
+def describe(
+    corpus: str | None, root: str | None, manifest: str | None, options: tuple[str, ...], labels: str | None,
+    protocol: str | None, plot: str | None,
+) -> None:  # fmt: skip
+    """Hours, lengths, classes per session, fold and speaker."""
+    from ser_data import describe as numbers
+    from ser_data import show
+    from ser_data.protocols import make_folds
+    from ser_data.reading import read_any, with_labels
+
+    found = with_labels(read_any(corpus, root, manifest, options), labels)
+    description = numbers.describe(found, make_folds(found, protocol) if protocol else None)
+    for table in show.description(description):
+        show.console().print(table)
+    if plot:
+        numbers.plot(found, description, plot)
+        click.echo(f"Plot: {plot}")
+    _say_dropped(found)
+
+
+@main.command()
+@corpus_arguments
+@click.option("--protocol", required=True, type=click.Choice(list(PROTOCOLS)), help="Rule that makes the folds.")
+@click.option("--dev", default="next", show_default=True, help="next, partner, speaker, random:SHARE or none.")
+@click.option("--labels", help="Label scheme; utterances that it leaves out are not split.")
+@click.option("--seed", default=0, show_default=True, help="For what is drawn at random.")
+@click.option("--allow-overlap", multiple=True, metavar="KEY", help="Held-out key that may be broken; repeatable.")
+@click.option("--drop-seen-text", is_flag=True, help="Leave training utterances out whose text is tested.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Write id,fold,part as CSV.")
+@reports_errors
+def folds(
+    corpus: str | None, root: str | None, manifest: str | None, options: tuple[str, ...], protocol: str, dev: str,
+    labels: str | None, seed: int, allow_overlap: tuple[str, ...], drop_seen_text: bool, out: str | None,
+) -> None:  # fmt: skip
+    """Make the folds of a protocol, show what they hold out, and save them."""
+    from ser_data import protocols, show
+    from ser_data.reading import read_any, with_labels
+
+    found = with_labels(read_any(corpus, root, manifest, options), labels)
+    made = protocols.make_folds(found, protocol, dev=dev, seed=seed, allow_overlap=allow_overlap)
+    if drop_seen_text:
+        made = protocols.drop_seen_text(found.table, made)
+    show.console().print(show.folds(made, protocols.text_overlap(found.table, made)))
+    for note in made.notes:
+        click.echo(f"Note: {note}.")
+    if out:
+        made.to_csv(out)
+        click.echo(f"Folds: {out} (fingerprint {made.fingerprint})")
+    _say_dropped(found)
+
+
+@main.command()
+@corpus_arguments
+@click.option("--labels", help="Label scheme to apply; utterances that it leaves out are not written.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False), help="A name in .parquet or .csv.")
+@reports_errors
+def convert(
+    corpus: str | None, root: str | None, manifest: str | None, options: tuple[str, ...], labels: str | None, out: str
+) -> None:
+    """Write a corpus's manifest, complete with votes, texts and everything that was left out."""
+    from ser_data.reading import read_any, with_labels
+
+    found = with_labels(read_any(corpus, root, manifest, options), labels)
+    found.write(out)
+    click.echo(f"{len(found):,} utterances: {out}")
+    _say_dropped(found)
+
+
+@main.command()
+@click.argument("shape", type=click.Choice(["iemocap-shaped"]))
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
+@click.option("--full", is_flag=True, help="All 10,039 turns, 12.4 h, about 1.4 GB.")
+@click.option("--turns", default=450, show_default=True, help="Size without --full (two per dialogue at least).")
+@click.option("--seed", default=0, show_default=True, help="The same seed writes the same bytes.")
+@click.option(
+    "--plant", default="emotion", show_default=True, type=click.Choice(["emotion", "scenario", "none"]),
+    help="What words and voices tell about the label; scenario: words tell the scene only.",
+)  # fmt: skip
+@reports_errors
+def generate(shape: str, folder: str, full: bool, turns: int, seed: int, plant: str) -> None:
+    """Write a synthetic corpus in IEMOCAP's folders and line grammar, with every known trap, for tests."""
+    from ser_data.generate import generate_iemocap_shaped
+    from ser_data.progress import counting
+
+    with counting("Writing turns") as tell:
+        count = generate_iemocap_shaped(folder, full=full, turns=turns, seed=seed, plant=plant, progress=tell)
+    click.echo(f"{count:,} turns (synthetic): {folder}")
+    click.echo(f"Check it: ser-data validate iemocap {folder}{'' if full else ' --partial'}")
+
+
+def _say_dropped(manifest: "Manifest") -> None:
+    """Tells what was left out, and ends with 3 if anything was."""
+    from ser_data import show
+
+    lines = show.dropped(manifest)
+    for line in lines:
+        click.echo(line, err=True)
+    if lines:
+        sys.exit(3)

@@ -1,0 +1,115 @@
+"""Tables for the terminal: corpora, findings, folds, descriptions. Results go to stdout."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_data.describe import Description
+    from ser_data.manifest import CorpusInfo, Manifest
+    from ser_data.protocols import Folds
+    from ser_data.validate import Report
+
+
+def console() -> Console:
+    """For results. Not on a terminal it is wide, so that no cell is cut in a log file."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=200)
+
+
+def grid(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    """A plain table; cells are shown as they are, without markup."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for column in columns:
+        table.add_column(escape(column), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
+def corpora(infos: "list[CorpusInfo]") -> Table:
+    """Name, title and licence of each corpus."""
+    rows = [[info.name, info.title, info.licence, "yes" if info.synthetic else ""] for info in infos]
+    return grid("Corpora (ser-data list NAME tells more)", ["name", "title", "licence", "synthetic"], rows)
+
+
+def corpus(info: "CorpusInfo", options: dict[str, str]) -> Table:
+    """Everything on one corpus's card, and what its reader takes."""
+    rows = [["title", info.title], ["licence", info.licence], ["citation", info.citation], ["from", info.url]]
+    rows += [["layout", info.layout], ["transcripts", info.transcripts], ["label scheme", info.scheme or "own labels"]]
+    rows += [[f"--option {name}", default] for name, default in options.items()]
+    return grid(f"Corpus {info.name}", ["", ""], [row for row in rows if row[1]])
+
+
+def report(found: "Report", everything: bool, limit: int = 5) -> list[Table]:
+    """Counts that differ or agree, and the findings, at most `limit` of each check unless `everything`."""
+    tables = []
+    if found.cells:
+        wrong = sum(got != number for got, number in found.cells.values())
+        rows = [
+            [cell, f"{got:,}", f"{number:,}", "" if got == number else f"{got - number:+,}"]
+            for cell, (got, number) in found.cells.items()
+            if everything or got != number or not cell.startswith(("session", "speaker", "test,", "train,"))
+        ]
+        title = f"Counts: {len(found.cells) - wrong} of {len(found.cells)} as published"
+        tables.append(grid(title, ["cell", "found", "published", "difference"], rows))
+    counts = Counter((finding.severity, finding.check) for finding in found.findings)
+    shown: Counter[tuple[str, str]] = Counter()
+    rows = []
+    for finding in found.findings:
+        kind = (finding.severity, finding.check)
+        shown[kind] += 1
+        if everything or shown[kind] <= limit:
+            rows.append([*kind, finding.where, " ".join(filter(None, (finding.id, finding.what))), finding.fix])
+        elif shown[kind] == limit + 1:
+            rows.append([*kind, "", f"and {counts[kind] - limit:,} more (--all shows them)", ""])
+    if rows:
+        tables.append(grid("Findings", ["", "check", "where", "what", "fix"], rows))
+    return tables
+
+
+def folds(made: "Folds", overlap: "pd.DataFrame") -> Table:
+    """Sizes of each fold and the share of test texts that training has."""
+    rows = [
+        [fold.name, f"{len(fold.train):,}", f"{len(fold.dev):,}", f"{len(fold.test):,}", f"{share:.1%}"]
+        for fold, share in zip(made.folds, overlap["share"], strict=True)
+    ]
+    total = sum(len(fold.test) for fold in made.folds)
+    rows.append(["all", "", "", f"{total:,}", f"{overlap['seen'].sum() / max(1, overlap['test'].sum()):.1%}"])
+    held = ", ".join(made.held_out) or "nothing"
+    title = f"Protocol {made.protocol}, development {made.dev}, held out: {held}"
+    return grid(title, ["fold", "train", "dev", "test", "test text seen in training"], rows)
+
+
+def description(found: "Description") -> list[Table]:
+    """Facts, classes by group, and (up to 30) speakers."""
+    tables = [grid("", ["", ""], [[name, value] for name, value in found.facts.items()])]
+    tables.append(frame(f"Classes by {found.grouped_by}", found.classes))
+    if 0 < len(found.speakers) <= 30:
+        tables.append(frame("Speakers", found.speakers))
+    return tables
+
+
+def frame(title: str, table: "pd.DataFrame") -> Table:
+    """A data frame with its index as first column."""
+    rows = [
+        [str(name), *(f"{value:,}" for value in row)]
+        for name, row in zip(table.index, table.to_numpy(dtype=object), strict=True)
+    ]
+    return grid(title, ["", *(str(column) for column in table.columns)], rows)
+
+
+def dropped(manifest: "Manifest", limit: int = 5) -> list[str]:
+    """Lines on what was left out: a count by reason, and the first few."""
+    if not manifest.dropped:
+        return []
+    reasons = Counter(problem.reason for problem in manifest.dropped)
+    said = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+    lines = [f"{len(manifest.dropped):,} rows were left out: {said}."]
+    return lines + [f"  {problem}" for problem in manifest.dropped[:limit]]

@@ -1,0 +1,125 @@
+"""Published counts, one table of cells per corpus; the generator of test corpora has its own, typed independently.
+
+A cell is a name such as `session 1, neu` with the number of utterances that it must have. Sources: IEMOCAP: counted over
+all 10,039 evaluation lines, totals also in the literature; MELD: its CSV files; RAVDESS, EmoDB, CREMA-D: their papers.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ser_data.labels import SCHEMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Cells = dict[str, int]
+
+# One line per session, as published: neu fru ang sad exc hap sur fea oth dis xxx, then all, dialogues
+_LABELS = ("neu", "fru", "ang", "sad", "exc", "hap", "sur", "fea", "oth", "dis", "xxx")
+_SESSIONS = {
+    "1": (384, 280, 229, 194, 143, 135, 25, 12, 1, 1, 415, 1819, 28),
+    "2": (362, 325, 137, 197, 210, 117, 17, 9, 1, 0, 436, 1811, 30),
+    "3": (320, 382, 240, 305, 151, 135, 28, 2, 0, 1, 572, 2136, 32),
+    "4": (258, 481, 327, 143, 238, 65, 19, 7, 1, 0, 564, 2103, 30),
+    "5": (384, 381, 170, 245, 299, 143, 18, 10, 0, 0, 520, 2170, 31),
+}
+# Per speaker: all turns, seven classes, four classes
+_SPEAKERS = {
+    "1F": (873, 650, 528), "1M": (946, 740, 557), "2F": (859, 654, 481), "2M": (952, 711, 542), "3F": (1048, 736, 522),
+    "3M": (1088, 825, 629), "4F": (987, 727, 528), "4M": (1116, 804, 503), "5F": (1033, 758, 590), "5M": (1137, 882, 651),
+}  # fmt: skip
+_SCHEMES = {"iemocap-4": 5531, "iemocap-4-noexc": 4490, "iemocap-5": 7380, "iemocap-6": 7380, "iemocap-7": 7487}
+_KINDS = {"improvised": (4784, 3974, 2943), "scripted": (5255, 3513, 2588)}
+
+
+def _iemocap_expected() -> Cells:
+    cells: Cells = {"all turns": 10039, "dialogues": 151, "speakers": 10, "scenarios": 15}
+    for session, (*counts, everything, dialogues) in _SESSIONS.items():
+        cells |= {f"session {session}, {label}": count for label, count in zip(_LABELS, counts, strict=True)}
+        cells |= {f"session {session}, all": everything, f"session {session}, dialogues": dialogues}
+    for speaker, own in _SPEAKERS.items():
+        cells |= {
+            f"speaker {speaker}, {name}": n for name, n in zip(("all", "iemocap-7", "iemocap-4"), own, strict=True)
+        }
+    cells |= {f"scheme {name}": count for name, count in _SCHEMES.items()}
+    for kind, own in _KINDS.items():
+        cells |= {f"{kind}, {name}": n for name, n in zip(("all", "iemocap-7", "iemocap-4"), own, strict=True)}
+    return cells
+
+
+def _iemocap_found(table: "pd.DataFrame") -> Cells:
+    cells: Cells = {
+        "all turns": len(table),
+        "dialogues": table["dialogue"].nunique(),
+        "speakers": table["speaker"].nunique(),
+        "scenarios": table["scenario"].nunique(),
+    }
+    kind = table["scripted"].map({True: "scripted", False: "improvised"})
+    kept = {name: SCHEMES[name].apply(table["label"]).notna() for name in _SCHEMES}
+    for session in _SESSIONS:
+        own = table[table["session"] == session]
+        cells |= {f"session {session}, {label}": int((own["label"] == label).sum()) for label in _LABELS}
+        cells |= {f"session {session}, all": len(own), f"session {session}, dialogues": own["dialogue"].nunique()}
+    for prefix, column, values in (("speaker ", table["speaker"], _SPEAKERS), ("", kind, _KINDS)):
+        for value in values:
+            mask = column == value
+            cells[f"{prefix}{value}, all"] = int(mask.sum())
+            for name in ("iemocap-7", "iemocap-4"):
+                cells[f"{prefix}{value}, {name}"] = int((mask & kept[name]).sum())
+    cells |= {f"scheme {name}": int(mask.sum()) for name, mask in kept.items()}
+    return cells
+
+
+_MELD = ("neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear")
+_MELD_PARTS = {
+    "train": (9989, 1038, (4710, 1743, 1205, 1109, 683, 271, 268)),
+    "dev": (1109, 114, None),
+    "test": (2610, 280, (1256, 402, 281, 345, 208, 68, 50)),
+}
+
+
+def _meld_expected() -> Cells:
+    cells: Cells = {}
+    for part, (everything, dialogues, counts) in _MELD_PARTS.items():
+        cells |= {f"{part}, all": everything, f"{part}, dialogues": dialogues}
+        cells |= {f"{part}, {label}": count for label, count in zip(_MELD, counts or (), strict=False)}
+    return cells
+
+
+def _meld_found(table: "pd.DataFrame") -> Cells:
+    cells: Cells = {}
+    for part in _MELD_PARTS:
+        own = table[table["part"] == part]
+        cells |= {f"{part}, all": len(own), f"{part}, dialogues": own["dialogue"].nunique()}
+        cells |= {f"{part}, {label}": int((own["label"] == label).sum()) for label in _MELD}
+    return cells
+
+
+def _by_label(table: "pd.DataFrame") -> Cells:
+    counts = {str(label): int(count) for label, count in table["label"].value_counts().items()}
+    return {"all utterances": len(table), "speakers": table["speaker"].nunique(), **counts}
+
+
+_RAVDESS = {label: 192 for label in ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")}
+
+
+def _ravdess_found(table: "pd.DataFrame") -> Cells:
+    folds = {f"EmoBox fold {fold}": int(count) for fold, count in table["fold"].value_counts().items()}
+    actors = table["speaker"].value_counts()
+    return {**_by_label(table), **folds, "actors with 60 files": int((actors == 60).sum())}
+
+
+_EMODB = {"anger": 127, "boredom": 81, "neutral": 79, "happiness": 71, "fear": 69, "sadness": 62, "disgust": 46}
+
+# Corpus -> what it must have, and the function that counts it
+PUBLISHED: dict[str, tuple[Cells, "Callable[[pd.DataFrame], Cells]"]] = {
+    "iemocap": (_iemocap_expected(), _iemocap_found),
+    "meld": (_meld_expected(), _meld_found),
+    "ravdess": (
+        {"all utterances": 1440, "speakers": 24, "neutral": 96, "actors with 60 files": 24, **_RAVDESS}
+        | {f"EmoBox fold {fold}": 240 for fold in range(1, 7)},
+        _ravdess_found,
+    ),
+    "cremad": ({"all utterances": 7442, "speakers": 91}, _by_label),
+    "emodb": ({"all utterances": 535, "speakers": 10, **_EMODB}, _by_label),
+}

@@ -1,0 +1,82 @@
+"""Runs all checks of a corpus and gives a report."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_data.corpora import CORPORA
+from ser_data.manifest import Manifest
+from ser_data.validate import general
+from ser_data.validate import iemocap as only_iemocap
+from ser_data.validate.findings import Finding, from_problem
+from ser_data.validate.published import PUBLISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a validation found.
+
+    Attributes:
+        manifest: The corpus as read.
+        findings: Errors first.
+        cells: Counted cells: name -> (found, published); empty if the corpus has no published counts or is partial.
+    """
+
+    manifest: Manifest
+    findings: tuple[Finding, ...]
+    cells: dict[str, tuple[int, int]]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that make the exit code 1."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+
+def validate(name: str, root: str | Path, *, partial: bool = False, **options: Any) -> Report:
+    """Reads a corpus and checks it.
+
+    Args:
+        name: A name of `CORPORA`.
+        root: As for the reader.
+        partial: The copy is a part on purpose: published counts are not compared.
+        options: For the reader.
+
+    Raises:
+        BadRoot: Nothing of this corpus under `root`.
+    """
+    root = Path(root)
+    manifest = CORPORA[name].read(root, **options)
+    cells: dict[str, tuple[int, int]] = {}
+    if name in PUBLISHED and not partial:
+        expected, count = PUBLISHED[name]
+        found = count(manifest.table)
+        cells = {cell: (found.get(cell, 0), number) for cell, number in expected.items()}
+    findings = [from_problem(problem) for problem in manifest.problems]
+    findings += _checks(name, root, manifest, partial)
+    findings += [
+        Finding("error", "count", "", f"{cell}: {got:,}, published {number:,} ({got - number:+,})", _COUNT_FIX)
+        for cell, (got, number) in cells.items()
+        if got != number
+    ]
+    return Report(
+        manifest, tuple(sorted(findings, key=lambda finding: (finding.severity != "error", finding.check))), cells
+    )
+
+
+_COUNT_FIX = "see the other findings; if the copy is a part on purpose: --partial"
+
+
+def _checks(name: str, root: Path, manifest: Manifest, partial: bool) -> Iterator[Finding]:
+    table = manifest.table
+    yield from general.contradicting_votes(table) if name == "iemocap" else ()
+    yield from general.shared_speakers(table)
+    yield from general.doubled_audio(table)
+    if name == "iemocap":
+        yield from only_iemocap.wav_lengths(table)
+        yield from only_iemocap.transcript_times(root, table)
+        yield from only_iemocap.stray_files(root, table)
+        yield from only_iemocap.speakers(table)
+        yield from only_iemocap.without_votes(table)
+        if not partial:
+            yield from only_iemocap.facts(manifest)
