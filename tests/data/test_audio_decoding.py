@@ -1,0 +1,102 @@
+"""The decoder in a child process: the same samples, and a reason when the child dies or hangs."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from ser_data.audio import AudioError, Limits, load_audio
+from ser_data.decoding import IsolatedDecoder
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    sf.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).normal(size=(60_000, 2)), 22_050)
+    return tmp_path / "a.wav"
+
+
+def child_pid(decoder: IsolatedDecoder) -> int:
+    assert decoder._child is not None
+    return decoder._child.pid
+
+
+def test_same_samples_as_in_process(speech: Path) -> None:
+    with IsolatedDecoder() as decoder:
+        np.testing.assert_array_equal(decoder.load(speech), load_audio(speech))
+        np.testing.assert_array_equal(decoder.load(speech, 8_000, 0.5, 1.75), load_audio(speech, 8_000, 0.5, 1.75))
+        assert decoder.starts == 1
+
+
+def test_same_reasons_as_in_process(speech: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"garbage")
+    with IsolatedDecoder(limits=Limits(longest=2.5)) as decoder:
+        for path, span, reason in (
+            (tmp_path / "no.wav", (None, None), "missing"),
+            (tmp_path / "bad.wav", (None, None), "unreadable"),
+            (speech, (2.0, 4.0), "span"),
+            (speech, (None, None), "too_long"),
+        ):
+            with pytest.raises(AudioError) as caught:
+                decoder.load(path, 16_000, *span)
+            assert (caught.value.path, caught.value.reason) == (str(path), reason)
+        assert decoder.starts == 1, "a file that is refused does not cost a child"
+
+
+def test_names_that_are_not_utf8(speech: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/caf\xe9 \n.wav"
+    os.rename(speech, odd)
+    with IsolatedDecoder() as decoder:
+        assert len(decoder.load(Path(os.fsdecode(odd)))) > 0
+
+
+def test_hang_is_told_and_the_next_file_is_read(speech: Path) -> None:
+    with IsolatedDecoder(timeout=0.7) as decoder:
+        decoder.load(speech)
+        os.kill(child_pid(decoder), signal.SIGSTOP)  # as a decoder that loops for ever
+        began = time.monotonic()
+        with pytest.raises(AudioError) as caught:
+            decoder.load(speech)
+        assert caught.value.reason == "decoder_hang" and time.monotonic() - began < 2.0
+        decoder.timeout = 30.0
+        assert len(decoder.load(speech)) > 0 and decoder.starts == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
+def test_crash_is_told_and_the_next_file_is_read(speech: Path, number: signal.Signals) -> None:
+    with IsolatedDecoder() as decoder:
+        decoder.load(speech)
+        pid = child_pid(decoder)
+        os.kill(pid, signal.SIGSTOP)  # so that it dies with the question in hand
+        timers = [threading.Timer(0.2, os.kill, (pid, number)), threading.Timer(0.3, os.kill, (pid, signal.SIGCONT))]
+        timers[0].start()
+        if number != signal.SIGKILL:
+            timers[1].start()
+        with pytest.raises(AudioError) as caught:
+            decoder.load(speech)
+        for timer in timers:
+            timer.cancel()
+        assert (caught.value.reason, caught.value.detail) == ("decoder_crash", number.name)
+        assert len(decoder.load(speech)) > 0 and decoder.starts == 2
+
+
+def test_processor_time_is_bounded(tmp_path: Path) -> None:
+    """A file that decodes for longer than the limit is stopped by the kernel, whatever the wall clock of a busy machine."""
+    sf.write(tmp_path / "long.flac", np.random.default_rng(0).integers(-9_000, 9_000, 16_000 * 600, np.int16), 16_000)
+    with IsolatedDecoder(timeout=0.05) as decoder, pytest.raises(AudioError) as caught:
+        decoder.load(tmp_path / "long.flac")
+    assert caught.value.reason == "decoder_hang"
+
+
+def test_ends_with_its_owner(speech: Path) -> None:
+    with IsolatedDecoder() as decoder:
+        decoder.load(speech)
+        pid = child_pid(decoder)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert len(decoder.load(speech)) > 0, "and starts again when asked"
+    decoder.close()
