@@ -1,13 +1,14 @@
 """The corpus of a job as a manifest: read, labels judged if a scheme is named, cut to the limit."""
 
+from platformdirs import user_cache_path
 from ser_data.corpora import CORPORA
 from ser_data.labels import resolve_scheme
 from ser_data.manifest import Manifest, Problem
 from ser_extract.errors import SettingMissing
 from ser_extract.job import ExtractJob
 
-SELF_MADE = ("demo",)
-"""Corpora that find or make themselves without a root."""
+SELF_MADE = "demo"
+"""The corpus that makes itself; without a root in the user's cache directory."""
 
 
 def read_corpus(job: ExtractJob) -> Manifest:
@@ -18,9 +19,12 @@ def read_corpus(job: ExtractJob) -> Manifest:
         CorpusError: What `ser_data` finds wrong.
     """
     reader = CORPORA[job.corpus]
-    if job.root is None and job.corpus not in SELF_MADE:
+    root = job.root
+    if root is None and job.corpus == SELF_MADE:
+        root = user_cache_path("ser-fusion") / "demo-corpus"
+    if root is None:
         raise SettingMissing("where the corpus is", "--root", "SER_ROOT")
-    manifest = reader.read(job.root)  # type: ignore[arg-type]  # the demo takes None
+    manifest = reader.read(root)
     if job.labels is not None:
         manifest = judge_labels(manifest, job.labels)
     if job.limit is not None and job.limit < len(manifest):

@@ -1,6 +1,7 @@
 """The work in this process: no isolation, no restart; `--workers 0`, for debugging and for tests."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from ser_extract.shard import Assignment, ShardProcessor, UnitResult
 from ser_extract.units import Unit
@@ -21,8 +22,6 @@ def run_here(
         for unit in units:
             if stopping():
                 return
-            yield processor.process(
-                unit, lambda utterances, seconds, modality=unit.modality: progress(modality, utterances, seconds)
-            )
+            yield processor.process(unit, partial(progress, unit.modality))
     finally:
         processor.close()

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ser_cache import create_cache
 from ser_cache.catalog import Cache
@@ -110,7 +111,7 @@ class Extraction:
         for encoder in encoders:
             phase = f"hash {encoder.modality}"
             self._reporter.begin(phase, len(utterances), 0.0)
-            stream = open_stream(encoder, utterances, lambda phase=phase: self._reporter.advance(phase, 1, 0.0))
+            stream = open_stream(encoder, utterances, partial(self._reporter.advance, phase, 1, 0.0))
             writers = open_writers(
                 cache, encoder.specs, self._job.container, replace=self._job.replace, recipe=self._recipe
             )

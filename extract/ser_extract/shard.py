@@ -156,6 +156,16 @@ class ShardProcessor:
         told = {name: (failure.reason, failure.detail) for name, failure in failures.items()}
         return UnitResult(unit.key, outcomes, told, unit.seconds)
 
+    def recompute(self, modality: Modality, ids: Sequence[str]) -> dict[str, Encoded | Refused]:
+        """Encodes utterances without committing anything, at the lengths and in the company that their lengths give."""
+        inputs = self._load(modality, ids)
+        whole = [value for value in inputs if not isinstance(value, Refused)]
+        encoded = iter(self.engine(modality).encode(whole))
+        return {
+            name: value if isinstance(value, Refused) else next(encoded)
+            for name, value in zip(ids, inputs, strict=True)
+        }
+
     def _chunks(
         self, unit: Unit, announce: Callable[[str], None] | None, poison: set[str]
     ) -> Iterator[tuple[list[str], list[Encoded | Refused]]]:

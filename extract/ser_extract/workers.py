@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -208,10 +209,8 @@ def serve(pipe: Connection, assignment: Assignment) -> None:
                 unit, poison, alone = message
                 encoded = processor.encode(
                     unit,
-                    lambda utterances, seconds, modality=unit.modality: pipe.send(
-                        ("progress", (modality, utterances, seconds))
-                    ),
-                    (lambda name: pipe.send(("announce", name))) if alone else None,
+                    partial(_tell_progress, pipe, unit.modality),
+                    partial(_announce, pipe) if alone else None,
                     poison,
                 )
                 if writing is not None:
@@ -226,6 +225,14 @@ def serve(pipe: Connection, assignment: Assignment) -> None:
             pipe.send(("error", portable(error)))
         finally:
             processor.close()
+
+
+def _tell_progress(pipe: Connection, modality: str, utterances: int, seconds: float) -> None:
+    pipe.send(("progress", (modality, utterances, seconds)))
+
+
+def _announce(pipe: Connection, name: str) -> None:
+    pipe.send(("announce", name))
 
 
 def portable(error: Exception) -> Exception:

@@ -1,5 +1,6 @@
 """Tiny encoders with random weights, saved as transformers folders: one per model type of the table."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -195,3 +196,48 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def variant_types() -> dict[str, str]:
     """Variant -> model type."""
     return {name: kind for name, (kind, _) in VARIANTS.items()}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, speech: Callable[[float, int], "np.ndarray[Any, Any]"]) -> Callable[..., Path]:
+    """Writes a CSV corpus of short wavs; returns the CSV. Extra rows are dicts appended as they are."""
+    import soundfile
+
+    def make(count: int = 6, extra: tuple[dict[str, str], ...] = (), name: str = "corpus") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        rows = []
+        for k in range(count):
+            soundfile.write(folder / f"u{k:02d}.wav", speech(0.3 + 0.17 * (k * 7 % 5), k), 16_000)
+            rows.append(
+                {"id": f"u{k:02d}", "path": f"u{k:02d}.wav", "label": "ab"[k % 2], "text": WORDS[5 + k] + " the sad"}
+            )
+        columns = list(dict.fromkeys(key for row in (*rows, *extra) for key in row))
+        with (folder / "corpus.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows([*rows, *extra])
+        return folder / "corpus.csv"
+
+    return make
+
+
+@pytest.fixture
+def job(tiny: Callable[[str], Path], tmp_path: Path) -> Callable[..., Any]:
+    """(csv, **changes) -> a job with tiny encoders that runs in this process."""
+
+    def make(root: Path, **changes: Any) -> Any:
+        from ser_extract.job import ExtractJob
+
+        values = {
+            "corpus": "csv",
+            "root": root,
+            "cache": tmp_path / "cache",
+            "audio_encoder": str(tiny("wav2vec2")),
+            "text_encoder": str(tiny("bert")),
+            "workers": 0,
+            "device": "cpu",
+        }
+        return ExtractJob(**(values | changes))
+
+    return make

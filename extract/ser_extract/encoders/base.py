@@ -109,8 +109,10 @@ class EngineOptions:
 class Engine(Protocol):
     """A loaded encoder, cut to the blocks it needs."""
 
-    policy: Mapping[str, Any]
-    """Facts for the environment record: engine, batch policy, device, type of arithmetic, attention kind."""
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """Facts for the environment record: engine, batch policy, device, type of arithmetic."""
+        ...
 
     def encode(self, inputs: "Sequence[Any]") -> "list[Encoded | Refused]":
         """Encodes waveforms `(samples,)` float32 at the description's rate, or normalised texts, in the order given."""

@@ -106,12 +106,7 @@ def load(
     strides = tuple(source.config.get("conv_stride", STRIDES))
     step = prod(strides)
     normalize = bool(description.declared["normalised"])
-    if (
-        options.engine == "packed"
-        and options.device == "cpu"
-        and options.compute == "float32"
-        and options.batch is None
-    ):
+    if options.engine == "auto" and options.device == "cpu" and options.compute == "float32" and options.batch is None:
         from ser_extract.encoders.packed import PackedForward
 
         packed = PackedForward.of(model, layers)

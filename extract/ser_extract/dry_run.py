@@ -1,0 +1,123 @@
+"""`--dry-run`: how many utterances and hours, how many bytes per layer and type, how much disk, and about how long.
+
+The time comes from a short probe: a few utterances of small, middle and large length through the real encoder, on one core.
+Nothing is written.
+"""
+
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ser_cache import CacheError, open_cache
+from ser_data.audio import AudioError, load_audio
+from ser_data.utterance import Utterance
+from ser_extract.corpus import read_corpus
+from ser_extract.inputs import UNREADABLE, Input
+from ser_extract.job import ExtractJob, resolve_device
+from ser_extract.progress import Reporter, duration
+from ser_extract.streams import Stream, modalities, open_encoder, open_stream
+
+QUANTILES = (0.1, 0.5, 0.9)
+SIZES = {"float16": 2, "float32": 4}
+
+
+def forecast(job: ExtractJob, reporter: Reporter) -> str:
+    """The forecast as lines of text."""
+    manifest = read_corpus(job)
+    utterances = list(manifest.utterances())
+    lines = [f"{manifest.info.title}: {len(utterances):,} utterances, {len(manifest.dropped):,} rows dropped"]
+    total, whole = 0, 0.0
+    workers = max(job.worker_count(resolve_device(job.device)), 1)
+    for modality in modalities(job, manifest):
+        encoder = open_encoder(job, modality)
+        phase = f"hash {modality}"
+        reporter.begin(phase, len(utterances), 0.0)
+        stream = open_stream(encoder, utterances, partial(reporter.advance, phase, 1, 0.0))
+        frames = sum(entry.item.frames or 0 for entry in stream.inputs)
+        missing = {spec.layer: _missing(job, stream, spec.address) for spec in encoder.specs}
+        size = " + ".join(
+            f"L{layer} {len(left):,} to do, "
+            + ", ".join(
+                f"{dtype} {_bytes(frames * encoder.description.features * width)}" for dtype, width in SIZES.items()
+            )
+            for layer, left in missing.items()
+        )
+        hours = f"{stream.seconds / 3600:.2f} h, " if modality == "audio" else ""
+        lines.append(f"{modality} with {encoder.source.name}: {hours}about {frames:,} frames; {size}")
+        total += sum(
+            (entry.item.frames or 0) * encoder.description.features * SIZES[job.dtype]
+            for left in missing.values()
+            for entry in left
+        )
+        pending = {entry.item.id: entry for left in missing.values() for entry in left}
+        seconds = _probe(job, stream, list(pending.values()), {utterance.id: utterance for utterance in utterances})
+        whole += seconds
+    reporter.end()
+    free = shutil.disk_usage(_existing(job.cache)).free
+    lines.append(f"to write: {_bytes(total)} ({job.dtype}); free on the disk of {job.cache}: {_bytes(free)}")
+    lines.append(f"about {duration(whole / workers)} with {workers} workers (probe on one core: {duration(whole)})")
+    return "\n".join(lines)
+
+
+def _missing(job: ExtractJob, stream: Stream, address: str) -> list[Input]:
+    """Inputs that the cache does not have yet."""
+    try:
+        cache = open_cache(job.cache)
+        info = next(info for info in cache.entries() if info.address == address)
+        stored = cache.open(info).input_hashes
+    except (CacheError, StopIteration):
+        stored = {}
+    return [entry for entry in stream.inputs if stored.get(entry.item.id) != entry.item.input_hash]
+
+
+def _probe(job: ExtractJob, stream: Stream, pending: list[Input], utterances: dict[str, Utterance]) -> float:
+    """Seconds of one core for the pending inputs, from a few of them."""
+    usable = sorted(
+        (entry for entry in pending if not entry.item.input_hash.startswith(UNREADABLE) and entry.units),
+        key=lambda entry: entry.units,
+    )
+    if not usable:
+        return 0.0
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    encoder = stream.encoder
+    options = job.engine_options(stream.modality, encoder.description.rate)
+    engine = encoder.family.load(encoder.source, encoder.description, encoder.layers, options)
+    cost = spent = 0.0
+    for entry in [usable[int(q * (len(usable) - 1))] for q in QUANTILES]:
+        utterance = utterances[entry.item.id]
+        try:
+            value = (
+                utterance.text_normalised if stream.modality == "text" else _load(utterance, encoder.description.rate)
+            )
+        except AudioError:
+            continue
+        if not cost:
+            engine.encode([value])  # the first pass pays for memory and code that the others have
+        started = time.perf_counter()
+        engine.encode([value])
+        spent += time.perf_counter() - started
+        cost += entry.item.cost
+    torch.set_num_threads(threads)
+    return sum(entry.item.cost for entry in usable) * spent / cost if cost else 0.0
+
+
+def _load(utterance: Utterance, rate: int | None) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+    return load_audio(utterance.path or "", rate or 16_000, utterance.start, utterance.end)
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

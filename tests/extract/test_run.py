@@ -1,0 +1,226 @@
+"""A run end to end in this process: what it writes, what it does not do twice, what it refuses."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ser_cache.plan
+import ser_extract.shard
+from ser_cache import SpecMismatch, open_cache
+from ser_data.audio import load_audio
+from ser_data.manifest import Manifest
+from ser_extract.encoders.base import Refused
+from ser_extract.errors import DiskTooSmall, EncoderNotSupported, LayerOutOfRange, UtteranceFailed
+from ser_extract.run import run
+
+
+def arrays(cache: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Every row of every entry."""
+    opened = open_cache(cache)
+    return {f"{info.address}/{name}": values for info in opened.entries() for name, values in opened.open(info).scan()}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of all utterances that were handed to an encoder, modality first."""
+    seen: list[str] = []
+    original = ser_extract.shard.ShardProcessor._load
+
+    def load(self: Any, modality: str, ids: list[str]) -> Any:
+        seen.extend(f"{modality}/{name}" for name in ids)
+        return original(self, modality, ids)
+
+    monkeypatch.setattr(ser_extract.shard.ShardProcessor, "_load", load)
+    return seen
+
+
+def test_a_cache_holds_what_transformers_gives(corpus, job, tiny):
+    import torch
+    from transformers import AutoModel, Wav2Vec2FeatureExtractor
+
+    root = corpus()
+    result = run(job(root, dtype="float32", audio_layer="1,3", text_layer="last"))
+    assert result.exit_code == 0
+    assert result.encoded == {"audio": 6, "text": 6}
+    cache = open_cache(tmp := root.parent.parent / "cache")
+    assert {info.spec.layer for info in cache.entries() if info.spec.modality == "audio"} == {1, 3}
+    entry = cache.select(modality="audio", layer=1)
+    assert entry.ids == tuple(f"u{k:02d}" for k in range(6))
+    model = AutoModel.from_pretrained(tiny("wav2vec2")).eval()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(tiny("wav2vec2"))
+    for name in entry.ids:
+        values = extractor(
+            load_audio(root.parent / f"{name}.wav"), sampling_rate=16_000, return_tensors="pt"
+        ).input_values
+        with torch.inference_mode():
+            expected = model(values, output_hidden_states=True).hidden_states[1][0].numpy()
+        assert np.linalg.norm(entry[name] - expected) < 1e-5 * np.linalg.norm(expected)
+    text = cache.select(modality="text")
+    assert text.spec.layer == 3
+    assert text.special("u00").tolist() == [True, False, False, False, True]
+    manifest = Manifest.from_bytes(cache.attachment("manifest.parquet"))
+    assert list(manifest.table["label"]) == list("ababab")
+    assert (tmp / "failures.csv").read_text().strip() == "id,modality,reason,detail"
+    declared = entry.spec.declared
+    assert declared["weights"].startswith("xxh3:") and declared["final_norm"] is False and declared["rate"] == 16_000
+
+
+def test_layers_share_one_forward_pass(corpus, job, counted):
+    run(job(corpus(), audio_layer="all", modalities=("audio",)))
+    assert sorted(counted) == [f"audio/u{k:02d}" for k in range(6)]
+
+
+def test_a_second_run_encodes_nothing_and_a_new_layer_only_itself(corpus, job, counted):
+    root = corpus()
+    run(job(root, audio_layer="1"))
+    first = arrays(root.parent.parent / "cache")
+    counted.clear()
+    assert run(job(root, audio_layer="1")).encoded == {"audio": 0, "text": 0}
+    assert counted == []
+    run(job(root, audio_layer="1,2"))
+    assert sorted(counted) == [f"audio/u{k:02d}" for k in range(6)]
+    after = arrays(root.parent.parent / "cache")
+    assert all(np.array_equal(after[name], values) for name, values in first.items())
+
+
+def test_changed_and_new_inputs_are_encoded_and_nothing_else(corpus, job, counted, speech):
+    import soundfile
+
+    root = corpus()
+    run(job(root))
+    soundfile.write(root.parent / "u03.wav", speech(0.5, 99), 16_000)
+    counted.clear()
+    run(job(root))
+    assert counted == ["audio/u03"]
+    with root.open("a") as file:
+        file.write("u77,u03.wav,a,happy\n")
+    counted.clear()
+    run(job(root))
+    assert sorted(counted) == ["audio/u77", "text/u77"]
+
+
+def test_other_weights_are_refused_by_name_until_replaced(corpus, job, tiny, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    root, folder = corpus(2), tmp_path / "mine"
+    shutil.copytree(tiny("bert"), folder)
+    run(job(root, text_encoder=str(folder)))
+    weights = load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    weights[name] = weights[name] + 1e-3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SpecMismatch, match="weights"):
+        run(job(root, text_encoder=str(folder)))
+    assert run(job(root, text_encoder=str(folder), replace=True)).encoded == {"audio": 0, "text": 2}
+    shutil.move(folder, tmp_path / "moved" / "mine")
+    assert run(job(root, text_encoder=str(tmp_path / "moved" / "mine"))).encoded == {"audio": 0, "text": 0}
+
+
+def test_shards_make_the_same_cache_as_one_run(corpus, job, tmp_path, monkeypatch):
+    monkeypatch.setattr(ser_cache.plan, "SHARD_ITEMS", 2)
+    root = corpus(7)
+    run(job(root))
+    whole = arrays(tmp_path / "cache")
+    for part in (2, 1, 3):
+        result = run(job(root, cache=tmp_path / "parts", shards=(part, 3)))
+        assert result.exit_code == 0
+    parts = arrays(tmp_path / "parts")
+    assert parts.keys() == whole.keys()
+    assert all(np.array_equal(parts[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("container", ["zarr", "hdf5"])
+def test_both_containers_hold_the_same(corpus, job, tmp_path, container):
+    root = corpus(3)
+    run(job(root, container=container, cache=tmp_path / container, dtype="float32"))
+    run(job(root, cache=tmp_path / "other", dtype="float32"))
+    one, other = arrays(tmp_path / container), arrays(tmp_path / "other")
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_what_float16_cannot_hold_fails_that_utterance_only(corpus, job, monkeypatch, tmp_path):
+    monkeypatch.setitem(ser_extract.shard.LARGEST, "float16", 0.0)
+    result = run(job(corpus(2), modalities=("text",)))
+    assert {line.reason for line in result.skipped} == {"overflow"}
+    assert "--dtype float32" in result.skipped[0].detail
+    assert result.exit_code == 3
+    assert result.encoded == {"text": 0}
+    monkeypatch.undo()
+    assert run(job(tmp_path / "corpus" / "corpus.csv", modalities=("text",))).exit_code == 3  # remembered
+    assert run(job(tmp_path / "corpus" / "corpus.csv", modalities=("text",), retry_failed=True)).exit_code == 0
+
+
+def test_on_error_fail_ends_the_run_and_commits_nothing_of_the_shard(corpus, job, tmp_path):
+    root = corpus(2, ({"id": "quiet", "path": "empty.wav", "label": "a", "text": "a"},))
+    (root.parent / "empty.wav").write_bytes(b"")
+    with pytest.raises(UtteranceFailed, match="quiet .audio. failed: empty"):
+        run(job(root, on_error="fail", modalities=("audio",)))
+    assert open_cache(tmp_path / "cache").select(modality="audio").ids == ()
+
+
+def test_limit_takes_the_first_and_a_full_run_the_rest(corpus, job, counted, tmp_path):
+    root = corpus()
+    assert run(job(root, limit=2)).utterances == 2
+    counted.clear()
+    assert run(job(root)).utterances == 6
+    assert sorted(counted) == sorted(f"{m}/u{k:02d}" for m in ("audio", "text") for k in range(2, 6))
+    assert len(open_cache(tmp_path / "cache").select(modality="text").ids) == 6
+
+
+def test_a_corpus_without_text_is_audio_only(corpus, job):
+    root = corpus()
+    lines = [",".join(line.split(",")[:3]) for line in root.read_text().splitlines()]
+    root.write_text("\n".join(lines) + "\n")
+    assert run(job(root)).encoded == {"audio": 6}
+
+
+def test_spans_of_one_long_file(corpus, job, tmp_path, speech):
+    import soundfile
+
+    soundfile.write(tmp_path / "long.flac", speech(4.0, 5), 16_000)
+    table = tmp_path / "spans.csv"
+    table.write_text("id,path,start,end,label\na,long.flac,0.5,1.5,x\nb,long.flac,2.0,3.25,y\nc,long.flac,3.5,9.0,y\n")
+    result = run(job(table, dtype="float32"))
+    entry = open_cache(tmp_path / "cache").select(modality="audio")
+    assert entry.ids == ("a", "b")
+    assert entry.frames("a") == 49
+    assert [(line.id, line.reason) for line in result.skipped] == [("c", "span")]
+
+
+def test_layers_and_types_out_of_range_name_what_is_there(corpus, job, tiny):
+    root = corpus(1)
+    with pytest.raises(LayerOutOfRange, match=r"no hidden state 9; it has 0 .* to 3"):
+        run(job(root, audio_layer="9"))
+    with pytest.raises(EncoderNotSupported, match="is no audio encoder known here|which is no audio encoder"):
+        run(job(root, audio_encoder=str(tiny("bert"))))
+    assert not (root.parent.parent / "cache").exists()
+
+
+def test_a_full_disk_is_told_before_work_begins(corpus, job, monkeypatch):
+    import ser_extract.run as module
+
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(DiskTooSmall, match="--dtype float16"):
+        run(job(corpus(1)))
+
+
+def test_refusals_of_the_encoder_become_failures(corpus, job, monkeypatch):
+    import ser_extract.encoders.waveform_engine as engine
+
+    monkeypatch.setattr(
+        engine.WaveformEngine, "encode", lambda self, inputs: [Refused("out_of_memory", "no room")] * len(inputs)
+    )
+    result = run(job(corpus(2), modalities=("audio",)))
+    assert [(line.id, line.reason) for line in result.skipped] == [("u00", "out_of_memory"), ("u01", "out_of_memory")]
+
+
+def test_other_compute_is_declared(corpus, job):
+    root = corpus(1)
+    run(job(root, modalities=("text",)))
+    with pytest.raises(SpecMismatch, match="compute"):
+        run(job(root, modalities=("text",), compute="bfloat16"))
+    assert run(job(root, modalities=("text",), compute="bfloat16", replace=True)).encoded == {"text": 1}
