@@ -26,7 +26,7 @@ class Engine:
     """One initialised libespeak-ng."""
 
     def __init__(self, library: str, data: str) -> None:
-        self.library = ctypes.CDLL(library)
+        self.library, self.data = ctypes.CDLL(library), data
         self.hertz: int = self.library.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), 0)
         if self.hertz <= 0:
             raise SystemExit(f"espeak-ng does not start with {data}")
@@ -59,7 +59,10 @@ class Engine:
     def _spoken(self, question: dict[str, Any]) -> bytes:
         if hasattr(self.library, "espeak_ng_SetRandSeed"):  # 1.52
             self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        if self.library.espeak_SetVoiceByName(question["voice"].encode()):
+        _, _, variant = question["voice"].partition("+")
+        # The library itself passes over a variant that it does not have.
+        known = not variant or os.path.isfile(os.path.join(self.data, "voices", "!v", variant))
+        if not known or self.library.espeak_SetVoiceByName(question["voice"].encode()):
             return b""
         for name, code in PARAMETERS.items():
             self.library.espeak_SetParameter(code, int(question[name]), 0)
