@@ -39,7 +39,7 @@ def normalise(text: str) -> str:
     plain = unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
     plain = _SPACE.sub(" ", plain).strip()
     while (cut := _SPACE.sub(" ", TAG.sub(" ", plain)).strip()) != plain:
-        plain = cut  # a tag inside brackets leaves a new tag behind: "[[A]B]" needs another round
+        plain = cut  # two cuts may put a new tag together: "[A[B] C]" needs another round
     return plain
 
 

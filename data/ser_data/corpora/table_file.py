@@ -17,6 +17,7 @@ from typing import Any
 
 from ser_data.errors import BadManifest, BadRoot, listing
 from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.text import normalise
 from ser_data.utterance import PARTS
 
 Row = tuple[int, dict[str, Any] | str]  # line number, and the row or what is wrong with it
@@ -173,6 +174,8 @@ def _problem(
         return Problem(name, "missing label", "the row has no label", where, dropped=False)
     if "text" in row and not (row["text"] or "").strip():
         return Problem(name, "missing text", "the row has no text", where, dropped=False)
+    if "text" in row and not normalise(row["text"]):
+        return Problem(name, "empty text", f"nothing but tags: {row['text'].strip()}", where, dropped=False)
     return None
 
 

@@ -15,6 +15,8 @@ from ser_data.validate.findings import Finding
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ser_data.manifest import Manifest
+
 
 def place(row: "pd.Series[str]") -> str:
     """Where a row comes from: the reader's `source`, else its file."""
@@ -86,3 +88,15 @@ def shared_speakers(table: "pd.DataFrame") -> Iterator[Finding]:
             what = f"{len(shared):,} of {len(counts):,} speakers are in more than one {column}: {listing(shared, 5)}"
             fix = "use another protocol (--protocol speaker), or say so with the results"
             yield Finding(severity, f"speakers shared between {column}s", f"column {column}", what, fix)
+
+
+def unlisted_empty_texts(manifest: "Manifest") -> Iterator[Finding]:
+    """Texts without a word after cleaning that the reader did not list: an encoder would see an empty string in silence."""
+    listed = {problem.id for problem in manifest.problems if problem.reason in ("empty text", "missing text")}
+    table = manifest.table
+    for row in table[table["text_normalised"] == ""].to_dict("records"):
+        if row["id"] not in listed:
+            where = str(row.get("source") or row["path"] or "")
+            what = f"nothing is left of {row['text']!r}"
+            fix = "give the row a text, or leave the text stream out"
+            yield Finding("error", "empty text not listed", where, what, fix, str(row["id"]))

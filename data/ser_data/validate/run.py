@@ -72,6 +72,7 @@ def _checks(name: str, root: Path, manifest: Manifest, partial: bool) -> Iterato
     yield from general.contradicting_votes(table) if name == "iemocap" else ()
     yield from general.shared_speakers(table)
     yield from general.doubled_audio(table)
+    yield from general.unlisted_empty_texts(manifest)
     if name == "iemocap":
         yield from only_iemocap.wav_lengths(table)
         yield from only_iemocap.transcript_times(root, table)
