@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from ser_predict.errors import RecogniserBroken
 
-BATCH = 4
-
 
 class Recogniser:
     """A speech recogniser, loaded at its first use.
@@ -53,32 +51,58 @@ class Recogniser:
         if self._pipeline.type == "seq2seq_whisper" and longest > 30:
             extra["return_timestamps"] = True  # Whisper's own way beyond its window
         with warnings.catch_warnings(action="ignore"):  # it notes every setting it would like to hear of
-            heard = self._pipeline(inputs, batch_size=BATCH, **extra)
+            try:
+                heard = self._pipeline(inputs, **extra)  # one by one: not every tokenizer can pad
+            except (RuntimeError, ValueError, TypeError, KeyError) as error:
+                raise RecogniserBroken(self.name, str(error).strip().splitlines()[0].rstrip(".")) from error
         return [str(one["text"]).strip() for one in heard]
 
     def _load(self) -> Any:
         import torch
-        from transformers import pipeline
+        from transformers import (
+            MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING,
+            AutoConfig,
+            AutoModelForCTC,
+            AutoModelForSpeechSeq2Seq,
+            AutoProcessor,
+            pipeline,
+        )
 
         from ser_extract.encoders.loading import quiet
 
         quiet()
+        folder = str(self._source.folder)
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            return pipeline(
-                "automatic-speech-recognition",
-                model=str(self._source.folder),
+            config = AutoConfig.from_pretrained(folder, **local)
+            sequence = type(config) in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
+            kind = AutoModelForSpeechSeq2Seq if sequence else AutoModelForCTC
+            model, info = kind.from_pretrained(
+                folder,
                 dtype=torch.float32,
-                device=self._device,
-                trust_remote_code=False,
-                model_kwargs={
-                    "local_files_only": True,
-                    "weights_only": True,
-                    "use_safetensors": self._source.safetensors,
-                },
+                use_safetensors=self._source.safetensors,
+                weights_only=True,
+                output_loading_info=True,
+                **local,
             )
+            missing = sorted(key for key in info["missing_keys"] if "masked_spec_embed" not in key)
+            if missing:
+                raise RecogniserBroken(
+                    self.name, f"its weights lack {missing[0]}: it was not trained to recognise speech"
+                )
+            processor = AutoProcessor.from_pretrained(folder, **local)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            if isinstance(error, RecogniserBroken):
+                raise
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise RecogniserBroken(self.name, first.rstrip(".")) from error
+        return pipeline(
+            "automatic-speech-recognition",
+            model=model.eval(),
+            tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+            device=self._device,
+        )
 
 
 def word_errors(reference: str, heard: str) -> tuple[int, int]:

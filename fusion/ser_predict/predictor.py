@@ -19,6 +19,7 @@ from ser_predict.ensemble import Ensemble, best_row, open_ensemble, trained_rows
 from ser_predict.errors import NoModel
 from ser_predict.frames import stream_frames, unusable
 from ser_predict.pieces import UNSURE, Piece, Prediction, cut, failed
+from ser_predict.places import places
 from ser_predict.streams import StreamEncoder, open_stream_encoder, specs_of
 from ser_predict.windows import Windowing, like_training
 
@@ -39,7 +40,7 @@ class Predictor:
 
     Args:
         run: Run directory of ser-fuse.
-        row: Row whose heads predict; None: the best on development data.
+        row: Row (name or slug) whose heads predict; None: the best on development data.
         fold: Only the heads of this fold; None: all folds, averaged.
         seed: Only the heads of this seed.
         calibrate: Divide logits by temperatures fitted on development data.
@@ -91,12 +92,14 @@ class Predictor:
         self._specs = specs_of(self._run.run, self._run.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
         given = {"audio": audio_encoder, "text": text_encoder}
-        self._encoders: dict[str, StreamEncoder] = {
-            stream: open_stream_encoder(
-                stream, self._specs[stream], given=given.get(stream), device=device, offline=offline
+        old = None if cache is None else Path(cache)
+        self._encoders: dict[str, StreamEncoder] = {}
+        for stream in self._needed():
+            chosen = given.get(stream)
+            names = [chosen] if chosen else places(stream, self._specs[stream][0], self._run.run, old)
+            self._encoders[stream] = open_stream_encoder(
+                stream, self._specs[stream], names, device=device, offline=offline
             )
-            for stream in self._needed()
-        }
         self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
         durations = [float(value) for value in self._run.utterances.get("duration", [])]
         self.windowing: Windowing = like_training(durations, window, hop)
@@ -147,7 +150,7 @@ class Predictor:
                 )
                 raise NoModel(path, problem, known)
         else:
-            found = [one for one in trained_rows(self._run) if one["slug"] == slug]
+            found = [one for one in trained_rows(self._run) if slug in (one["slug"], one["name"])]
             if not found:
                 raise NoModel(path, f"it has no trained row '{slug}'", known)
             row = found[0]

@@ -1,19 +1,18 @@
 """The encoders of a run, found again: the same weights and the same settings, or a refusal that names what differs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_cache import EntrySpec
+from ser_extract.job import DEMO
 from ser_predict.errors import EncoderDiffers, FeaturesUnknown
 
 if TYPE_CHECKING:
     from ser_extract.encoders.base import Encoded, Engine, Modality, Refused
     from ser_extract.job import ExtractJob
     from ser_extract.streams import Encoder
-
-_UNKNOWN_PATH = "it is no hub id and no folder here, and the run keeps no paths"
 
 
 def specs_of(run: Mapping[str, Any], path: Path, cache: Path | None = None) -> dict[str, tuple[EntrySpec, ...]]:
@@ -79,39 +78,43 @@ class StreamEncoder:
 
 
 def open_stream_encoder(
-    stream: str, specs: tuple[EntrySpec, ...], *, given: str | None = None, device: str = "auto", offline: bool = False
+    stream: str, specs: tuple[EntrySpec, ...], names: Iterable[str], *, device: str = "auto", offline: bool = False
 ) -> StreamEncoder:
-    """Finds the encoder of a stream and checks it against what the run was trained with.
+    """Finds the encoder of a stream: the first of some places that holds exactly what the run was trained with.
 
     Args:
         stream: ``audio`` or ``text``.
         specs: Of the run, one per layer.
-        given: Folder, hub id or ``demo``, where the recorded name leads nowhere.
+        names: Folders, hub ids or ``demo`` to try.
         device: As for ser-extract.
         offline: Never open a connection.
 
     Raises:
-        ExtractError: Not found, or broken.
-        EncoderDiffers: Other weights or settings than the run's.
+        ExtractError: None of them is there, or the first that is there is broken.
+        EncoderDiffers: There is one, but with other weights or settings than the run's.
     """
-    from ser_extract.errors import EncoderNotFound
+    from ser_data.errors import CorpusError
+    from ser_extract.errors import EncoderNotFound, ExtractError
     from ser_extract.streams import open_encoder
 
     modality: Modality = "audio" if stream == "audio" else "text"
-    name = given or specs[0].encoder
-    job = _job(specs, modality, name, device, offline)
-    try:
-        encoder = open_encoder(job, modality)
-    except EncoderNotFound:
-        if given is not None:
-            raise
-        demo = _demo(modality, specs[0])
-        if demo is None:
-            raise EncoderNotFound(name, modality, _UNKNOWN_PATH) from None
-        job = _job(specs, modality, demo, device, offline)
-        encoder = open_encoder(job, modality)
-    _check(stream, encoder, specs)
-    return StreamEncoder(encoder, specs, job)
+    problem: Exception | None = None
+    for name in names:
+        job = _job(specs, modality, name, device, offline)
+        try:
+            encoder = open_encoder(job, modality)
+            _check(stream, encoder, specs)
+        except (ExtractError, CorpusError, EncoderDiffers, ImportError) as error:
+            # what is there and wrong tells more than what is not there
+            if problem is None or (
+                isinstance(problem, EncoderNotFound) and isinstance(error, EncoderDiffers) and name != DEMO
+            ):
+                problem = error
+            continue
+        return StreamEncoder(encoder, specs, job)
+    if isinstance(problem, EncoderNotFound) and "hub" in problem.tried:
+        raise EncoderNotFound(problem.name, modality, "a run keeps no paths, and there is no encoder of that name here")
+    raise problem or EncoderNotFound(specs[0].encoder, modality, "no place to look at")
 
 
 def _job(specs: tuple[EntrySpec, ...], modality: str, name: str, device: str, offline: bool) -> "ExtractJob":
@@ -139,17 +142,6 @@ def _job(specs: tuple[EntrySpec, ...], modality: str, name: str, device: str, of
         elif not context.get("own"):
             values["context_seconds"] = context["seconds"]
     return ExtractJob(corpus="csv", cache=Path("unused"), **values)
-
-
-def _demo(modality: "Modality", spec: EntrySpec) -> str | None:
-    """The demo's encoder, if the run's name is that of its folder."""
-    from ser_extract.streams import demo_folder
-
-    try:
-        folder = demo_folder(modality)
-    except Exception:  # noqa: BLE001  # the demo's packages are not installed: then it is not the demo's encoder
-        return None
-    return folder if Path(folder).name == spec.encoder else None
 
 
 def _check(stream: str, encoder: "Encoder", specs: tuple[EntrySpec, ...]) -> None:
