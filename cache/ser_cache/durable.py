@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ser_cache.errors import CannotCommit, CannotWrite
+from ser_cache.errors import CacheError, CannotCommit, CannotWrite
 from ser_cache.failpoints import failpoint
 
 _RENAME_NOREPLACE = 1
@@ -27,7 +27,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turns an OSError of the block into CannotWrite, with the path and the reason."""
     try:
         yield
-    except (CannotWrite, CannotCommit):
+    except CacheError:
         raise
     except OSError as error:
         raise CannotWrite(str(path), error.strerror or str(error)) from error

@@ -19,7 +19,7 @@ from ser_cache.errors import Damaged, MissingRow, StaleEntry, WrongRows
 from ser_cache.items import Failure
 from ser_cache.layout import commit_path
 from ser_cache.ledger import Ledger
-from ser_cache.ragged import Ragged, offsets_of
+from ser_cache.ragged import Ragged, offsets_of, page_aligned
 from ser_cache.shards import Frames, map_frames, open_data, read_special
 from ser_cache.spec import EntrySpec
 
@@ -203,6 +203,10 @@ class Entry:
             self._open(shard)
         mask = self._special[shard]
         return None if mask is None else mask[self._start[index] : self._stop[index]].copy()
+
+    def buffer(self, frames: int, dtype: Any = None) -> NDArray[Any]:
+        """A buffer ``(frames, features)`` for `read` and `gather` that copies fastest; in the entry's dtype by default."""
+        return page_aligned(frames, self.spec.features, dtype or self.spec.dtype)
 
     def gather(self, ids: Sequence[str], out: NDArray[Any] | None = None) -> Ragged:
         """Several utterances one behind the other.

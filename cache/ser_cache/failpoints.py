@@ -1,24 +1,32 @@
 """Places where a test can kill the process, to prove that none of them loses anything.
 
-``SER_FAILPOINT=17`` kills (SIGKILL) at the 17th place passed, ``SER_FAILPOINT=commit.link.before`` at the first of that name,
-``SER_FAILPOINT=data.write:3`` at its third. Without the variable a call costs one comparison.
+``SER_FAILPOINT=17`` kills (SIGKILL) at the 17th place passed, ``SER_FAILPOINT=link.before`` at the first of that name,
+``SER_FAILPOINT=data.write.after:3`` at its third. Unset, a place costs one comparison.
 """
 
 import os
 import signal
 
-_spec = os.environ.get("SER_FAILPOINT", "")
-_name, _, _count = _spec.partition(":")
-_target = int(_name) if _name.isdigit() else int(_count or 1)
-_passed = 0
+_name, _target = "", 0
+passed: list[str] = []  # names of the places passed since `arm`, kept only while armed
+
+
+def arm(wanted: str) -> None:
+    """Sets what ``SER_FAILPOINT`` sets; ``count`` only counts, an empty text disarms."""
+    global _name, _target
+    _name, _, count = wanted.partition(":")
+    _target = int(_name) if _name.isdigit() else int(count or 1)
+    passed.clear()
 
 
 def failpoint(name: str) -> None:
     """Dies here if the environment asks for it."""
-    global _passed
-    if not _spec:
+    if not _name:
         return
-    if _name.isdigit() or _name == name:
-        _passed += 1
-        if _passed == _target:
-            os.kill(os.getpid(), signal.SIGKILL)
+    passed.append(name)
+    number = len(passed) if _name.isdigit() else passed.count(name)
+    if (_name.isdigit() or _name == name) and number == _target:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get("SER_FAILPOINT", ""))

@@ -5,6 +5,7 @@ every file. 5. The commit record, created exclusively: whoever is second deletes
 nothing is acknowledged before its record is on the disk.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from ser_cache.checksum import hash_file
 from ser_cache.commit import Commit
 from ser_cache.containers import container
-from ser_cache.containers.base import Content
+from ser_cache.containers.base import Container, Content
 from ser_cache.discard import remove_data
 from ser_cache.durable import create_exclusive, make_directory, sync_tree, writing
 from ser_cache.failpoints import failpoint
@@ -55,20 +56,8 @@ def write_commit(
         make_directory(commits.parent)
         if rows:
             name = new_data_name(*key, store.suffix)
-            path = entry / "data" / name
-            attributes = {
-                "modality": spec.modality,
-                "encoder": spec.encoder,
-                "layer": spec.layer,
-                "frame_rate": spec.frame_rate,
-                "fingerprint": spec.fingerprint,
-            }
-            failpoint("data.write.before")
-            store.write(path, Content(values, offsets, tuple(row.id for row in rows), special, attributes))
-            failpoint("data.write.after")
-            found = regular_files(path)
-            sync_tree(path, found)
-            files = {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
+            content = Content(values, offsets, tuple(row.id for row in rows), special, _attributes(spec))
+            files = _write_data(store, entry / "data" / name, content)
         failpoint("commit.before")
         commit = Commit(
             generation=key[0],
@@ -90,12 +79,51 @@ def write_commit(
             environment=environment,
             recipe=recipe,
         )
-        if create_exclusive(commits, commit.sealed()):
-            failpoint("commit.after")
-            return "committed"
-        if name is not None:
-            remove_data(entry / "data" / name)
-        return "already"
+        created = False
+        try:
+            created = create_exclusive(commits, commit.sealed())
+        finally:
+            # lost the race, or failed before the record was there: our data go; after a doubtful failure they stay
+            if not created and name is not None and not _names(commits, name):
+                remove_data(entry / "data" / name)
+        failpoint("commit.after")
+        return "committed" if created else "already"
+
+
+def _attributes(spec: EntrySpec) -> dict[str, Any]:
+    """Facts for people who open a container without us."""
+    return {
+        "modality": spec.modality,
+        "encoder": spec.encoder,
+        "layer": spec.layer,
+        "frame_rate": spec.frame_rate,
+        "fingerprint": spec.fingerprint,
+    }
+
+
+def _write_data(store: Container, path: Path, content: Content) -> dict[str, tuple[int, str]]:
+    """Writes and syncs the data; returns size and hash of each file. Nothing stays behind if that fails, as when the disk is full."""
+    try:
+        failpoint("data.write.before")
+        store.write(path, content)
+        failpoint("data.write.after")
+        found = regular_files(path)
+        sync_tree(path, found)
+        return {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_data(path)
+        raise
+
+
+def _names(record: Path, name: str) -> bool:
+    """Whether the record on disk names our data; if it cannot be read, it may."""
+    try:
+        return name.encode() in record.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _special(rows: Sequence[Row], frames: int) -> np.ndarray | None:

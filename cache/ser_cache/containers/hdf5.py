@@ -106,6 +106,12 @@ class Hdf5Container:
     suffix = ".h5"
 
     def write(self, path: Path, content: Content) -> None:
+        try:
+            self._write(path, content)
+        except RuntimeError as error:  # how h5py reports a full disk when it closes
+            raise OSError(f"HDF5 cannot write it ({error})") from error
+
+    def _write(self, path: Path, content: Content) -> None:
         # pages of their own for the big array, so that a map of it starts on a page
         with h5py.File(path, "x", alignment_threshold=65_536, alignment_interval=4_096) as file:
             file.create_dataset("values", data=content.values, track_times=False)
