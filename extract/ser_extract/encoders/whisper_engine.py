@@ -59,7 +59,8 @@ class WhisperForward:
             states = self._taps.run(lambda: self._encoder(features))
             host = {layer: state.float().cpu().numpy() for layer, state in states.items()}
         return [
-            {layer: state[row, : self._frames(len(piece))] for layer, state in host.items()}
+            # a copy: a view of a second's frames would keep the whole 30 s window in memory until its shard is written
+            {layer: state[row, : self._frames(len(piece))].copy() for layer, state in host.items()}
             for row, piece in enumerate(pieces)
         ]
 
