@@ -60,6 +60,34 @@ class Listener:
         """Another long step begins."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A run directory that is ours, and what is to be trained into it.
+
+    Attributes:
+        job: What was asked.
+        study: On what.
+        rows: Rows of the table.
+        tasks: All trainings, of all shares.
+        start: ``run.json`` as it stands before training.
+        device: ``cpu`` or a GPU.
+        began: Clock at the start, in seconds.
+    """
+
+    job: FuseJob
+    study: Study
+    rows: Sequence[Row]
+    tasks: Sequence[Task]
+    start: dict[str, Any]
+    device: str
+    began: float
+
+    @property
+    def remaining(self) -> list[Task]:
+        """Trainings that are not done yet, of all shares."""
+        return [task for task in self.tasks if not is_done(task, self.job.out)]
+
+
 def run(
     job: FuseJob, *, command: str = "", listener: Listener | None = None, like: Mapping[str, Any] | None = None
 ) -> Outcome:
@@ -74,51 +102,54 @@ def run(
     Raises:
         FusionError, CacheError, CorpusError: What was asked cannot be done; finished jobs are kept.
     """
-    began = time.perf_counter()
     listener = listener or Listener()
+    prepared = prepare(job, command=command, like=like)
+    workers = train_all(prepared, listener)
+    remaining = len(prepared.remaining)
+    if remaining:
+        return Outcome(out=job.out, remaining=remaining, failed=prepared.study.failed, metrics={}, report=None)
+    return judge(prepared, listener, workers)
+
+
+def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None = None) -> Prepared:
+    """Opens the study, plans all trainings and claims the run directory; see ``run``."""
+    began = time.perf_counter()
     study = open_study(job.cache, **study_options(job))
     rows = job.rows(tuple(study.streams))
     device = resolve_device(job.device)
-    todo = tasks(job, study, rows, device)
+    planned = tasks(job, study, rows, device)
     start = describe(job, study, rows, command, device)
     if like is not None:
         _same_ground(job.out, like, start)
     _claim(job.out, start)
     write_study(job.out, study)
-    mine = todo if job.part is None else todo[job.part[0] - 1 :: job.part[1]]
+    return Prepared(job=job, study=study, rows=rows, tasks=planned, start=start, device=device, began=began)
+
+
+def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
+    """Trains what this share of the job has left; returns the number of processes used."""
+    listener, job = listener or Listener(), prepared.job
+    mine = prepared.tasks if job.part is None else prepared.tasks[job.part[0] - 1 :: job.part[1]]
     missing = [task for task in mine if not is_done(task, job.out)]
-    listener.study(study, mine, len(mine) - len(missing))
-    workers = (
-        1
-        if device != "cpu"
-        else min(default_workers(len(missing)) if job.workers is None else job.workers, max(1, len(missing)))
-    )
-    run_tasks(job, study, missing, job.out, workers=workers, on_done=listener.job, on_epoch=listener.epoch)
-    remaining = sum(not is_done(task, job.out) for task in todo)
-    if remaining:
-        return Outcome(out=job.out, remaining=remaining, failed=study.failed, metrics={}, report=None)
-    return _judge(job, study, rows, todo, start, listener, began, workers)
+    listener.study(prepared.study, mine, len(mine) - len(missing))
+    wanted = default_workers(len(missing)) if job.workers is None else job.workers
+    workers = 1 if prepared.device != "cpu" else max(1, min(wanted, len(missing)))
+    run_tasks(job, prepared.study, missing, job.out, workers=workers, on_done=listener.job, on_epoch=listener.epoch)
+    return workers
 
 
-def _judge(
-    job: FuseJob,
-    study: Study,
-    rows: Sequence[Row],
-    todo: Sequence[Task],
-    start: dict[str, Any],
-    listener: Listener,
-    began: float,
-    workers: int,
-) -> Outcome:
+def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
+    """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
     from ser_fusion.evaluation.references import reference_rows
     from ser_fusion.evaluation.run_metrics import evaluate_run
     from ser_fusion.reporting import write_report
 
+    job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
     listener.step("reference rows")
     references = reference_rows(study, list(job.seeds))
     gather(job.out, todo, [frame for _, frame in references])
     finished = {**start, "rows": _rows(start["rows"], job.out, todo, [info for info, _ in references], job)}
-    finished |= {"finished": True, "seconds": round(time.perf_counter() - began, 1), "workers": workers}
+    finished |= {"finished": True, "seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
     finished["training_seconds"] = round(sum(_done(task, job.out)["seconds"] for task in todo), 1)
     write_json(job.out / "run.json", finished)
     listener.step("evaluation")
@@ -201,6 +232,7 @@ def _entry(study: Study, name: str) -> dict[str, Any]:
         "encoder": spec.encoder,
         "layer": spec.layer,
         "layers": [entry.spec.layer for entry in study.layers[name]],
+        "specs": [entry.spec.as_dict() for entry in study.layers[name]],  # all that ser-predict needs to encode again
         "dtype": spec.dtype,
         "fingerprint": study.streams[name].fingerprint,
         "frame_rate": spec.frame_rate,

@@ -59,7 +59,7 @@ class Study:
     @property
     def targets(self) -> NDArray[np.int64]:
         """Class number per row of the table, (utterances,)."""
-        return self.table["target"].to_numpy(dtype=np.int64)
+        return self.table["target"].to_numpy(dtype=np.int64, copy=True)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -1,9 +1,20 @@
-"""Batches for the contract tests."""
+"""Batches and small caches for the tests of stage two. The caches are written by ser_cache's own writer."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+
+from ser_cache import EntrySpec, Item, Row, create_cache
+from ser_cache.items import Failure
+from ser_data.manifest import CorpusInfo, Manifest
+from ser_data.text import text_hash
 from ser_fusion.batches import Packed
 
 
@@ -39,3 +50,144 @@ def _make_batch(
                 start += count
         batch[stream] = Packed(values, counts, content)
     return batch
+
+
+@dataclass
+class Corpus:
+    """Utterances with frames per stream and layer, to be written as a cache."""
+
+    labels: Sequence[str]
+    frames: Mapping[tuple[str, int], Sequence[np.ndarray]]  # (stream, layer) -> per utterance (T, d)
+    speakers: int = 6
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+
+    def ids(self) -> list[str]:
+        return [f"u{number:05d}" for number in range(len(self.labels))]
+
+    def table(self) -> pd.DataFrame:
+        """Two speakers per session."""
+        who = [number % self.speakers for number in range(len(self.labels))]
+        return pd.DataFrame(
+            {
+                "id": self.ids(),
+                "corpus": "planted",
+                "label": list(self.labels),
+                "speaker": [f"s{n}" for n in who],
+                "session": [f"{n // 2 + 1}" for n in who],
+                "gender": ["female" if n % 2 else "male" for n in who],
+                "text": [f"words of utterance {number}" for number in range(len(self.labels))],
+            }
+        )
+
+
+def write(corpus: Corpus, path: Path, dtype: str = "float16") -> Path:
+    """Writes the corpus as a cache with its manifest."""
+    cache = create_cache(path)
+    info = CorpusInfo(name="planted", title="Planted signal", licence="none", synthetic=True)
+    manifest = Manifest(corpus.table(), info)
+    cache.attach("manifest.parquet", manifest.to_bytes())
+    texts = dict(zip(manifest.table["id"], manifest.table["text"], strict=True))
+    for (stream, layer), frames in corpus.frames.items():
+        audio = stream == "audio"
+        spec = EntrySpec(
+            modality=stream,
+            encoder=f"planted/{stream}",
+            layer=layer,
+            dtype=dtype,
+            features=frames[0].shape[1],
+            frame_rate=50.0 if audio else None,
+            declared={"made": "by a test"},
+        )
+        rows = dict(zip(corpus.ids(), frames, strict=True))
+        writer = cache.writer(spec)
+        writer.plan(
+            [Item(name, f"x{name}" if audio else text_hash(texts[name]), 1.0, len(rows[name])) for name in rows]
+        )
+        for shard in writer.pending():
+            done, failed = [], {}
+            for item in shard.items:
+                if item.id in corpus.failures and audio:
+                    failed[item.id] = corpus.failures[item.id]
+                    continue
+                values = rows[item.id].astype(dtype)
+                special = None
+                if stream == "text":
+                    special = np.zeros(len(values), dtype=bool)
+                    special[[0, -1]] = True
+                done.append(Row(item.id, values, special))
+            writer.commit(shard, done, failed, {})
+    if corpus.missing:  # ids of the manifest that nobody ever planned
+        more = manifest.table.iloc[[0] * len(corpus.missing)].assign(id=list(corpus.missing))
+        cache.attach("manifest.parquet", Manifest(pd.concat([manifest.table, more]), info).to_bytes())
+    return path
+
+
+def planted(
+    kind: str,
+    n: int = 240,
+    seed: int = 0,
+    classes: int = 3,
+    strength: float = 1.0,
+    features: tuple[int, int] = (16, 12),
+    speakers: int = 6,
+) -> Corpus:
+    """Frames in which only ``audio``, only ``text``, ``both``, or only their ``conjunction`` carries the label.
+
+    In the conjunction every utterance's speech has two kinds of frames, marked A and B, with contents +s and -s; the text
+    points at A or at B; the label is the sign of the content pointed at. Each stream alone says nothing.
+    """
+    draw = np.random.default_rng(seed)
+    d_audio, d_text = features
+    basis = np.linalg.qr(draw.normal(size=(d_audio, d_audio)))[0]
+    text_basis = np.linalg.qr(draw.normal(size=(d_text, d_text)))[0]
+    if kind == "conjunction":
+        classes = 2
+    target = np.tile(np.arange(classes), n // classes + 1)[:n]
+    draw.shuffle(target)
+    audio, text = [], []
+    for label in target:
+        t_audio, t_text = int(draw.integers(8, 40)), int(draw.integers(3, 10))
+        x, y = draw.normal(size=(t_audio, d_audio)), draw.normal(size=(t_text, d_text))
+        if kind in ("audio", "both"):
+            x += strength * basis[label]
+        if kind in ("text", "both"):
+            y += strength * text_basis[label]
+        if kind == "conjunction":
+            pointer = int(draw.integers(2))
+            sign = (1 if label else -1) * (1 if pointer else -1)  # content of A
+            marks = np.arange(t_audio) % 2  # 1: A
+            x += 3.0 * np.outer(2 * marks - 1, basis[0]) + strength * sign * np.outer(2 * marks - 1, basis[1])
+            y += 2.0 * (2 * pointer - 1) * text_basis[0]
+        audio.append(x.astype(np.float32))
+        text.append(y.astype(np.float32))
+    names = [f"class{label}" for label in target]
+    return Corpus(names, {("audio", 2): audio, ("text", 6): text}, speakers=speakers)
+
+
+@pytest.fixture
+def corpus() -> Callable[..., Corpus]:
+    """``corpus(kind, n=..)``: a planted corpus in memory."""
+    return planted
+
+
+@pytest.fixture
+def cache_of(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a corpus below ``tmp_path``."""
+
+    def make(corpus: Corpus, name: str = "cache", **options: Any) -> Path:
+        return write(corpus, tmp_path / name, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of 120 utterances in which both streams carry the label; shared by many tests, never changed."""
+    return write(planted("both", n=120), tmp_path_factory.mktemp("small") / "cache")
+
+
+@pytest.fixture
+def read_json() -> Callable[[Path], Any]:
+    """Reads a JSON file."""
+    return lambda path: json.loads(path.read_text())
