@@ -8,7 +8,8 @@ FusionError
  ├─ ManifestMissing    the cache carries no manifest and none was given
  ├─ RunExists          the run directory holds another job
  ├─ RunChanged         --from-run finds another cache or other folds
- └─ RunUnreadable      a folder is no run directory
+ ├─ RunUnreadable      a folder is no run directory
+ └─ ClassifierUnusable --classifier pkg.mod:Class names no classifier
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,3 +137,18 @@ class RunUnreadable(FusionError, FileNotFoundError):
 
     def __str__(self) -> str:
         return f"{self.run} is not a run directory: {self.reason}.\nGive the folder that ser-fuse wrote with --out."
+
+
+class ClassifierUnusable(FusionError, ValueError):
+    """``--classifier pkg.mod:Class`` names something that cannot be used as a classifier."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return (
+            f"The classifier {self.path} cannot be used: {self.problem}.\n"
+            "Give a class with fit and predict as scikit-learn has them, for example "
+            "--classifier sklearn.naive_bayes:GaussianNB, or a name of the table: svm, logreg, knn, lda, hist-gb, mlp."
+        )

@@ -1,5 +1,6 @@
 """Transcripts by any transformers speech recogniser: Whisper and its like (encoder-decoder), or CTC models."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_predict.errors import RecogniserBroken
+
+_SPECIAL = re.compile(r"<\|[^|]*\|>")  # Whisper's control tokens; some tokenizers do not know them as special
 
 
 class Recogniser:
@@ -55,7 +58,7 @@ class Recogniser:
                 heard = self._pipeline(inputs, **extra)  # one by one: not every tokenizer can pad
             except (RuntimeError, ValueError, TypeError, KeyError) as error:
                 raise RecogniserBroken(self.name, str(error).strip().splitlines()[0].rstrip(".")) from error
-        return [str(one["text"]).strip() for one in heard]
+        return [" ".join(_SPECIAL.sub(" ", str(one["text"])).split()) for one in heard]
 
     def _load(self) -> Any:
         import torch
