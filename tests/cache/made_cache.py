@@ -139,7 +139,7 @@ def start_child(function: Callable[[], None]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         function()
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001  a forked child must never return into pytest
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -1,0 +1,282 @@
+"""Which utterance is computed when: new, changed, failed, withdrawn, planned by somebody else."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_cache import assert_right, fails, items, spec, state, values, write
+
+from ser_cache import Failure, Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
+from ser_cache.plan import SHARD_BYTES, SHARD_SECONDS, cut
+
+
+def computed(root: Path, wanted: list[Item], **options) -> list[str]:
+    """Ids that a run over ``wanted`` computes."""
+    done: list[str] = []
+    write(root, wanted, acknowledge=done.extend, **options)
+    return sorted(done)
+
+
+def changed(wanted: list[Item], *names: str, version: str = "b") -> list[Item]:
+    return [
+        Item(item.id, f"{version}-{item.input_hash.split('-')[1]}", item.cost, item.frames) if item.id in names else item
+        for item in wanted
+    ]
+
+
+def test_nothing_is_computed_twice(tmp_path: Path, container: str):
+    wanted = items(20)
+    assert len(computed(tmp_path / "c", wanted, container=container)) == 20
+    before = state(tmp_path / "c")
+    assert computed(tmp_path / "c", wanted, container=container) == []
+    assert computed(tmp_path / "c", wanted[:5]) == []  # ids that are no longer asked for stay
+    assert state(tmp_path / "c") == before
+
+
+def test_new_utterances_become_a_new_generation(tmp_path: Path):
+    computed(tmp_path / "c", items(10))
+    assert computed(tmp_path / "c", items(13)) == ["u010", "u011", "u012"]
+    entry = open_cache(tmp_path / "c").select()
+    assert sorted(path.name for path in (entry.path / "plans").iterdir()) == ["0001.json", "0002.json"]
+    write(tmp_path / "one", items(13))
+    assert state(tmp_path / "one") == state(tmp_path / "c")
+
+
+def test_a_changed_input_is_computed_again_and_the_old_row_is_never_shown(tmp_path: Path):
+    wanted = items(12)
+    computed(tmp_path / "c", wanted)
+    corrected = changed(wanted, "u003", "u008")
+    create_cache(tmp_path / "c").writer(spec()).plan(corrected)
+    entry = open_cache(tmp_path / "c").select()
+    assert "u003" not in entry and entry.missing == ("u003", "u008")  # planned, not computed: the stale row is gone at once
+    assert computed(tmp_path / "c", corrected) == ["u003", "u008"]
+    assert_right(open_cache(tmp_path / "c").select(), corrected)
+    # taken back: the old rows are still there
+    assert computed(tmp_path / "c", wanted) == []
+    assert_right(open_cache(tmp_path / "c").select(), wanted)
+    assert open_cache(tmp_path / "c").select().input_hashes["u003"] == "a-3"
+
+
+def test_failures_are_recorded_and_retried_only_on_request(tmp_path: Path):
+    wanted = items(10)
+    cache = write(tmp_path / "c", wanted)
+    assert set(cache.select().failures) == {"u007"}
+    assert computed(tmp_path / "c", wanted) == []
+    assert computed(tmp_path / "c", wanted, retry_failed=True) == ["u007"]
+    assert set(cache.select().failures) == {"u007"}
+    writer = cache.writer(spec())
+    writer.plan(wanted)
+    (shard,) = writer.pending(retry_failed=True)
+    writer.commit(shard, [Row("u007", values(wanted[7]))])
+    entry = cache.select()
+    assert not entry.failures and entry["u007"].tobytes() == values(wanted[7]).tobytes()
+    assert computed(tmp_path / "c", wanted, retry_failed=True) == []
+
+
+def test_a_failed_utterance_whose_input_is_mended_is_computed(tmp_path: Path):
+    wanted = items(10)
+    computed(tmp_path / "c", wanted)
+    mended = changed(wanted, "u007")
+    assert not fails(mended[7])
+    assert computed(tmp_path / "c", mended) == ["u007"]
+    assert not open_cache(tmp_path / "c").select().failures
+
+
+def test_a_killed_retry_is_taken_up_by_the_next_run(tmp_path: Path):
+    wanted = items(10)
+    cache = write(tmp_path / "c", wanted)
+    writer = cache.writer(spec())
+    writer.plan(wanted)
+    next(writer.pending(retry_failed=True))  # planned, never committed
+    assert computed(tmp_path / "c", wanted) == ["u007"]
+    assert computed(tmp_path / "c", wanted) == []
+
+
+def test_a_second_writer_adopts_the_plan(tmp_path: Path):
+    cache = create_cache(tmp_path / "c")
+    first, second = cache.writer(spec()), cache.writer(spec())
+    assert first.plan(items(12)).generations == second.plan(items(12)[::-1]).generations == (1,)
+    assert len(list((cache.select().path / "plans").iterdir())) == 1
+
+
+def test_two_writers_share_the_shards(tmp_path: Path):
+    cache = create_cache(tmp_path / "c")
+    wanted = items(40)
+    writers = [cache.writer(spec()) for _ in range(2)]
+    runs = []
+    for writer in writers:
+        writer.plan(wanted)
+        runs.append(writer.pending())
+    outcomes = []
+    alive = list(range(2))
+    while alive:
+        for number in list(alive):
+            shard = next(runs[number], None)
+            if shard is None:
+                alive.remove(number)
+                continue
+            good = [item for item in shard.items if not fails(item)]
+            bad = {item.id: Failure("nan", "made to fail") for item in shard.items if fails(item)}
+            outcomes.append(writers[number].commit(shard, [Row(item.id, values(item)) for item in good], bad))
+    assert outcomes.count("committed") == 10 and len(outcomes) < 20
+    entry = cache.select()
+    assert_right(entry, wanted)
+    assert len(entry) == 36
+    assert len(list((entry.path / "data").iterdir())) == 10  # what the loser wrote is deleted
+
+
+def test_writers_with_other_manifests_fill_each_others_gaps(tmp_path: Path):
+    wanted = items(12)
+    cache = create_cache(tmp_path / "c")
+    big = cache.writer(spec())
+    big.plan(wanted)
+    assert len(computed(tmp_path / "c", wanted[:6])) == 6  # adopts the plan, leaves out u006 of shard 1
+    done = []
+    for shard in big.pending():
+        rows = [Row(item.id, values(item)) for item in shard.items if not fails(item)]
+        big.commit(shard, rows, {item.id: Failure("nan") for item in shard.items if fails(item)})
+        done += [item.id for item in shard.items]
+    assert sorted(done) == [item.id for item in wanted[6:]]
+    assert_right(cache.select(), wanted)
+
+
+def test_other_declared_inputs_are_refused_and_named(tmp_path: Path):
+    write(tmp_path / "c", items(4))
+    cache = create_cache(tmp_path / "c")
+    before = state(tmp_path / "c")
+    for changes, field in (
+        ({"frame_rate": 50.0}, "frame_rate"),
+        ({"features": 6}, "features"),
+        ({"declared": {"weights": "xxh3:00", "rate": 8000, "windowing": {"seconds": 30}}}, "declared.rate"),
+        ({"declared": {"weights": "xxh3:00", "rate": 16000, "windowing": {"seconds": 20}}}, "declared.windowing.seconds"),
+        ({"declared": {"weights": "xxh3:00", "rate": 16000}}, "declared.windowing"),
+    ):
+        with pytest.raises(SpecMismatch) as caught:
+            cache.writer(spec(**changes))
+        assert [name for name, _, _ in caught.value.differences] == [field]
+        assert f"  {field}: cache " in str(caught.value) and "--replace" in str(caught.value)
+    assert state(tmp_path / "c") == before
+
+
+def test_replace_begins_anew_and_can_be_taken_back(tmp_path: Path):
+    wanted = items(8)
+    write(tmp_path / "c", wanted)
+    before = state(tmp_path / "c")
+    other = spec(declared={"weights": "xxh3:ff"})
+    assert len(computed(tmp_path / "c", wanted, entry=other, replace=True, shards=1)) == 4
+    entry = open_cache(tmp_path / "c").select()
+    assert entry.fingerprint == other.fingerprint and len(entry) == 4 and len(entry.missing) == 4
+    # the old rows are hidden, not deleted, until gc
+    assert computed(tmp_path / "c", wanted, replace=True) == []
+    assert state(tmp_path / "c") == before
+
+
+def test_an_old_writer_cannot_spoil_a_replaced_entry(tmp_path: Path):
+    wanted = items(8)
+    cache = create_cache(tmp_path / "c")
+    old = cache.writer(spec())
+    old.plan(wanted)
+    shards = old.pending()
+    shard = next(shards)
+    write(tmp_path / "c", wanted, entry=spec(declared={"weights": "xxh3:ff"}), replace=True)
+    before = state(tmp_path / "c")
+    old.commit(shard, [Row(item.id, values(item) + 1) for item in shard.items])
+    assert state(tmp_path / "c") == before
+
+
+def test_withdrawn_utterances_are_hidden_and_not_computed_until_admitted(tmp_path: Path):
+    wanted = items(12)
+    write(tmp_path / "c", wanted[:8])
+    cache = create_cache(tmp_path / "c")
+    cache.withdraw(["u001", "u010"])
+    assert "u001" not in cache.select()
+    assert "u010" not in computed(tmp_path / "c", wanted)
+    assert "u010" not in cache.select().missing
+    writer = cache.writer(spec())
+    assert writer.plan(wanted).withdrawn == 2
+    cache.admit(["u001", "u010"])
+    assert computed(tmp_path / "c", wanted) == ["u010"]  # the bytes of u001 were not removed, only hidden
+    write(tmp_path / "one", wanted)
+    assert state(tmp_path / "c") == state(tmp_path / "one")
+
+
+def test_a_withdrawal_during_the_computation_wins(tmp_path: Path):
+    wanted = items(4)
+    cache = create_cache(tmp_path / "c")
+    writer = cache.writer(spec())
+    writer.plan(wanted)
+    shard = next(writer.pending())
+    cache.withdraw(["u002"])
+    writer.commit(shard, [Row(item.id, values(item)) for item in shard.items])
+    (record,) = (tmp_path / "c" / "entries").glob("*/commits/0001/*.json")
+    assert cache.select().ids == ("u000", "u001", "u003")
+    assert '"left_out":["u002"]' in record.read_text()
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 200), st.one_of(st.none(), st.integers(0, 30_000))), min_size=1, max_size=60
+    ),
+    st.randoms(),
+)
+def test_shards_end_at_64_mb_or_two_minutes(sizes: list[tuple[float, int | None]], shuffle: random.Random):
+    entry = spec(features=768)
+    wanted = [Item(f"{number:03d}", "h", cost, frames) for number, (cost, frames) in enumerate(sizes)]
+    shards = cut(wanted, entry)
+    mixed = list(wanted)
+    shuffle.shuffle(mixed)
+    assert cut(mixed, entry) == shards
+    assert [item for shard in shards for item in shard] == wanted
+    for shard in shards:
+        assert len(shard) == 1 or sum(item.cost for item in shard) <= SHARD_SECONDS
+        assert len(shard) == 1 or sum((item.frames or 0) * 1536 for item in shard) <= SHARD_BYTES
+    for left, right in zip(shards, shards[1:], strict=False):  # none could have been longer
+        both = [*left, right[0]]
+        assert sum(item.cost for item in both) > SHARD_SECONDS or sum((item.frames or 0) * 1536 for item in both) > SHARD_BYTES
+
+
+def test_a_plan_of_100_000_items_is_fast(tmp_path: Path):
+    wanted = [Item(f"speaker{number % 100:03d}-{number:06d}", f"{number:032x}", 0.5, 250) for number in range(100_000)]
+    writer = create_cache(tmp_path / "c").writer(spec(features=768))
+    begin = time.process_time()
+    summary = writer.plan(wanted)
+    seconds = time.process_time() - begin
+    assert summary.pending == 100_000 and summary.bytes == 100_000 * 250 * 768 * 2
+    assert seconds < 10  # 0.9 s on a quiet core; a quadratic step would take minutes
+
+
+def test_wrong_rows_are_refused_before_anything_is_written(tmp_path: Path, container: str):
+    writer = create_cache(tmp_path / "c").writer(spec(), container=container)
+    writer.plan(items(4))
+    shard = next(writer.pending())
+    good = [Row(item.id, values(item)) for item in shard.items]
+    for rows, failures, problem in (
+        (good[:3], {}, "once each"),
+        ([*good, good[0]], {}, "once each"),
+        (good, {"u001": Failure("nan")}, "once each"),
+        ([*good[:3], Row("other", good[3].values)], {}, "once each"),
+        ([*good[:3], Row("u003", good[3].values.astype("f4"))], {}, "float32"),
+        ([*good[:3], Row("u003", good[3].values[:, :4])], {}, "the entry holds"),
+        ([*good[:3], Row("u003", good[3].values, good[3].values[:, 0][:-1] > 0)], {}, "its mask"),
+    ):
+        with pytest.raises(WrongRows, match=problem):
+            writer.commit(shard, rows, failures)
+    assert not list((tmp_path / "c").rglob("data/*")) and not list((tmp_path / "c").rglob("commits/*/*"))
+    for wrong in ([Item("a", "h"), Item("a", "h")], [Item("a", "h", -1.0)], [Item("a", "h", float("nan"))]):
+        with pytest.raises(WrongRows):
+            writer.plan(wrong)
+    assert writer.commit(shard, good) == "committed"
+    assert writer.commit(shard, good) == "already"
+
+
+def test_a_shard_in_which_everything_failed_needs_no_data(tmp_path: Path, container: str):
+    writer = create_cache(tmp_path / "c").writer(spec(), container=container)
+    writer.plan(items(2))
+    for shard in writer.pending():
+        writer.commit(shard, [], {item.id: Failure("missing", "no file") for item in shard.items})
+    entry = open_cache(tmp_path / "c").select()
+    assert entry.ids == () and set(entry.failures) == {"u000", "u001"} and entry.arena().values.shape == (0, 5)
+    assert not list((entry.path / "data").iterdir())
