@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.audit_words import audit_words
+from ser_fusion.evaluation.audit_words import TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of
 from ser_fusion.evaluation.permutation import label_permutation_band
 from ser_fusion.evaluation.references import fixed_rows, parts_of, predictions_of, stream_features
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.swap_test import swap_test
+from ser_fusion.evaluation.units import unit_counts, unit_kind
 
 if TYPE_CHECKING:
     from ser_fusion.study import Study
@@ -84,14 +86,15 @@ def audit_table(
             predictions = predictions_of(table, classes, parts, predict)
             if predictions is not None:
                 found.append((row, predictions))
-        for row, predictions in [*found, *(heads or {}).get(protocol, ())]:
+        found += (heads or {}).get(protocol, ())
+        for row, predictions in found:
             counts = confusion(predictions["label"], predictions["predicted"], classes)
             low, high = label_permutation_band(predictions, classes, draws=permutations, seed=seed)
             scored: dict[str, Any] = {metric: float(value) for metric, value in scores_of(counts).items()}
-            entry = rows.setdefault(
-                row["slug"], {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
-            )
-            entry["scores"][protocol] = {**scored, "low": low, "high": high}
+            empty = {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
+            rows.setdefault(row["slug"], empty)["scores"][protocol] = {**scored, "low": low, "high": high}
+        for slug, against in _against_trivial(found, table, classes).items():
+            rows[slug]["scores"][protocol]["against"] = against
     audit: dict[str, Any] = {
         "format": 1,
         "protocols": used,
@@ -104,6 +107,24 @@ def audit_table(
         "overlap": overlap,
     }
     return {**audit, "words": audit_words(audit)}
+
+
+def _against_trivial(
+    found: Sequence[tuple[dict[str, Any], pd.DataFrame]], table: pd.DataFrame, classes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Every other row against the best of the rows that neither hear nor read: difference of pooled UWA, swap test."""
+    kind = unit_kind(table)
+    counts = {row["slug"]: unit_counts(predictions, table, classes, kind).counts for row, predictions in found}
+    trivial = [row for row, _ in found if row["slug"] in TRIVIAL]
+    if not trivial:
+        return {}
+    best = max(trivial, key=lambda row: float(scores_of(counts[row["slug"]].sum(axis=0))["UWA"]))
+    result = {}
+    for slug, own in counts.items():
+        if slug not in TRIVIAL and own.shape == counts[best["slug"]].shape:
+            test = swap_test(own, counts[best["slug"]])
+            result[slug] = {"name": best["name"], "difference": test.difference, "p": test.p}
+    return result
 
 
 def audit_study(

@@ -6,6 +6,7 @@ _HOLDS = {
     "session": ("random", "speakers, sessions and repeated dialogues"),
     "session+scenario": ("session", "the scenario"),
 }
+TRIVIAL = ("majority", "speaker-prior", "scenario-prior", "dialogue-prior")  # rows that neither hear nor read
 _PRIORS = ("scenario-prior", "dialogue-prior")
 _NOTABLE = 0.02  # smaller differences are not put into words
 
@@ -46,7 +47,7 @@ def _drops(audit: dict[str, Any], chance: float) -> list[str]:
             continue
         for row in audit["rows"]:
             before, after = row["scores"].get(loose), row["scores"].get(strict)
-            if row["slug"] in ("majority", "speaker-prior", *_PRIORS) or before is None or after is None:
+            if row["slug"] in TRIVIAL or before is None or after is None:
                 continue
             drop = before["UWA"] - after["UWA"]
             above = before["UWA"] - chance
@@ -81,26 +82,24 @@ def _priors(audit: dict[str, Any], chance: float) -> list[str]:
 def _left(audit: dict[str, Any]) -> list[str]:
     """What is left under session+scenario, against the majority and prior rows and the band of shuffled labels."""
     strict = "session+scenario"
-    trivial = [_of(audit, slug, strict) for slug in ("majority", "speaker-prior", *_PRIORS)]
-    levels = [found["UWA"] for found in trivial if found]
-    if not levels:
-        return []
-    level = max(levels)
     lines = []
     for row in audit["rows"]:
         found = row["scores"].get(strict)
-        if found is None or row["slug"] in ("majority", "speaker-prior", *_PRIORS):
+        if found is None or row["slug"] in TRIVIAL or "against" not in found:
             continue
-        band = f"the 95 % band of {audit['permutations']} label permutations within folds [{_score(found['low'])}, {_score(found['high'])}]"
-        if found["UWA"] <= found["high"]:
-            better = "no better than" if found["UWA"] <= level else "above"
-            where = "inside" if found["UWA"] >= found["low"] else "below"
-            lines.append(
-                f"Under {strict}, {row['name']} ({_score(found['UWA'])}) is {better} the majority and prior rows (at most {_score(level)}) "
-                f"and {where} {band}: no sign of emotion is left in it."
-            )
-        else:
-            lines.append(
-                f"Under {strict}, {row['name']} ({_score(found['UWA'])}) stays above {band}: this part is not leakage of the scenario."
-            )
+        against = found["against"]
+        gap = f"{_score(found['UWA'])}, {100 * against['difference']:+.1f} points from {against['name']}, p = {against['p']:.2f}"
+        better = against["difference"] > 0 and against["p"] < 0.05
+        band = (
+            f"the 95 % band of {audit['permutations']} label permutations within folds "
+            f"[{_score(found['low'])}, {_score(found['high'])}]"
+        )
+        where = "above" if found["UWA"] > found["high"] else "below" if found["UWA"] < found["low"] else "inside"
+        than = "better than" if better else "no better than"
+        line = f"Under {strict}, {row['name']} is {than} the majority and prior rows ({gap}) and {where} {band}"
+        if better and where == "above":
+            line += ": this part is not the scenario's doing"
+        elif not better and where != "above":
+            line += ": no sign of emotion is left in it"
+        lines.append(line + ".")
     return lines

@@ -26,14 +26,13 @@ def label_permutation_band(
     """
     true = class_positions(predictions["label"], classes)
     guess = class_positions(predictions["predicted"], classes)
-    groups = predictions.groupby(["fold", "seed"]).indices.values()
     rng, k = np.random.default_rng(seed), len(classes)
-    counts = np.empty((draws, k * k))
-    for i in range(draws):
-        shuffled = true.copy()
-        for places in groups:
-            shuffled[places] = rng.permutation(true[places])
-        counts[i] = np.bincount(shuffled * k + guess, minlength=k * k)
+    counts = np.zeros((draws, k * k))
+    shift = (np.arange(draws) * k * k)[:, None]
+    for places in predictions.groupby(["fold", "seed"]).indices.values():
+        shuffled = rng.permuted(np.broadcast_to(true[places], (draws, len(places))), axis=1)
+        cells = (shuffled * k + guess[places] + shift).ravel()
+        counts += np.bincount(cells, minlength=draws * k * k).reshape(draws, k * k)
     scores = scores_of(counts.reshape(draws, k, k))[metric]
     low, high = np.quantile(scores, [0.025, 0.975])
     return float(low), float(high)

@@ -45,7 +45,8 @@ def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Se
 
 def wearer(dialogues: pd.Series) -> pd.Series:
     """Who wears the motion markers, read from IEMOCAP's dialogue names (`Ses01F_impro01` -> `F`); None elsewhere."""
-    return dialogues.map(lambda name: match[1] if isinstance(name, str) and (match := _WEARER.match(name)) else None)
+    found = [_WEARER.match(name) if isinstance(name, str) else None for name in dialogues]
+    return pd.Series([match[1] if match else None for match in found], index=dialogues.index, dtype=object)
 
 
 def joined_keys(columns: Sequence[pd.Series]) -> pd.Series:

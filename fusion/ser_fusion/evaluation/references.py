@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ser_fusion.evaluation.priors import class_prior, key_prior, metadata_keys
-from ser_fusion.evaluation.probes import PENALTY, pooled_probe, text_svm
+from ser_fusion.evaluation.probes import PENALTY, pooled_probe, text_svm, word_counts
 
 if TYPE_CHECKING:
     from ser_fusion.study import Study
@@ -117,8 +117,9 @@ def fixed_rows(
         rows.append((_row(slug), prior))
     if "text" in table and table["text"].map(lambda text: isinstance(text, str) and bool(text.strip())).any():
         texts = table["text_normalised"] if "text_normalised" in table else table["text"].str.lower()
-        words = list(texts)
-        rows.append((_row("tfidf-svm"), lambda part: text_svm(words, part.train, part.test, targets, k)))
+        counts = word_counts(list(texts))
+        if counts is not None:
+            rows.append((_row("tfidf-svm"), lambda part: text_svm(counts, part.train, part.test, targets, k)))
     probes = dict(features)
     if len(features) > 1:
         probes["concatenation"] = ("both", np.concatenate([values for _, values in features.values()], axis=1))

@@ -135,7 +135,7 @@ def list_runs(folder: Path) -> None:
         return
     table = Table(header_style="bold")
     for name in ("run", "corpus", "protocol", "folds", "classes", "seeds", "trained rows"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold", no_wrap=name in ("protocol", "folds"))
     for run in found:
         if run.problem and not run.corpus:
             table.add_row(Text(str(run.path)), Text(run.problem, style="yellow"))

@@ -56,11 +56,15 @@ _RC: dict[str, Any] = {
 
 
 def draw(make: Callable[..., Any], *data: Any, **options: Any) -> Any:
-    """Calls a plot function under the theme and returns its figure."""
+    """Calls a plot function under the theme and returns its figure, which knows its tight frame."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with mpl.rc_context(_RC):
-        return make(*data, **options)
+        figure = make(*data, **options)
+        # found once and handed to every savefig: `bbox_inches="tight"` would draw everything twice for each format
+        figure.tight_frame = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(0.05)
+        return figure
 
 
 def svg_text(figure: Any, name: str) -> str:
@@ -69,9 +73,7 @@ def svg_text(figure: Any, name: str) -> str:
 
     buffer = io.StringIO()
     with mpl.rc_context({**_RC, "svg.hashsalt": name}):
-        figure.savefig(
-            buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.04
-        )
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches=figure.tight_frame)
     return buffer.getvalue()
 
 
@@ -99,9 +101,8 @@ def save(figure: Any, svg: str, folder: Path, name: str) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-    with mpl.rc_context({**_RC, "svg.fonttype": "path"}):
-        options: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
-        figure.savefig(
-            folder / f"{name}.png", dpi=160, facecolor=PALETTE["paper"], metadata={"Software": None}, **options
-        )
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None}, **options)
+    with mpl.rc_context(_RC):
+        frame = figure.tight_frame
+        png = folder / f"{name}.png"
+        figure.savefig(png, dpi=160, facecolor=PALETTE["paper"], metadata={"Software": None}, bbox_inches=frame)
+        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None}, bbox_inches=frame)

@@ -1,0 +1,134 @@
+"""`ser-compare` as a user meets it: right numbers, refusals that say how runs differ, exit codes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from fake_run import write_run
+from scipy.stats import ttest_ind_from_stats
+
+from ser_fusion.compare_cli import main
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env={"COLUMNS": "140"})
+
+
+def test_one_run_gives_its_declared_families(judged_run: Path):
+    done = call(judged_run)
+    assert done.exit_code == 0, done.output
+    assert "Self-MHA - Cross-MHA = " in done.output and "primary" in done.output and "exploratory" in done.output
+
+
+def test_two_rows_equal_the_runs_own_numbers(judged_run: Path):
+    got = json.loads(call(f"{judged_run}:self", f"{judged_run}:cross", "--json").output)
+    metrics = json.loads((judged_run / "metrics.json").read_text())
+    own = next(c for c in metrics["comparisons"] if (c["slug_a"], c["slug_b"]) == ("self", "cross"))
+    assert len(got) == 1 and got[0]["p"] == own["p"] and got[0]["difference"] == pytest.approx(own["difference"])
+    assert got[0]["family"] == "exploratory" and got[0]["p_holm"] is None
+
+
+def test_conditional_tests_come_on_request_with_their_label(judged_run: Path):
+    plain, asked = (
+        call(f"{judged_run}:self", f"{judged_run}:cross"),
+        call(f"{judged_run}:self", f"{judged_run}:cross", "--conditional"),
+    )
+    assert "McNemar" not in plain.output
+    assert asked.output.count("conditional on these speakers") == 2
+
+
+def test_a_run_compared_with_its_twin_shows_no_difference(judged_run: Path, run_copy: Path):
+    done = call(judged_run, run_copy, "--json")
+    found = json.loads(done.output)
+    assert len(found) == 5 and all(item["p"] == 1.0 and item["difference"] == 0 for item in found)
+
+
+def test_other_labels_are_refused_with_an_example(judged_run: Path, run_copy: Path):
+    table = pd.read_parquet(run_copy / "utterances.parquet")
+    table.loc[10, "label"] = "sad" if table.loc[10, "label"] != "sad" else "happy"
+    table.iloc[:-1].to_parquet(run_copy / "utterances.parquet")
+    done = call(judged_run, run_copy)
+    assert done.exit_code == 1
+    assert "1 utterances have other labels: " + table.loc[10, "id"] in done.output
+    assert "1 utterances are only in the first run" in done.output and "--from-run" in done.output
+
+
+def test_other_folds_and_corpora_are_refused(judged_run: Path, run_copy: Path):
+    run = json.loads((run_copy / "run.json").read_text())
+    run["folds_fingerprint"], run["protocol"], run["corpus"]["name"] = "other", "random", "elsewhere"
+    (run_copy / "run.json").write_text(json.dumps(run))
+    folds = pd.read_csv(run_copy / "folds.csv")
+    folds.loc[folds["part"] == "dev", "part"] = "train"
+    folds.to_csv(run_copy / "folds.csv", index=False)
+    done = call(judged_run, run_copy)
+    assert done.exit_code == 1
+    for words in ("corpora differ: demo and elsewhere", "protocols differ: session", "250 entries are in another part"):
+        assert words in done.output
+
+
+def test_unknown_row_is_answered_with_the_nearest(judged_run: Path):
+    done = call(f"{judged_run}:slef", f"{judged_run}:cross")
+    assert done.exit_code == 1 and "Did you mean 'self'?" in done.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "--list", "b"), ("--report",), ("x", "--metric", "UAR")])
+def test_wrong_usage_is_exit_code_two(arguments: tuple[str, ...]):
+    assert call(*arguments).exit_code == 2
+
+
+def test_a_folder_that_is_no_run_is_exit_code_one(tmp_path: Path):
+    done = call(tmp_path)
+    assert done.exit_code == 1 and "is not a run directory" in done.output and "Traceback" not in done.output
+
+
+def test_list_finds_runs_and_shows_broken_ones(judged_run: Path, tmp_path: Path):
+    shutil.copytree(judged_run, tmp_path / "a" / "one")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "run.json").write_text("not json")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    done = call("--list", tmp_path)
+    assert done.exit_code == 0 and done.output.count("one") == 1 and "cannot be read" in done.output
+    assert "No run below" in call("--list", tmp_path / "a" / "one" / "jobs").output
+    assert call("--list", tmp_path / "nowhere").exit_code == 1
+
+
+def test_summary_reproduces_welch_from_a_printed_table(tmp_path: Path):
+    # The ancestor's printed audio + text + video rows (evaluation.md, 3.1): mean (std) over 50 runs
+    file = tmp_path / "table.csv"
+    file.write_text(
+        "name,metric,mean,std,n\nself,UWA,.587,.022,50\nself-noSP,UWA,.584,.021,50\ncross,UWA,.578,.024,50\n"
+    )
+    got = {(test["a"], test["b"]): test for test in json.loads(call("--summary", file, "--json").output)}
+    expected = ttest_ind_from_stats(0.587, 0.022, 50, 0.578, 0.024, 50, equal_var=False)
+    assert got["self", "cross"]["p"] == pytest.approx(expected.pvalue)
+    assert got["self", "cross"]["freedom"] == pytest.approx(expected.df if hasattr(expected, "df") else 97.27, abs=0.01)
+    assert "indicative only" in " ".join(call("--summary", file).output.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,mean\na,1\n", "columns std, n are missing"),
+        ("name,mean,std,n\na,x,1,5\nb,1,1,5\n", "line 2"),
+        ("name,mean,std,n\na,1,1,1\nb,1,1,5\n", "n = 1"),
+        ("name,mean,std,n\na,1,1,5\n", "fewer than two"),
+    ],
+)
+def test_a_bad_summary_is_explained(tmp_path: Path, text: str, said: str):
+    file = tmp_path / "table.csv"
+    file.write_text(text)
+    done = call("--summary", file)
+    assert done.exit_code == 1 and said in done.output
+
+
+def test_report_and_audit_are_written_anew(tmp_path: Path):
+    path = write_run(tmp_path / "run", per_speaker=12, seeds=(0,), skill={"audio": 0.8, "cross": 1.2}, curves=False)
+    done = call(path, "--audit")
+    assert done.exit_code == 0, done.output
+    assert (
+        (path / "audit.json").exists() and (path / "report.html").exists() and str(path / "report.html") in done.output
+    )
+    assert "Leak audit, UWA" in (path / "report.html").read_text()

@@ -1,0 +1,138 @@
+"""Reference rows: chance in expectation, priors by hand, probes as scikit-learn makes them, and nothing learned from test."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_run import CLASSES, session_folds, utterance_table
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from ser_fusion.evaluation.metrics import score_fold
+from ser_fusion.evaluation.priors import joined_keys, key_prior, metadata_keys, wearer
+from ser_fusion.evaluation.probes import pooled_probe, standardise, text_svm, word_counts
+from ser_fusion.evaluation.references import reference_rows
+
+
+def fake_study(seed: int = 0, per_speaker: int = 30) -> SimpleNamespace:
+    rng = np.random.default_rng(seed)
+    table = utterance_table(rng, 6, per_speaker, CLASSES)
+    table = table.set_index("id", drop=False)
+    table["target"] = pd.Index(list(CLASSES)).get_indexer(table["label"])
+    listed = session_folds(table.reset_index(drop=True))
+    folds = [
+        SimpleNamespace(
+            name=name, **{part: tuple(rows[rows["part"] == part]["id"]) for part in ("train", "dev", "test")}
+        )
+        for name, rows in listed.groupby("fold")
+    ]
+    audio = rng.normal(size=(len(table), 12)).astype(np.float32)
+    audio[np.arange(len(table)), table["target"]] += 2.0
+    streams = {name: SimpleNamespace(spec=SimpleNamespace(modality=name)) for name in ("audio", "text")}
+    return SimpleNamespace(
+        table=table,
+        classes=CLASSES,
+        folds=SimpleNamespace(folds=folds),
+        streams=streams,
+        pooled=lambda stream, pooling: audio if stream == "audio" else np.zeros((len(table), 5), np.float32),
+    )
+
+
+def test_every_row_is_there_and_tests_every_utterance_once_per_seed():
+    study = fake_study()
+    rows = reference_rows(study, [0, 1, 2])
+    slugs = [row["slug"] for row, _ in rows]
+    assert slugs == [
+        "random", "prior", "majority", "scenario-prior", "dialogue-prior", "speaker-prior", "tfidf-svm",
+        "probe-audio", "probe-text", "probe-concatenation",
+    ]  # fmt: skip
+    for row, frame in rows:
+        seeds = 3 if row["slug"] in ("random", "prior") else 1
+        assert len(frame) == seeds * len(study.table) and not frame.duplicated(["id", "seed"]).any()
+        assert list(frame.columns[:6]) == ["row", "id", "fold", "seed", "label", "predicted"]
+        posteriors = frame[[f"p_{name}" for name in CLASSES]].to_numpy()
+        assert np.allclose(posteriors.sum(axis=1), 1, atol=1e-5)
+        assert (frame["label"].to_numpy() == study.table.loc[frame["id"], "label"].to_numpy()).all()
+    found = dict(zip(slugs, (frame for _, frame in rows), strict=True))
+    probe = score_fold(found["probe-audio"]["label"], found["probe-audio"]["predicted"], CLASSES)
+    assert probe["WA"] > 0.5, "the probe does not find a signal that is there"
+    assert not found["probe-text"].isna().any().any(), "features without variance must not become NaN"
+
+
+def test_test_labels_do_not_reach_the_predictions():
+    study, other = fake_study(), fake_study()
+    inside = list(study.folds.folds[0].test)
+    rng = np.random.default_rng(9)
+    other.table.loc[inside, "target"] = rng.integers(0, 7, len(inside))
+    for (row, a), (_, b) in zip(reference_rows(study, [0]), reference_rows(other, [0]), strict=True):
+        a, b = (frame[frame["fold"] == study.folds.folds[0].name] for frame in (a, b))
+        assert list(a["predicted"]) == list(b["predicted"]), row["slug"]
+
+
+def test_random_row_has_its_expectation():
+    study = fake_study(per_speaker=60)
+    frame = next(frame for row, frame in reference_rows(study, range(30)) if row["slug"] == "random")
+    scores = [score_fold(part["label"], part["predicted"], CLASSES)["WA"] for _, part in frame.groupby("seed")]
+    assert np.mean(scores) == pytest.approx(1 / 7, abs=4 * np.std(scores) / np.sqrt(30))
+
+
+def test_key_prior_by_hand():
+    keys = pd.Series(["x", "x", "x", "y", None])
+    targets = np.array([0, 0, 1, 1, 2])
+    prior = np.array([2, 2, 1]) / 5
+    got = key_prior(keys, targets, pd.Series(["x", "y", "new", None]), 3)
+    assert got[0] == pytest.approx((np.array([2, 1, 0]) + prior) / 4)
+    assert got[1] == pytest.approx((np.array([0, 1, 0]) + prior) / 2)
+    assert got[2] == pytest.approx(prior) and got[3] == pytest.approx(prior)
+
+
+def test_dialogue_name_gives_scenario_wearer_and_gender():
+    table = pd.DataFrame(
+        {
+            "dialogue": ["Ses01F_impro01", "Ses04M_script02_1", "other"],
+            "scenario": ["impro01", "script02_1", None],
+            "gender": ["F", "F", "M"],
+        }
+    )
+    assert list(wearer(table["dialogue"])) == ["F", "M", None]
+    assert metadata_keys(table)["dialogue-prior"].tolist()[:2] == ["impro01|F|F", "script02_1|M|F"]
+    assert pd.isna(joined_keys([table["scenario"], table["gender"]]).iloc[2])
+    assert set(metadata_keys(table.drop(columns=["scenario"]))) == set()
+
+
+def test_probe_equals_a_scikit_learn_pipeline():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(3, 2, size=(150, 10)).astype(np.float32), rng.integers(0, 3, 150)
+    x[np.arange(150), y] += 2
+    train, test = np.arange(100), np.arange(100, 150)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=2000, tol=1e-6)).fit(
+        x[train], y[train]
+    )
+    got = pooled_probe(x, train, test, y, 3, 0.05)
+    assert got == pytest.approx(reference.predict_proba(x[test]), abs=5e-3)
+
+
+def test_channels_without_variance_are_dropped():
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    x[:, 1] = 0.25
+    train, test = standardise(x, x + [0, 7, 0])
+    assert (test[:, 1] == 0).all() and np.isfinite(train).all()
+
+
+def test_text_svm_equals_the_vectoriser_fitted_on_the_training_part():
+    rng = np.random.default_rng(3)
+    table = utterance_table(rng, 4, 40, CLASSES[:3])
+    texts, y = list(table["text"]), pd.Index(list(CLASSES)).get_indexer(table["label"])
+    texts[5] = None
+    train, test = np.arange(100), np.arange(100, 160)
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    plain = [text or "" for text in texts]
+    model = LinearSVC(C=0.3, random_state=0).fit(words.fit_transform(plain[:100]), y[train])
+    got = text_svm(word_counts(texts), train, test, y, 3)
+    assert got is not None
+    assert list(got.argmax(axis=1)) == list(model.predict(words.transform(plain[100:])))
+    assert word_counts([None, "", "..."]) is None
