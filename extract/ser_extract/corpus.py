@@ -1,6 +1,7 @@
 """The corpus of a job as a manifest: read, labels judged if a scheme is named, cut to the limit."""
 
 from platformdirs import user_cache_path
+
 from ser_data.corpora import CORPORA
 from ser_data.labels import resolve_scheme
 from ser_data.manifest import Manifest, Problem

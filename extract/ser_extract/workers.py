@@ -237,13 +237,15 @@ def _announce(pipe: Connection, name: str) -> None:
 
 def portable(error: Exception) -> Exception:
     """The error itself if it survives pickling, else one of ours that says the same."""
-    import pickle
+    import copy
     import traceback
+    from multiprocessing.reduction import ForkingPickler
 
     if not isinstance(error, (ExtractError, CorpusError, CacheError)):
         error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
-        pickle.loads(pickle.dumps(error))
+        copy.copy(error)  # rebuilt from its arguments, as on the other side
+        ForkingPickler.dumps(error)
     except Exception:  # noqa: BLE001  # whatever pickle makes of somebody's exception
         error = ExtractError(f"{type(error).__name__}: {error}")
     return error

@@ -44,7 +44,7 @@ def load_model(source: Source, options: EngineOptions) -> Any:
             weights_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # whatever a foreign file makes transformers and its readers raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderBroken(
             source.name, f"transformers cannot load it ({first})", "Copy or save the folder again."
