@@ -29,7 +29,8 @@ class Schedule:
             self.per_epoch = CosineAnnealingLR(optimiser, epochs)
         elif name == "one-cycle":
             peaks = [group["lr"] for group in optimiser.param_groups]
-            self.per_step = OneCycleLR(optimiser, peaks, epochs=epochs, steps_per_epoch=steps)
+            # one more than are made: after the very last step the rate has reached its end
+            self.per_step = OneCycleLR(optimiser, peaks, total_steps=epochs * steps + 1)
 
     def after_step(self) -> None:
         """One optimiser step was made."""
