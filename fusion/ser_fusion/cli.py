@@ -9,6 +9,7 @@ import rich_click as click
 from ser_data.errors import CorpusError
 from ser_data.settings import SettingsCommand
 from ser_fusion import cli_types as types
+from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
 from ser_fusion.poolings import POOLINGS
 
@@ -26,6 +27,12 @@ _path = click.Path(path_type=Path)
     callback=types.words(POOLINGS),
     metavar="NAMES",
     help=f"Poolings: {', '.join(POOLINGS)}.  [default: stats]",
+)
+@click.option(
+    "--classifier",
+    callback=types.words(),
+    metavar="NAMES",
+    help=f"Classifiers on pooled features: {', '.join(CLASSIFIERS)}, or any pkg.mod:Class; without --fusion only these.",
 )
 @click.option("--table", type=click.Choice(["study"]), help="The study's ten rows, instead of --fusion and --pooling.")
 @click.option(
@@ -122,6 +129,8 @@ def command(from_run: Path | None, **options: Any) -> None:
         )
     if from_run is not None:
         given = _repeatable(given)
+    if "classifier" in given and not {"fusion", "table"} & set(given):
+        given["fusion"] = ()
     try:
         sys.exit(_run(given, from_run))
     except KeyboardInterrupt:

@@ -13,12 +13,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ser_data.errors import UnknownName
+from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
 from ser_fusion.poolings import POOLINGS
 from ser_fusion.presets import PRESETS, STUDY_ROWS
 
 # What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
-GROWS = ("table", "fusion", "pooling", "preset", "text_pooling", "seeds", "train_fraction", "named_head")
+GROWS = ("table", "fusion", "classifier", "pooling", "preset", "text_pooling", "seeds", "train_fraction", "named_head")
 MACHINERY = ("cache", "out", "workers", "part", "device", "save_attention")
 JOINT = frozenset({"concat", "modality-stats"})  # poolings that single-stream heads leave to `stats` and `mean`
 
@@ -63,7 +64,8 @@ class FuseJob(BaseModel):
         folds: CSV of folds (id, fold, part) instead of a protocol.
         allow_overlap: Held-out keys that may be on both sides.
         table: ``study`` for the study's ten rows, instead of ``fusion`` x ``pooling``.
-        fusion: Heads.
+        fusion: Heads; may be empty where there are classifiers.
+        classifier: scikit-learn classifiers on pooled features, by name or as ``pkg.mod:Class``.
         pooling: Poolings.
         preset: Presets.
         text_pooling: ``cls``: the text's position 0 after attention, other streams as ``pooling`` says.
@@ -108,6 +110,7 @@ class FuseJob(BaseModel):
     allow_overlap: tuple[str, ...] = ()
     table: Literal["study"] | None = None
     fusion: tuple[str, ...] = ("cross",)
+    classifier: tuple[str, ...] = ()
     pooling: tuple[str, ...] = ("stats",)
     preset: tuple[str, ...] = ("corrected",)
     text_pooling: Literal["same", "cls"] = "same"
@@ -139,7 +142,7 @@ class FuseJob(BaseModel):
     device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$")
     named_head: str = "cross"
 
-    @field_validator("seeds", "fusion", "pooling", "preset", "train_fraction")
+    @field_validator("seeds", "pooling", "preset", "train_fraction")
     @classmethod
     def _some_and_unique(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if not value:
@@ -167,10 +170,18 @@ class FuseJob(BaseModel):
             raise ValueError("give i/N with i from 1 to N")
         return value
 
+    @field_validator("fusion", "classifier")
+    @classmethod
+    def _unique(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
+
     @model_validator(mode="after")
     def _known(self) -> "FuseJob":
+        if not (self.fusion or self.classifier or self.table):
+            raise ValueError("give at least one head or classifier")
         tables: tuple[tuple[Mapping[str, Any], str, tuple[str, ...]], ...] = (
             (HEADS, "head", self.fusion),
+            (CLASSIFIERS, "classifier", tuple(name for name in self.classifier if ":" not in name)),
             (POOLINGS, "pooling", self.pooling),
             (PRESETS, "preset", self.preset),
         )
@@ -257,7 +268,9 @@ def default_out(options: Mapping[str, Any]) -> Path:
     """``runs/<heads>-<8 hex>``: the same options give the same folder, so that the bare command goes on with its own run."""
     import xxhash
 
-    what = options.get("table") or "+".join(options.get("fusion", ("cross",))[:4])
+    what = options.get("table") or "+".join(
+        [*options.get("fusion", ("cross",)), *options.get("classifier", ())][:4]
+    ).replace(":", "-")
     told = {name: str(value) for name, value in options.items() if name not in MACHINERY or name == "cache"}
     mark = xxhash.xxh3_64_hexdigest(repr(sorted(told.items())).encode())[:8]
     return Path("runs") / f"{what}-{mark}"

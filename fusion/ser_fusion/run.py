@@ -140,18 +140,26 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
-    from ser_fusion.evaluation.references import reference_rows
+    from ser_fusion.evaluation.audit import audit_study, write_audit
+    from ser_fusion.evaluation.references import reference_rows, stream_features
     from ser_fusion.evaluation.run_metrics import evaluate_run
     from ser_fusion.reporting import write_report
 
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
     listener.step("reference rows")
-    references = reference_rows(study, list(job.seeds))
-    gather(job.out, todo, [frame for _, frame in references])
-    finished = {**start, "rows": _rows(start["rows"], job.out, todo, [info for info, _ in references], job)}
+    features = stream_features(study)
+    references = reference_rows(study, list(job.seeds), features=features)
+    classified, tests, developments = _classifiers(job, study, listener)
+    gather(job.out, todo, [*tests, *(frame for _, frame in references)], developments)
+    finished = {
+        **start,
+        "rows": _rows(start["rows"], job.out, todo, [*classified, *(info for info, _ in references)], job),
+    }
     finished |= {"finished": True, "seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
     finished["training_seconds"] = round(sum(_done(task, job.out)["seconds"] for task in todo), 1)
     write_json(job.out / "run.json", finished)
+    listener.step("leak audit")
+    write_audit(job.out, audit_study(study, features=features))
     listener.step("evaluation")
     metrics = evaluate_run(job.out)
     listener.step("report")
@@ -295,8 +303,21 @@ def write_study(out: Path, study: Study) -> None:
     study.excluded.to_csv(out / "excluded.csv", index=False)
 
 
-def gather(out: Path, todo: Sequence[Task], references: "Sequence[pd.DataFrame]") -> None:
-    """``predictions.parquet`` and ``development.parquet`` from the jobs' folders, in the order of the table."""
+def _classifiers(job: FuseJob, study: Study, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
+    """Rows, test and development predictions of the job's scikit-learn classifiers; what is done already is read."""
+    if not job.classifier:
+        return [], [], []
+    from ser_fusion.classifiers.rows import fit_classifiers
+
+    workers = job.workers if job.workers is not None else default_workers(len(study.folds.folds))
+    options: dict[str, Any] = {"seeds": job.seeds, "poolings": job.pooling, "norm": job.norm, "workers": workers}
+    return fit_classifiers(study, job.classifier, job.out, progress=listener.step, **options)
+
+
+def gather(
+    out: Path, todo: Sequence[Task], others: "Sequence[pd.DataFrame]", developments: "Sequence[pd.DataFrame]" = ()
+) -> None:
+    """``predictions.parquet`` and ``development.parquet`` from the jobs' folders and from other rows, in the table's order."""
     import pandas as pd
 
     order = sorted(todo, key=lambda task: (task.seed, task.fold))
@@ -305,8 +326,7 @@ def gather(out: Path, todo: Sequence[Task], references: "Sequence[pd.DataFrame]"
     for part, name in (("test", "predictions"), ("dev", "development")):
         frames = [pd.read_parquet(out / task.folder / f"{part}.parquet") for task in order]
         frames = [frame for frame in frames if len(frame)]
-        if part == "test":
-            frames += list(references)
+        frames += list(others if part == "test" else developments)
         if frames:
             write_frame(out / f"{name}.parquet", pd.concat(frames, ignore_index=True))
 

@@ -9,9 +9,7 @@ def build(seed: int, **settings: Any) -> Any:
     """Depends on the seed."""
     from sklearn.neural_network import MLPClassifier
 
-    return MLPClassifier(
-        (128,), max_iter=40, batch_size=64, tol=0.0, n_iter_no_change=100, random_state=seed, **settings
-    )
+    return MLPClassifier((128,), max_iter=40, tol=0.0, n_iter_no_change=100, random_state=seed, **settings)
 
 
 RECIPE = Recipe(

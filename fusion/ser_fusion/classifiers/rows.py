@@ -53,11 +53,11 @@ class ClassifierRow:
         ]
         chosen = "settings by development data" if len(self.recipe.grid) > 1 else ""
         pooled = {"stats": "mean and deviation", "mean": "mean", "max": "maximum"}[self.pooling]
-        note = [f"{pooled} over all frames", self.recipe.note, chosen, *joined]
+        note = [self.recipe.title, f"{pooled} over all frames", self.recipe.note, chosen, *joined]
         if norm != "train":
             note.append("features normalised per speaker, test speakers included")
         return {
-            "name": f"{self.recipe.title}, {'+'.join(self.streams)}",
+            "name": f"{self.recipe.name.rpartition(':')[2]}, {'+'.join(self.streams)}",
             "slug": self.slug,
             "kind": "classifier",
             "fusion": None,
