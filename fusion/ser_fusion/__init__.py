@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ser_fusion.errors import FusionError
+    from ser_fusion.estimator import FusionClassifier
     from ser_fusion.job import FuseJob
     from ser_fusion.model import load_model
     from ser_fusion.run import run
     from ser_fusion.study import Study, open_study
 
 _FACE = {
+    "FusionClassifier": "estimator",
     "FuseJob": "job",
     "FusionError": "errors",
     "Study": "study",
@@ -19,7 +21,7 @@ _FACE = {
     "run": "run",
 }
 
-__all__ = ["FuseJob", "FusionError", "Study", "load_model", "open_study", "run"]
+__all__ = ["FuseJob", "FusionClassifier", "FusionError", "Study", "load_model", "open_study", "run"]
 
 
 def __getattr__(name: str) -> Any:

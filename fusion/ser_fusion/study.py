@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ser_cache import Cache, Entry
     from ser_data.manifest import CorpusInfo, Manifest
     from ser_data.protocols import Folds
+    from ser_fusion.sklearn_data import SklearnData
+    from ser_fusion.torch_data import UtteranceDataset, UtteranceStream
 
 MANIFEST = "manifest.parquet"
 Layer = int | Literal["last", "all"] | None
@@ -82,6 +84,28 @@ class Study:
             (utterances, features or twice as many) float32, rows as in ``table``; zeros for an utterance without frames.
         """
         return pool_entry(self.streams[stream], list(self.table.index), pooling)
+
+    def to_sklearn(self, **options: Any) -> "SklearnData":
+        """Arrays ``X, y, groups, splits``; see ``ser_fusion.sklearn_data.to_sklearn``."""
+        from ser_fusion.sklearn_data import to_sklearn
+
+        return to_sklearn(self, **options)
+
+    def to_pandas(self, **options: Any) -> "pd.DataFrame":
+        """The utterances as a table, with pooled features if asked; see ``ser_fusion.sklearn_data.to_pandas``."""
+        from ser_fusion.sklearn_data import to_pandas
+
+        return to_pandas(self, **options)
+
+    def to_torch(self, **options: Any) -> "UtteranceDataset | UtteranceStream":
+        """A torch data set with a ragged collate; see ``ser_fusion.torch_data.to_torch``."""
+        from ser_fusion.torch_data import to_torch
+
+        return to_torch(self, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Study":
+        """Itself: nothing of a study changes, and scikit-learn's ``clone`` would copy it again and again."""
+        return self
 
     @property
     def data_fingerprint(self) -> str:
