@@ -112,7 +112,7 @@ def test_corpus_without_speakers_falls_back_to_folds(run_copy: Path):
     table.to_parquet(run_copy / "utterances.parquet")
     got = evaluate_run(run_copy)
     assert got["unit"] == {"kind": "fold", "n": 5}
-    assert "too few for this test" in got["comparisons"][0]["sentence"]
+    assert "5 folds are too few for a test of 3 comparisons" in got["comparisons"][0]["sentence"]
 
 
 def test_a_row_with_missing_folds_is_shown_but_not_compared(run_copy: Path):

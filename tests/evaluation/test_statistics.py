@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
+from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families
 from ser_fusion.evaluation.conditional import ensemble, mcnemar, utterance_permutation
 from ser_fusion.evaluation.families import holm
 from ser_fusion.evaluation.intervals import (
@@ -20,6 +21,7 @@ from ser_fusion.evaluation.intervals import (
 )
 from ser_fusion.evaluation.metrics import METRICS, scores_of
 from ser_fusion.evaluation.swap_test import swap_differences, swap_test
+from ser_fusion.evaluation.units import UnitCounts
 
 CLASSES = ["a", "b", "c", "d"]
 
@@ -201,3 +203,31 @@ def test_utterance_permutation_equals_scipys():
     )
     got = utterance_permutation(a, b, CLASSES, draws=20_000)
     assert got.p == pytest.approx(reference.pvalue, abs=0.015)
+
+
+def judged(slug: str, counts: np.ndarray) -> Judged:
+    units = UnitCounts("speaker", tuple(str(i) for i in range(len(counts))), counts)
+    return Judged(slug, slug, units, {})
+
+
+def test_sentence_as_the_issue_words_it():
+    a, b = two_models(11, 10)
+    item = compare_rows(judged("self", a), judged("cross", b))
+    text = item.sentence()
+    assert text.startswith(f"self - cross = {100 * item.difference:+.1f} points UWA, 95 % CI [")
+    assert f"p = {item.p:.2f}, 10 speakers: no difference shown; this design could show" in text
+    assert text.endswith("points with 80 % power")
+
+
+def test_sentence_does_not_claim_or_deny_what_the_design_cannot_show():
+    a, b = two_models(12, 6, 0.35)
+    pairs = [compare_rows(judged(name, a), judged("text", b), family="primary") for name in ("x", "y", "z")]
+    alone, corrected = pairs[0], correct_families(pairs)[0]
+    assert alone.p == pytest.approx(2 / 64) and alone.significant
+    assert not corrected.significant and "6 speakers are too few for a test of 3 comparisons" in corrected.sentence()
+
+
+def test_leaving_a_planned_comparison_out_buys_nothing():
+    a, b = two_models(13, 10, 0.1)
+    one = compare_rows(judged("x", a), judged("y", b), family="primary")
+    assert correct_families([one])[0].p_holm == pytest.approx(min(3 * one.p, 1))

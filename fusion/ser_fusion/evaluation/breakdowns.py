@@ -44,14 +44,19 @@ def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None
     return pd.concat(seen) if seen else None
 
 
-def groupings(utterances: pd.DataFrame, folds: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, pd.Series]:
-    """Group names per prediction row for every split that the corpus allows: `style`, `text`, `gender`, `speaker`."""
+def groupings(utterances: pd.DataFrame, seen: pd.Series | None, predictions: pd.DataFrame) -> dict[str, pd.Series]:
+    """Group names per prediction row for every split that the corpus allows: `style`, `text`, `gender`, `speaker`.
+
+    Args:
+        utterances: index = id.
+        seen: from `seen_text`, made once for all rows.
+        predictions: of one row.
+    """
     groups: dict[str, pd.Series] = {}
     ids = predictions["id"]
     if "scripted" in utterances and utterances["scripted"].notna().any():
         style = utterances["scripted"].map({True: "scripted", False: "improvised"})
         groups["style"] = ids.map(style)
-    seen = seen_text(utterances, folds)
     if seen is not None:
         index = pd.MultiIndex.from_arrays([predictions["fold"].astype(str), ids])
         values = seen[~seen.index.duplicated()].reindex(index)

@@ -60,6 +60,12 @@ class Comparison:
     exact: bool
     assignments: int
     corrected: CorrectedT | None
+    family_size: int = 1
+
+    @property
+    def smallest(self) -> float:
+        """The smallest p-value that this design can give: all speakers agree, times the family's first Holm factor."""
+        return min(2.0 / 2.0**self.units * self.family_size, 1.0)
 
     @property
     def significant(self) -> bool:
@@ -73,11 +79,16 @@ class Comparison:
         if np.isfinite(self.low):
             text += f", 95 % CI [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
         text += f", {p}, {self.units} {self.unit}s: "
-        if self.units < 6:
-            text += f"{self.units} {self.unit}s are too few for this test (its smallest p-value is {_p(2.0 / 2**self.units)})"
-        elif self.significant:
+        if self.significant:
             better = self.a if self.difference > 0 else self.b
             text += f"{better} is better" + (" (exploratory)" if self.family == EXPLORATORY else "")
+        elif self.smallest >= ALPHA:
+            many = f" of {self.family_size} comparisons" if self.family_size > 1 else ""
+            text += (
+                f"{self.units} {self.unit}s are too few for a test{many}: its smallest p-value is {_p(self.smallest)}"
+            )
+        elif self.p < ALPHA:
+            text += f"no difference shown once {self.family_size} comparisons are corrected for"
         else:
             text += "no difference shown"
         if np.isfinite(self.detectable):
@@ -154,7 +165,7 @@ def correct_families(comparisons: Sequence[Comparison], planned: int = 3) -> lis
         values = [comparisons[i].p for i in places]
         absent = max(planned - len(values), 0) if family == PRIMARY else 0
         for i, p in zip(places, holm(values + [1.0] * absent), strict=False):
-            corrected[i] = replace(corrected[i], p_holm=p)
+            corrected[i] = replace(corrected[i], p_holm=p, family_size=len(values) + absent)
     return corrected
 
 

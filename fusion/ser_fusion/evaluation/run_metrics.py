@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions,
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.swap_test import swap_test
 from ser_fusion.evaluation.units import unit_counts, unit_kind
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HARDEST = 25
 
@@ -41,12 +44,13 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
     run = RunDirectory.open(run_dir)
     classes, utterances = run.classes, run.utterances
     kind = unit_kind(utterances)
+    seen = seen_text(utterances, run.folds)
     rows: list[dict[str, Any]] = []
     judged: dict[str, Judged] = {}
     for row in run.rows:
         if progress is not None:
             progress(row["name"])
-        rows.append(_row(run, row, kind, judged))
+        rows.append(_row(run, row, kind, seen, judged))
     sizes = fold_sizes(run.folds)
     named = str(run.run.get("job", {}).get("named_head") or DEFAULT_NAMED)
     if progress is not None:
@@ -80,7 +84,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "rows": rows,
         "best": best,
         "comparisons": [comparison.as_dict() for comparison in compared],
-        "overlap": _overlap(run),
+        "overlap": _overlap(seen),
         "tuned_encoders": [warning for warning in flagged if warning],
         "hardest": _hardest(run),
         "audit": _audit(run.path),
@@ -108,7 +112,9 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _row(run: RunDirectory, row: dict[str, Any], kind: str, judged: dict[str, Judged]) -> dict[str, Any]:
+def _row(
+    run: RunDirectory, row: dict[str, Any], kind: str, seen: "pd.Series | None", judged: dict[str, Judged]
+) -> dict[str, Any]:
     """Everything about one row; its counts per speaker are left in `judged`."""
     classes, predictions = run.classes, run.of_row(row["slug"])
     counts = unit_counts(predictions, run.utterances, classes, kind)
@@ -116,12 +122,13 @@ def _row(run: RunDirectory, row: dict[str, Any], kind: str, judged: dict[str, Ju
     summary = summarise(predictions, classes, pooled_only=run.pooled_only)
     for metric in METRICS:
         interval = score_interval(counts.counts, metric)
-        summary["metrics"][metric] |= {"low": interval.low, "high": interval.high, "error": interval.error}
+        low, high = max(interval.low, 0.0), min(interval.high, 1.0)  # a score cannot leave [0, 1]; NaN passes through
+        summary["metrics"][metric] |= {"low": low, "high": high, "error": interval.error}
     for entry, interval in zip(summary["per_class"], recall_intervals(counts.counts), strict=True):
         entry |= {"recall_low": interval.low, "recall_high": interval.high}
     development = run.development
     own = None if development is None else development[development["row"] == row["slug"]]
-    groups = groupings(run.utterances, run.folds, predictions)
+    groups = groupings(run.utterances, seen, predictions)
     chance = equivalence(score_interval(counts.counts, "UWA"), 1 / len(classes))
     return {
         **row,
@@ -160,9 +167,8 @@ def _pooled(row: Judged, metric: str) -> float:
     return float(scores_of(row.units.pooled)[metric])
 
 
-def _overlap(run: RunDirectory) -> dict[str, Any] | None:
+def _overlap(seen: "pd.Series | None") -> dict[str, Any] | None:
     """How many test utterances have words that occur, word for word, in their fold's training part."""
-    seen = seen_text(run.utterances, run.folds)
     if seen is None or not len(seen):
         return None
     by_fold = seen.groupby(level="fold").mean()
