@@ -49,7 +49,7 @@ class WaveformEngine:
     ) -> None:
         self._description, self._forward, self._rule = description, forward, rule
         self._step, self._normalize = step, normalize
-        self.policy = {**policy, "batch": rule.name}
+        self.policy = {"batch": rule.name, **policy}
 
     def encode(self, inputs: "Sequence[np.ndarray[Any, Any]]") -> list[Encoded | Refused]:
         """Encodes waveforms `(samples,)` float32 at the description's rate."""
@@ -112,7 +112,7 @@ def load(
         packed = PackedForward.of(model, layers)
         if packed is not None:
             rule = BatchRule(budget=PackedForward.budget, most=32)
-            return WaveformEngine(description, packed, rule, step, normalize, {"engine": "packed", "device": "cpu"})
+            return WaveformEngine(description, packed, rule, step, normalize, {"engine": "packed", "batch": "packed", "device": "cpu"})
     rate = description.rate or 16_000
     budget = (
         options.batch if options.batch is not None else 0 if options.device == "cpu" else ACCELERATOR_SECONDS * rate
