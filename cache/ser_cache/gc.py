@@ -18,6 +18,7 @@ from ser_cache.layout import DATA_NAME, TEMPORARY_NAME
 from ser_cache.ledger import Key, Ledger
 from ser_cache.remove import rewrite_withdrawn
 from ser_cache.verify import commit_files
+from ser_cache.withdrawals import complete_copies
 
 
 @dataclass
@@ -44,6 +45,8 @@ def sweep(cache: Cache, older_hours: float = 24.0, dry_run: bool = False) -> Swe
     swept = Swept()
     limit = time.time() - older_hours * 3600
     with writing(cache.path):
+        if not dry_run:
+            complete_copies(cache.path)
         for path in cache.entry_paths():
             if (path / "entry.json").exists():
                 _sweep_entry(cache, path, limit, dry_run, swept)

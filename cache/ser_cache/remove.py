@@ -28,6 +28,7 @@ from ser_cache.ragged import offsets_of
 from ser_cache.shards import map_frames, open_data, read_special
 from ser_cache.spec import EntrySpec
 from ser_cache.verify import commit_files
+from ser_cache.withdrawals import complete_copies
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def remove_utterances(cache: Cache, ids: Iterable[str]) -> Removed:
         raise MissingRow(str(cache.path), unknown, len(asked))
     if set(asked) - withdrawn:
         cache.withdraw(asked)
+    complete_copies(cache.path)
     withdrawn = cache.withdrawn()
     rows = shards = 0
     for info in cache.entries():

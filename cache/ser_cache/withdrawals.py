@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from ser_cache.durable import create_exclusive, make_directory, replace_file
+from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
 from ser_cache.errors import Damaged
 from ser_cache.layout import PLAN_NAME, numbered
 from ser_cache.seal import read_sealed, seal
@@ -48,7 +48,8 @@ def read_withdrawal(path: Path, number: int) -> tuple[str, set[str]]:
 def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
     """Appends a record (``withdraw`` or ``admit``) to the log; durable on return."""
     directory = root / "withdrawn"
-    make_directory(directory)
+    with writing(directory):
+        make_directory(directory)
     named = sorted(set(ids))
     while True:
         number = len(numbered(directory, PLAN_NAME)) + 1
@@ -57,3 +58,13 @@ def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
         if create_exclusive(directory / f"{number:04d}.json", data):
             replace_file(directory / f"{number:04d}.copy", data)
             return
+
+
+def complete_copies(root: Path) -> None:
+    """Makes the copies that a killed withdrawal did not come to."""
+    directory = root / "withdrawn"
+    for name in numbered(directory, PLAN_NAME):
+        copy = (directory / name).with_suffix(".copy")
+        if not copy.exists():
+            read_withdrawal(directory / name, int(name[:-5]))
+            replace_file(copy, (directory / name).read_bytes())

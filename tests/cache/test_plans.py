@@ -22,7 +22,9 @@ def computed(root: Path, wanted: list[Item], **options) -> list[str]:
 
 def changed(wanted: list[Item], *names: str, version: str = "b") -> list[Item]:
     return [
-        Item(item.id, f"{version}-{item.input_hash.split('-')[1]}", item.cost, item.frames) if item.id in names else item
+        Item(item.id, f"{version}-{item.input_hash.split('-')[1]}", item.cost, item.frames)
+        if item.id in names
+        else item
         for item in wanted
     ]
 
@@ -51,7 +53,10 @@ def test_a_changed_input_is_computed_again_and_the_old_row_is_never_shown(tmp_pa
     corrected = changed(wanted, "u003", "u008")
     create_cache(tmp_path / "c").writer(spec()).plan(corrected)
     entry = open_cache(tmp_path / "c").select()
-    assert "u003" not in entry and entry.missing == ("u003", "u008")  # planned, not computed: the stale row is gone at once
+    assert "u003" not in entry and entry.missing == (
+        "u003",
+        "u008",
+    )  # planned, not computed: the stale row is gone at once
     assert computed(tmp_path / "c", corrected) == ["u003", "u008"]
     assert_right(open_cache(tmp_path / "c").select(), corrected)
     # taken back: the old rows are still there
@@ -151,7 +156,10 @@ def test_other_declared_inputs_are_refused_and_named(tmp_path: Path):
         ({"frame_rate": 50.0}, "frame_rate"),
         ({"features": 6}, "features"),
         ({"declared": {"weights": "xxh3:00", "rate": 8000, "windowing": {"seconds": 30}}}, "declared.rate"),
-        ({"declared": {"weights": "xxh3:00", "rate": 16000, "windowing": {"seconds": 20}}}, "declared.windowing.seconds"),
+        (
+            {"declared": {"weights": "xxh3:00", "rate": 16000, "windowing": {"seconds": 20}}},
+            "declared.windowing.seconds",
+        ),
         ({"declared": {"weights": "xxh3:00", "rate": 16000}}, "declared.windowing"),
     ):
         with pytest.raises(SpecMismatch) as caught:
@@ -217,9 +225,7 @@ def test_a_withdrawal_during_the_computation_wins(tmp_path: Path):
 
 
 @given(
-    st.lists(
-        st.tuples(st.floats(0, 200), st.one_of(st.none(), st.integers(0, 30_000))), min_size=1, max_size=60
-    ),
+    st.lists(st.tuples(st.floats(0, 200), st.one_of(st.none(), st.integers(0, 30_000))), min_size=1, max_size=60),
     st.randoms(),
 )
 def test_shards_end_at_64_mb_or_two_minutes(sizes: list[tuple[float, int | None]], shuffle: random.Random):
@@ -235,7 +241,10 @@ def test_shards_end_at_64_mb_or_two_minutes(sizes: list[tuple[float, int | None]
         assert len(shard) == 1 or sum((item.frames or 0) * 1536 for item in shard) <= SHARD_BYTES
     for left, right in zip(shards, shards[1:], strict=False):  # none could have been longer
         both = [*left, right[0]]
-        assert sum(item.cost for item in both) > SHARD_SECONDS or sum((item.frames or 0) * 1536 for item in both) > SHARD_BYTES
+        assert (
+            sum(item.cost for item in both) > SHARD_SECONDS
+            or sum((item.frames or 0) * 1536 for item in both) > SHARD_BYTES
+        )
 
 
 def test_a_plan_of_100_000_items_is_fast(tmp_path: Path):

@@ -14,6 +14,7 @@ import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import MemoryStore
 
 from ser_cache.containers.base import Content, Expected, ids_from_bytes, ids_to_bytes
 from ser_cache.errors import Damaged, Unsafe
@@ -149,8 +150,11 @@ class ZarrContainer:
     suffix = ".zarr"
 
     def write(self, path: Path, content: Content) -> None:
-        # mode w-: fails if it exists
-        group = zarr.create_group(path, zarr_format=3, overwrite=False, attributes=dict(content.attributes))
+        # zarr-python makes metadata and small arrays in memory, and the files are created here: its own store needs hard links
+        # to create a file exclusively, and not every file system has them
+        files: dict[str, Any] = {}
+        store = MemoryStore(files)
+        group = zarr.create_group(store, zarr_format=3, attributes=dict(content.attributes))
         frames, features = content.values.shape
         inner = min(INNER_ROWS, max(frames, 1))
         group.create_array(
@@ -164,12 +168,18 @@ class ZarrContainer:
             fill_value=float("nan"),  # a lost chunk must never look like plausible zeros
             config={"write_empty_chunks": True},
         )
-        if frames:
-            _write_shard(path / "values" / "c" / "0" / "0", content.values, inner)
         _small(group, "offsets", content.offsets.astype("<i8"), -1)
         _small(group, "ids", ids_to_bytes(content.ids), 0)
         if content.special is not None:
             _small(group, "special", content.special.astype("u1"), 255)
+        path.mkdir()
+        for name, held in files.items():
+            file = path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with open(file, "xb") as handle:
+                handle.write(held.to_bytes())
+        if frames:
+            _write_shard(path / "values" / "c" / "0" / "0", content.values, inner)
 
     def open(self, path: Path, expected: Expected) -> ZarrShard:
         try:
