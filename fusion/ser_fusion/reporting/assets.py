@@ -61,7 +61,7 @@ def confusions(metrics: dict[str, Any], drawer: Drawer) -> dict[str, dict[str, P
         plots[row["slug"]] = {
             "confusion": drawer(
                 f"confusion-{row['slug']}",
-                f"{row['name']}: row percent, counts beneath",
+                f"{row['name']}: percent of the true class, counts beneath",
                 confusion_plot,
                 counts,
                 metrics["classes"],

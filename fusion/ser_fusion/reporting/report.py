@@ -47,7 +47,8 @@ def write_report(
     main = tables.result_tables(metrics)
     splits = tables.split_tables(metrics)
     merged = tables.merged_table(metrics)
-    classes = {row["slug"]: tables.class_table(row) for row in metrics["rows"] if row["kind"] != "reference"}
+    trained = [row for row in metrics["rows"] if row["kind"] != "reference"]
+    classes = {row["slug"]: tables.class_table(row, compact=True) for row in trained}
     audit = tables.audit_tables(metrics["audit"])
     comparisons = tables.comparison_table(metrics)
     calibration = tables.calibration_table(metrics)

@@ -136,23 +136,28 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
     return Table("comparisons", "Comparisons", columns, tuple(lines), notes, frozenset({7}))
 
 
-def class_table(row: dict[str, Any]) -> Table:
-    """Precision, recall and F1 of one row by class."""
+def class_table(row: dict[str, Any], *, compact: bool = False) -> Table:
+    """Precision, recall and F1 of one row by class; `compact` leaves out what the plot beside it shows."""
     lines = tuple(
         _row(
             entry["class"],
             count(entry["n"]),
-            count(entry["predicted"]),
+            *([] if compact else [count(entry["predicted"])]),
             score(entry["precision"]),
             score(entry["recall"]),
-            bounds(entry["recall_low"], entry["recall_high"]),
+            *([] if compact else [bounds(entry["recall_low"], entry["recall_high"])]),
             score(entry["f1"]),
         )
         for entry in row["per_class"]
     )
-    columns = ("Class", "n", "predicted", "Precision", "Recall", "95 % CI recall", "F1")
-    note = "Pooled test parts, averaged over seeds; n: utterances of the class; interval: t over speakers."
-    return Table(f"classes-{row['slug']}", f"{row['name']}: by class", columns, lines, (note,))
+    more = ("Class", "n", "predicted", "Precision", "Recall", "95 % CI recall", "F1")
+    columns = ("Class", "n", "Precision", "Recall", "F1") if compact else more
+    notes = (
+        ()
+        if compact
+        else ("Pooled test parts, averaged over seeds; n: utterances of the class; interval: t over speakers.",)
+    )
+    return Table(f"classes-{row['slug']}", f"{row['name']}: by class", columns, lines, notes)
 
 
 def calibration_table(metrics: dict[str, Any]) -> Table:
@@ -181,19 +186,17 @@ def calibration_table(metrics: dict[str, Any]) -> Table:
 
 
 def split_tables(metrics: dict[str, Any]) -> list[Table]:
-    """Trained rows and the strongest references by style, text, gender and speaker; UWA, with n."""
+    """Rows by style, text and gender, and speakers by trained row; pooled UWA, with n."""
     titles = {
         "style": "Improvised and scripted apart",
         "text": "Transcripts seen and not seen in training",
         "gender": "By gender of the speaker",
-        "speaker": "By speaker",
     }
+    note = "Pooled UWA over the classes present in the group; compare only groups with the same number of classes."
     tables = []
     for split, title in titles.items():
         rows = [row for row in metrics["rows"] if row["splits"].get(split) and row["slug"] not in ("random", "prior")]
-        if not rows:
-            continue
-        groups = rows[0]["splits"][split]
+        groups = rows[0]["splits"][split] if rows else []
         if len(groups) < 2:
             continue
         lines = []
@@ -202,9 +205,24 @@ def split_tables(metrics: dict[str, Any]) -> list[Table]:
             cells = [score(found[group["group"]]["UWA"]) if group["group"] in found else "–" for group in groups]
             lines.append(_row(row["name"], *cells, quiet=row["kind"] == "reference"))
         columns = ("Model", *(f"{group['group']} (n = {group['n']:,}, {group['classes']} classes)" for group in groups))
-        note = "Pooled UWA over the classes present in the group; compare only groups with the same number of classes."
         tables.append(Table(f"split-{split}", title, columns, tuple(lines), (note,)))
-    return tables
+    return [*tables, *_speaker_table(metrics, note)]
+
+
+def _speaker_table(metrics: dict[str, Any], note: str) -> list[Table]:
+    """One line for each speaker, one column for each trained row; nothing where speakers are unknown."""
+    rows = [row for row in metrics["rows"] if row["kind"] != "reference" and row["splits"].get("speaker")]
+    if not rows or len(rows[0]["splits"]["speaker"]) < 2:
+        return []
+    scores = [{group["group"]: group["UWA"] for group in row["splits"]["speaker"]} for row in rows]
+    lines = [
+        _row(
+            group["group"], count(group["n"]), str(group["classes"]), *(score(of.get(group["group"])) for of in scores)
+        )
+        for group in rows[0]["splits"]["speaker"]
+    ]
+    columns = ("Speaker", "n", "classes", *(row["name"] for row in rows))
+    return [Table("split-speaker", "By speaker", columns, tuple(lines), (note,))]
 
 
 def merged_table(metrics: dict[str, Any]) -> Table | None:
