@@ -1,11 +1,10 @@
 """Fixed types for a manifest's columns, so that no reader and no pandas version decides them by accident."""
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ser_data.errors import BadManifest
-from ser_data.text import normalise, text_hash
+from ser_data.text import normalise, normalised_hash
 from ser_data.utterance import COLUMNS, NUMBERS
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ def as_text(values: "pd.Series[Any]") -> "pd.Series[Any]":
     import pandas as pd
 
     def plain(value: Any) -> str | None:
+        if type(value) is str:  # nearly all of them
+            return value or None
         if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
             return None
         if isinstance(value, float) and value.is_integer():
@@ -68,12 +69,9 @@ def conform(table: "pd.DataFrame", corpus: str) -> "pd.DataFrame":
         raise BadManifest(corpus, f"{int(done['id'].isna().sum()):,} rows have no id", "Give every row an id.")
     done["corpus"] = done["corpus"].fillna(corpus).astype(object)
     # Always computed, never believed: a hash that does not fit its text would name the wrong cache row.
-    for name, function in _DERIVED.items():
-        done[name] = pd.Series(
-            [None if text is None else function(text) for text in done["text"]], index=table.index, dtype=object
-        )
+    texts = [None if text is None else normalise(text) for text in done["text"].tolist()]
+    hashes = [None if text is None else normalised_hash(text) for text in texts]
+    done["text_normalised"] = pd.Series(texts, index=table.index, dtype=object)
+    done["text_hash"] = pd.Series(hashes, index=table.index, dtype=object)
     done["duration"] = done["duration"].fillna(done["end"] - done["start"].fillna(0.0))
     return pd.DataFrame(done).reset_index(drop=True)
-
-
-_DERIVED: dict[str, Callable[[str], str]] = {"text_normalised": normalise, "text_hash": text_hash}

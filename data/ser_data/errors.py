@@ -125,7 +125,7 @@ class BadRoot(CorpusError, FileNotFoundError):
 
     def __str__(self) -> str:
         return (
-            f"{self.root} is not a {self.corpus} corpus: no {self.expected} there; found: {listing(self.found, 8)}.\n"
+            f"{self.root} is no {self.corpus} corpus: no {self.expected} there; found: {listing(self.found, 8)}.\n"
             + (self.remedy or f"Give the folder that holds it: --root PATH (layout: ser-data list {self.corpus}).")
         )
 

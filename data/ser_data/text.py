@@ -12,7 +12,6 @@ import xxhash
 
 # [LAUGHTER], [BREATHING], [GARBAGE], [LIPSMACK] of IEMOCAP and their like in other corpora: capitals in square brackets
 TAG = re.compile(r"\[[A-Z][A-Z _-]*\]")
-_SPACE = re.compile(r"\s+")
 _NOT_WORD = re.compile(r"[\W_]+")
 _TYPOGRAPHY = str.maketrans(
     {
@@ -36,9 +35,8 @@ def normalise(text: str) -> str:
 
     Idempotent: `normalise(normalise(x)) == normalise(x)`.
     """
-    plain = unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
-    plain = _SPACE.sub(" ", plain).strip()
-    while (cut := _SPACE.sub(" ", TAG.sub(" ", plain)).strip()) != plain:
+    plain = " ".join(unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY).split())
+    while "[" in plain and (cut := " ".join(TAG.sub(" ", plain).split())) != plain:
         plain = cut  # two cuts may put a new tag together: "[A[B] C]" needs another round
     return plain
 
@@ -48,7 +46,12 @@ def text_hash(text: str) -> str:
 
     As `normalise` is idempotent, raw and normalised text have the same hash.
     """
-    return xxhash.xxh3_128_hexdigest(normalise(text).encode("utf-8", "surrogatepass"))
+    return normalised_hash(normalise(text))
+
+
+def normalised_hash(normalised: str) -> str:
+    """The same for a text that `normalise` has given."""
+    return xxhash.xxh3_128_hexdigest(normalised.encode("utf-8", "surrogatepass"))
 
 
 def comparison_key(text: str) -> str:

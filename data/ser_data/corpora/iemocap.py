@@ -37,7 +37,7 @@ def sessions(root: Path) -> list[Path]:
     found = [base / f"Session{number}" for number in range(1, 6) if (base / f"Session{number}").is_dir()]
     if not found:
         inside = sorted(path.name for path in base.iterdir() if not path.name.startswith("."))
-        deeper = [name for name in inside if (base / name / "Session1").is_dir()]
+        deeper = [name for name in inside if any((base / name).glob("Session[1-5]"))]
         remedy = f"Give --root {root / deeper[0]}." if deeper else ""
         raise BadRoot("iemocap", str(root), "folder Session1", tuple(inside), remedy)
     return found

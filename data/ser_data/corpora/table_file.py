@@ -30,8 +30,12 @@ def _decode(data: bytes, path: Path) -> str:
     return data.decode("utf-8-sig", errors="surrogateescape")  # bytes that are not UTF-8 become lone surrogates
 
 
-def _is_utf8(text: str) -> bool:
-    return not any("\udc80" <= char <= "\udcff" for char in text)
+def _is_utf8(row: dict[str, str]) -> bool:
+    try:
+        "".join(row.values()).encode()
+    except UnicodeEncodeError:  # a lone surrogate, which is what `_decode` makes of a byte that is not UTF-8
+        return False
+    return True
 
 
 def _csv_rows(data: bytes, path: Path) -> Iterator[Row]:
@@ -83,9 +87,7 @@ class TableFile:
 
     info: CorpusInfo
 
-    def read(
-        self, root: Path, *, labels: Collection[str] | None = None, check_files: bool = True, **extra: Any
-    ) -> Manifest:
+    def read(self, root: Path, *, labels: Collection[str] | None = None, check_files: bool = True) -> Manifest:
         """Reads the table.
 
         Args:
@@ -108,6 +110,7 @@ class TableFile:
         good: list[dict[str, Any]] = []
         problems: list[Problem] = []
         seen: dict[str, str] = {}
+        base = root.resolve().parent
         for line, row in rows(root.read_bytes(), root):
             where = f"{root.name}, line {line}"
             if isinstance(row, str):
@@ -115,7 +118,7 @@ class TableFile:
                 continue
             if not good and not problems:
                 _check_columns(root, row)
-            problem = _problem(row, root.resolve().parent, where, labels, check_files, seen)
+            problem = _problem(row, base, where, labels, check_files, seen)
             if problem is not None:
                 problems.append(problem)
                 if problem.dropped:
@@ -141,7 +144,7 @@ def _problem(
     given = (row.get("path") or "").strip()
     start = (row.get("start") or "").strip()
     name = (row.get("id") or "").strip() or os.path.splitext(given)[0] + (f"@{start}" if start else "")
-    if not all(_is_utf8(value) for value in row.values()):
+    if not _is_utf8(row):
         return Problem(
             name.encode("utf-8", "replace").decode(), "not UTF-8", "the line holds bytes that are not UTF-8", where
         )

@@ -9,7 +9,7 @@ import pandas as pd
 from ser_data.errors import BadFolds, BadManifest, MissingColumn, listing, suggestion
 from ser_data.protocols.base import Protocol
 from ser_data.protocols.development import development, resolve_rule
-from ser_data.protocols.folds import Fold, Folds, shared_values
+from ser_data.protocols.folds import Fold, Folds, shared_values, values_by_id
 
 if TYPE_CHECKING:
     from ser_data.manifest import Manifest
@@ -64,7 +64,7 @@ def make_folds(
         folds.append(Fold(draft.name, *(tuple(ids[mask].tolist()) for mask in (train, chosen, draft.test))))
     if not folds:
         raise BadFolds(protocol, "no fold has anything to test", "Check the labels and columns with ser-data describe.")
-    columns = {key: pd.Series(table[key].to_numpy(), index=ids) for key in KEYS}
+    columns = {key: values_by_id(table, key) for key in KEYS}
     held_out, more = _held_out(rule_of, table, folds, columns, tuple(allow_overlap))
     result = Folds(protocol, rule, held_out, tuple(folds), (*notes, *more), seed)
     result.check(table)
@@ -82,7 +82,7 @@ def _sorted_table(table: pd.DataFrame) -> pd.DataFrame:
     if twice.any():
         what = f"{int(twice.sum()):,} ids occur more than once: {listing(columns['id'][twice.to_numpy()], 3)}"
         raise BadManifest("manifest", what, "Make every id unique.")
-    return pd.DataFrame(columns).sort_values("id", kind="stable", ignore_index=True)
+    return pd.DataFrame(columns, dtype=object).sort_values("id", kind="stable", ignore_index=True)
 
 
 def _require(protocol: Protocol, table: pd.DataFrame, needs: dict[str, tuple[str, ...]]) -> None:
@@ -107,7 +107,7 @@ def _held_out(
     protocol: Protocol,
     table: pd.DataFrame,
     folds: list[Fold],
-    columns: dict[str, "pd.Series[str]"],
+    columns: dict[str, dict[str, str]],
     allowed: tuple[str, ...],
 ) -> tuple[tuple[str, ...], list[str]]:
     """The keys that are promised, and notes about those that are not."""
@@ -132,7 +132,7 @@ def _held_out(
 
 
 def _measured(
-    table: pd.DataFrame, folds: list[Fold], columns: dict[str, "pd.Series[str]"]
+    table: pd.DataFrame, folds: list[Fold], columns: dict[str, dict[str, str]]
 ) -> tuple[tuple[str, ...], list[str]]:
     kept: list[str] = []
     shared: list[str] = []

@@ -5,24 +5,23 @@ unseen text. Two texts are the same if letters and digits agree (`comparison_key
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ser_data.protocols.folds import Fold, Folds
 from ser_data.text import comparison_key
 
-if TYPE_CHECKING:
-    from typing import Any
+Keys = dict[str, str | None]
 
 
-def text_keys(table: pd.DataFrame) -> "pd.Series[Any]":
+def text_keys(table: pd.DataFrame) -> Keys:
     """Comparison key by id; `None` where there is no text or no letter in it."""
-    keys = [comparison_key(text) or None if isinstance(text, str) else None for text in table["text"]]
-    return pd.Series(keys, index=table["id"].to_numpy(), dtype=object)
+    texts = table["text"].to_numpy(dtype=object)
+    keys = (comparison_key(text) or None if isinstance(text, str) else None for text in texts)
+    return dict(zip(table["id"].to_numpy(dtype=object), keys, strict=True))
 
 
-def seen_text(table: pd.DataFrame, fold: Fold, keys: "pd.Series[Any] | None" = None) -> "pd.Series[bool]":
+def seen_text(table: pd.DataFrame, fold: Fold, keys: Keys | None = None) -> "pd.Series[bool]":
     """For each test id of the fold: whether its text occurs in the training part. No text is never seen.
 
     Args:
@@ -31,9 +30,8 @@ def seen_text(table: pd.DataFrame, fold: Fold, keys: "pd.Series[Any] | None" = N
         keys: `text_keys(table)`, if it is at hand.
     """
     keys = text_keys(table) if keys is None else keys
-    known = set(keys.loc[list(fold.train)].dropna())
-    test = keys.loc[list(fold.test)]
-    return pd.Series([key in known for key in test], index=test.index, dtype=bool)
+    known = {keys[name] for name in fold.train} - {None}
+    return pd.Series([keys[name] in known for name in fold.test], index=list(fold.test), dtype=bool)
 
 
 def text_overlap(table: pd.DataFrame, folds: Folds) -> pd.DataFrame:
@@ -41,7 +39,7 @@ def text_overlap(table: pd.DataFrame, folds: Folds) -> pd.DataFrame:
     keys = text_keys(table)
     rows = []
     for fold in folds.folds:
-        texts = int(keys.loc[list(fold.test)].notna().sum())
+        texts = sum(keys[name] is not None for name in fold.test)
         seen = int(seen_text(table, fold, keys).sum())
         rows.append((fold.name, texts, seen, seen / texts if texts else float("nan")))
     return pd.DataFrame(rows, columns=["fold", "test", "seen", "share"])
@@ -53,7 +51,7 @@ def drop_seen_text(table: pd.DataFrame, folds: Folds) -> Folds:
     kept = []
     dropped = 0
     for fold in folds.folds:
-        tested = set(keys.loc[list(fold.test)].dropna())
+        tested = {keys[name] for name in fold.test} - {None}
         train = tuple(name for name in fold.train if keys[name] not in tested)
         dropped += len(fold.train) - len(train)
         kept.append(replace(fold, train=train))

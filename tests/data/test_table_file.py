@@ -1,0 +1,131 @@
+"""The user's own CSV and JSON lines: every bad row becomes a problem with its line, the rest is read."""
+
+from pathlib import Path
+
+import pytest
+
+from ser_data.corpora import CORPORA
+from ser_data.errors import BadManifest, BadRoot
+
+
+def read(path: Path, name: str = "csv", **options):
+    return CORPORA[name].read(path, **options)
+
+
+def test_bad_rows_are_told_and_the_rest_is_read(tmp_path: Path, tone):
+    for name in ("a", "b", "c"):
+        tone(tmp_path / f"{name}.wav")
+    (tmp_path / "t.csv").write_bytes(
+        b"id,path,label,text,start,end,part\n"
+        b"1,a.wav,ang,hello,,,train\n"
+        b"1,b.wav,ang,again,,,\n"  # 3
+        b"3,none.wav,sad,x,,,\n"  # 4
+        b"4,,sad,x,,,\n"  # 5
+        b"5,b.wav,sad,caf\xe9,,,\n"  # 6
+        b"6,b.wav,joy,x,,,\n"  # 7
+        b"7,b.wav,sad,x,soon,,\n"  # 8
+        b"8,b.wav,sad,x,2,1,\n"  # 9
+        b"9,b.wav,sad\n"  # 10
+        b"10,b.wav,sad,x,,,training\n"  # 11
+        b"11,b.wav,,x,,,\n"  # 12
+        b'12,c.wav,sad,,0.05,0.1,"dev"\n'  # 13
+        b"13,c.wav,sad,[LAUGHTER],,,\n"  # 14
+        b"\n"
+        b'14,c.wav,sad,"two\nlines",,,\n'  # 16-17
+    )
+    manifest = read(tmp_path / "t.csv", labels={"ang", "sad"})
+    assert manifest.table["id"].tolist() == ["1", "11", "12", "13", "14"]
+    told = {(p.id, p.reason, p.where, p.dropped) for p in manifest.problems}
+    assert told == {
+        ("1", "duplicate id", "t.csv, line 3", True),
+        ("3", "missing file", "t.csv, line 4", True),
+        ("4", "missing path", "t.csv, line 5", True),
+        ("5", "not UTF-8", "t.csv, line 6", True),
+        ("6", "unknown label", "t.csv, line 7", True),
+        ("7", "bad number", "t.csv, line 8", True),
+        ("8", "bad span", "t.csv, line 9", True),
+        ("", "bad row", "t.csv, line 10", True),
+        ("10", "bad part", "t.csv, line 11", True),
+        ("11", "missing label", "t.csv, line 12", False),
+        ("12", "missing text", "t.csv, line 13", False),
+        ("13", "empty text", "t.csv, line 14", False),
+    }
+    assert manifest.table["duration"].round(3).tolist()[2] == 0.05
+    assert manifest.table["text_normalised"].tolist()[-1] == "two lines"
+
+
+def test_unicode_spaces_windows_paths_links_and_parents(tmp_path: Path, tone):
+    folder = tmp_path / "Ton Aufnahmen ß"
+    tone(folder / "öffne 1.wav")
+    tone(tmp_path / "beside" / "x.wav")
+    (folder / "link.wav").symlink_to(tmp_path / "beside" / "x.wav")
+    (tmp_path / "lists").mkdir()
+    rows = [
+        "path;label;speaker",
+        "..\\Ton Aufnahmen ß\\öffne 1.wav;wütend;Ä",
+        "../Ton Aufnahmen ß/link.wav;ruhig;Ä",
+        f"{tmp_path}/beside/x.wav;ruhig;名前",
+        "C:\\corpus\\x.wav;ruhig;Ä",
+    ]
+    (tmp_path / "lists" / "t.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(rows).encode())
+    manifest = read(tmp_path / "lists" / "t.csv")
+    assert [Path(path).name for path in manifest.table["path"]] == ["öffne 1.wav", "link.wav", "x.wav"]
+    assert all(Path(path).is_file() and Path(path).is_absolute() for path in manifest.table["path"])
+    assert manifest.table["label"].tolist() == ["wütend", "ruhig", "ruhig"]
+    (problem,) = manifest.problems
+    assert (problem.reason, problem.detail) == ("missing file", "C:/corpus/x.wav")
+
+
+def test_ids_are_made_from_paths_and_spans(tmp_path: Path, tone):
+    tone(tmp_path / "a" / "x.wav")
+    (tmp_path / "t.csv").write_text("path,label,start,end\na/x.wav,y,,\na/x.wav,y,0.1,0.2\n")
+    assert read(tmp_path / "t.csv").table["id"].tolist() == ["a/x", "a/x@0.1"]
+
+
+def test_files_need_not_be_checked_and_text_needs_no_audio(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("path,label\nnone.wav,y\n")
+    assert len(read(tmp_path / "t.csv", check_files=False)) == 1
+    (tmp_path / "text.csv").write_text("id,text,label\n1,hello,y\n")
+    assert read(tmp_path / "text.csv").table["path"].tolist() == [None]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"file,label\nx.wav,y\n", "no column 'path'; found file, label"),
+        (b"path,path\nx.wav,y\n", "a column occurs twice"),
+        (b"path,label\nx.wav,y\n", "no usable row among 1; the first problem: x: missing file"),
+        (b"", "no usable row"),
+        ("path,label\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_unusable_tables(tmp_path: Path, data: bytes, message: str):
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(BadManifest, match=message):
+        read(tmp_path / "t.csv")
+
+
+def test_no_such_file_and_unknown_option(tmp_path: Path):
+    with pytest.raises(BadRoot, match="nothing of that name"):
+        read(tmp_path / "none.csv")
+    with pytest.raises(BadRoot, match="a folder"):
+        read(tmp_path)
+    (tmp_path / "t.csv").write_text("path,label\n")
+    with pytest.raises(TypeError, match="lables"):
+        read(tmp_path / "t.csv", lables=set())
+
+
+def test_json_lines(tmp_path: Path, tone):
+    tone(tmp_path / "a.wav")
+    (tmp_path / "t.jsonl").write_text(
+        '{"path": "a.wav", "label": "x", "id": 1, "votes": {"x": 2, "y": 1}, "start": 0.05, "text": null}\n'
+        "[1]\n"
+        "nonsense\n"
+        '{"path": "b.wav", "label": "x"}\n'
+    )
+    manifest = read(tmp_path / "t.jsonl", "jsonl")
+    (row,) = manifest.utterances()
+    assert (row.id, row.vote_counts, row.start) == ("1", {"x": 2, "y": 1}, 0.05)
+    assert [(p.reason, p.where) for p in manifest.dropped] == [
+        ("bad row", "t.jsonl, line 2"), ("bad row", "t.jsonl, line 3"), ("missing file", "t.jsonl, line 4"),
+    ]  # fmt: skip
