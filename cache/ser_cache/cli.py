@@ -29,7 +29,9 @@ def _reported(command: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = command(**options)
         except CacheError as error:
-            raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+            # not a ClickException: its box would break paths and commands that are to be copied
+            click.echo("\n".join([f"Error: {error}", *getattr(error, "__notes__", [])]), err=True)
+            code = 1
         except KeyboardInterrupt:
             click.echo("Interrupted; run the same command again.", err=True)
             code = 130

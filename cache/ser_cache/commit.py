@@ -142,6 +142,13 @@ class Commit:
             raise Damaged(where, "a number is negative or no number, or the dtype is unknown")
         if not all(type(name) is str for name in (*self.ids, *self.input_hashes, *self.left_out)):
             raise Damaged(where, "an id or an input hash is no text")
+        texts = (self.container, self.path, self.recipe, self.fingerprint)
+        if not all(each is None or type(each) is str for each in texts) or not isinstance(self.environment, dict):
+            raise Damaged(where, "its container, path, recipe, fingerprint or environment is no such thing")
+        if self.special_crc32c is not None and type(self.special_crc32c) is not int:
+            raise Damaged(where, "the checksum of its mask is no number")
+        if (self.path is None) != (self.container is None):
+            raise Damaged(where, "it names a container without data, or data without a container")
         if self.path is None:
             if rows or self.files:
                 raise Damaged(where, "it has rows and no data")

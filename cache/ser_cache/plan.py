@@ -104,11 +104,18 @@ def read_plan(path: Path, generation: int) -> Plan:
         if record["kind"] != "plan" or record["generation"] != generation:
             raise Damaged(str(path), f"it is the record of {record['kind']} {record['generation']}")
         shards = tuple(
-            tuple(map(Item, each["ids"], each["input_hashes"], each["cost"], each["frames"]))
+            tuple(
+                Item(*fields)
+                for fields in zip(each["ids"], each["input_hashes"], each["cost"], each["frames"], strict=True)
+            )
             for each in record["shards"]
         )
+        texts = [record["fingerprint"], record["recipe"] or "", *record["resolves"], *record["resolves"].values()]
+        texts += [text for shard in shards for item in shard for text in (item.id, item.input_hash)]
+        if not all(type(text) is str for text in texts) or not isinstance(record["spec"], dict):
+            raise Damaged(str(path), "an id, a hash or its spec is no such thing")
         return Plan(
             generation, record["fingerprint"], record["spec"], record["recipe"], shards, dict(record["resolves"])
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Damaged(str(path), f"a field is missing or wrong ({error!r})") from error

@@ -34,7 +34,8 @@ class _LibraryFrames:
 
 def open_data(entry: Path, commit: Commit) -> OpenShard:
     """Opens the container of a commit after checking paths, links and the size of every file."""
-    assert commit.path is not None and commit.container is not None
+    if commit.path is None or commit.container is None:
+        raise Damaged(f"{entry}/commits/{commit.generation:04d}/{commit.shard:08d}", "it has no data")
     path = check_inside(entry, f"data/{commit.path}")
     try:
         found = {str(file.relative_to(path.parent)): file.stat().st_size for file in regular_files(path)}

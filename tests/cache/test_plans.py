@@ -2,6 +2,7 @@
 
 import random
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -239,7 +240,7 @@ def test_shards_end_at_64_mb_or_two_minutes(sizes: list[tuple[float, int | None]
     for shard in shards:
         assert len(shard) == 1 or sum(item.cost for item in shard) <= SHARD_SECONDS
         assert len(shard) == 1 or sum((item.frames or 0) * 1536 for item in shard) <= SHARD_BYTES
-    for left, right in zip(shards, shards[1:], strict=False):  # none could have been longer
+    for left, right in pairwise(shards):  # none could have been longer
         both = [*left, right[0]]
         assert (
             sum(item.cost for item in both) > SHARD_SECONDS

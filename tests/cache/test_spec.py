@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_cache import spec
 
-import ser_cache.errors as errors
-from ser_cache import CacheError, EntrySpec, WrongRows
+from ser_cache import CacheError, EntrySpec, WrongRows, errors
 from ser_cache.seal import seal, unseal
 from ser_cache.spec import differences, slug
 
