@@ -81,7 +81,7 @@ def to_pandas(
 
     Returns:
         Index id; columns of the manifest, ``class``, and per fold its part (``fold_<name>``: train, dev, test); features
-        are ``audio_mean_0`` ...; ``.to_parquet(path)`` keeps it.
+        are ``audio.mean.0`` ...; ``.to_parquet(path)`` keeps it.
     """
     import pandas as pd
 
@@ -98,7 +98,7 @@ def to_pandas(
             values = pooled(study, stream, pooling, layer)
             kinds = ("mean", "std") if pooling == "stats" else (pooling,)
             width = values.shape[1] // len(kinds)
-            columns = [f"{stream}_{kind}_{number}" for kind in kinds for number in range(width)]
+            columns = [f"{stream}.{kind}.{number}" for kind in kinds for number in range(width)]
             frames.append(pd.DataFrame(values, index=table.index, columns=columns))
     return pd.concat(frames, axis=1)
 

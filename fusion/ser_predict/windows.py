@@ -28,9 +28,9 @@ class Windowing:
         spans = []
         start = 0.0
         while start + self.window < seconds:
-            spans.append((start, start + self.window))
+            spans.append((start, round(start + self.window, 6)))  # equal borders stay equal: timelines compare them
             start = round(start + self.hop, 6)
-        spans.append((seconds - self.window, seconds))
+        spans.append((round(seconds - self.window, 6), seconds))
         return spans
 
 
