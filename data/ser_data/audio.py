@@ -24,6 +24,9 @@ from ser_data.errors import CorpusError
 FORMATS: Final = frozenset({"WAV", "WAVEX", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "RF64", "W64", "NIST"})
 """Containers that are read; libsndfile's others (HTK, MAT5, SDS ...) hold no corpus and are only attack surface."""
 
+NOT_READ: Final = frozenset({".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".mkv", ".avi", ".mov"})
+"""Suffixes of containers that libsndfile does not know, for a hint in the error."""
+
 BLOCK = 1 << 16
 """Frames decoded at a time."""
 
@@ -262,7 +265,8 @@ def _open(path: str | Path, limits: Limits) -> Any:
     try:
         sound = soundfile.SoundFile(os.fsencode(path))
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        raise AudioError(name, "unreadable", _sentence(error)) from error
+        hint = "; convert it: ffmpeg -i FILE FILE.flac" if Path(name).suffix.lower() in NOT_READ else ""
+        raise AudioError(name, "unreadable", _sentence(error) + hint) from error
     refusal = _refusal(sound, limits)
     if refusal:
         sound.close()

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_data.audio import LIMITS, AudioError, Limits, decode, to_rate
+from ser_data.audio import LIMITS, AudioError, AudioInfo, Limits, decode, probe_audio, to_rate
 from ser_data.child import Answer, Child, ChildDied, serve
 
 ADDRESS_SPACE = 4 << 30
@@ -63,14 +63,16 @@ class IsolatedDecoder:
         self, path: str | Path, start: float | None = None, end: float | None = None
     ) -> tuple[NDArray[np.float32], int]:
         """As `ser_data.audio.decode`: (float32 (samples,), rate in Hz)."""
+        head, data = self._ask(path, {"start": start, "end": end})
+        return np.frombuffer(data, np.float32), head["rate"]
+
+    def probe(self, path: str | Path) -> AudioInfo:
+        """As `ser_data.audio.probe_audio`: opening a file already runs its decoder's code (an mp3's is scanned whole)."""
+        return AudioInfo(**self._ask(path, {"probe": True})[0]["info"])
+
+    def _ask(self, path: str | Path, what: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
         name = str(path)
-        question = {
-            "path": os.fsencode(path).hex(),
-            "start": start,
-            "end": end,
-            "cpu": self.timeout,
-            "limits": asdict(self.limits),
-        }
+        question = {"path": os.fsencode(path).hex(), "cpu": self.timeout, "limits": asdict(self.limits), **what}
         try:
             head, data = self._running().ask(question, self.timeout)
         except TimeoutError as error:
@@ -87,7 +89,7 @@ class IsolatedDecoder:
             raise
         if "reason" in head:
             raise AudioError(name, head["reason"], head["detail"])
-        return np.frombuffer(data, np.float32), head["rate"]
+        return head, data
 
     def close(self) -> None:
         """Ends the child; a later `load` starts another one."""
@@ -107,8 +109,11 @@ def _answer(question: dict[str, Any]) -> Answer:
     path = os.fsdecode(bytes.fromhex(question["path"]))
     allowed = int(time.process_time() + question["cpu"]) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    limits = Limits(**question["limits"])
     try:
-        samples, rate = decode(path, question["start"], question["end"], Limits(**question["limits"]))
+        if question.get("probe"):
+            return {"info": asdict(probe_audio(path, limits))}, b""
+        samples, rate = decode(path, question["start"], question["end"], limits)
     except AudioError as error:
         return {"reason": error.reason, "detail": error.detail}, b""
     except MemoryError:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from ser_data.audio import AudioError, Limits, load_audio
+from ser_data.audio import AudioError, Limits, load_audio, probe_audio
 from ser_data.decoding import IsolatedDecoder
 
 
@@ -29,6 +31,7 @@ def test_same_samples_as_in_process(speech: Path) -> None:
     with IsolatedDecoder() as decoder:
         np.testing.assert_array_equal(decoder.load(speech), load_audio(speech))
         np.testing.assert_array_equal(decoder.load(speech, 8_000, 0.5, 1.75), load_audio(speech, 8_000, 0.5, 1.75))
+        assert decoder.probe(speech) == probe_audio(speech)
         assert decoder.starts == 1
 
 
@@ -44,6 +47,8 @@ def test_same_reasons_as_in_process(speech: Path, tmp_path: Path) -> None:
             with pytest.raises(AudioError) as caught:
                 decoder.load(path, 16_000, *span)
             assert (caught.value.path, caught.value.reason) == (str(path), reason)
+        with pytest.raises(AudioError, match="no such file"):
+            decoder.probe(tmp_path / "no.wav")
         assert decoder.starts == 1, "a file that is refused does not cost a child"
 
 
@@ -100,3 +105,32 @@ def test_ends_with_its_owner(speech: Path) -> None:
         os.kill(pid, 0)
     assert len(decoder.load(speech)) > 0, "and starts again when asked"
     decoder.close()
+
+
+def test_nothing_is_imported_from_the_working_directory(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A corpus folder may hold any file; the child must not take `soundfile.py` of it for the library."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "soundfile.py").write_text("open('ran', 'w')\nraise SystemExit")
+    with IsolatedDecoder() as decoder:
+        assert len(decoder.load(speech)) > 0
+    assert not (tmp_path / "ran").exists()
+
+
+def test_child_goes_when_its_owner_is_killed(speech: Path) -> None:
+    code = f"""if True:
+        import os, signal
+        from ser_data.decoding import IsolatedDecoder
+        decoder = IsolatedDecoder()
+        decoder.load({str(speech)!r})
+        print(decoder._child.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    pid = int(done.stdout)
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the child {pid} is still there")
