@@ -7,6 +7,7 @@ import rich_click as click
 
 from ser_data.settings import SettingsCommand
 
+MIRRORS = ("tensorboard", "mlflow")
 METRICS = ("UWA", "WA", "WF1", "UWF1")
 
 
@@ -25,9 +26,22 @@ METRICS = ("UWA", "WA", "WF1", "UWF1")
     "--report", is_flag=True, help="Write the report of each RUN anew: metrics.json, report.html, tables, plots."
 )
 @click.option(
-    "--audit", is_flag=True, help="Audit each RUN for leaks: words and priors under four protocols, then report."
+    "--audit", is_flag=True, help="Audit each RUN for leaks under four protocols, then report (probes need its cache)."
 )
 @click.option("--embed-audio", is_flag=True, help="With --report: put the hardest utterances' audio into the page.")
+@click.option(
+    "--mirror",
+    type=click.Choice(MIRRORS),
+    multiple=True,
+    help="Copy each RUN there too (the package must be installed).",
+)
+@click.option(
+    "--mirror-to",
+    type=click.Path(path_type=Path),
+    default=Path("mirrors"),
+    show_default=True,
+    help="Folder of the mirrors.",
+)
 @click.option(
     "--metric", type=click.Choice(METRICS), default="UWA", show_default=True, help="All but UWA are exploratory."
 )
@@ -50,6 +64,8 @@ def main(
     report: bool,
     audit: bool,
     embed_audio: bool,
+    mirror: tuple[str, ...],
+    mirror_to: Path,
     metric: str,
     conditional: bool,
     draws: int,
@@ -66,17 +82,25 @@ def main(
 
     if sum((listing is not None, summary is not None, bool(runs))) != 1:
         raise click.UsageError("Give runs, or --list FOLDER, or --summary FILE: exactly one of them.")
-    if (report or audit) and not runs:
-        raise click.UsageError("--report and --audit need a RUN.")
+    if (report or audit or mirror) and not runs:
+        raise click.UsageError("--report, --audit and --mirror need a RUN.")
     try:
-        from ser_fusion.reporting.comparisons import list_runs, print_comparisons, print_summary, rewrite_reports
+        from ser_fusion.reporting.comparisons import (
+            list_runs,
+            mirror_runs,
+            print_comparisons,
+            print_summary,
+            rewrite_reports,
+        )
 
         if listing is not None:
             list_runs(listing)
         elif summary is not None:
             print_summary(summary, as_json)
-        elif report or audit:
-            rewrite_reports(runs, audit=audit, embed_audio=embed_audio)
+        elif report or audit or mirror:
+            if report or audit:
+                rewrite_reports(runs, audit=audit, embed_audio=embed_audio)
+            mirror_runs(runs, mirror, mirror_to)
         else:
             print_comparisons(runs, metric=metric, conditional=conditional, draws=draws, seed=seed, as_json=as_json)
     except FusionError as error:

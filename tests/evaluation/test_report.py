@@ -287,3 +287,26 @@ class TestInABrowser:
         self.run(tmp_path, "--window-size=1280,1600", f"--screenshot={target}", (reported / "report.html").as_uri())
         picture = imread(target)
         assert picture.shape[:2] == (1600, 1280) and picture[:, :, :3].std() > 0.05
+
+
+def test_audio_is_embedded_only_on_request(run_copy: Path, tmp_path: Path):
+    import json
+
+    import numpy as np
+    import pandas as pd
+    import soundfile
+
+    tone = 0.2 * np.sin(np.arange(32_000) / 8)
+    soundfile.write(tmp_path / "dialogue.wav", tone, 16_000)
+    hardest = [entry["id"] for entry in json.loads((run_copy / "metrics.json").read_text())["hardest"][:2]]
+    table = pd.read_parquet(run_copy / "utterances.parquet")
+    mine, gone = table["id"] == hardest[0], table["id"] == hardest[1]
+    table.loc[mine, "path"], table.loc[gone, "path"] = str(tmp_path / "dialogue.wav"), str(tmp_path / "gone.wav")
+    table.loc[mine, "start"], table.loc[mine, "end"] = 0.5, 1.5
+    table.to_parquet(run_copy / "utterances.parquet")
+    plain = write_report(run_copy, files=False).read_text()
+    asked = write_report(run_copy, files=False, embed_audio=True).read_text()
+    assert "data:audio" not in plain and asked.count('src="data:audio/flac;base64,') == 1
+    outline = Outline()
+    outline.feed(asked)
+    assert [tag for tag, _ in outline.tags].count("audio") == 1

@@ -135,11 +135,34 @@ def audit_study(
 
 
 def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
-    """Audits the corpus of a finished run from its own files: words and priors, no probes, since features lie elsewhere."""
+    """Audits the corpus of a finished run from the run's own files.
+
+    Words and priors need nothing else; the probes come along where the cache of the run is still there and unchanged.
+    """
     run = RunDirectory.open(run_dir)
     table = run.utterances.copy()
     table["target"] = class_positions(table["label"], run.classes)
-    return audit_table(table.sort_index(), run.classes, {}, **options)
+    table = table.sort_index()
+    return audit_table(table, run.classes, _features(run, table), **options)
+
+
+def _features(run: RunDirectory, table: pd.DataFrame) -> dict[str, tuple[str, np.ndarray]]:
+    """Time means from the run's cache; empty where it is gone or does not hold these utterances any more."""
+    from ser_cache import CacheError, open_cache
+    from ser_fusion.study import pool_entry
+
+    cache = run.run.get("cache", {})
+    try:
+        opened = open_cache(cache["path"])
+        features = {}
+        for stream, entry in cache["entries"].items():
+            found = opened.select(stream, entry["encoder"], entry["layer"], entry["dtype"])
+            if found.fingerprint != entry["fingerprint"]:
+                return {}
+            features[stream] = (stream, pool_entry(found, list(table.index), "mean"))
+    except (CacheError, KeyError, OSError):
+        return {}
+    return features
 
 
 def write_audit(run_dir: str | Path, audit: dict[str, Any]) -> Path:

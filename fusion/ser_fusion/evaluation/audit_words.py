@@ -49,6 +49,9 @@ def _drops(audit: dict[str, Any], chance: float) -> list[str]:
             before, after = row["scores"].get(loose), row["scores"].get(strict)
             if row["slug"] in TRIVIAL or before is None or after is None:
                 continue
+            if before["UWA"] <= before["high"] and after["UWA"] <= after["high"]:
+                lines.append(f"{row['name']} is at chance under {loose} and {strict}.")
+                continue
             drop = before["UWA"] - after["UWA"]
             above = before["UWA"] - chance
             if abs(drop) < _NOTABLE:

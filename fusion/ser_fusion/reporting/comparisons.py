@@ -166,3 +166,15 @@ def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool) -> N
 
                 write_audit(run, audit_run(run, progress=step))
             print(write_report(run, embed_audio=embed_audio, anew=True, progress=step))
+
+
+def mirror_runs(runs: Sequence[str], mirrors: Sequence[str], target: Path) -> None:
+    """Copies runs into TensorBoard or MLflow below `target/<mirror>`; prints where."""
+    from ser_fusion.reporting.mirrors import MIRRORS
+
+    for run in runs:
+        for mirror in mirrors:
+            folder = target / mirror
+            folder.mkdir(parents=True, exist_ok=True)
+            MIRRORS[mirror](Path(run), folder / Path(run).name if mirror == "tensorboard" else folder)
+            print(folder)

@@ -40,7 +40,7 @@ def write_report(
     run = RunDirectory.open(run_dir)
     step = progress or (lambda name: None)
     step("metrics")
-    metrics = evaluate_run(run.path) if anew else _metrics(run)
+    metrics = evaluate_run(run.path) if anew else current_metrics(run)
     drawer = assets.Drawer(run.path / "plots", files)
     step("plots")
     by_row = assets.confusions(metrics, drawer)
@@ -96,7 +96,7 @@ def write_report(
     return target
 
 
-def _metrics(run: RunDirectory) -> dict[str, Any]:
+def current_metrics(run: RunDirectory) -> dict[str, Any]:
     """metrics.json where it is as new as everything it was made from, else made anew."""
     known = run.path / "metrics.json"
     made_from = [run.path / name for name in ("run.json", "predictions.parquet", "development.parquet", "audit.json")]
