@@ -9,6 +9,7 @@ samples at the file's own rate, which the parent resamples. Cost beside `load_au
 import os
 import resource
 import signal
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,7 @@ ADDRESS_SPACE = 4 << 30
 
 
 class IsolatedDecoder:
-    """`load_audio` with the decoder in a child process. A context manager; for one thread at a time.
+    """`load_audio` with the decoder in a child process. A context manager; threads wait for each other.
 
     >>> with IsolatedDecoder() as decoder:
     ...     samples = decoder.load("speech.flac", rate=16_000)
@@ -43,6 +44,7 @@ class IsolatedDecoder:
         self.limits = limits
         self.starts = 0
         self._child: Child | None = None
+        self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -73,8 +75,15 @@ class IsolatedDecoder:
     def _ask(self, path: str | Path, what: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
         name = str(path)
         question = {"path": os.fsencode(path).hex(), "cpu": self.timeout, "limits": asdict(self.limits), **what}
+        with self._turn:
+            head, data = self._answered(name, question)
+        if "reason" in head:
+            raise AudioError(name, head["reason"], head["detail"])
+        return head, data
+
+    def _answered(self, name: str, question: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
         try:
-            head, data = self._running().ask(question, self.timeout)
+            return self._running().ask(question, self.timeout)
         except TimeoutError as error:
             self.close()
             raise AudioError(name, "decoder_hang", f"stopped after {self.timeout:g} s") from error
@@ -87,9 +96,6 @@ class IsolatedDecoder:
         except BaseException:  # Ctrl-C between question and answer: the next question would get this one's answer
             self.close()
             raise
-        if "reason" in head:
-            raise AudioError(name, head["reason"], head["detail"])
-        return head, data
 
     def close(self) -> None:
         """Ends the child; a later `load` starts another one."""

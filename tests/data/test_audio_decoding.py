@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ def test_same_samples_as_in_process(speech: Path) -> None:
         np.testing.assert_array_equal(decoder.load(speech), load_audio(speech))
         np.testing.assert_array_equal(decoder.load(speech, 8_000, 0.5, 1.75), load_audio(speech, 8_000, 0.5, 1.75))
         assert decoder.probe(speech) == probe_audio(speech)
+        assert decoder.starts == 1
+
+
+def test_threads_wait_for_each_other(speech: Path) -> None:
+    expected = [load_audio(speech, start=0.1 * k, end=0.1 * k + 0.5) for k in range(12)]
+    with IsolatedDecoder() as decoder, ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda k: decoder.load(speech, 16_000, 0.1 * k, 0.1 * k + 0.5), range(12))
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
         assert decoder.starts == 1
 
 
