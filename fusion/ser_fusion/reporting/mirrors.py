@@ -77,7 +77,8 @@ def to_mlflow(run_dir: Path, target: Path) -> None:
     except ImportError:
         raise MirrorMissing("mlflow", "mlflow") from None
     run, metrics = _judged(run_dir)
-    mlflow.set_tracking_uri((target / "store").absolute().as_uri())
+    target.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(f"sqlite:///{(target / 'mlflow.db').absolute()}")
     name = f"{run.run['corpus'].get('name')}, {run.run['protocol']}"
     if mlflow.get_experiment_by_name(name) is None:
         mlflow.create_experiment(name, artifact_location=(target / "artifacts").absolute().as_uri())
