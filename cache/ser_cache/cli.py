@@ -94,6 +94,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
     Exit code 0: all is well. 1: something is damaged (or could not be repaired). 3: nothing is damaged, and rows are missing: an unfinished run,
     or what --repair took out. Do not repair while a writer is at work.
     """
+    from ser_cache.listing import readable
     from ser_cache.repair import repair as mend
     from ser_cache.verify import as_json as to_json
     from ser_cache.verify import verify as check
@@ -106,7 +107,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
         ids = f" ({len(finding.ids):,} utterances)" if finding.ids else ""
         click.echo(f"Damaged: {finding.path}: {finding.problem}{ids}", err=as_json)
     click.echo(
-        f"{report.shards:,} shards, {report.bytes / 1e6:,.1f} MB read: {len(report.findings):,} damaged.", err=as_json
+        f"{report.shards:,} shards, {readable(report.bytes)} read: {len(report.findings):,} damaged.", err=as_json
     )
     if not report.findings:
         for address, left in report.unfinished.items():
@@ -121,7 +122,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
         click.echo(f"Not repaired: {problem}", err=True)
     after = check(cache)
     click.echo(f"Repaired: {len(report.findings) - len(problems):,} of {len(report.findings):,}.", err=as_json)
-    recipes = {finding.recipe or report.recipes.get(finding.entry.name) for finding in report.findings if finding.entry}
+    recipes = {report.recipes.get(finding.entry.name) or finding.recipe for finding in report.findings if finding.entry}
     recipes |= {report.recipes.get(address) for address in after.unfinished}
     lost = sum(len(ids) for ids in after.unfinished.values())
     if lost or any(finding.kind in ("plan", "attachment") for finding in report.findings):
@@ -150,10 +151,11 @@ def gc(cache: Path, hours: float, dry_run: bool) -> int | None:
     """Remove what no reader can see: leftovers of killed writers, replaced and superseded rows, quarantine."""
     from ser_cache.catalog import open_cache
     from ser_cache.gc import sweep
+    from ser_cache.listing import readable
 
     swept = sweep(open_cache(cache), hours, dry_run)
     click.echo(
-        f"{'Would remove' if dry_run else 'Removed'} {swept.bytes / 1e6:,.1f} MB: {swept.shards:,} shards without a live row, "
+        f"{'Would remove' if dry_run else 'Removed'} {readable(swept.bytes)}: {swept.shards:,} shards without a live row, "
         f"{swept.orphans:,} without a commit, {swept.temporary:,} temporary files, {swept.quarantined:,} in quarantine."
     )
     return None

@@ -52,12 +52,12 @@ def _row(cache: Cache, info: EntryInfo) -> dict[str, Any]:
 
 def entries_table(rows: list[dict[str, Any]]) -> Table:
     """Table of `entry_rows`."""
-    table = _table("entry", "container", right=("utterances", "frames", "hours", "failed", "missing", "MB"))
+    table = _table("entry", "container", right=("utterances", "frames", "hours", "failed", "missing", "size"))
     for row in rows:
         hours = "-" if row["hours"] is None else f"{row['hours']:,.2f}"
         counts = [f"{row[name]:,}" for name in ("utterances", "frames")]
         rest = [f"{row[name]:,}" for name in ("failed", "missing")]
-        table.add_row(row["entry"], row["container"], *counts, hours, *rest, _mb(row["bytes"]))
+        table.add_row(row["entry"], row["container"], *counts, hours, *rest, readable(row["bytes"]))
     return table
 
 
@@ -111,7 +111,7 @@ def print_details(details: list[dict[str, Any]]) -> None:
         lines += [
             each["entry"],
             f"  {each['encoder']}, hidden state {each['layer']}, {each['features']:,} x {each['dtype']}, {each['container']}",
-            f"  {each['utterances']:,} utterances, {each['frames']:,} frames{hours}, {each['bytes'] / 1e6:,.1f} MB",
+            f"  {each['utterances']:,} utterances, {each['frames']:,} frames{hours}, {readable(each['bytes'])}",
             f"  {each['missing']:,} missing, {len(each['failures']):,} failed, {each['withdrawn']:,} withdrawn",
             f"  fingerprint {each['fingerprint']}",
         ]
@@ -127,18 +127,22 @@ def print_details(details: list[dict[str, Any]]) -> None:
 
 
 def usage_table(rows: list[dict[str, Any]]) -> Table:
-    """Table of `ser_cache.usage.usage`, in MB of 1,000,000 bytes."""
+    """Table of `ser_cache.usage.usage`."""
     names = ("live", "dead", "orphans", "quarantine", "records")
-    table = _table("MB", right=names)
+    table = _table("entry", right=names)
     for row in rows:
-        table.add_row(row["entry"], *(_mb(row[name]) for name in names))
+        table.add_row(row["entry"], *(readable(row[name]) for name in names))
     if len(rows) > 1:
-        table.add_row("all", *(_mb(sum(row[name] for row in rows)) for name in names))
+        table.add_row("all", *(readable(sum(row[name] for row in rows)) for name in names))
     return table
 
 
-def _mb(size: int) -> str:
-    return f"{size / 1e6:,.2f}"
+def readable(size: int) -> str:
+    """Bytes for people, in units of 1,000."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size} B"
 
 
 def _table(*left: str, right: tuple[str, ...]) -> Table:

@@ -111,7 +111,8 @@ def check_data(entry: Path, commit: Commit) -> str | None:
         shard = open_data(entry, commit)
         for name, (_, digest) in commit.files.items():
             if hash_file(entry / "data" / name) != digest:
-                return f"the xxh3-128 of {name} is not the one that was written"
+                inner = name[len(commit.path or "") + 1 :]
+                return f"the xxh3-128 of {inner or 'the file'} is not the one that was written"
         lengths = np.array(commit.frames, dtype=np.int64)
         if shard.ids() != commit.ids or not np.array_equal(shard.offsets(), offsets_of(lengths)):
             return "its ids or offsets are not those of the commit"

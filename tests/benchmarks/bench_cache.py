@@ -25,6 +25,7 @@ from typing import Any, Self
 import numpy as np
 
 from ser_cache import Entry, EntrySpec, Item, Row, create_cache, open_cache
+from ser_cache.ragged import page_aligned
 
 FEATURES, RATE = 768, 49.95
 SCALES = {"tiny": (24, 2, 8), "small": (553, 9, 200), "full": (5531, 9, 1000)}  # utterances, rounds, reads a round
@@ -147,8 +148,7 @@ def bench_random(bench: Bench) -> None:
     """Random utterances, each copied into one reused buffer."""
     print(f"random reads of {bench.reads} utterances")
     chosen = [bench.ids[number] for number in bench.rng.integers(0, bench.utterances, bench.reads)]
-    buffer = np.empty((int(bench.frames.max()), FEATURES), dtype=np.float16)
-    buffer[:] = 0
+    buffer = page_aligned(int(bench.frames.max()), FEATURES, np.float16)
     contestants: dict[str, Contestant] = {}
     for container in ("zarr", "hdf5"):
         cache = open_cache(bench.folder / container)
@@ -257,9 +257,10 @@ def bench_gather(bench: Bench) -> None:
     most = max(sum(length[name] for name in batch) for batch in batches)
     total = sum(length[name] for batch in batches for name in batch)
     print(f"gather of {len(batches)} batches of 32 utterances, {total * FEATURES * 2 / 1e6:.0f} MB")
-    buffer = np.zeros((most, FEATURES), dtype=np.float16)
+    buffer = page_aligned(most, FEATURES, np.float16)
     # as much memory as the rows themselves, so that it is no better cached than they are
-    source = np.ones((int(bench.frames.sum()), FEATURES), dtype=np.float16)
+    source = page_aligned(int(bench.frames.sum()), FEATURES, np.float16)
+    source[:] = 1
     starts = [int(each) for each in bench.rng.integers(0, max(len(source) - most, 1), len(batches))]
     contestants: dict[str, Contestant] = {}
     for container in ("zarr", "hdf5"):

@@ -23,7 +23,12 @@ AUDIO = EntrySpec(
     declared={"weights": "xxh3:00", "rate": 16000, "final_norm": False, "windowing": {"seconds": 30, "overlap": 0}},
 )
 TEXT = EntrySpec(
-    modality="text", encoder="golden/text", layer=2, dtype="float32", features=3, declared={"tokenizer": "xxh3:11", "case": "ü"}
+    modality="text",
+    encoder="golden/text",
+    layer=2,
+    dtype="float32",
+    features=3,
+    declared={"tokenizer": "xxh3:11", "case": "ü"},
 )
 IDS = ("empty", "one", "zwei/é", "three", 'four\n"', "fünf", "failed", "withdrawn")
 MANIFEST = b"stands for the corpus manifest"
@@ -42,7 +47,9 @@ def make(root: Path, container: str) -> None:
         versions = ({}, {"three": "-changed"}) if spec is AUDIO else ({},)
         for version in versions:
             writer = cache.writer(spec, container=container, recipe=f"ser-extract --corpus golden --layer {spec.layer}")
-            writer.plan(Item(name, f"hash-{name}{version.get(name, '')}", 40.0, number) for number, name in enumerate(IDS))
+            writer.plan(
+                Item(name, f"hash-{name}{version.get(name, '')}", 40.0, number) for number, name in enumerate(IDS)
+            )
             for shard in writer.pending():
                 rows = []
                 for item in shard.items:
