@@ -94,12 +94,14 @@ def validate(
 ) -> None:
     """Compare a copy with the published counts and look for what spoils results; exit code 1 on a violation."""
     from ser_data import show
+    from ser_data.progress import waiting
     from ser_data.reading import parse_options
     from ser_data.validate import validate as run
 
     if manifest or not corpus or not root:
         raise click.UsageError("validate needs NAME and ROOT, as in: ser-data validate iemocap IEMOCAP_full_release")
-    report = run(corpus, root, partial=partial, **parse_options(corpus, options))
+    with waiting(f"Checking {corpus}"):
+        report = run(corpus, root, partial=partial, **parse_options(corpus, options))
     for table in show.report(report, everything):
         show.console().print(table)
     errors, notes = len(report.errors), len(report.findings) - len(report.errors)

@@ -35,3 +35,16 @@ def counting(what: str, every: float = 10.0) -> Iterator[Callable[[int, int], No
             print(f"{what}: {done:,} of {total:,}, about {left:.0f} s left", file=sys.stderr)
 
     yield tell
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says on a terminal that something is going on whose length nobody knows; elsewhere nothing."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        yield

@@ -10,6 +10,7 @@ from ser_data.corpora import CORPORA
 from ser_data.errors import BadSettings, UnknownName, listing
 from ser_data.labels import resolve_scheme
 from ser_data.manifest import Manifest
+from ser_data.progress import waiting
 
 
 def options_of(corpus: str) -> dict[str, str]:
@@ -53,7 +54,8 @@ def read_any(corpus: str | None, root: str | None, manifest: str | None, options
     if manifest and not corpus:
         return Manifest.read(manifest)
     if corpus and root and not manifest:
-        return CORPORA[corpus].read(Path(root), **parse_options(corpus, options))
+        with waiting(f"Reading {corpus}"):
+            return CORPORA[corpus].read(Path(root), **parse_options(corpus, options))
     given = f"NAME {corpus or '(none)'}, ROOT {root or '(none)'}, --manifest {manifest or '(none)'}"
     raise BadSettings(given, "it takes a corpus or a manifest", "Give NAME and ROOT, or --manifest FILE and no NAME.")
 

@@ -70,6 +70,21 @@ def test_meld(tmp_path: Path, tone):
     assert [p.id for p in with_audio.problems if p.reason == "missing file"] == ["train_dia1_utt0"]
 
 
+def test_meld_audio_root_keeps_links_inside(tmp_path: Path, tone):
+    head = "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
+    rows = ["Hi,A,joy,p,0,0,1,1,0:0:1.0,0:0:2.0", "Yo,A,joy,p,0,1,1,1,0:00:01.0,0:00:02.0"]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "train_sent_emo.csv").write_text(head + "\n".join(rows))
+    tone(tmp_path / "secret.wav")
+    tone(tmp_path / "audio" / "store" / "x.wav")
+    (tmp_path / "audio" / "train_splits").mkdir()
+    (tmp_path / "audio" / "train_splits" / "dia0_utt0.wav").symlink_to(tmp_path / "secret.wav")
+    (tmp_path / "audio" / "train_splits" / "dia0_utt1.wav").symlink_to(tmp_path / "audio" / "store" / "x.wav")
+    manifest = read("meld", tmp_path / "text", audio_root=tmp_path / "audio")
+    assert manifest.table["id"].tolist() == ["train_dia0_utt1"]
+    assert {"path escapes", "missing file"} <= {p.reason for p in manifest.problems}
+
+
 def test_meld_clock():
     assert seconds("01:02:03,45") == 3723.45 and seconds("0:00:01.5") == 1.5 and seconds("1.5") is None
 

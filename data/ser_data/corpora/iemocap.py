@@ -45,13 +45,13 @@ def sessions(root: Path) -> list[Path]:
 
 def _card(root: Path, info: CorpusInfo) -> CorpusInfo:
     """The corpus's card, or that of the generator that left its mark in the root: nobody may take it for people."""
-    mark = root / MARK
-    if not mark.is_file():
+    mark = next((root / name for name in (MARK, "demo.json") if (root / name).is_file()), None)
+    if mark is None:
         return info
     made = json.loads(mark.read_text(encoding="utf-8"))
     return replace(
         info,
-        title=str(made.get("title", "IEMOCAP-shaped synthetic corpus")),
+        title=str(made.get("title") or made.get("corpus") or "IEMOCAP-shaped synthetic corpus"),
         licence="generated, no content of IEMOCAP",
         citation="none: synthetic",
         url="",

@@ -28,7 +28,7 @@ class Fault:
     """A line that does not follow the grammar, or one that belongs to no turn.
 
     Attributes:
-        kind: `bad line`, `extra transcript` (an id with XX), `noise line`, `unknown vote`, `not UTF-8`.
+        kind: `bad line`, `odd line` (of an annotator), `extra transcript` (an id with XX), `noise line`, `unknown vote`, `not UTF-8`.
         line: Line number from 1.
         text: The line.
         dropped: Whether an utterance is lost by it.
@@ -92,14 +92,17 @@ def read_evaluation(path: Path) -> tuple[list[Turn], list[Fault]]:
             turns.append(Turn(match[3], start, end, match[4], (vad[0], vad[1], vad[2]), number))
         elif match := _CATEGORICAL.fullmatch(line):
             if not turns:
-                faults.append(Fault("bad line", number, line, False))
+                faults.append(Fault("odd line", number, line, False))
             elif unknown := _count(turns[-1].votes if match[1] == "E" else turns[-1].self_votes, match[3]):
                 faults.append(Fault("unknown vote", number, unknown, False))
         elif match := _ATTRIBUTES.fullmatch(line):
             if turns and match[1] == "E" and all(match[group] for group in (3, 4, 5)):
                 turns[-1].ratings.append(tuple(float(match[group]) for group in (3, 4, 5)))
         else:
-            faults.append(Fault("bad line", number, line, line.startswith("[")))
+            # an annotator's line that reads otherwise costs a vote, a summary line costs the turn
+            faults.append(
+                Fault("odd line" if line.startswith(("C-", "A-")) else "bad line", number, line, line[0] == "[")
+            )
     return turns, faults
 
 

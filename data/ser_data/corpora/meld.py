@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_data.corpora.base import AUDIO_SUFFIXES, require_folder, visible_files
+from ser_data.corpora.contained import PathEscapes, contained
 from ser_data.errors import BadRoot
 from ser_data.labels import SCHEMES
 from ser_data.manifest import CorpusInfo, Manifest, Problem
@@ -75,7 +76,7 @@ class Meld:
             path = _find(base, (name,))
             if path is None:
                 continue
-            files = _audio(audio_root or base, part)
+            files = _audio(audio_root or base, part, problems)
             for row in _rows(path, part, files, problems):
                 if row["id"] in seen:
                     problems.append(Problem(row["id"], "duplicate id", "the first one is used", row["where"]))
@@ -89,10 +90,18 @@ class Meld:
         return Manifest(pd.DataFrame(rows), self.info, problems)
 
 
-def _audio(root: Path, part: str) -> dict[str, Path] | None:
-    """Stem -> file of the part's audio folder; `None` if there is no such folder."""
+def _audio(root: Path, part: str, problems: list[Problem]) -> dict[str, Path] | None:
+    """Stem -> file of the part's audio folder, without links that lead out of `root`; `None` if there is no such folder."""
     folder = _find(root, FOLDERS[part])
-    return None if folder is None else {path.stem: path for path in visible_files(folder, AUDIO_SUFFIXES)}
+    if folder is None:
+        return None
+    files: dict[str, Path] = {}
+    for path in visible_files(folder, AUDIO_SUFFIXES):
+        try:
+            files[path.stem] = contained(root, str(path.relative_to(root)))
+        except PathEscapes as error:
+            problems.append(Problem(f"{part}_{path.stem}", "path escapes", error.why, str(path), dropped=False))
+    return files
 
 
 def _rows(path: Path, part: str, files: dict[str, Path] | None, problems: list[Problem]) -> Iterator[dict[str, Any]]:

@@ -49,6 +49,7 @@ _FIXES = {
     "rating out of range": "nothing, or clip the rating to 1..5 if you use it",
     "transcript without turn": "restore the evaluation block of this turn",
     "bad line": "restore the line from the archive",
+    "odd line": "nothing, or restore the annotator's line",
     "bad row": "correct the row",
     "bad id": "restore the name from the archive",
     "bad span": "correct start and end",

@@ -108,7 +108,7 @@ def without_votes(table: "pd.DataFrame") -> Iterator[Finding]:
     """Turns that no annotator's line supports."""
     for row in table[table["votes"].isna()].to_dict("records"):
         what = "no line C-E of an external annotator"
-        yield Finding("error", "no votes", row["source"], what, "restore the turn's block", str(row["id"]))
+        yield Finding("note", "no votes", row["source"], what, "restore the turn's block", str(row["id"]))
 
 
 def facts(manifest: "Manifest") -> Iterator[Finding]:
