@@ -36,6 +36,8 @@ _NOTES = frozenset(
         "missing label",
         "no majority",
         "not speech",
+        "odd line",
+        "unknown vote",
     }
 )
 _FIXES = {
