@@ -1,8 +1,9 @@
 """A whole entry in read-only memory that any number of worker processes share.
 
-The memory is an anonymous file (memfd): it needs no space in /dev/shm, is sealed against writing once it is filled, and the kernel frees
-it when the last process that maps it is gone, also after SIGKILL. A worker finds it through ``/proc/PID/fd``, so the process that
-loaded it must be alive (and of the same user) when the worker attaches; later it need not.
+The memory is an anonymous file (memfd): it needs no space in /dev/shm, is sealed against writing once it is filled, and
+the kernel frees it when the last process that maps it is gone, also after SIGKILL. A worker finds it through
+``/proc/PID/fd``, so the process that loaded it must be alive (and of the same user) when the worker attaches; later it
+need not.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """Small files that travel with a cache, opaque to it: the corpus manifest, for one.
 
-The file itself is plain (``attachments/manifest.parquet``), so other tools open it. Its hash is noted beforehand as an empty file,
-``checksums/manifest.parquet/HASH-SIZE``; content whose hash was never noted is damage.
+The file itself is plain (``attachments/manifest.parquet``), so other tools open it. Its hash is noted beforehand as an
+empty file, ``checksums/manifest.parquet/HASH-SIZE``; content whose hash was never noted is damage.
 """
 
 import re

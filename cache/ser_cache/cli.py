@@ -91,8 +91,8 @@ def info(cache: Path, entry: str | None, as_json: bool) -> int | None:
 def verify(cache: Path, repair: bool, as_json: bool) -> int:
     """Read every byte once more and name what is not as it was written.
 
-    Exit code 0: all is well. 1: something is damaged (or could not be repaired). 3: nothing is damaged, and rows are missing: an unfinished run,
-    or what --repair took out. Do not repair while a writer is at work.
+    Exit code 0: all is well. 1: something is damaged (or could not be repaired). 3: nothing is damaged, and rows are
+    missing: an unfinished run, or what --repair took out. Do not repair while a writer is at work.
     """
     from ser_cache.listing import readable
     from ser_cache.repair import repair as mend
@@ -155,7 +155,8 @@ def gc(cache: Path, hours: float, dry_run: bool) -> int | None:
 
     swept = sweep(open_cache(cache), hours, dry_run)
     click.echo(
-        f"{'Would remove' if dry_run else 'Removed'} {readable(swept.bytes)}: {swept.shards:,} shards without a live row, "
+        f"{'Would remove' if dry_run else 'Removed'} {readable(swept.bytes)}: "
+        f"{swept.shards:,} shards without a live row, "
         f"{swept.orphans:,} without a commit, {swept.temporary:,} temporary files, {swept.quarantined:,} in quarantine."
     )
     return None
@@ -184,8 +185,8 @@ def du(cache: Path, as_json: bool) -> int | None:
 def rm(cache: Path, ids: str | None, undo: bool, entry: str | None) -> int | None:
     """Take utterances (a speaker withdraws) or an entry out of the cache, with their bytes.
 
-    Withdrawn utterances are left out by every later run, until --undo. The attachments (corpus manifest) and the plans still name them; remove them
-    from the corpus as well and run ser-extract again, which writes the manifest anew.
+    Withdrawn utterances are left out by every later run, until --undo. The attachments (corpus manifest) and the plans
+    still name them; remove them from the corpus as well and run ser-extract again, which writes the manifest anew.
     """
     if (ids is None) == (entry is None) or (undo and ids is None):
         raise click.UsageError("Give --ids (with or without --undo), or --entry.")
@@ -205,7 +206,8 @@ def rm(cache: Path, ids: str | None, undo: bool, entry: str | None) -> int | Non
         return None
     removed = remove_utterances(opened, names)
     click.echo(
-        f"Withdrew {len(removed.ids):,} utterances: {removed.rows:,} rows removed, {removed.shards:,} shards written again."
+        f"Withdrew {len(removed.ids):,} utterances: {removed.rows:,} rows removed, "
+        f"{removed.shards:,} shards written again."
     )
     if opened.attachments():
         click.echo(f"Still as they were: {', '.join('attachments/' + name for name in opened.attachments())}.")

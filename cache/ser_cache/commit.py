@@ -27,7 +27,8 @@ class Commit:
         container: name of the container, None if the shard has no rows at all (every utterance failed).
         path: name of the data in ``data/``, None like the container.
         dtype, features: of ``values``.
-        ids, input_hashes, frames, crc32c: one per row, in the order of the rows; the CRC is that of the row's bytes in memory.
+        ids, input_hashes, frames, crc32c: one per row, in the order of the rows; the CRC is that of the row's bytes in
+            memory.
         special_crc32c: CRC of the mask of special tokens (one byte a frame), None where the shard has none.
         files: relative to ``data/``: (bytes, xxh3-128).
         failures: id -> (failure, input hash).

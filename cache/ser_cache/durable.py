@@ -1,7 +1,7 @@
 """Files that are on the disk when the call returns, and records that are created by exactly one writer.
 
-SIGKILL keeps the page cache, a power cut does not: file and directory are both synced before anything is acknowledged. An error
-of write, fsync or close is never swallowed.
+SIGKILL keeps the page cache, a power cut does not: file and directory are both synced before anything is acknowledged.
+An error of write, fsync or close is never swallowed.
 """
 
 import contextlib
@@ -108,8 +108,8 @@ def create_exclusive(path: Path, data: bytes) -> bool:
     """Creates ``path`` with ``data``, whole and durable, if nobody else did.
 
     Returns:
-        True if ``path`` now holds our bytes (also after a lost reply, as NFS can give one), False if another writer's record is there. In both
-        cases the record is durable.
+        True if ``path`` now holds our bytes (also after a lost reply, as NFS can give one), False if another writer's
+        record is there. In both cases the record is durable.
 
     Raises:
         CannotCommit: the file system has no exclusive create that also is atomic.
@@ -137,7 +137,7 @@ def create_exclusive(path: Path, data: bytes) -> bool:
                         raise
                     raise CannotCommit(str(path), f"link: {first.strerror}; renameat2: {second.strerror}") from second
             failpoint("link.after")
-            # our bytes under the final name mean that our own call did it, whatever it answered: records hold a unique token
+            # our bytes under the final name mean that our own call did it, whatever it answered: records are unique
             created = created or path.read_bytes() == data
             sync_directory(path.parent)
         finally:

@@ -1,8 +1,9 @@
 """The reader of one entry: random access, batches, scans, and the whole entry in shared memory.
 
-Data are mapped, so several processes that read the same cache hold it in memory once; no handle is open that a fork could break, and an
-entry can be pickled to a spawned worker, where it opens its shards anew. Each utterance is compared with its crc32c when it is first read
-(about 0.1 s per GB, once); ``verify_reads=False`` in `open_cache` leaves that out.
+Data are mapped, so several processes that read the same cache hold it in memory once; no handle is open that a fork
+could break, and an entry can be pickled to a spawned worker, where it opens its shards anew. Each utterance is compared
+with its crc32c when it is first read (about 0.1 s per GB, once); ``verify_reads=False`` in `open_cache` leaves that
+out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -205,7 +206,7 @@ class Entry:
         return None if mask is None else mask[self._start[index] : self._stop[index]].copy()
 
     def buffer(self, frames: int, dtype: Any = None) -> NDArray[Any]:
-        """A buffer ``(frames, features)`` for `read` and `gather` that copies fastest; in the entry's dtype by default."""
+        """A buffer ``(frames, features)`` that `read` and `gather` fill fastest; in the entry's dtype by default."""
         return page_aligned(frames, self.spec.features, dtype or self.spec.dtype)
 
     def gather(self, ids: Sequence[str], out: NDArray[Any] | None = None) -> Ragged:
@@ -213,8 +214,8 @@ class Entry:
 
         Args:
             ids: in the order wanted; an id may come twice.
-            out: buffer ``(at least total frames, features)`` of any floating dtype, to be used again for the next batch: fresh memory for each
-                batch costs more than the copy.
+            out: buffer ``(at least total frames, features)`` of any floating dtype, to be used again for the next
+                batch: fresh memory for each batch costs more than the copy.
 
         Returns:
             values (the front of ``out``, or a new array) and offsets.
@@ -233,7 +234,10 @@ class Entry:
         return Ragged(out[: edges[-1]], np.array(edges, dtype=np.int64))
 
     def views(self, ids: Sequence[str]) -> Iterator[tuple[int, NDArray[np.floating]]]:
-        """(position in ``ids``, frames) of utterances in the order of the disk, checked; nothing is copied where a shard is mapped."""
+        """(position in ``ids``, frames) of utterances in the order of the disk, checked.
+
+        Nothing is copied where a shard is mapped.
+        """
         indices = self._indices(ids)
         order = sorted(range(len(ids)), key=lambda each: (self._shard[indices[each]], self._start[indices[each]]))
         for number in order:
@@ -253,7 +257,10 @@ class Entry:
         return sum(isinstance(each, np.ndarray) for each in self._frames), len(self._commits)
 
     def arena(self, ids: Sequence[str] | None = None) -> "Arena":
-        """Copies utterances (all by default, in the order of `ids`) into memory that worker processes can map. See `Arena`."""
+        """Copies utterances (all by default, in the order of `ids`) into memory that worker processes can map.
+
+        See `Arena`.
+        """
         from ser_cache.arena import Arena
 
         return Arena.load(self, self.ids if ids is None else ids)

@@ -42,7 +42,10 @@ class NotACache(CacheError, FileNotFoundError):
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{self.path} is not a feature cache: {self.reason}.\nGive the directory that ser-extract wrote (--cache DIR)."
+        return (
+            f"{self.path} is not a feature cache: {self.reason}.\n"
+            "Give the directory that ser-extract wrote (--cache DIR)."
+        )
 
 
 class UnsupportedFormat(CacheError):
@@ -91,7 +94,10 @@ class AmbiguousEntry(CacheError, LookupError):
 
     def __str__(self) -> str:
         lines = "\n".join(f"  {name}" for name in self.found)
-        return f"{len(self.found)} entries of {self.path} fit {self.asked}:\n{lines}\nName encoder, layer or dtype as well."
+        return (
+            f"{len(self.found)} entries of {self.path} fit {self.asked}:\n{lines}\n"
+            "Name encoder, layer or dtype as well."
+        )
 
 
 class MissingEntry(CacheError, LookupError):
@@ -103,7 +109,10 @@ class MissingEntry(CacheError, LookupError):
 
     def __str__(self) -> str:
         known = "\n".join(f"  {name}" for name in self.found) if self.found else "  (no entry yet)"
-        return f"no entry of {self.path} fits {self.asked}. It holds\n{known}\nMake the entry with ser-extract, or ask for one of these."
+        return (
+            f"no entry of {self.path} fits {self.asked}. It holds\n{known}\n"
+            "Make the entry with ser-extract, or ask for one of these."
+        )
 
 
 class MissingRow(CacheError, KeyError):
@@ -129,7 +138,10 @@ class MissingAttachment(CacheError, FileNotFoundError):
 
     def __str__(self) -> str:
         known = ", ".join(self.found) if self.found else "none"
-        return f"{self.path} has no attachment {self.name!r}; it has {known}.\nRun ser-extract again with the same options."
+        return (
+            f"{self.path} has no attachment {self.name!r}; it has {known}.\n"
+            "Run ser-extract again with the same options."
+        )
 
 
 class WrongRows(CacheError, ValueError):
@@ -176,7 +188,10 @@ class Unsafe(CacheError, PermissionError):
         self.where, self.problem = where, problem
 
     def __str__(self) -> str:
-        return f"{self.where} is refused: {self.problem}.\nA cache written by ser-extract never has this; do not trust where it came from."
+        return (
+            f"{self.where} is refused: {self.problem}.\n"
+            "A cache written by ser-extract never has this; do not trust where it came from."
+        )
 
 
 class UnknownContainer(CacheError, ValueError):
@@ -199,7 +214,8 @@ class CannotCommit(CacheError, OSError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} cannot be committed: its file system has neither hard links nor renameat2(RENAME_NOREPLACE) ({self.tried}).\n"
+            f"{self.path} cannot be committed: its file system has neither hard links nor "
+            f"renameat2(RENAME_NOREPLACE) ({self.tried}).\n"
             "Nothing was written. Put the cache on another file system (ext4, xfs, btrfs, NFS, tmpfs)."
         )
 

@@ -1,7 +1,9 @@
-"""Removes what no reader can see: data without a commit, rows that were superseded or replaced, temporary files, quarantine.
+"""Removes what no reader can see.
 
-A commit record goes first and its data after, so a kill in between leaves only data without a record. Things without a record may belong to
-a writer at work, therefore only those older than ``older_hours`` are taken.
+Data without a commit, rows that were superseded or replaced, temporary files, quarantine.
+
+A commit record goes first and its data after, so a kill in between leaves only data without a record. Things without a
+record may belong to a writer at work, therefore only those older than ``older_hours`` are taken.
 """
 
 import os

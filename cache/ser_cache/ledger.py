@@ -1,8 +1,8 @@
 """The state of one entry: its plans and commits put together. Writers, readers and verify all resolve utterances here.
 
-The rules are those of docs/cache-format.md: the last plan that mentions an utterance names the input hash that is wanted; its row is the
-committed one with this hash; among several, that of the latest generation. Costs one listing per directory and one small read per record
-that was not seen before.
+The rules are those of docs/cache-format.md: the last plan that mentions an utterance names the input hash that is
+wanted; its row is the committed one with this hash; among several, that of the latest generation. Costs one listing per
+directory and one small read per record that was not seen before.
 """
 
 from dataclasses import dataclass, field
@@ -140,7 +140,10 @@ class Work:
         self._failures = ledger.failures(wanted)
 
     def pending(self, key: Key) -> list[str]:
-        """Ids of an open shard that are wanted with the planned hash, have no row, and did not fail in this or a later generation."""
+        """Ids of an open shard that are wanted with the planned hash and have neither row nor failure.
+
+        A failure of an earlier generation does not count: then the shard is the retry.
+        """
         return [
             item.id
             for item in self._ledger.plans[key[0]].shards[key[1]]

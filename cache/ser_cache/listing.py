@@ -110,7 +110,7 @@ def print_details(details: list[dict[str, Any]]) -> None:
         hours = "" if each["hours"] is None else f", {each['hours']:.2f} h at {each['frame_rate']:g} frames a second"
         lines += [
             each["entry"],
-            f"  {each['encoder']}, hidden state {each['layer']}, {each['features']:,} x {each['dtype']}, {each['container']}",
+            f"  {each['encoder']}, layer {each['layer']}, {each['features']:,} x {each['dtype']}, {each['container']}",
             f"  {each['utterances']:,} utterances, {each['frames']:,} frames{hours}, {readable(each['bytes'])}",
             f"  {each['missing']:,} missing, {len(each['failures']):,} failed, {each['withdrawn']:,} withdrawn",
             f"  fingerprint {each['fingerprint']}",

@@ -1,8 +1,8 @@
 """Plans: which utterance goes to which shard. Immutable, numbered from 1, created like a commit.
 
-The plans in their order are the log of what was wanted: the last plan that mentions an utterance says which input hash its row
-must have. A plan holds shards (new work) and *resolves* (utterances whose wanted row is already planned elsewhere, as after a
-transcript was corrected and the correction taken back).
+The plans in their order are the log of what was wanted: the last plan that mentions an utterance says which input hash
+its row must have. A plan holds shards (new work) and *resolves* (utterances whose wanted row is already planned
+elsewhere, as after a transcript was corrected and the correction taken back).
 """
 
 import uuid

@@ -1,8 +1,8 @@
 """The write protocol of one shard.
 
-1. crc32c of every row, from memory. 2. The data under a unique name. 3. fsync of every file and directory. 4. Size and xxh3-128 of
-every file. 5. The commit record, created exclusively: whoever is second deletes its own data. Nothing is visible before step 5, and
-nothing is acknowledged before its record is on the disk.
+1. crc32c of every row, from memory. 2. The data under a unique name. 3. fsync of every file and directory. 4. Size and
+xxh3-128 of every file. 5. The commit record, created exclusively: whoever is second deletes its own data. Nothing is
+visible before step 5, and nothing is acknowledged before its record is on the disk.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def write_commit(
     environment: Mapping[str, Any],
     recipe: str | None,
 ) -> Outcome:
-    """The write protocol: checksums from memory, data under a unique name, synced, hashed, then the exclusive commit record."""
+    """Writes one shard: all of it, durably, or nothing that a reader could see."""
     store = container(container_name)
     lengths = np.array([len(row.values) for row in rows], dtype=np.int64)
     values = np.empty((int(lengths.sum()), spec.features), dtype=spec.dtype)
@@ -102,7 +102,10 @@ def _attributes(spec: EntrySpec) -> dict[str, Any]:
 
 
 def _write_data(store: Container, path: Path, content: Content) -> dict[str, tuple[int, str]]:
-    """Writes and syncs the data; returns size and hash of each file. Nothing stays behind if that fails, as when the disk is full."""
+    """Writes and syncs the data; returns size and hash of each file.
+
+    Nothing stays behind if that fails, as when the disk is full.
+    """
     try:
         failpoint("data.write.before")
         store.write(path, content)

@@ -51,8 +51,8 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 def page_aligned(frames: int, features: int, dtype: Any = np.float32) -> NDArray[Any]:
     """An empty buffer ``(frames, features)`` that begins on a page, in huge pages where the system has them.
 
-    Rows in a mapped cache begin on cache lines; a copy between equally aligned memory is up to 1.5 times as fast as into ``numpy.empty``,
-    which begins 16 bytes beside.
+    Rows in a mapped cache begin on cache lines; a copy between equally aligned memory is up to 1.5 times as fast as
+    into ``numpy.empty``, which begins 16 bytes beside.
     """
     count = frames * features
     memory = mmap.mmap(-1, max(count * np.dtype(dtype).itemsize, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

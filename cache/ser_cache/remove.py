@@ -1,7 +1,8 @@
 """Withdrawn utterances and removed entries: the bytes go, not only the names.
 
-A withdrawal is recorded first and counts at once; then every shard that holds a row of it is written again without, under the next
-revision of its commit record, and the old one is deleted. A kill in between is finished by the same command or by gc.
+A withdrawal is recorded first and counts at once; then every shard that holds a row of it is written again without,
+under the next revision of its commit record, and the old one is deleted. A kill in between is finished by the same
+command or by gc.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Takes what is bad out of the way, so that the next run of the same command computes it again.
 
-Nothing is thrown away: bad records and data move to ``quarantine/``. Records that can be made again from others are. Every step is one
-rename or one atomic replacement, and a repair that was killed is simply repeated. Do not repair while a writer is at work.
+Nothing is thrown away: bad records and data move to ``quarantine/``. Records that can be made again from others are.
+Every step is one rename or one atomic replacement, and a repair that was killed is simply repeated. Do not repair while
+a writer is at work.
 """
 
 import contextlib
@@ -77,7 +78,10 @@ def _quarantine_shard(entry: Path, finding: Finding) -> None:
 
 
 def _rebuild_plan(entry: Path, generation: int) -> str | None:
-    """A plan under its old number, from the commits that fulfil it; what was not committed is planned again by the next run."""
+    """A plan under its old number, from the commits that fulfil it.
+
+    What was not committed is planned again by the next run.
+    """
     commits: dict[int, Commit] = {}
     for key, revision, file in commit_files(entry):
         if key[0] == generation:
@@ -89,7 +93,7 @@ def _rebuild_plan(entry: Path, generation: int) -> str | None:
     if commits:
         fingerprint = next(iter(commits.values())).fingerprint
     if spec is None:
-        return f"{entry}: neither entry.json nor any plan can be read; remove the entry (ser-cache rm --entry) and make it anew."
+        return _no_spec(entry)
     shards = []
     for number in range(max(commits, default=-1) + 1):
         commit = commits.get(number)
@@ -103,6 +107,10 @@ def _rebuild_plan(entry: Path, generation: int) -> str | None:
     make_directory(path.parent)
     create_plan(entry, Plan(generation, fingerprint, spec, recipe, tuple(shards), {}))
     return None
+
+
+def _no_spec(entry: Path) -> str:
+    return f"{entry}: neither entry.json nor any plan can be read; remove it (ser-cache rm --entry) and make it anew."
 
 
 def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]:
@@ -125,7 +133,7 @@ def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]
 def _restore_entry(entry: Path) -> str | None:
     spec, _, fingerprint = _known_spec(entry)
     if spec is None:
-        return f"{entry}: neither entry.json nor any plan can be read; remove the entry (ser-cache rm --entry) and make it anew."
+        return _no_spec(entry)
     quarantine(entry, entry / "entry.json")
     replace_file(entry / "entry.json", seal({"kind": "entry", "fingerprint": fingerprint, "spec": spec}))
     return None
@@ -136,7 +144,7 @@ def _restore_withdrawal(path: Path) -> str | None:
     try:
         read_withdrawal(twin, int(path.stem))
     except (CacheError, OSError):
-        return f"{path}: its copy {twin.name} is bad too; find out whose rows it hid, delete both, and withdraw them again."
+        return f"{path}: its copy {twin.name} is bad too; find out whose rows it hid, delete both, and withdraw again."
     path.unlink(missing_ok=True)
     replace_file(path, twin.read_bytes())
     return None

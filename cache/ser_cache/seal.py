@@ -1,7 +1,7 @@
 """JSON records that carry their own checksum.
 
-A record is plain JSON on one line whose last member is ``"xxh3_128"``: the hash of all bytes in front of ``,"xxh3_128"``. Any JSON
-reader can open it; a flipped bit, a cut tail or an edit by hand is noticed.
+A record is plain JSON on one line whose last member is ``"xxh3_128"``: the hash of all bytes in front of
+``,"xxh3_128"``. Any JSON reader can open it; a flipped bit, a cut tail or an edit by hand is noticed.
 """
 
 import json

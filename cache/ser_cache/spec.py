@@ -1,8 +1,8 @@
 """What an entry was computed from, and its fingerprint.
 
-The address (modality, encoder, layer, dtype) says which entry; everything else that changes a value is *declared*. Two specs
-with equal address and any other field different are two different computations: refused until replaced. Never declared:
-absolute paths, times, batch size, device, threads; those go into a commit's environment.
+The address (modality, encoder, layer, dtype) says which entry; everything else that changes a value is *declared*. Two
+specs with equal address and any other field different are two different computations: refused until replaced. Never
+declared: absolute paths, times, batch size, device, threads; those go into a commit's environment.
 """
 
 import json
@@ -50,7 +50,8 @@ class EntrySpec:
         features: values per frame.
         frame_rate: frames per second, None for text.
         declared: everything else that changes a value: hashes of weights and configuration, final norm, sample rate,
-            preprocessing version, tokenizer files, text field and normalisation, windowing, batch policy. JSON values only.
+            preprocessing version, tokenizer files, text field and normalisation, windowing, batch policy. JSON values
+            only.
     """
 
     modality: str

@@ -1,7 +1,8 @@
 """Reads everything once more and says what is not as it was written.
 
-Records carry their own checksum, data files are compared with size and xxh3-128 of the commit, the containers' own offsets and ids with
-the commit's, attachments with the hashes noted before. About 1 GB/s from a warm page cache. Nothing is changed: see `ser_cache.repair`.
+Records carry their own checksum, data files are compared with size and xxh3-128 of the commit, the containers' own
+offsets and ids with the commit's, attachments with the hashes noted before. About 1 GB/s from a warm page cache.
+Nothing is changed: see `ser_cache.repair`.
 """
 
 import json

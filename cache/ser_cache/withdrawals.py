@@ -1,8 +1,8 @@
 """Which utterances a speaker took back: a log of immutable records, ``withdrawn/0001.json``, for the whole cache.
 
-The log counts at once: readers hide the rows, writers do not compute them again, whatever plan names them. They stay withdrawn until a
-later record admits them again. Each record has a copy beside it (``0001.copy``), from which ``ser-cache verify --repair`` restores it: losing
-one would show rows again that were taken back.
+The log counts at once: readers hide the rows, writers do not compute them again, whatever plan names them. They stay
+withdrawn until a later record admits them again. Each record has a copy beside it (``0001.copy``), from which
+``ser-cache verify --repair`` restores it: losing one would show rows again that were taken back.
 """
 
 import re

@@ -1,4 +1,6 @@
-"""The writer of one entry: plan, then for each pending shard compute and commit. Any number of writers may work on one entry.
+"""The writer of one entry: plan, then for each pending shard compute and commit.
+
+Any number of writers may work on one entry.
 
 ```python
 writer = create_cache("cache").writer(spec, container="zarr")
@@ -111,8 +113,8 @@ class Writer:
     def pending(self, retry_failed: bool = False) -> Iterator[Shard]:
         """Yields each shard that has work left, once; what others commit meanwhile is left out.
 
-        Without a call of `plan` before, it is the work of the plans on disk. Where another writer is at work the order is random, so that
-        the two seldom meet; the rows do not depend on it.
+        Without a call of `plan` before, it is the work of the plans on disk. Where another writer is at work the order
+        is random, so that the two seldom meet; the rows do not depend on it.
 
         Args:
             retry_failed: also those recorded as failed, once more.
@@ -223,7 +225,8 @@ class Writer:
             if values.ndim != 2 or values.shape[1] != self.spec.features or values.dtype != np.dtype(self.spec.dtype):
                 raise WrongRows(
                     f"row {row.id!r}",
-                    f"values are {values.shape} {values.dtype}, the entry holds (frames, {self.spec.features}) {self.spec.dtype}",
+                    f"values are {values.shape} {values.dtype}, "
+                    f"the entry holds (frames, {self.spec.features}) {self.spec.dtype}",
                 )
             if row.special is not None and row.special.shape != (len(values),):
                 raise WrongRows(

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/bench_cache.py [--scale tiny|small|full] [--json FILE] [--only NAME ...]
 
-Features have the shape of IEMOCAP (durations log-normal, 4.5 s in the mean, 768 x float16 at 49.95 frames a second); `full` is 5,531
-utterances (2.6 GB and as much again for each rival), `small` a tenth. A read is a copy into the caller's reused buffer. Contestants take
-turns within each round (the order moves on by one), caches are warm, figures are medians over the rounds. `datasets` and `lhotse` take part if
-they can be imported. Gates are those of issue C, "Must show 4"; the exit code is 0 whether they are met or not: it is a measurement.
+Features have the shape of IEMOCAP (durations log-normal, 4.5 s in the mean, 768 x float16 at 49.95 frames a second);
+`full` is 5,531 utterances (2.6 GB and as much again for each rival), `small` a tenth. A read is a copy into the
+caller's reused buffer. Contestants take turns within each round (the order moves on by one), caches are warm, figures
+are medians over the rounds. `datasets` and `lhotse` take part if they can be imported. Gates are those of issue C,
+"Must show 4"; the exit code is 0 whether they are met or not: it is a measurement.
 """
 
 import argparse
@@ -116,7 +117,10 @@ class Bench:
             )
 
     def gate(self, what: str, seconds: Times, ours: str, rival: str, bound: float, slower: bool = False) -> None:
-        """Records one gate: rival's seconds over ours, at least ``bound``; or ours over rival's, at most ``bound`` (``slower``)."""
+        """Records one gate: rival's seconds over ours, at least ``bound``.
+
+        Or ours over rival's, at most ``bound`` (``slower``).
+        """
         upper, lower = (ours, rival) if slower else (rival, ours)
         value, cpu = seconds[upper] / seconds[lower], seconds.cpu[upper] / max(seconds.cpu[lower], 1e-9)
         met = value <= bound if slower else value >= bound
@@ -127,7 +131,10 @@ class Bench:
 
 
 def places(entry: Entry, container: str) -> dict[str, tuple[Any, int, int]]:
-    """id -> (open array of the container's own library, first row, last row), found through the containers' own ids and offsets."""
+    """id -> (open array of the container's own library, first row, last row).
+
+    Found through the containers' own ids and offsets.
+    """
     found: dict[str, tuple[Any, int, int]] = {}
     for data in sorted((entry.path / "data").iterdir()):
         if container == "zarr":
@@ -185,10 +192,6 @@ def bench_random(bench: Bench) -> None:
     for name, maker in (("datasets", _datasets), ("lhotse, NumpyHdf5", _lhotse)):
         with suppress(ImportError):
             contestants[name] = maker(bench, chosen, buffer)
-    memory = bench.pool[: int(bench.frames.mean())].copy()
-    contestants["memory copy of the mean length"] = lambda: [
-        np.copyto(buffer[: len(memory)], memory) for _ in range(bench.reads)
-    ]
     seconds = rounds(contestants, bench.rounds)
     bench.note("random", seconds, "utterances/s", bench.reads)
     for state in ("off", "on", "on, first reads"):

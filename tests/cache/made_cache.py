@@ -1,6 +1,7 @@
 """Small caches made of numbers that follow from the utterance's id and input hash, so that any wrong byte is noticed.
 
-Used by the tests of the cache and by the crash suite; `in_child` runs a function in a forked process that may be killed.
+Used by the tests of the cache and by the crash suite; `in_child` runs a function in a forked process that may be
+killed.
 """
 
 import os
@@ -88,7 +89,7 @@ def write(
 
 
 def state(root: Path, verify_reads: bool = True) -> dict[str, Any]:
-    """Everything that must be equal after whatever happened: ids, hashes, values, masks, offsets, checksums, failures."""
+    """Everything that must be equal after whatever happened: ids, hashes, values, masks, checksums, failures."""
     entry = open_cache(root, verify_reads).select()
     found: dict[str, Any] = {
         "fingerprint": entry.fingerprint,

@@ -1,4 +1,7 @@
-"""Caches from strangers: nothing outside is read, nothing huge is allocated, nothing runs; each is refused in one clear sentence."""
+"""Caches from strangers: nothing outside is read, nothing huge is allocated, nothing runs.
+
+Each is refused in one clear sentence.
+"""
 
 import ast
 import json
@@ -193,7 +196,10 @@ def test_zarr_metadata_of_any_kind_give_our_own_error(tmp_path: Path, change: An
 
 
 def test_symbolic_links_are_refused_everywhere(tmp_path: Path, container: str):
-    """Each file and each directory in turn is replaced by a link to its own moved self: the same bytes, and still refused."""
+    """Each file and each directory in turn is replaced by a link to its own moved self.
+
+    The same bytes, and still refused.
+    """
     source = tmp_path / "source"
     write(source, items(4), container).attach("manifest.parquet", b"x")
     paths = sorted(path.relative_to(source) for path in source.rglob("*") if "checksums" not in path.parts)

@@ -1,4 +1,6 @@
-"""Flipped bits, cut and deleted files, swapped shards: every one is noticed, never is a wrong value returned, and repair and rerun bring the cache back.
+"""Flipped bits, cut and deleted files, swapped shards.
+
+Every one is noticed, never is a wrong value returned, and repair and rerun bring the cache back.
 
 The slice does 36 damages, in full (`make crash`) 320.
 """
@@ -148,7 +150,10 @@ def test_several_damages_at_once(original: tuple[Path, str], tmp_path: Path):
 
 
 def test_flips_in_the_values_are_noticed_by_reading_alone(original: tuple[Path, str], tmp_path: Path):
-    """Every single byte of one utterance's frames: the crc32c of the first read stops it, and without it the bytes would come through."""
+    """Every single byte of one utterance's frames.
+
+    The crc32c of the first read stops it, and without it the bytes would come through.
+    """
     source, _ = original
     root = tmp_path / "c"
     shutil.copytree(source, root)

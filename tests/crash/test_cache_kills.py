@@ -1,7 +1,9 @@
-"""Killed anywhere: nothing acknowledged is lost, nothing half-written is visible, and a rerun ends like a run that was never killed.
+"""Killed anywhere.
 
-The slice kills at every named place of the protocol once and at some random moments; in full (`make crash`, or SER_CRASH_FULL=1) every passage of
-every place, and 240 random moments.
+Nothing acknowledged is lost, nothing half-written is visible, and a rerun ends like a run that was never killed.
+
+The slice kills at every named place of the protocol once and at some random moments; in full (`make crash`, or
+SER_CRASH_FULL=1) every passage of every place, and 240 random moments.
 """
 
 import os

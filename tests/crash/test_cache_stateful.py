@@ -1,4 +1,7 @@
-"""Write, kill, corrupt, delete, gc, verify, replace, second writer, new generation, withdraw, in any order: the end is that of one run."""
+"""Write, kill, corrupt, delete, gc, verify, replace, second writer, new generation, withdraw, in any order.
+
+The end is that of one run.
+"""
 
 import os
 import shutil

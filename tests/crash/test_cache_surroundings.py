@@ -1,4 +1,7 @@
-"""What is around a cache fails: the disk is full, the medium read-only, there are no hard links, others write at the same time."""
+"""What is around a cache fails.
+
+The disk is full, the medium read-only, there are no hard links, others write at the same time.
+"""
 
 import errno
 import os

@@ -1,8 +1,11 @@
-"""Made tests/golden/cache-v1-{zarr,hdf5}; run once, at format version 1. Later versions add folders of their own and never touch these.
+"""Made tests/golden/cache-v1-{zarr,hdf5}; run once, at format version 1.
+
+Later versions add folders of their own and never touch these.
 
     python tests/golden/make_cache_v1.py FOLDER
 
-Value j of frame i of utterance number n in layer l is ``n + i / 8 + j / 64 + l`` (exact in float16); utterance n has n frames.
+Value j of frame i of utterance number n in layer l is ``n + i / 8 + j / 64 + l`` (exact in float16); utterance n has n
+frames.
 """
 
 import sys

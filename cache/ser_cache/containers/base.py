@@ -62,7 +62,10 @@ class OpenShard(Protocol):
     """A shard whose metadata was checked against what is expected."""
 
     def located(self) -> tuple[Path, int] | None:
-        """File and byte offset of ``values`` if its own index proves that they lie there in one piece in row order, else None."""
+        """File and byte offset of ``values`` if its own index proves that they lie there in one piece in row order.
+
+        Else None.
+        """
         ...
 
     def values(self, start: int, stop: int) -> NDArray[np.floating]:

@@ -1,7 +1,7 @@
 """One HDF5 file per shard: contiguous, no filters. Fastest to write; for local disks.
 
-Anything HDF5 could use to read another file (external storage, external and soft links, virtual data sets) is refused, since
-h5py 3.16 follows them; shapes are compared with the commit record before anything is read.
+Anything HDF5 could use to read another file (external storage, external and soft links, virtual data sets) is refused,
+since h5py 3.16 follows them; shapes are compared with the commit record before anything is read.
 """
 
 from pathlib import Path

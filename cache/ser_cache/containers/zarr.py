@@ -1,8 +1,8 @@
 """One plain Zarr v3 group per shard: the default, friendly to object stores and to other languages.
 
-``values`` is one shard file with inner chunks of 1,024 rows, bytes codec only, empty chunks written; so the rows lie in one piece
-and can be mapped. That is how zarr-python writes, not a promise of Zarr: the reader compares the shard's own index with it
-before it maps, and reads through zarr-python otherwise.
+``values`` is one shard file with inner chunks of 1,024 rows, bytes codec only, empty chunks written; so the rows lie in
+one piece and can be mapped. That is how zarr-python writes, not a promise of Zarr: the reader compares the shard's own
+index with it before it maps, and reads through zarr-python otherwise.
 """
 
 import json
@@ -150,8 +150,8 @@ class ZarrContainer:
     suffix = ".zarr"
 
     def write(self, path: Path, content: Content) -> None:
-        # zarr-python makes metadata and small arrays in memory, and the files are created here: its own store needs hard links
-        # to create a file exclusively, and not every file system has them
+        # zarr-python makes metadata and small arrays in memory, and the files are created here: its own store needs
+        # hard links to create a file exclusively, and not every file system has them
         files: dict[str, Any] = {}
         store = MemoryStore(files)
         group = zarr.create_group(store, zarr_format=3, attributes=dict(content.attributes))
@@ -195,9 +195,9 @@ class ZarrContainer:
 def _write_shard(path: Path, values: NDArray[np.floating], inner: int) -> None:
     """The one shard file of ``values``, byte for byte as zarr-python 3.1 writes it (a test compares them).
 
-    By hand, because zarr-python copies the array three times on the way: 480 against 1,700 MB/s before the fsync. The layout is that of the Zarr
-    v3 sharding codec: inner chunks of full size, the last one padded with the fill value, then the index of (offset, bytes) as
-    little-endian u64 and its CRC-32C.
+    By hand, because zarr-python copies the array on the way: a profile showed 0.14 against 0.03 s for a shard of 61 MB
+    before the fsync. The layout is that of the Zarr v3 sharding codec: inner chunks of full size, the last one padded
+    with the fill value, then the index of (offset, bytes) as little-endian u64 and its CRC-32C.
     """
     frames, features = values.shape
     chunks, step = -(-frames // inner), inner * features * values.itemsize
