@@ -46,6 +46,8 @@ class Recogniser:
 
     def transcribe(self, waveforms: Sequence[NDArray[np.float32]]) -> list[str]:
         """Texts of waveforms (samples,) at ``rate``, in the order given; empty where nothing was heard."""
+        if not len(waveforms):
+            return []
         if self._pipeline is None:
             self._pipeline = self._load()
         inputs = [{"raw": np.asarray(samples, np.float32), "sampling_rate": self.rate} for samples in waveforms]

@@ -32,10 +32,15 @@ def write_jsonl(predictions: "Iterable[Prediction]", out: TextIO) -> None:
 
 
 def table(predictions: "Sequence[Prediction]") -> Any:
-    """A rich table; files that failed are not in it."""
+    """A rich table; files that failed are not in it. Recordings are told by their names where these differ."""
+    from pathlib import Path
+
     from rich.table import Table
     from rich.text import Text
 
+    paths = dict.fromkeys(prediction.file for prediction in predictions)
+    short = {file: Path(file).name for file in paths}
+    names = short if len(set(short.values())) == len(paths) else {file: file for file in paths}
     windows = any(prediction.window for prediction in predictions)
     shown = Table("file", *(["from", "to"] if windows else []), "label", "confidence", "next", "text", box=None)
     for one in predictions:
@@ -45,14 +50,14 @@ def table(predictions: "Sequence[Prediction]") -> Any:
         guess = f" ({one.best}?)" if one.label != one.best else ""
         heard = {"recognised": " (recognised)", "given": ""}.get(one.text_source, "")
         cells = [
-            one.file,
+            names[one.file],
             *([_clock(one.start), _clock(one.end)] if windows else []),
             f"{one.label}{guess}",
             f"{one.confidence:.2f}",
             f"{second[0][0]} {second[0][1]:.2f}" if second else "",
             f"{one.text}{heard}" if one.text else "-",
         ]
-        shown.add_row(*map(Text, cells))  # Text: a file name may hold [brackets]
+        shown.add_row(*(Text(cell, overflow="fold") for cell in cells))  # Text: a file name may hold [brackets]
     return shown
 
 

@@ -150,7 +150,7 @@ def test_windows_follow_the_training(small: Any, predictor: Make):
 
 def test_encoders_are_found_by_the_command_that_wrote_the_cache(small: Any, tmp_path: Path):
     """Without a hint the recorded name leads nowhere; the cache's own recipe is tried, and its content compared."""
-    from ser_cache import create_cache, open_cache
+    from ser_cache import Item, create_cache, open_cache
 
     with pytest.raises(EncoderNotFound, match="--audio-encoder DIR"):
         Predictor(small.run, row="audio", offline=True)
@@ -159,7 +159,7 @@ def test_encoders_are_found_by_the_command_that_wrote_the_cache(small: Any, tmp_
     new = create_cache(moved)
     for info in old.entries():
         command = f"ser-extract --{info.spec.modality}-encoder '{small.folder}/tiny-{info.spec.modality}' --cache x"
-        new.writer(info.spec, recipe=command).plan([])
+        new.writer(info.spec, recipe=command).plan([Item("u00", "hash", 1.0, 1)])
     assert Predictor(small.run, row="cross", cache=moved, offline=True).main.streams == ("audio", "text")
 
 
