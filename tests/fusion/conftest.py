@@ -131,6 +131,7 @@ def planted(
     strength: float = 1.0,
     features: tuple[int, int] = (16, 12),
     speakers: int = 6,
+    longest: int = 40,
 ) -> Corpus:
     """Frames in which only ``audio``, only ``text``, ``both``, or only their ``conjunction`` carries the label.
 
@@ -147,7 +148,7 @@ def planted(
     draw.shuffle(target)
     audio, text = [], []
     for label in target:
-        t_audio, t_text = int(draw.integers(8, 40)), int(draw.integers(3, 10))
+        t_audio, t_text = int(draw.integers(8, longest)), int(draw.integers(3, 10))
         x, y = draw.normal(size=(t_audio, d_audio)), draw.normal(size=(t_text, d_text))
         if kind in ("audio", "both"):
             x += strength * basis[label]
@@ -191,3 +192,29 @@ def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read_json() -> Callable[[Path], Any]:
     """Reads a JSON file."""
     return lambda path: json.loads(path.read_text())
+
+
+def in_memory(corpus: Corpus) -> dict[str, Any]:
+    """The corpus's frames as training sees them, without a cache."""
+    from ser_fusion.features import StreamFrames
+
+    streams = {}
+    for (stream, _), frames in corpus.frames.items():
+        offsets = np.cumsum([0, *(len(f) for f in frames)])
+        content = np.ones(offsets[-1], dtype=bool)
+        means = np.stack([f.mean(0) for f in frames])[None]
+        variances = np.stack([f.var(0) for f in frames])[None]
+        streams[stream] = StreamFrames((np.concatenate(frames),), offsets, content, means, variances, None)
+    return streams
+
+
+@pytest.fixture(scope="session")
+def frames_of() -> Callable[[Corpus], dict[str, Any]]:
+    """Frames of a planted corpus in memory."""
+    return in_memory
+
+
+@pytest.fixture(scope="session")
+def plant() -> Callable[..., Corpus]:
+    """``plant(kind, n=..)``, for fixtures that live longer than a test."""
+    return planted

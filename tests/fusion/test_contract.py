@@ -4,15 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
+
 import ser_fusion.heads
 import ser_fusion.poolings
-import torch
 from ser_fusion.batches import Packed, Padded, pad
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head
 from ser_fusion.heads.shape import Shape
 from ser_fusion.poolings import POOLINGS
-from torch import Tensor
 
 Maker = Callable[..., dict[str, Packed]]
 DIMS = {"audio": 12, "text": 10, "video": 6}

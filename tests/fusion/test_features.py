@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_moments_are_those_of_all_frames_and_a_constant_channel_is_dropped() -> 
     values = draw.normal(100, 2, size=(17, 4)).astype(np.float32)
     values[:, 2] = 7.0
     offsets = np.cumsum([0, *lengths])
-    parts = [values[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [values[a:b] for a, b in pairwise(offsets)]
     means = np.stack([p.mean(0) if len(p) else np.zeros(4) for p in parts]).astype(np.float32)
     variances = np.stack([p.var(0) if len(p) else np.zeros(4) for p in parts]).astype(np.float32)
     frames = StreamFrames((values,), offsets, np.ones(17, bool), means[None], variances[None], None)

@@ -1,0 +1,108 @@
+"""The commands as people type them: what they load, what they print, what they refuse, how they exit."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ser_cache.items import Failure
+from ser_fusion.cli import PRESET_NAMES, command
+from ser_fusion.job import FuseJob
+from ser_fusion.presets import PRESETS
+from ser_fusion.probe_cli import command as probe_command
+
+FAST = ["--epochs", "1", "--workers", "0"]
+
+
+def fuse(*words: object) -> Result:
+    return CliRunner().invoke(command, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("module", ["ser_fusion.cli", "ser_fusion.probe_cli"])
+def test_help_loads_nothing_heavy(module: str) -> None:
+    code = (
+        f"import sys; from {module} import command\n"
+        "try: command(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('HEAVY', sorted({'numpy', 'pandas', 'zarr', 'h5py', 'torch', 'sklearn', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []" and "--cache" in done.stdout
+
+
+def test_every_field_of_a_job_has_an_option_of_the_same_name() -> None:
+    options = {parameter.name for parameter in command.params} - {"from_run", "help"}
+    assert options == set(FuseJob.model_fields)
+    assert tuple(PRESETS) == PRESET_NAMES
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Give --cache DIR, SER_CACHE"),
+        (["--cache", "x", "--fusion", "cros"], "Did you mean 'cross'?"),
+        (["--cache", "x", "--pooling", "stat"], "Did you mean 'stats'?"),
+        (["--cache", "x", "--preset", "asfound"], "Did you mean 'as-found'?"),
+        (["--cache", "x", "--seeds", "2-0"], "give 0, 0-2 or 0,3,7"),
+        (["--cache", "x", "--epochs", "51"], "51 is not in the range"),
+        (["--cache", "x", "--jobs", "3/2"], "i/N"),
+        (["--cache", "x", "--dropout", "1.5"], "--dropout"),
+        (["--cache", "x", "--train-fraction", "0"], "--train-fraction"),
+        (["--from-run", "x", "--epochs", "3"], "--epochs cannot be given"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_what_to_do(words: list[str], said: str) -> None:
+    done = fuse(*words)
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.output.replace("│", " ").split())
+
+
+def test_a_cache_that_is_none_exits_1_without_a_traceback(tmp_path: Path) -> None:
+    done = fuse("--cache", tmp_path / "nothing", "--out", tmp_path / "out")
+    assert done.exit_code == 1 and "Traceback" not in done.output and isinstance(done.exception, SystemExit)
+
+
+def test_a_run_from_the_command_line_with_failures_exits_3(
+    corpus: Callable[..., Any], cache_of: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = corpus("both", n=60)
+    planted.failures = {"u00007": Failure("empty", "no samples")}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ser.toml").write_text(
+        f'cache = "{cache_of(planted)}"\naudio_encoder = "demo"\n[fuse]\nfusion = "concat"\nseeds = "0"\nepochs = 1\nworkers = 0\n'
+    )
+    done = fuse()
+    assert done.exit_code == 3, done.output
+    assert "class0 20, class1 20, class2 19" in done.output and "1 left out" in done.output
+    assert "concat" in done.output and "Report: runs/concat-" in done.output.replace("\n", "")
+    (out,) = (tmp_path / "runs").iterdir()
+    told = json.loads((out / "run.json").read_text())
+    assert told["counts"]["failed"] == 1 and told["command"].startswith("ser-fuse")
+    again = fuse()
+    assert again.exit_code == 3 and "3 of them done already" in again.output
+    share = fuse("--jobs", "1/2", "--seeds", "0-1")
+    assert share.exit_code == 3 or "left to other shares" in share.output
+
+
+def test_an_unknown_key_in_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ser.toml").write_text("[fuse]\nfusoin = 'cross'\n")
+    done = fuse("--cache", "x")
+    assert done.exit_code == 2 and "fusion" in done.output
+
+
+def test_probe_draws_one_plot(small_cache: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    done = CliRunner().invoke(probe_command, ["--cache", str(small_cache), "--out", str(tmp_path / "probe")])
+    assert done.exit_code == 0, done.output
+    lines = pd.read_csv(tmp_path / "probe/layers.csv")
+    assert lines[["stream", "layer"]].to_numpy().tolist() == [["audio", 2], ["text", 6]]
+    assert lines["chosen"].all() and lines["uwa"].between(0.5, 1).all()
+    assert len(pd.read_csv(tmp_path / "probe/folds.csv")) == 6
+    assert (tmp_path / "probe/layers.png").read_bytes()[:4] == b"\x89PNG"
