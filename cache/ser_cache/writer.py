@@ -25,7 +25,7 @@ from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
 from ser_cache.ledger import Key, Ledger, Work
 from ser_cache.plan import Plan, create_plan, cut
 from ser_cache.protocol import write_commit
-from ser_cache.spec import EntrySpec
+from ser_cache.spec import EntrySpec, canonical
 
 
 class Writer:
@@ -182,7 +182,11 @@ class Writer:
             WrongRows: ids are missing, unknown or twice, or values do not fit the spec.
             CannotWrite: disk full or read-only; nothing is visible, what was committed before is safe.
         """
-        failures = dict(failures or {})
+        failures, environment = dict(failures or {}), dict(environment or {})
+        try:
+            canonical(environment)
+        except (TypeError, ValueError) as error:
+            raise WrongRows("environment", f"it must hold JSON values only ({error})") from error
         key = (shard.generation, shard.number)
         hashes = {item.id: item.input_hash for item in shard.items}
         rows = self._checked_rows(shard, rows, failures)
@@ -205,7 +209,7 @@ class Writer:
             hashes,
             {name: (failure, hashes[name]) for name, failure in sorted(failures.items())},
             tuple(item.id for item in planned if item.id not in held),
-            dict(environment or {}),
+            environment,
             self.recipe,
         )
         self._others = self._others or outcome == "already"

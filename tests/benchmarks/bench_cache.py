@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from bench_cache_rivals import hf_datasets, lhotse_hdf5, npy_files
 
 from ser_cache import Entry, EntrySpec, Item, Row, create_cache, open_cache
 from ser_cache.ragged import page_aligned
@@ -72,7 +73,7 @@ class Bench:
     """Data, stores and results of one run."""
 
     def __init__(self, folder: Path, scale: str) -> None:
-        self.folder = folder
+        self.folder, self.features = folder, FEATURES
         self.utterances, self.rounds, self.reads = SCALES[scale]
         self.rng = np.random.default_rng(7)
         seconds = np.clip(self.rng.lognormal(1.3, 0.6, self.utterances), 0.6, 34.0)
@@ -188,8 +189,8 @@ def bench_random(bench: Bench) -> None:
         contestants[f"ser_cache {container}, checksum on"] = ours
         contestants[f"ser_cache {container}, checksum on, first reads"] = first
         contestants["zarr-python, same store" if container == "zarr" else "h5py, same file"] = library
-    contestants["npy files"] = _npy(bench, chosen, buffer)
-    for name, maker in (("datasets", _datasets), ("lhotse, NumpyHdf5", _lhotse)):
+    contestants["npy files"] = npy_files(bench, chosen, buffer)
+    for name, maker in (("datasets", hf_datasets), ("lhotse, NumpyHdf5", lhotse_hdf5)):
         with suppress(ImportError):
             contestants[name] = maker(bench, chosen, buffer)
     seconds = rounds(contestants, bench.rounds)
@@ -198,56 +199,6 @@ def bench_random(bench: Bench) -> None:
         for container, rival, bound in (("zarr", "zarr-python, same store", 40.0), ("hdf5", "h5py, same file", 3.0)):
             ours = f"ser_cache {container}, checksum {state}"
             bench.gate(f"random reads, {container} against {rival}, checksum {state}", seconds, ours, rival, bound)
-
-
-def _npy(bench: Bench, chosen: list[str], buffer: np.ndarray) -> Contestant:
-    folder = bench.folder / "npy"
-    folder.mkdir()
-    for number, name in enumerate(bench.ids):
-        np.save(folder / f"{name}.npy", bench.row(number))
-
-    def read() -> None:
-        for name in chosen:
-            values = np.load(folder / f"{name}.npy")
-            buffer[: len(values)] = values
-
-    return read
-
-
-def _datasets(bench: Bench, chosen: list[str], buffer: np.ndarray) -> Contestant:
-    import datasets
-
-    features = datasets.Features({"values": datasets.Array2D((None, FEATURES), "float16")})
-
-    def rows() -> Any:
-        for number in range(bench.utterances):
-            yield {"values": bench.row(number)}
-
-    stored = datasets.Dataset.from_generator(rows, features=features, cache_dir=str(bench.folder / "datasets"))
-    stored = stored.with_format("numpy")
-    index = {name: number for number, name in enumerate(bench.ids)}
-
-    def read() -> None:
-        for name in chosen:
-            values = stored[index[name]]["values"]
-            buffer[: len(values)] = values
-
-    return read
-
-
-def _lhotse(bench: Bench, chosen: list[str], buffer: np.ndarray) -> Contestant:
-    from lhotse.features.io import NumpyHdf5Reader, NumpyHdf5Writer
-
-    with NumpyHdf5Writer(bench.folder / "lhotse.h5") as writer:
-        keys = {name: writer.write(name, bench.row(number)) for number, name in enumerate(bench.ids)}
-    reader = NumpyHdf5Reader(bench.folder / "lhotse.h5")
-
-    def read() -> None:
-        for name in chosen:
-            values = reader.read(keys[name])
-            buffer[: len(values)] = values
-
-    return read
 
 
 def bench_gather(bench: Bench) -> None:

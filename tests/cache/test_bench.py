@@ -13,6 +13,7 @@ BENCH = Path(__file__).resolve().parents[1] / "benchmarks" / "bench_cache.py"
 def test_bench_cache_reports_every_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    monkeypatch.syspath_prepend(str(BENCH.parent))
     spec = importlib.util.spec_from_file_location("bench_cache", BENCH)
     assert spec and spec.loader
     bench = importlib.util.module_from_spec(spec)

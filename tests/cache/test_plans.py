@@ -282,6 +282,29 @@ def test_wrong_rows_are_refused_before_anything_is_written(tmp_path: Path, conta
     assert writer.commit(shard, good) == "already"
 
 
+def test_work_on_the_plans_on_disk_needs_no_manifest(tmp_path: Path):
+    """A cluster job that only knows the cache: pending() without plan() takes what is planned."""
+    wanted = items(12)
+    cache = create_cache(tmp_path / "c")
+    cache.writer(spec()).plan(wanted)
+    writer = cache.writer(spec())
+    for shard in writer.pending():
+        good = [Row(item.id, values(item)) for item in shard.items if not fails(item)]
+        writer.commit(shard, good, {item.id: Failure("nan") for item in shard.items if fails(item)})
+    assert_right(cache.select(), wanted)
+    assert len(cache.select()) == 11 and not cache.select().missing
+
+
+def test_an_environment_that_is_no_json_is_refused_before_anything_is_written(tmp_path: Path):
+    writer = create_cache(tmp_path / "c").writer(spec())
+    writer.plan(items(1))
+    shard = next(writer.pending())
+    for environment in ({"device": object()}, {"loss": float("nan")}):
+        with pytest.raises(WrongRows, match="environment"):
+            writer.commit(shard, [Row("u000", values(shard.items[0]))], environment=environment)
+    assert not list((tmp_path / "c").rglob("data/*"))
+
+
 def test_a_shard_in_which_everything_failed_needs_no_data(tmp_path: Path, container: str):
     writer = create_cache(tmp_path / "c").writer(spec(), container=container)
     writer.plan(items(2))
