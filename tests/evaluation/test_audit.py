@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ser_fusion.evaluation.audit import audit_run, audit_table, write_audit
+from ser_fusion.evaluation.audit_words import CONTROL
 from ser_fusion.evaluation.run_metrics import evaluate_run
 
 
@@ -47,14 +48,21 @@ def test_session_and_scenario_held_out_leaves_nothing(planted: dict):
     assert words["against"]["difference"] <= 0 or words["against"]["p"] >= 0.05, "better than majority and priors"
 
 
+def test_the_drop_is_the_scenario_and_not_the_smaller_training_part(planted: dict):
+    loose, control, strict = (
+        score(planted, "tfidf-svm", name)["UWA"] for name in ("session", CONTROL, "session+scenario")
+    )
+    assert control - strict > 0.5 * (loose - strict)
+
+
 def test_the_audit_says_so_in_words(planted: dict):
     said = " ".join(planted["words"])
-    assert "falls from" in said and "is the scenario, not emotion" in said
+    assert "once the scenario is held out too" in said and "is the scenario, not emotion" in said
     assert (
         "no better than the majority and prior rows" in said
         and "inside the 95 % band of 200 label permutations" in said
     )
-    assert "neither hears nor reads" in said
+    assert "no sign of emotion is left" in said and "neither hear nor read" in said
 
 
 def test_a_corpus_without_scenarios_is_told_what_cannot_be_excluded(run_copy: Path):

@@ -2,7 +2,7 @@
 
 TF-IDF on the words, linear probes on the pooled features, and the prior rows, under `random`, `session`, `speaker` and
 `session+scenario`. On IEMOCAP (7 classes) TF-IDF falls from WA .506 to .271 once scenarios are held out too, and dropping
-as many turns of other scenarios changes nothing. No development part is set aside here, so all protocols train on all
+as many turns of other scenarios changes nothing; that control (`session, as small`) is made here too. No development part is set aside here, so all protocols train on all
 that they may. Costs one linear fit per fold and row; training heads under every protocol is `--audit-heads`.
 """
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.audit_words import TRIVIAL, audit_words
+from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of
 from ser_fusion.evaluation.permutation import label_permutation_band
-from ser_fusion.evaluation.references import fixed_rows, parts_of, predictions_of, stream_features
+from ser_fusion.evaluation.references import Part, fixed_rows, parts_of, predictions_of, stream_features
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.swap_test import swap_test
 from ser_fusion.evaluation.units import unit_counts, unit_kind
@@ -69,8 +69,9 @@ def audit_table(
         except CorpusError as error:
             skipped[protocol] = str(error).splitlines()[0]
             continue
-        used.append(protocol)
-        parts = parts_of(table.index, folds.folds)
+        plans = {protocol: parts_of(table.index, folds.folds)}
+        if protocol == STRICT:
+            plans[CONTROL] = _as_small(table, plans[protocol], seed)
         listed = pd.concat(
             pd.DataFrame({"id": list(getattr(fold, part)), "fold": fold.name, "part": part})
             for fold in folds.folds
@@ -79,22 +80,22 @@ def audit_table(
         seen = seen_text(table, listed)
         if seen is not None:
             overlap[protocol] = float(seen.mean())
-        found = []
-        for row, predict in fixed_rows(table, classes, features):
-            if progress is not None:
-                progress(f"{protocol}: {row['name']}")
-            predictions = predictions_of(table, classes, parts, predict)
-            if predictions is not None:
-                found.append((row, predictions))
-        found += (heads or {}).get(protocol, ())
-        for row, predictions in found:
-            counts = confusion(predictions["label"], predictions["predicted"], classes)
-            low, high = label_permutation_band(predictions, classes, draws=permutations, seed=seed)
-            scored: dict[str, Any] = {metric: float(value) for metric, value in scores_of(counts).items()}
-            empty = {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
-            rows.setdefault(row["slug"], empty)["scores"][protocol] = {**scored, "low": low, "high": high}
-        for slug, against in _against_trivial(found, table, classes).items():
-            rows[slug]["scores"][protocol]["against"] = against
+        for name, parts in plans.items():
+            used.append(name)
+            found = []
+            for row, predict in fixed_rows(table, classes, features):
+                if progress is not None:
+                    progress(f"{name}: {row['name']}")
+                predictions = predictions_of(table, classes, parts, predict)
+                if predictions is not None:
+                    found.append((row, predictions))
+            found += (heads or {}).get(name, ())
+            for row, predictions in found:
+                empty = {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
+                scored = _scored(predictions, classes, permutations, seed)
+                rows.setdefault(row["slug"], empty)["scores"][name] = scored
+            for slug, against in _against_trivial(found, table, classes).items():
+                rows[slug]["scores"][name]["against"] = against
     audit: dict[str, Any] = {
         "format": 1,
         "protocols": used,
@@ -107,6 +108,33 @@ def audit_table(
         "overlap": overlap,
     }
     return {**audit, "words": audit_words(audit)}
+
+
+def _scored(predictions: pd.DataFrame, classes: Sequence[str], permutations: int, seed: int) -> dict[str, Any]:
+    """Pooled scores and the permutation band of UWA."""
+    counts = confusion(predictions["label"], predictions["predicted"], classes)
+    low, high = label_permutation_band(predictions, classes, draws=permutations, seed=seed)
+    return {**{metric: float(value) for metric, value in scores_of(counts).items()}, "low": low, "high": high}
+
+
+def _as_small(table: pd.DataFrame, parts: Sequence[Part], seed: int) -> list[Part]:
+    """The control for `session+scenario`: the same test parts and as many training utterances of each class, scenarios kept.
+
+    Holding scenarios out also shrinks the training part and turns its class frequencies. Only what falls beyond this
+    control is the scenario's doing.
+    """
+    rng = np.random.default_rng([seed, 17])
+    sessions, targets = table["session"].to_numpy(), table["target"].to_numpy()
+    control = []
+    for part in parts:
+        pool = np.flatnonzero(~np.isin(sessions.astype(str), np.unique(sessions[part.test].astype(str))))
+        chosen = [
+            rng.choice(pool[targets[pool] == k], size=count, replace=False)
+            for k, count in enumerate(np.bincount(targets[part.train]))
+            if count
+        ]
+        control.append(Part(part.name, np.sort(np.concatenate(chosen)), part.test))
+    return control
 
 
 def _against_trivial(

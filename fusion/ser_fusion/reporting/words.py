@@ -27,7 +27,7 @@ def headline(metrics: dict[str, Any]) -> str:
         return "Reference rows only: no head was trained in this run."
     top = max(trained, key=_pooled)
     chance = 1 / len(metrics["classes"])
-    text = f"{top['name']} reaches {score(_pooled(top))} UWA, {_apart(_pooled(top) - chance)} chance"
+    text = f"{top['name']} reaches a pooled UWA of {score(_pooled(top))}, {_apart(_pooled(top) - chance)} chance"
     if len(trained) == 1:
         return text + "."
     if metrics["best"].get("UWA") == top["slug"]:
