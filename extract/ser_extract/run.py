@@ -156,7 +156,9 @@ class Extraction:
                     begun.add(stream.modality)
                     count, seconds = sum(len(unit.ids) for unit in own), sum(unit.seconds for unit in own)
                     self._reporter.begin(stream.modality, count, seconds)
-        assignment = Assignment(job, {stream.modality: stream.encoder.source for stream in self._streams}, layers)
+        assignment = Assignment(
+            job, {stream.modality: stream.encoder.source for stream in self._streams}, layers, self._recipe
+        )
         device = resolve_device(job.device)
         workers = job.worker_count(device)
         if workers == 0:

@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CHUNK_SECONDS = 160.0
 CHUNK_TEXTS = 512
+COMPARED = 4
+"""Inputs that are also encoded in float32 where another arithmetic is asked for, to record its error."""
 MANIFEST = "manifest.parquet"
 LARGEST = {"float16": 65504.0, "float32": 3.4e38}
 Array = np.ndarray[Any, Any]
@@ -46,11 +48,13 @@ class Assignment:
         job: The job.
         sources: Per modality the encoder's files, hashed.
         layers: Per modality the layers that still have work: what the engines are loaded for.
+        recipe: The command, kept with every commit for `ser-cache verify --repair`.
     """
 
     job: ExtractJob
     sources: dict[Modality, Source]
     layers: dict[Modality, tuple[int, ...]]
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class ShardProcessor:
             modality: describe(assignment.job, modality, source) for modality, source in assignment.sources.items()
         }
         self._engines: dict[Modality, Engine] = {}
+        self._compute_error: dict[Modality, float] = {}
         self._writers: dict[Modality, dict[int, Writer]] = {}
         self._decoder = IsolatedDecoder(timeout=assignment.job.decode_timeout)
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="decode")
@@ -148,7 +153,9 @@ class ShardProcessor:
         """The second half of `process`: one commit per layer."""
         if unit.modality not in self._writers:
             specs = self._encoders[unit.modality].specs
-            self._writers[unit.modality] = open_writers(self._cache, specs, self._assignment.job.container)
+            self._writers[unit.modality] = open_writers(
+                self._cache, specs, self._assignment.job.container, recipe=self._assignment.recipe
+            )
         writers = self._writers[unit.modality]
         outcomes = tuple(
             writers[layer].commit(shard, rows[layer], failures, environment) for layer, shard in unit.shards
@@ -181,8 +188,27 @@ class ShardProcessor:
                 following = chunks[index + 1] if index + 1 < len(chunks) else None
                 ahead = self._ahead.submit(self._load, unit.modality, following) if following else None
             whole = [value for value in inputs if not isinstance(value, Refused)]
+            if whole:
+                self._measure_compute(unit.modality, whole)
             encoded = iter(engine.encode(whole) if whole else [])
             yield chunk, [value if isinstance(value, Refused) else next(encoded) for value in inputs]
+
+    def _measure_compute(self, modality: Modality, inputs: Sequence[Any]) -> None:
+        """With bfloat16 or float16 arithmetic: once, the relative L2 of the first inputs to float32, for the record."""
+        job, encoder = self._assignment.job, self._encoders[modality]
+        if job.compute == "float32" or modality in self._compute_error:
+            return
+        options = replace(job.engine_options(modality, encoder.description.rate), compute="float32", engine="stock")
+        layers = self._assignment.layers[modality]
+        exact = encoder.family.load(encoder.source, encoder.description, layers, options).encode(inputs[:COMPARED])
+        rough = self.engine(modality).encode(inputs[:COMPARED])
+        pairs = [
+            (one.states[max(layers)], other.states[max(layers)])
+            for one, other in zip(exact, rough, strict=True)
+            if isinstance(one, Encoded) and isinstance(other, Encoded)
+        ]
+        errors = [float(np.linalg.norm(other - one) / np.linalg.norm(one)) for one, other in pairs]
+        self._compute_error[modality] = max(errors, default=float("nan"))
 
     def _cut(self, unit: Unit, poison: set[str], *, alone: bool) -> list[list[str]]:
         """Utterances by falling cost in chunks that fit the memory; alone: one by one."""
@@ -251,4 +277,4 @@ class ShardProcessor:
             "revision": source.revision,
             "weights_format": "safetensors" if source.safetensors else "bin, read with weights_only",
             "seconds": round(seconds, 3),
-        }
+        } | ({"compute_error": self._compute_error[modality]} if modality in self._compute_error else {})

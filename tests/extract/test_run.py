@@ -1,5 +1,6 @@
 """A run end to end in this process: what it writes, what it does not do twice, what it refuses."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,8 @@ def test_other_compute_is_declared(corpus, job):
     with pytest.raises(SpecMismatch, match="compute"):
         run(job(root, modalities=("text",), compute="bfloat16"))
     assert run(job(root, modalities=("text",), compute="bfloat16", replace=True)).encoded == {"text": 1}
+    records = (root.parent.parent / "cache").glob("entries/text-*/commits/**/*.json")
+    errors = [
+        float(found) for file in records for found in re.findall(r'"compute_error":\s*([0-9.e-]+)', file.read_text())
+    ]
+    assert len(errors) == 1 and 1e-5 < errors[0] < 0.1

@@ -21,6 +21,8 @@ from ser_extract.encoders.batches import States
 
 FIRST = (10, 5)  # kernel and stride of the first convolution
 LATER = ((3, 2), (2, 2))
+TILE = 1024
+"""Frames of the second convolution per tile: 4 MB of the first's output at 512 channels."""
 TYPES = ("wav2vec2", "hubert")
 
 
@@ -38,6 +40,20 @@ class PackedForward:
         self._position = _SpectralPosition(model.encoder.pos_conv_embed.conv)
         self._norm = model.encoder.layer_norm
         self._blocks = [_Block(block) for block in model.encoder.layers[: max(layers)]]
+
+    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
+        """All convolutions of one piece; the first two, at the highest rates, in tiles of time that stay in the cache."""
+        frames, weight, bias = self._first.fold(x)
+        second = self._convolutions[0]
+        count = second.frames(len(frames))
+        h = torch.empty(count, len(bias))
+        for start in range(0, count, TILE):
+            stop = min(start + TILE, count)
+            tile = F.gelu(torch.addmm(bias, frames[2 * start : 2 * (stop - 1) + second.taps], weight))
+            h[start:stop] = second(tile)
+        for convolution in self._convolutions[1:]:
+            h = convolution(h)
+        return h
 
     @classmethod
     def of(cls, model: Any, layers: tuple[int, ...]) -> "PackedForward | None":
@@ -64,10 +80,7 @@ class PackedForward:
     def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> list[States]:
         rows = []
         for piece in pieces:
-            h = self._first(torch.from_numpy(np.ascontiguousarray(piece, np.float32)))
-            for convolution in self._convolutions:
-                h = convolution(h)
-            rows.append(h)
+            rows.append(self._convolve(torch.from_numpy(np.ascontiguousarray(piece, np.float32))))
         lengths = [len(h) for h in rows]
         h = torch.cat(rows) if len(rows) > 1 else rows[0]
         projection = self._projection
@@ -84,21 +97,22 @@ class PackedForward:
 
 
 class _FoldedFirst:
-    """Convolution of kernel 10 and stride 5, group norm over time with one group per channel, GELU."""
+    """Convolution of kernel 10 and stride 5 with the group norm over time behind it, one group per channel."""
 
     def __init__(self, layer: Any) -> None:
         self._weight = layer.conv.weight.detach()[:, 0].double()  # (channels, 10); a bias would cancel in the norm
         norm = layer.layer_norm
         self._gamma, self._beta, self._eps = norm.weight.detach().double(), norm.bias.detach().double(), norm.eps
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`(frames, 10)` of a waveform, and the weight `(10, channels)` and bias that make normed outputs of them."""
         frames = x.unfold(0, *FIRST)  # (frames, 10), a view
         mean = frames.mean(0, dtype=torch.float64)
         centred = frames.double() - mean
         covariance = centred.T @ centred / len(frames)
         scale = self._gamma / torch.sqrt(((self._weight @ covariance) * self._weight).sum(1) + self._eps)
         bias = self._beta - scale * (self._weight @ mean)
-        return F.gelu(torch.addmm(bias.float(), frames, (self._weight * scale[:, None]).T.float()))
+        return frames, (self._weight * scale[:, None]).T.float(), bias.float()
 
 
 class _StrideTwo:
@@ -109,9 +123,14 @@ class _StrideTwo:
         self._pair = torch.cat([weight[:, :, 0], weight[:, :, 1]], 1).T.contiguous()
         self._third = weight[:, :, 2].T.contiguous() if weight.shape[2] == 3 else None
         self._bias = None if conv.bias is None else conv.bias.detach()
+        self.taps = weight.shape[2]
+
+    def frames(self, count: int) -> int:
+        """Frames that come out of `count`."""
+        return (count - self.taps) // 2 + 1
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
-        frames = (len(h) - (2 if self._third is None else 3)) // 2 + 1
+        frames = self.frames(len(h))
         taps = h[: 2 * frames].view(frames, -1)  # two neighbours as one row, without a copy
         out = taps @ self._pair if self._bias is None else torch.addmm(self._bias, taps, self._pair)
         if self._third is not None:

@@ -112,7 +112,9 @@ def load(
         packed = PackedForward.of(model, layers)
         if packed is not None:
             rule = BatchRule(budget=PackedForward.budget, most=32)
-            return WaveformEngine(description, packed, rule, step, normalize, {"engine": "packed", "batch": "packed", "device": "cpu"})
+            return WaveformEngine(
+                description, packed, rule, step, normalize, {"engine": "packed", "batch": "packed", "device": "cpu"}
+            )
     rate = description.rate or 16_000
     budget = (
         options.batch if options.batch is not None else 0 if options.device == "cpu" else ACCELERATOR_SECONDS * rate
