@@ -218,4 +218,7 @@ def _from_csv(path: Path) -> Manifest:
     except (ValueError, KeyError, TypeError) as error:  # not UTF-8, ragged rows, a card of something else
         remedy = "For a CSV of your own (path, label, ...) give --corpus csv --root FILE."
         raise BadManifest(str(path), f"cannot be read as a manifest ({str(error).splitlines()[0]})", remedy) from error
-    return Manifest(table, info, problems)
+    try:
+        return Manifest(table, info, problems)
+    except BadManifest as error:
+        raise BadManifest(str(path), error.problem, error.remedy) from None

@@ -176,6 +176,11 @@ def test_other_corpora_get_groups_of_like_size_by_counts_only():
     assert len(sizes) == 5 and sizes.max() <= 10
 
 
+def test_a_part_of_iemocap_with_few_of_its_groups_is_grouped_anew():
+    folds = make_folds(corpus()[lambda t: t["scenario"].isin(["impro06", "impro07", "script01_1"])], "session+scenario")
+    assert len(folds.folds) == 15
+
+
 def test_random_warns_and_is_stratified():
     table = corpus()
     folds = make_folds(table, "random", seed=1)

@@ -12,10 +12,11 @@ from pathlib import Path
 TURN = re.compile(r"Ses(0[1-5])([FM])_((impro0[1-8]|script0[1-3]_[1-3])([ab]?))_([FM])(\d{3})")
 CODES = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth", "xxx")
 
-_SUMMARY = re.compile(r"\[([\d.]+) - ([\d.]+)\]\t(\S+)\t(\w{3})\t\[([\d.]+), ([\d.]+), ([\d.]+)\]\s*")
+_N = r"(\d+(?:\.\d+)?)"
+_SUMMARY = re.compile(rf"\[{_N} - {_N}\]\t(\S+)\t(\w{{3}})\t\[{_N}, {_N}, {_N}\]\s*")
 _CATEGORICAL = re.compile(r"C-([EFM])(\d+):\t(.*?)\t\((.*)\)\s*")
-_ATTRIBUTES = re.compile(r"A-([EFM])(\d+):\tval\s+([\d.]+|);\s*act\s+([\d.]+|);\s*dom\s+([\d.]+|);\t\((.*)\)\s*")
-_TRANSCRIPT = re.compile(r"(Ses0[1-5][FM]_\w+_[FM]\d{3}) \[([\d.]+)-([\d.]+)\]: (.*)")
+_ATTRIBUTES = re.compile(rf"A-([EFM])(\d+):\tval\s+{_N}?\s*;\s*act\s+{_N}?\s*;\s*dom\s+{_N}?\s*;\t\((.*)\)\s*")
+_TRANSCRIPT = re.compile(rf"(Ses0[1-5][FM]_\w+_[FM]\d{{3}}) \[{_N}-{_N}\]: (.*)")
 _EXTRA = re.compile(r"Ses0[1-5][FM]_\w+_[FM]XX\w* \[[\d.]+-[\d.]+\]: .*")
 _NAMES = {
     "anger": "ang", "happiness": "hap", "excited": "exc", "excitement": "exc", "sadness": "sad", "neutral": "neu",
@@ -84,11 +85,7 @@ def read_evaluation(path: Path) -> tuple[list[Turn], list[Fault]]:
         elif not line.strip() or line.startswith(("%", "[START_TIME")):
             continue
         elif match := _SUMMARY.fullmatch(line):
-            try:
-                start, end, *vad = (float(match[group]) for group in (1, 2, 5, 6, 7))
-            except ValueError:  # "1.2.3" is made of digits and dots, but is no number
-                faults.append(Fault("bad line", number, line, True))
-                continue
+            start, end, *vad = (float(match[group]) for group in (1, 2, 5, 6, 7))
             turns.append(Turn(match[3], start, end, match[4], (vad[0], vad[1], vad[2]), number))
         elif match := _CATEGORICAL.fullmatch(line):
             if not turns:

@@ -47,7 +47,14 @@ def _csv_rows(data: bytes, path: Path) -> Iterator[Row]:
     header = [name.strip() for name in next(reader, [])]
     if len(set(header)) != len(header):
         raise BadManifest(str(path), f"a column occurs twice in {listing(header)}", "Rename one of them.")
-    for fields in reader:
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # a field of more than 16 MB: mostly a quote that is never closed
+            yield reader.line_num, str(error)
+            continue
         if not any(field.strip() for field in fields):
             continue
         if len(fields) != len(header):

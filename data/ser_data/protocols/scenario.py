@@ -28,7 +28,8 @@ _IEMOCAP = {name: number for number, names in enumerate(IEMOCAP_GROUPS) for name
 def scenario_groups(scenarios: "pd.Series[str]") -> dict[str, int]:
     """Scenario -> group number from 0: IEMOCAP's own groups where all names are IEMOCAP's, else up to 5 of like size."""
     names = set(scenarios)
-    if len(names) > 1 and names <= set(_IEMOCAP):
+    # a part of IEMOCAP with fewer than three of its groups could not train on any
+    if names <= set(_IEMOCAP) and len({_IEMOCAP[name] for name in names}) >= 3:
         return {name: _IEMOCAP[name] for name in sorted(names)}
     return balanced_groups(scenarios, 5)
 
