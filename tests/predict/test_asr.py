@@ -81,3 +81,21 @@ def test_whisper_hears_ravdess(shared: Path):
     waves = [soundfile.read(file, dtype="float32")[0] for file in files]
     texts = Recogniser(str(shared / "models/whisper-tiny.en"), device="cpu", offline=True).transcribe(waves)
     assert texts == ["Kids are talking by the door.", "Dogs are sitting by the door."]
+
+
+def test_a_corpus_with_recognised_transcripts(small: Any, ctc: Path, tmp_path: Path):
+    import pandas as pd
+    from click.testing import CliRunner
+
+    from ser_predict.transcribe import command
+
+    table = pd.read_csv(small.folder / "corpus.csv").head(2)
+    table["path"] = [str(small.folder / path) for path in table["path"]]
+    table.loc[2] = table.loc[0].to_dict() | {"id": "broken", "path": str(small.folder / "corpus.csv")}
+    table.to_csv(tmp_path / "corpus.csv", index=False)
+    arguments = [str(tmp_path / "corpus.csv"), "--asr", str(ctc), "--out", str(tmp_path / "asr.csv"), "--offline"]
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 3 and "word error rate 100.0% of 12 words" in done.stdout, done.output
+    told = pd.read_csv(tmp_path / "asr.csv")
+    assert list(told["text"].dropna()) == ["a", "a"] and list(told["text_given"]) == list(table["text"])
+    assert list(told["speaker"]) == list(table["speaker"])
