@@ -130,7 +130,7 @@ def fixed_rows(
             return pooled_probe(values, part.train, part.test, targets, k, penalty)
 
         note = f"logistic regression (C = {penalty}) on the time mean, {values.shape[1]} features"
-        row = _row(f"probe-{stream}", f"Probe, {stream}", note, k * (values.shape[1] + 1))
+        row = _row(f"probe-{stream}", f"Probe ({stream})", note, k * (values.shape[1] + 1))
         rows.append((row, probe))
     return rows
 
