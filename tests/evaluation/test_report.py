@@ -310,3 +310,34 @@ def test_audio_is_embedded_only_on_request(run_copy: Path, tmp_path: Path):
     outline = Outline()
     outline.feed(asked)
     assert [tag for tag, _ in outline.tags].count("audio") == 1
+
+
+def test_odd_class_names_two_classes_and_one_fold(tmp_path: Path):
+    import json
+
+    import pandas as pd
+
+    classes = ("a<b&c", "$x$ %")
+    skill = {"audio": 0.6, "cross<i>": 0.9}
+    path = write_run(tmp_path / "odd", classes=classes, speakers=8, per_speaker=12, seeds=(0,), skill=skill)
+    folds = pd.read_csv(path / "folds.csv", dtype=str)
+    first = min(folds["fold"].unique())
+    ids = set(folds[(folds["fold"] == first)]["id"])
+    folds[folds["fold"] == first].to_csv(path / "folds.csv", index=False)
+    for name in ("predictions", "development"):
+        frame = pd.read_parquet(path / f"{name}.parquet")
+        frame[(frame["fold"] == first) & frame["id"].isin(ids)].to_parquet(path / f"{name}.parquet")
+    run = json.loads((path / "run.json").read_text())
+    run["corpus"]["title"] = "<script>alert(1)</script>"
+    (path / "run.json").write_text(json.dumps(run))
+    table = pd.read_parquet(path / "utterances.parquet").assign(text=None)
+    table.to_parquet(path / "utterances.parquet")
+    page = write_report(path, files=False).read_text()
+    outline = Outline()
+    outline.feed(page)
+    assert (
+        outline.open == []
+        and "script" not in {tag for tag, _ in outline.tags}
+        and "i" not in {tag for tag, _ in outline.tags}
+    )
+    assert "a&lt;b&amp;c" in page and "$x$ %" in page and "no transcripts" in page

@@ -72,10 +72,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "pooled_only": run.pooled_only,
         "classes": classes,
         "definitions": DEFINITIONS,
-        "unit": {
-            "kind": kind,
-            "n": int(utterances[kind].nunique()) if kind != "fold" else int(run.folds["fold"].nunique()),
-        },
+        "unit": {"kind": kind, "n": max((len(row.units.units) for row in judged.values()), default=0)},
         "folds": len(sizes),
         "seeds": run.run.get("seeds", []),
         "stride": run.run.get("stride"),

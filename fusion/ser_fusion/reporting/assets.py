@@ -86,8 +86,10 @@ def differences(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
 
 
 def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
-    """The JSON of one file name over the jobs of a row; unreadable ones are left out."""
-    found = []
+    """The JSON of one file name over the jobs of a row; unreadable ones are left out, and slugs that lead elsewhere."""
+    found: list[Any] = []
+    if safe_name(slug) != slug:
+        return found
     for path in sorted((run_dir / "jobs" / slug).glob(f"*/{file}")):
         try:
             found.append(json.loads(path.read_text(encoding="utf-8")))

@@ -12,6 +12,7 @@ from ser_fusion.reporting.numbers import count, score
 from ser_fusion.reporting.text_tables import write_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
+LONGEST = 60  # lines of a table on the page; longer ones (corpora of hundreds of speakers) are in the files only
 
 
 def write_report(
@@ -70,7 +71,13 @@ def write_report(
         differences=assets.differences(metrics, drawer),
         curves=assets.curves(run.path, metrics, drawer),
         layers=assets.layer_weights(run.path, metrics, run.run.get("cache", {}).get("entries", {}), drawer),
-        tables={"main": main, "splits": splits, "merged": merged, "classes": classes, "audit": audit},
+        tables={
+            "main": main,
+            "splits": [table for table in splits if len(table.rows) <= LONGEST],
+            "merged": merged,
+            "classes": classes,
+            "audit": audit,
+        },
         comparisons=comparisons,
         calibration=calibration,
         clips=clips,
