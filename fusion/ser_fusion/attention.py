@@ -47,7 +47,7 @@ class _PackedAttention(torch.autograd.Function):
         q, k, v = (t.view(-1, heads, size) for t in (query, key, value))
         out = torch.empty_like(q)
         q_cuts, k_cuts = _cuts(q_lengths), _cuts(k_lengths)
-        kept = []
+        kept: list[Tensor | None] = []
         for i in range(len(q_lengths)):
             qs, ks = slice(q_cuts[i], q_cuts[i + 1]), slice(k_cuts[i], k_cuts[i + 1])
             if qs.start == qs.stop or ks.start == ks.stop:

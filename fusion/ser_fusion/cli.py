@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click import get_current_context
+from click.core import ParameterSource
 
 from ser_data.errors import CorpusError
 from ser_data.settings import SettingsCommand
@@ -141,14 +143,14 @@ def command(from_run: Path | None, **options: Any) -> None:
 def _meant_here(name: str) -> bool:
     """Whether a value is for this command: encoders in ser.toml tell ser-extract what to load (a folder, ``demo``), while
     here they choose among what the cache holds."""
-    source = click.get_current_context().get_parameter_source(name)
-    return name not in ("audio_encoder", "text_encoder") or source is click.core.ParameterSource.COMMANDLINE
+    source = get_current_context().get_parameter_source(name)
+    return name not in ("audio_encoder", "text_encoder") or source is ParameterSource.COMMANDLINE
 
 
 def _repeatable(given: dict[str, Any]) -> dict[str, Any]:
     """The options that may stand beside --from-run; others given on the command line are refused, settings are not asked."""
-    context = click.get_current_context()
-    typed = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    context = get_current_context()
+    typed = {name for name in given if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     strange = sorted(typed - {"out", "workers", "device", "cache", "part"})
     if strange:
         raise click.UsageError(

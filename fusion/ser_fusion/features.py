@@ -126,7 +126,8 @@ def _shorten(frames: NDArray[np.float32], stride: int, first_only: bool) -> NDAr
         return frames
     starts = np.arange(0, len(frames), stride)
     counts = np.diff(np.append(starts, len(frames)))
-    return np.add.reduceat(frames, starts, axis=0) / counts[:, None].astype(np.float32)
+    means: NDArray[np.float32] = (np.add.reduceat(frames, starts, axis=0) / counts[:, None]).astype(np.float32)
+    return means
 
 
 def _per_speaker(

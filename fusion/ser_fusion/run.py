@@ -252,7 +252,7 @@ def _rows(
     rows: list[dict[str, Any]], out: Path, todo: Sequence[Task], references: list[dict[str, Any]], job: FuseJob
 ) -> list[dict[str, Any]]:
     """All rows of the table, with the trained ones' parameters; in the study's table the random row stands first."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for task in todo:
         sizes.setdefault(task.row.slug, int(_done(task, out)["parameters"]))
     trained = [{**row, "parameters": sizes[row["slug"]]} for row in rows]

@@ -71,7 +71,9 @@ class Study:
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Positions of these utterances in the table, (ids,)."""
-        return np.asarray(self.table.index.get_indexer(list(ids)), dtype=np.int64)
+        import pandas as pd
+
+        return np.asarray(self.table.index.get_indexer(pd.Index(list(ids))), dtype=np.int64)
 
     def pooled(self, stream: str, pooling: str = "stats") -> NDArray[np.float32]:
         """Features of one stream pooled over time, special tokens left out.
@@ -276,7 +278,7 @@ def _select(
         which = own_layers.get(name)
         which = layer if which is None else which
         encoder = encoders.get(name)
-        if which in ("last", "all"):
+        if isinstance(which, str):
             fitting = [
                 info.spec
                 for info in infos
@@ -286,10 +288,10 @@ def _select(
             ]
             encoder = encoder or (fitting[0].encoder if len({spec.encoder for spec in fitting}) == 1 else None)
             found = sorted({spec.layer for spec in fitting})
-            asked = found[-1:] if which == "last" else found
+            numbers: list[int | None] = [*(found[-1:] if which == "last" else found)] or [None]
         else:
-            asked = [which]  # type: ignore[list-item]
-        chosen[name] = tuple(opened.select(name, encoder, number, dtype) for number in asked or [None])
+            numbers = [which]  # None: the only one there is, or an error that lists them
+        chosen[name] = tuple(opened.select(name, encoder, number, dtype) for number in numbers)
     return chosen
 
 

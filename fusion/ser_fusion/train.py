@@ -186,8 +186,8 @@ def _prepare(model: Model, plan: Plan, streams: Mapping[str, StreamFrames], rows
         for name in plan.streams:
             mean, scale = streams[name].moments(rows)
             one = model.inputs[name]
-            one.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator, union-attr]
-            one.scale.copy_(torch.from_numpy(scale))  # type: ignore[operator, union-attr]
+            one.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
+            one.scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
     model.head.prepare(targets[rows])
 
 

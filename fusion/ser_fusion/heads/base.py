@@ -178,7 +178,7 @@ class Pools(nn.Module):
         super().__init__()
         main = POOLINGS[shape.pooling]
         self.poolings = nn.ModuleDict({s: POOLINGS[shape.pooling_of(s.partition("<")[0])](width) for s in streams})
-        self.widths = [pooling.out_width for pooling in self.poolings.values()]
+        self.widths = [int(pooling.out_width) for pooling in self.poolings.values()]  # type: ignore[arg-type]
         self.join = main.join
         self.out_width = main.joined_width(self.widths)
 

@@ -32,7 +32,7 @@ class MdreHead(Head):
         self.dropout = nn.Dropout(shape.dropout)
         self.classify = nn.Linear(len(dims) * (HIDDEN // 2), classes)
         for layer in self.recurrent.values():
-            for matrix in layer.weight_hh_l0.chunk(3):  # type: ignore[union-attr, operator]
+            for matrix in layer.weight_hh_l0.chunk(3):  # type: ignore[operator]
                 nn.init.orthogonal_(matrix)
 
     def forward(self, batch: Batch) -> Tensor:
