@@ -146,9 +146,9 @@ def readable(size: int) -> str:
 
 
 def _table(*left: str, right: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in left:
-        table.add_column(name, no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in left:  # on a narrow terminal the address is folded; a number is never cut
+        table.add_column(name, no_wrap=name != "entry", overflow="fold")
     for name in right:
         table.add_column(name, justify="right", no_wrap=True)
     return table
