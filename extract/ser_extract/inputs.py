@@ -39,9 +39,12 @@ def collect(
     tick: Callable[[], None] = lambda: None,
 ) -> list[Input]:
     """The inputs of all utterances, in their order; `tick` is called after each. Reads every audio file once."""
-    if modality == "text":
-        return [_text(utterance, description) for utterance in utterances]
     results = []
+    if modality == "text":
+        for utterance in utterances:
+            results.append(_text(utterance, description))
+            tick()
+        return results
     with ThreadPoolExecutor(HASHING_THREADS) as pool:
         for found in pool.map(lambda utterance: _audio(utterance, description), utterances):
             results.append(found)

@@ -152,7 +152,8 @@ class BarReporter:
         state, task = self._phases[phase]
         state.add(utterances, seconds)
         left = "" if state.left is None else f"{duration(state.left)} left"
-        self._progress.update(task, completed=state.done, pace=state.pace, left=left)
+        here = not (phase.startswith("hash") and state.done >= state.utterances)  # of no interest any more
+        self._progress.update(task, completed=state.done, pace=state.pace, left=left, visible=here)
 
     def end(self) -> None:
         self._progress.stop()

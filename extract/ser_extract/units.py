@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ser_cache import EntrySpec, Shard
+from ser_cache.catalog import Cache
 from ser_cache.writer import Writer
 from ser_extract.encoders.base import Modality
 
@@ -75,10 +76,7 @@ def part(units: Sequence[Unit], shards: tuple[int, int] | None) -> list[Unit]:
 
 
 def open_writers(
-    cache: object, specs: Sequence[EntrySpec], container: str, *, replace: bool = False, recipe: str | None = None
+    cache: Cache, specs: Sequence[EntrySpec], container: str, *, replace: bool = False, recipe: str | None = None
 ) -> dict[int, Writer]:
     """Layer -> writer of its entry."""
-    return {
-        spec.layer: cache.writer(spec, container=container, replace=replace, recipe=recipe)  # type: ignore[attr-defined]
-        for spec in specs
-    }
+    return {spec.layer: cache.writer(spec, container=container, replace=replace, recipe=recipe) for spec in specs}

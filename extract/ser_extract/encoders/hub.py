@@ -25,6 +25,7 @@ def fetch(name: str, modality: str, *, revision: str | None, offline: bool) -> t
     """
     if not _HUB_ID.fullmatch(name) or ".." in name:
         raise EncoderNotFound(name, modality, "there is no such folder, and it is no hub id")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's client is loaded, which is below
     here = _local(name, revision)
     if here is not None:
         return here, _commit(here)

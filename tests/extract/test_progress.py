@@ -1,0 +1,81 @@
+"""What a run says: lines, JSON, bars; pace and time left from what is done."""
+
+import io
+import json
+
+import pytest
+
+from ser_extract import progress
+from ser_extract.failures import Skipped, write_failures
+from ser_extract.progress import BarReporter, JsonReporter, Phase, PlainReporter, duration
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_time_left_follows_the_audio_done(clock):
+    phase = Phase("audio", 10, 200.0)
+    assert phase.left is None
+    clock[0] += 30
+    phase.add(1, 50.0)
+    assert phase.share == 0.25
+    assert phase.left == pytest.approx(90)
+    assert phase.pace == "1.7 audio s/s"
+
+
+def test_plain_lines_come_now_and_then_and_at_the_end(clock):
+    stream = io.StringIO()
+    plain = PlainReporter(stream)
+    plain.begin("text", 100, 0.0)
+    for _ in range(100):
+        clock[0] += 0.5
+        plain.advance("text", 1, 0.0)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("text: 20 of 100 utterances, 20 %, 2 utterances/s, 40 s left")
+    assert lines[-1].startswith("text: 100 of 100 utterances, 100 %")
+
+
+def test_json_lines_tell_the_same(clock):
+    stream = io.StringIO()
+    told = JsonReporter(stream)
+    told.begin("audio", 2, 8.0)
+    clock[0] += 4
+    told.advance("audio", 1, 2.0)
+    told.note("Größe")
+    begin, advance, note = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert begin["event"] == "begin" and begin["of_audio_seconds"] == 8.0
+    assert advance["audio_seconds"] == 2.0 and advance["left"] == 12.0
+    assert note["text"] == "Größe"
+
+
+def test_bars_start_and_end(capsys):
+    bars = BarReporter()
+    bars.begin("hash audio", 1, 0.0)
+    bars.advance("hash audio", 1, 0.0)
+    bars.begin("audio", 2, 5.0)
+    bars.advance("audio", 2, 5.0)
+    bars.note("[not markup]")
+    bars.end()
+    assert "[not markup]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(8, "8 s"), (180, "3 min"), (9000, "2.5 h")])
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_failures_are_harmless_to_a_spreadsheet(tmp_path):
+    write_failures(tmp_path, [Skipped("=cmd()", "audio", "nan", "-1\n+2"), Skipped("a", "text", "x", "fine")])
+    assert (tmp_path / "failures.csv").read_text().splitlines() == [
+        "id,modality,reason,detail",
+        "'=cmd(),audio,nan,'-1 +2",
+        "a,text,x,fine",
+    ]
+    write_failures(tmp_path, [])
+    assert (tmp_path / "failures.csv").read_text().splitlines() == ["id,modality,reason,detail"]
+    assert [path.name for path in tmp_path.iterdir()] == ["failures.csv"]
