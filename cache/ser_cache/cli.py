@@ -3,41 +3,17 @@
 Exit codes: 0 good, 1 failed or damaged, 2 wrong usage, 3 readable but rows are missing, 130 interrupted.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 
-if TYPE_CHECKING:
-    from ser_cache.verify import Progress
-
-_cache = click.argument("cache", envvar="SER_CACHE", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-
-
-def _reported(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Turns our own errors into one message without a traceback, and the return value into the exit code."""
-
-    @wraps(command)
-    def run(**options: Any) -> None:
-        from ser_cache.errors import CacheError
-
-        try:
-            code = command(**options)
-        except CacheError as error:
-            # not a ClickException: its box would break paths and commands that are to be copied
-            click.echo("\n".join([f"Error: {error}", *getattr(error, "__notes__", [])]), err=True)
-            code = 1
-        except KeyboardInterrupt:
-            click.echo("Interrupted; run the same command again.", err=True)
-            code = 130
-        sys.exit(code or 0)
-
-    return run
+from ser_cache.cli_frame import cache_argument as _cache
+from ser_cache.cli_frame import json_option as _json
+from ser_cache.cli_frame import progress as _progress
+from ser_cache.cli_frame import reported as _reported
+from ser_cache.cli_transfer import COMMANDS
 
 
 @click.group()
@@ -241,27 +217,5 @@ def _show(rows: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], An
     show(table(rows))
 
 
-@contextmanager
-def _progress(title: str) -> "Iterator[Progress | None]":
-    """A bar on a terminal; elsewhere a line each ten per cent of a long run."""
-    import time
-
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn(title), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(title)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-    began, shown = time.monotonic(), 0
-
-    def line(done: int, total: int) -> None:
-        nonlocal shown
-        tenth = 10 * done // max(total, 1)
-        if tenth > shown and time.monotonic() - began > 2:
-            click.echo(f"{title}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", err=True)
-            shown = tenth
-
-    yield line
+for _command in COMMANDS:
+    main.add_command(_command)

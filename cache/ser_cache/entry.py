@@ -36,6 +36,7 @@ class Entry:
         spec: what it was computed from.
         ids: utterances with a live row, sorted.
         failures: id -> why there is no row.
+        failure_hashes: id -> hash of the input that failed.
         input_hashes: id -> hash of the input its row was computed from.
         missing: ids that are planned and neither committed nor failed nor withdrawn.
         verify_reads: whether each utterance is checked when it is first read.
@@ -52,6 +53,7 @@ class Entry:
         self.failures: Mapping[str, Failure] = {
             name: failure for name, (failure, _) in sorted(ledger.failures(wanted).items()) if name not in rows
         }
+        self.failure_hashes: Mapping[str, str] = {name: wanted[name] for name in self.failures}
         self.missing: tuple[str, ...] = tuple(sorted(set(wanted) - set(rows) - set(self.failures)))
         used = sorted({key for key, _ in rows.values()})
         self._commits: list[Commit] = [ledger.commits[key] for key in used]
@@ -195,6 +197,10 @@ class Entry:
         """Frames of each utterance, ``(len(ids),)``; of all in the order of `ids` by default. Reads nothing."""
         indices = range(len(self.ids)) if ids is None else self._indices(ids)
         return np.fromiter((self._stop[each] - self._start[each] for each in indices), np.int64, len(indices))
+
+    def environment(self, utterance: str) -> Mapping[str, Any]:
+        """What may differ between equal rows, as the commit of this utterance recorded it; reads nothing."""
+        return self._commits[self._shard[self._index(utterance)]].environment
 
     def special(self, utterance: str) -> NDArray[np.bool_] | None:
         """Mask of special tokens ``(frames,)``, or None where the shard has none."""

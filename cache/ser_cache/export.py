@@ -120,7 +120,7 @@ def _npz(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
                 member, {"descr": npy.dtype_to_descr(entry.dtype), "fortran_order": False, "shape": shape}
             )
             for name in entry.ids:
-                member.write(memoryview(np.ascontiguousarray(entry[name])).cast("B") if entry.frames(name) else b"")
+                member.write(entry[name].tobytes())
                 tick(1)
         members: dict[str, Any] = {"offsets": offsets_of(entry.lengths()), "ids": np.array(entry.ids, dtype=np.str_)}
         members["spec"] = np.array(_spec(entry))
@@ -143,7 +143,9 @@ def _npz_each(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
         index.writerow(["id", "file", "frames"])
         for name in entry.ids:
             stored = f"{slug(name)}.npz"
-            arrays = {"values": entry[name]} | ({"special": _mask(entry, name)} if entry.special(name) is not None else {})
+            arrays: dict[str, Any] = {"values": entry[name]} | (
+                {"special": _mask(entry, name)} if entry.special(name) is not None else {}
+            )
             np.savez(scratch / stored, **arrays)
             index.writerow([name, stored, entry.frames(name)])
             tick(1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ser_cache.catalog import Cache, create_cache, open_cache
 from ser_cache.entry import Entry
-from ser_cache.errors import CacheError, SpecMismatch
+from ser_cache.errors import CacheError, SpecMismatch, WrongRows
 from ser_cache.items import Failure, Item, Row, Shard
 from ser_cache.spec import EntrySpec, differences
 
@@ -88,13 +88,12 @@ def merge(
     """
     caches = [open_cache(path) for path in sources]
     if any(path.resolve() == into.resolve() for path in sources):
-        raise MergeConflict("attachments", ((str(into), "the sources", "read", "the target", "written"),))
+        raise WrongRows(f"--into {into}", "it is one of the caches to be merged; give a new directory")
     known = [*caches, open_cache(into)] if (into / "format.json").exists() else caches
     specs = _specs(known)
     withdrawn = frozenset().union(*(cache.withdrawn() for cache in known))
     parts = {address: _open(caches, address) for address in specs}
-    for address in specs:
-        _check_hashes(address, _open(known, address))
+    _check_hashes([each for address in specs for each in _open(known, address)])
     attached = _attachments(known, attachments_of)
     target = create_cache(into)
     if new := sorted(withdrawn - target.withdrawn()):
@@ -113,7 +112,9 @@ def merge(
 
 
 def _open(caches: Sequence[Cache], address: str) -> list[tuple[str, Entry]]:
-    return [(str(cache.path), cache.open(info)) for cache in caches for info in cache.entries() if info.address == address]
+    return [
+        (str(cache.path), cache.open(info)) for cache in caches for info in cache.entries() if info.address == address
+    ]
 
 
 def _specs(caches: Sequence[Cache]) -> dict[str, EntrySpec]:
@@ -129,16 +130,22 @@ def _specs(caches: Sequence[Cache]) -> dict[str, EntrySpec]:
     return specs
 
 
-def _check_hashes(address: str, entries: Sequence[tuple[str, Entry]]) -> None:
-    seen: dict[str, tuple[str, str]] = {}
-    found = []
+def _check_hashes(entries: Sequence[tuple[str, Entry]]) -> None:
+    """Layers of one encoder are made from the same inputs, so their hashes are compared with each other as well.
+
+    Not those of imported entries: theirs are of the values.
+    """
+    seen: dict[tuple[object, ...], tuple[str, str]] = {}
+    found: dict[str, tuple[str, str, str, str, str]] = {}
     for where, entry in entries:
+        spec = entry.spec
+        group = (spec.modality, spec.encoder, entry.address if spec.declared.get("imported") else None)
         for name, value in entry.input_hashes.items():
-            there, other = seen.setdefault(name, (where, value))
+            there, other = seen.setdefault((*group, name), (where, value))
             if other != value:
-                found.append((name, there, other, where, value))
+                found.setdefault(name, (name, there, other, where, value))
     if found:
-        raise MergeConflict(f"utterances of {address}", tuple(found))
+        raise MergeConflict("utterances", tuple(found.values()))
 
 
 def _attachments(caches: Sequence[Cache], chosen: Path | None) -> dict[str, bytes]:
