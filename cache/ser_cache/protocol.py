@@ -12,6 +12,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from ser_cache.checksum import hash_file
 from ser_cache.commit import Commit
@@ -43,20 +44,17 @@ def write_commit(
     """Writes one shard: all of it, durably, or nothing that a reader could see."""
     store = container(container_name)
     lengths = np.array([len(row.values) for row in rows], dtype=np.int64)
-    values = np.empty((int(lengths.sum()), spec.features), dtype=spec.dtype)
-    crcs = []
+    arrays = [np.ascontiguousarray(row.values) for row in rows]
+    crcs = [google_crc32c.value(array) for array in arrays]
     offsets = offsets_of(lengths)
-    for row, start, stop in zip(rows, offsets[:-1], offsets[1:], strict=True):
-        values[start:stop] = row.values
-        crcs.append(google_crc32c.value(values[start:stop]))
-    special = _special(rows, len(values))
+    special = _special(rows)
     name, files = None, {}
     commits = commit_path(entry, *key, revision)
     with writing(entry):
         make_directory(commits.parent)
         if rows:
             name = new_data_name(*key, store.suffix)
-            content = Content(values, offsets, tuple(row.id for row in rows), special, _attributes(spec))
+            content = Content(arrays, offsets, tuple(row.id for row in rows), special, _attributes(spec))
             files = _write_data(store, entry / "data" / name, content)
         failpoint("commit.before")
         commit = Commit(
@@ -129,8 +127,8 @@ def _names(record: Path, name: str) -> bool:
         return True
 
 
-def _special(rows: Sequence[Row], frames: int) -> np.ndarray | None:
+def _special(rows: Sequence[Row]) -> NDArray[np.bool_] | None:
     if all(row.special is None for row in rows):
         return None
     parts = [np.zeros(len(row.values), np.bool_) if row.special is None else row.special for row in rows]
-    return np.concatenate(parts).astype(np.bool_) if parts else np.zeros(frames, np.bool_)
+    return np.concatenate(parts).astype(np.bool_)

@@ -1,7 +1,7 @@
 """The contract of a container: one shard of ragged rows in a file or folder that other people's tools open."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,18 +15,28 @@ class Content:
     """What a shard holds.
 
     Attributes:
-        values: ``(frames, features)`` float16 or float32, C order.
+        rows: ``(frames, features)`` float16 or float32 each, C order; at least one.
         offsets: ``(rows + 1,)`` int64.
         ids: one per row.
         special: ``(frames,)`` bool, or None.
         attributes: facts for people who open the container without us: modality, encoder, layer, frame rate.
     """
 
-    values: NDArray[np.floating]
+    rows: Sequence[NDArray[np.floating]]
     offsets: NDArray[np.int64]
     ids: tuple[str, ...]
     special: NDArray[np.bool_] | None
     attributes: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Frames of all rows, features."""
+        return int(self.offsets[-1]), self.rows[0].shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of all rows."""
+        return self.rows[0].dtype
 
 
 @dataclass(frozen=True)

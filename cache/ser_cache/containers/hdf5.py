@@ -114,7 +114,7 @@ class Hdf5Container:
     def _write(self, path: Path, content: Content) -> None:
         # pages of their own for the big array, so that a map of it starts on a page
         with h5py.File(path, "x", alignment_threshold=65_536, alignment_interval=4_096) as file:
-            file.create_dataset("values", data=content.values, track_times=False)
+            file.create_dataset("values", data=np.concatenate(content.rows), track_times=False)
             file.create_dataset("offsets", data=content.offsets.astype("<i8"), track_times=False)
             file.create_dataset("ids", data=ids_to_bytes(content.ids), track_times=False)
             if content.special is not None:
