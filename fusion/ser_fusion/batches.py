@@ -20,9 +20,10 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from ser_fusion.attention import packed_attention, padded_attention
+from ser_fusion.recurrent import last_states
 
 _TINY = 1e-10  # variances below are rounding noise: the deviation is 0 there, and its gradient 0 instead of 0 / 0
 
@@ -88,8 +89,8 @@ class Frames(ABC):
         """Undo ``extend``: the frames, and the tokens (batch, n, width)."""
 
     @abstractmethod
-    def sequence(self) -> tuple[PackedSequence, Tensor]:
-        """The frames of the utterances that have any, for a recurrent layer; and which those are (bool, (batch,))."""
+    def last_state(self, layer: nn.GRU) -> Tensor:
+        """State of a uni-directional GRU after each utterance's last frame, (batch, hidden); zeros without frames."""
 
 
 Batch = Mapping[str, Frames]
@@ -178,10 +179,8 @@ class Packed(Frames):
         frames = type(self)(self.values.index_select(0, frame_rows), lengths, self.content[frame_rows])
         return frames, self.values.index_select(0, token_rows).view(len(lengths), count, -1)
 
-    def sequence(self) -> tuple[PackedSequence, Tensor]:
-        filled = torch.tensor([length > 0 for length in self.lengths], device=self.values.device)
-        parts = [part for part in self.values.split(list(self.lengths)) if len(part)]
-        return _pack_sequence(parts), filled
+    def last_state(self, layer: nn.GRU) -> Tensor:
+        return last_states(layer, self.values, self.lengths)
 
 
 class Padded(Frames):
@@ -242,27 +241,16 @@ class Padded(Frames):
         frames.mask, frames.content = self.mask[:, :-count], self.content[:, :-count]
         return frames, self.values[:, -count:]
 
-    def sequence(self) -> tuple[PackedSequence, Tensor]:
+    def last_state(self, layer: nn.GRU) -> Tensor:
         filled = self.mask.any(1)
         rows = [row[:length] for row, length in zip(self.values, self.lengths, strict=True) if length]
-        return _pack_sequence(rows), filled
-
-
-def _pack_sequence(parts: Sequence[Tensor]) -> PackedSequence:
-    lengths = torch.tensor([len(part) for part in parts])
-    return pack_padded_sequence(pad_sequence(list(parts)), lengths, enforce_sorted=False)
-
-
-def last_state(layer: nn.GRU, frames: Frames) -> Tensor:
-    """The state of a uni-directional GRU after the last valid frame, (batch, hidden); zeros without frames."""
-    batch = len(frames.lengths)
-    if not any(frames.lengths):
-        return frames.values.new_zeros(batch, layer.hidden_size)
-    sequence, filled = frames.sequence()
-    _, state = layer(sequence)
-    if bool(filled.all()):
-        return state[0]
-    return state.new_zeros(batch, layer.hidden_size).index_copy(0, filled.nonzero().squeeze(1), state[0])
+        out = self.values.new_zeros(len(self.lengths), layer.hidden_size)
+        if not rows:
+            return out
+        sizes = torch.tensor([len(row) for row in rows])
+        packed = pack_padded_sequence(pad_sequence(rows), sizes, enforce_sorted=False)
+        _, state = layer(packed)
+        return out.index_copy(0, filled.nonzero().squeeze(1), state[0].to(out.dtype))
 
 
 def pad(frames: Packed) -> Padded:

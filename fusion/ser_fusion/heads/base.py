@@ -181,10 +181,27 @@ class Pools(nn.Module):
         self.widths = [int(pooling.out_width) for pooling in self.poolings.values()]  # type: ignore[arg-type]
         self.join = main.join
         self.out_width = main.joined_width(self.widths)
+        self.stream_dropout = shape.stream_dropout
 
     def forward(self, frames: Mapping[str, Frames]) -> list[Tensor]:
         """One vector per stream, (batch, width of its pooling)."""
-        return [pooling(frames[stream]) for stream, pooling in self.poolings.items()]
+        vectors = [pooling(frames[stream]) for stream, pooling in self.poolings.items()]
+        if self.training and self.stream_dropout and len(vectors) > 1:
+            vectors = drop_streams(vectors, self.stream_dropout)
+        return vectors
+
+
+def drop_streams(vectors: Sequence[Tensor], probability: float) -> list[Tensor]:
+    """Zeroes each stream of each utterance with this probability, scales up what is kept; an utterance never loses all.
+
+    Args:
+        vectors: One per stream, (batch, any width).
+        probability: In [0, 1).
+    """
+    keep = torch.rand(len(vectors[0]), len(vectors), device=vectors[0].device) >= probability
+    keep = keep | ~keep.any(1, keepdim=True)
+    scale = keep.to(vectors[0].dtype) * len(vectors) / keep.sum(1, keepdim=True)
+    return [vector * scale[:, n : n + 1] for n, vector in enumerate(vectors)]
 
 
 def classifier(width: int, classes: int, shape: Shape) -> nn.Sequential:

@@ -23,7 +23,10 @@ class Shape:
             no non-linearity in the classifier: what streams have to do with each other is the head's business alone, so
             that heads can be told apart.
         dropout: Probability, on projected frames, on attention output and on the pooled vector.
-        input_dropout: Probability of dropping a whole input channel of an utterance batch (features, not frames).
+        input_dropout: Probability of dropping an input feature of a frame.
+        stream_dropout: Probability of dropping a whole pooled stream of an utterance in training, never all of them (ModDrop,
+            Neverova et al. 2016). Without it the stream that is learned by heart first, usually the text, leaves the others
+            without a gradient.
     """
 
     pooling: str = "stats"
@@ -38,6 +41,7 @@ class Shape:
     hidden: float = 0.0
     dropout: float = 0.3
     input_dropout: float = 0.0
+    stream_dropout: float = 0.0
 
     def pooling_of(self, stream: str) -> str:
         """Name of the pooling for a stream."""
