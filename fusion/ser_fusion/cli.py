@@ -96,6 +96,12 @@ _path = click.Path(path_type=Path)
     "--class-weights", type=click.Choice(["none", "balanced"]), help="Weigh the loss by class.  [default: none]"
 )
 @click.option(
+    "--re-pair",
+    is_flag=True,
+    default=None,
+    help="Pair the streams anew within the class in each training epoch; only for corpora whose pairs are artificial.",
+)
+@click.option(
     "--train-fraction", callback=types.shares, metavar="F,...", help="Shares of the training speakers, nested."
 )
 @click.option("--named-head", help="Head declared beforehand for the primary comparisons.  [default: cross]")

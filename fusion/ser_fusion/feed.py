@@ -37,9 +37,17 @@ class Feed:
         self.device = device or torch.device("cpu")
         self.padded = padded or self.device.type != "cpu"
 
-    def batch(self, rows: NDArray[np.int64]) -> dict[str, Frames]:
-        """The utterances at these rows of the study's table."""
-        return {name: self._stream(name, rows) for name in self.streams}
+    def batch(
+        self, rows: NDArray[np.int64], partners: Mapping[str, NDArray[np.int64]] | None = None
+    ) -> dict[str, Frames]:
+        """The utterances at these rows of the study's table.
+
+        Args:
+            rows: Rows of the study.
+            partners: Other rows for some streams (``--re-pair``).
+        """
+        given = partners or {}
+        return {name: self._stream(name, given.get(name, rows)) for name in self.streams}
 
     def _stream(self, name: str, rows: NDArray[np.int64]) -> Frames:
         offsets, layers = self.streams[name].offsets, self.layers[name]

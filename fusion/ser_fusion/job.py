@@ -87,6 +87,7 @@ class FuseJob(BaseModel):
         batch: Utterances per step; None for the preset's.
         dropout: Probabilities to choose from on development data, per fold and seed; empty for the preset's one value.
         class_weights: ``balanced`` weighs the loss by inverse class frequency.
+        re_pair: In training, pair the streams anew each epoch within the class; for corpora whose pairs are artificial.
         norm: Features' normalisation: ``train``, or the transductive ``speaker`` and ``speaker-neutral``.
         stride: Mean of so many frames in time before any head sees them (streams with a frame rate).
         train_fraction: Shares of the training speakers, nested; one row per head and share.
@@ -132,6 +133,7 @@ class FuseJob(BaseModel):
     batch: int | None = Field(None, ge=1)
     dropout: tuple[float, ...] = ()
     class_weights: Literal["none", "balanced"] = "none"
+    re_pair: bool = False
     norm: Literal["train", "speaker", "speaker-neutral"] = "train"
     stride: int = Field(1, ge=1, le=1000)
     train_fraction: tuple[float, ...] = (1.0,)

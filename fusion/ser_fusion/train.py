@@ -42,6 +42,7 @@ class Plan:
         epochs: At most so many.
         select: ``uwa`` or ``loss``.
         class_weights: ``none`` or ``balanced``.
+        re_pair: In training, pair every stream but the first with another utterance of the same class, anew each epoch.
         seed: What all random draws derive from.
         trace_test: Score the test part every epoch as well, for looking only.
         device: ``cpu`` or ``cuda``.
@@ -59,6 +60,7 @@ class Plan:
     select: str
     class_weights: str
     seed: tuple[int, int]
+    re_pair: bool = False
     trace_test: bool = False
     device: str = "cpu"
 
@@ -157,7 +159,9 @@ def _fit(
     best_score, best_epoch, best_state = -np.inf, 0, deepcopy(model.state_dict())
     for epoch in range(1, plan.epochs + 1):
         began, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
-        loss = _epoch(model, feed, order.permutation(rows), targets, weight, optimiser, schedule, settings)
+        shuffled = order.permutation(rows)
+        partners = _partners(order, shuffled, targets.numpy(), plan.streams[1:]) if plan.re_pair else {}
+        loss = _epoch(model, feed, shuffled, partners, targets, weight, optimiser, schedule, settings)
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
         score = None
         if len(parts["dev"]):
@@ -191,6 +195,18 @@ def _prepare(model: Model, plan: Plan, streams: Mapping[str, StreamFrames], rows
     model.head.prepare(targets[rows])
 
 
+def _partners(order: np.random.Generator, rows: Rows, targets: Rows, streams: tuple[str, ...]) -> dict[str, Rows]:
+    """For each stream another training utterance of the same class, every one used once."""
+    out = {}
+    for name in streams:
+        other = rows.copy()
+        for label in np.unique(targets[rows]):
+            own = np.flatnonzero(targets[rows] == label)
+            other[own] = rows[order.permutation(own)]
+        out[name] = other
+    return out
+
+
 def _class_weights(plan: Plan, targets: Tensor) -> Tensor:
     counts = torch.bincount(targets, minlength=plan.classes).clamp(min=1).float()
     return len(targets) / (plan.classes * counts)
@@ -200,6 +216,7 @@ def _epoch(
     model: Model,
     feed: Feed,
     rows: Rows,
+    partners: Mapping[str, Rows],
     targets: Tensor,
     weight: Tensor | None,
     optimiser: torch.optim.Optimizer,
@@ -211,7 +228,8 @@ def _epoch(
     for start in range(0, len(rows), settings.batch):
         part = rows[start : start + settings.batch]
         wanted = targets[part].to(feed.device)
-        loss = model.loss(feed.batch(part), wanted, weight) / len(part)
+        others = {name: other[start : start + settings.batch] for name, other in partners.items()}
+        loss = model.loss(feed.batch(part, others), wanted, weight) / len(part)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if settings.clip:

@@ -80,9 +80,9 @@ def test_the_test_part_is_touched_once_at_the_end(data: Data, monkeypatch: pytes
     asked: list[set[int]] = []
     original = Feed.batch
 
-    def watch(self: Feed, rows: Any) -> Any:
+    def watch(self: Feed, rows: Any, partners: Any = None) -> Any:
         asked.append(set(rows.tolist()))
-        return original(self, rows)
+        return original(self, rows, partners)
 
     monkeypatch.setattr(Feed, "batch", watch)
     train(plan(epochs=3), streams, study.targets, parts)
@@ -219,3 +219,23 @@ def test_padding_frames_count_as_frames_when_asked(data: Data) -> None:
         own = streams[name].layers[0][streams[name].offsets[3] : streams[name].offsets[4]][:length]
         got = frames.values[:length].numpy()
         assert np.array_equal(got[: len(own)], own.astype(np.float32)) and not got[len(own) :].any()
+
+
+def test_re_pairing_stays_within_class_and_training_part(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, streams = data
+    parts = fold_parts(study, 0)
+    seen: list[tuple[list[int], list[int]]] = []
+    original = Feed.batch
+
+    def watch(self: Feed, rows: Any, partners: Any = None) -> Any:
+        if partners:
+            seen.append((rows.tolist(), partners["text"].tolist()))
+        return original(self, rows, partners)
+
+    monkeypatch.setattr(Feed, "batch", watch)
+    train(plan(re_pair=True, epochs=2), streams, study.targets, parts)
+    pairs = [pair for rows, texts in seen for pair in zip(rows, texts, strict=True)]
+    assert all(study.targets[a] == study.targets[b] for a, b in pairs)
+    assert {b for _, b in pairs} == set(parts["train"].tolist())
+    half = len(pairs) // 2
+    assert sum(a != b for a, b in pairs) > half and set(pairs[:half]) != set(pairs[half:])
