@@ -79,6 +79,8 @@ def transcribe(corpus: Path, asr: str, out: Path, device: str = "auto", offline:
             if one.text and heard is not None:
                 errors, count = word_errors(one.text, heard)
                 wrong, words = wrong + errors, words + count
+            if not console.is_terminal and len(rows) % 50 == 49:
+                click.echo(f"{len(rows) + 1:,} of {len(utterances):,} utterances", err=True)
             rows.append({**{name: getattr(one, name, None) for name in COLUMNS}, "text": heard, "text_given": one.text})
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).dropna(axis="columns", how="all")
     out.parent.mkdir(parents=True, exist_ok=True)
