@@ -13,6 +13,7 @@ from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.planning import Task, departures, tasks
 from ser_fusion.runner import default_workers, run_tasks
+from ser_fusion.shares import judging, replacing
 from ser_fusion.study import Study, open_study, study_options
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def run(
     remaining = len(prepared.remaining)
     if remaining:
         return Outcome(out=job.out, remaining=remaining, failed=prepared.study.failed, metrics={}, report=None)
-    return judge(prepared, listener, workers)
+    with judging(job.out):
+        return judge(prepared, listener, workers)
 
 
 def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None = None) -> Prepared:
@@ -265,7 +267,10 @@ def _claim(out: Path, start: Mapping[str, Any]) -> None:
     try:
         old = json.loads((out / "run.json").read_text())
     except FileNotFoundError:
-        if out.is_dir() and any(p for p in out.iterdir() if not p.name.startswith(".")):
+        others = {p.name for p in out.iterdir() if not p.name.startswith(".")} if out.is_dir() else set()
+        if "run.json" in others:  # another share of the same run made it just now
+            return _claim(out, start)
+        if others:
             raise RunExists(str(out), ("it has other files and no run.json",)) from None
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, json.JSONDecodeError) as error:
@@ -298,9 +303,11 @@ def write_study(out: Path, study: Study) -> None:
     """``utterances.parquet``, ``folds.csv``, ``excluded.csv``."""
     table = study.table[[name for name in _COLUMNS if name in study.table]].copy()
     table["label"] = [study.classes[n] for n in study.targets]
-    table.to_parquet(out / "utterances.parquet", index=False)
-    study.folds.to_csv(out / "folds.csv")
-    study.excluded.to_csv(out / "excluded.csv", index=False)
+    write_frame(out / "utterances.parquet", table)
+    with replacing(out / "folds.csv") as scratch:
+        study.folds.to_csv(scratch)
+    with replacing(out / "excluded.csv") as scratch:
+        study.excluded.to_csv(scratch, index=False)
 
 
 def _classifiers(job: FuseJob, study: Study, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
@@ -333,16 +340,14 @@ def gather(
 
 def write_frame(path: Path, frame: "pd.DataFrame") -> None:
     """Parquet, replaced at once."""
-    scratch = path.with_name(f".{path.name}.part")
-    frame.to_parquet(scratch, index=False)
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        frame.to_parquet(scratch, index=False)
 
 
 def write_json(path: Path, value: Any) -> None:
     """JSON, replaced at once."""
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _done(task: Task, out: Path) -> dict[str, Any]:
