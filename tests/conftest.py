@@ -22,5 +22,7 @@ def shared() -> Path:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """SER_* variables of the caller's shell would change what the commands do."""
-    for name in [name for name in os.environ if name.startswith("SER_") and name not in ("SER_SHARED", "SER_CRASH_FULL")]:
+    for name in [
+        name for name in os.environ if name.startswith("SER_") and name not in ("SER_SHARED", "SER_CRASH_FULL")
+    ]:
         monkeypatch.delenv(name)

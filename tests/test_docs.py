@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 RUNNABLE = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 PLAIN = {"text", "toml", "json", "csv", "latex", "bibtex", "html", "makefile", "mermaid"}
 
@@ -34,7 +36,9 @@ def test_blocks_say_what_they_are(page: Path):
 
 @pytest.mark.demo
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if any(b["language"] in RUNNABLE for b in blocks(p))], ids=lambda p: str(p.relative_to(ROOT))
+    "page",
+    [p for p in PAGES if any(b["language"] in RUNNABLE for b in blocks(p))],
+    ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_blocks_run(page: Path, tmp_path: Path):
     shared = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))
@@ -49,11 +53,21 @@ def test_blocks_run(page: Path, tmp_path: Path):
     ran = 0
     for block in blocks(page):
         mark = block["mark"] or ""
-        if block["language"] not in RUNNABLE or mark.startswith("not run") or (mark == "needs shared" and not shared.is_dir()):
+        if (
+            block["language"] not in RUNNABLE
+            or mark.startswith("not run")
+            or (mark == "needs shared" and not shared.is_dir())
+        ):
             continue
         here = ROOT if block["code"].startswith("make ") else tmp_path
         done = subprocess.run(
-            [*RUNNABLE[block["language"]], block["code"]], cwd=here, env=env, capture_output=True, text=True, timeout=900
+            [*RUNNABLE[block["language"]], block["code"]],
+            cwd=here,
+            env=env,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=900,
         )
         told = f"{page.name}:\n{block['code']}\n--- rc {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         assert done.returncode == 0, told
