@@ -10,6 +10,7 @@ from ser_data.corpora import CORPORA
 from ser_data.errors import CorpusError
 from ser_data.settings import SettingsCommand
 from ser_extract.errors import ExtractError, SettingMissing
+from ser_extract.runners import RUNNERS
 
 SHOWN = 10
 """Skipped utterances named on the terminal; all of them are in failures.csv."""
@@ -61,6 +62,9 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
 @click.option(
     "--workers", type=click.IntRange(min=0), help="One-thread processes; 0: in this one.  [default: one per core]"
 )
+@click.option("--runner", type=click.Choice(list(RUNNERS)), help="Who gives the work out.  [default: local]")
+@click.option("--ray-address", help="Ray cluster to join.  [default: RAY_ADDRESS, else one on this machine]")
+@click.option("--ray-gpus", type=click.FloatRange(0, 1), help="GPUs per Ray actor, as 0.5.  [default: 1 on CUDA]")
 @click.option("--max-seconds", type=click.FloatRange(1, 3600), help="Longer audio goes in windows.  [default: 60]")
 @click.option("--overlap-seconds", type=float, help="Overlap of these windows.  [default: 2]")
 @click.option(

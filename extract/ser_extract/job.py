@@ -36,6 +36,9 @@ class ExtractJob(BaseModel):
         batch_seconds: Padded audio seconds per batch; None: the engine's choice for the device.
         engine: `auto` takes the packed engine where the config fits it, `stock` the plain model.
         workers: Worker processes with one thread each; None: one per usable core, one on CUDA; 0: no process of their own.
+        runner: Who gives the work out: `local` or `ray`.
+        ray_address: Ray cluster to join; None: RAY_ADDRESS, else one is started on this machine.
+        ray_gpus: GPUs per Ray actor, fractions allowed; None: 1 on CUDA, 0 on a CPU.
         max_seconds: Longer audio goes through the encoder in overlapping windows.
         overlap_seconds: Overlap of the windows.
         context_seconds: Context of fixed-window encoders (Whisper); None: their own.
@@ -68,6 +71,9 @@ class ExtractJob(BaseModel):
     batch_seconds: float | None = Field(default=None, ge=0)
     engine: Literal["auto", "stock"] = "auto"
     workers: int | None = Field(default=None, ge=0, le=1024)
+    runner: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    ray_gpus: float | None = Field(default=None, ge=0, le=1)
     max_seconds: float = Field(default=60.0, ge=1, le=3600)
     overlap_seconds: float = Field(default=2.0, gt=0)
     context_seconds: float | None = Field(default=None, gt=0, le=30)

@@ -18,8 +18,9 @@ from ser_extract.corpus import read_corpus
 from ser_extract.encoders.base import Modality
 from ser_extract.errors import DiskTooSmall
 from ser_extract.failures import Skipped, from_problems, write_failures
-from ser_extract.job import ExtractJob, resolve_device
+from ser_extract.job import ExtractJob
 from ser_extract.progress import PlainReporter, Reporter
+from ser_extract.runners import RUNNERS
 from ser_extract.shard import MANIFEST, Assignment, UnitResult
 from ser_extract.signals import INTERRUPTED, Stop
 from ser_extract.streams import Encoder, Stream, modalities, open_encoder, open_stream
@@ -159,24 +160,7 @@ class Extraction:
         assignment = Assignment(
             job, {stream.modality: stream.encoder.source for stream in self._streams}, layers, self._recipe
         )
-        device = resolve_device(job.device)
-        workers = job.worker_count(device)
-        if workers == 0:
-            from ser_extract.local import run_here
-
-            stop.raise_at = 2
-            return run_here(assignment, units, stopping=lambda: stop.level, progress=self._reporter.advance)
-        from ser_extract.workers import Pool
-
-        stop.raise_at = 3
-        pool = Pool(
-            assignment,
-            workers,
-            ahead=0 if device == "cpu" else 1,
-            stopping=lambda: stop.level,
-            progress=self._reporter.advance,
-        )
-        return pool.run(units)
+        return RUNNERS[job.runner](assignment, units, stop, self._reporter.advance)
 
     def _skipped(self, cache: Cache, manifest: Manifest) -> tuple[Skipped, ...]:
         """Failures of this manifest's utterances in this job's entries, each once, and the manifest's dropped rows."""
