@@ -96,6 +96,12 @@ _path = click.Path(path_type=Path)
     "--class-weights", type=click.Choice(["none", "balanced"]), help="Weigh the loss by class.  [default: none]"
 )
 @click.option(
+    "--refit",
+    is_flag=True,
+    default=None,
+    help="Then train anew on training and development part, for the number of epochs chosen on the latter.",
+)
+@click.option(
     "--re-pair",
     is_flag=True,
     default=None,

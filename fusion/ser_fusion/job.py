@@ -87,6 +87,7 @@ class FuseJob(BaseModel):
         batch: Utterances per step; None for the preset's.
         dropout: Probabilities to choose from on development data, per fold and seed; empty for the preset's one value.
         class_weights: ``balanced`` weighs the loss by inverse class frequency.
+        refit: Train anew on training and development part for the chosen number of epochs.
         re_pair: In training, pair the streams anew each epoch within the class; for corpora whose pairs are artificial.
         norm: Features' normalisation: ``train``, or the transductive ``speaker`` and ``speaker-neutral``.
         stride: Mean of so many frames in time before any head sees them (streams with a frame rate).
@@ -133,6 +134,7 @@ class FuseJob(BaseModel):
     batch: int | None = Field(None, ge=1)
     dropout: tuple[float, ...] = ()
     class_weights: Literal["none", "balanced"] = "none"
+    refit: bool = False
     re_pair: bool = False
     norm: Literal["train", "speaker", "speaker-neutral"] = "train"
     stride: int = Field(1, ge=1, le=1000)

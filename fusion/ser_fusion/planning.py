@@ -106,6 +106,7 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
         epochs=job.epochs,
         select=job.select,
         class_weights=job.class_weights,
+        refit=job.refit,
         re_pair=job.re_pair,
         seed=(0, 0),
         trace_test=job.trace_test,
@@ -171,6 +172,8 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
         said.append(f"dropout {' or '.join(map(str, job.dropout))} instead of {preset.shape.dropout}")
     if preset.weighted_layers and all(len(entries) == 1 for entries in study.layers.values()):
         said.append("one layer instead of a learned sum of all (--layer all)")
+    if job.refit:
+        said.append("trained anew on training and development part for the number of epochs chosen on the latter")
     if job.re_pair:
         said.append("streams paired anew within the class in every training epoch")
     if row.fusion == "mdre":

@@ -27,7 +27,8 @@ class Training:
         schedule: ``plateau`` (halved after 4 epochs without a better development score), ``cosine``, ``one-cycle``, ``none``.
         patience: Epochs without a better development score before training stops.
         clip: Greatest norm of the gradient; 0 for none.
-        label_smoothing: Share of the target spread over all classes.
+        average: Decay per step of the running average of the weights, which is what is scored and kept; 0 for the plain
+            weights. 0.99 averages about the last hundred steps.
     """
 
     optimiser: str = "adamw"
@@ -37,7 +38,7 @@ class Training:
     schedule: str = "plateau"
     patience: int = 10
     clip: float = 1.0
-    label_smoothing: float = 0.0
+    average: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +83,8 @@ CORRECTED = Preset(
     name="corrected",
     title="masked, normalised, statistics over time (default)",
     source="this project; the heads of Rajan et al. 2022 with the faults of docs/heads.md mended",
-    shape=Shape(),
-    training=Training(),
+    shape=Shape(dropout=0.5, stream_dropout=0.3),
+    training=Training(lr=5e-4, average=0.99),
 )
 
 AS_FOUND = Preset(

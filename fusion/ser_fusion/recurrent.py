@@ -86,7 +86,8 @@ def last_states(layer: nn.GRU, values: Tensor, lengths: Sequence[int]) -> Tensor
     steps = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
     who = torch.arange(len(steps)) - (sizes.cumsum(0) - sizes)[steps]
     rows = (starts[who] + steps).to(values.device)
-    gates = nn.functional.linear(values, layer.weight_ih_l0, layer.bias_ih_l0).index_select(0, rows)
+    gates = nn.functional.linear(values, layer.weight_ih_l0, layer.bias_ih_l0)  # type: ignore[arg-type]
+    gates = gates.index_select(0, rows)
     filled = int(sizes[0]) if len(steps) else 0
     out = values.new_zeros(len(lengths), layer.hidden_size)
     if not filled:

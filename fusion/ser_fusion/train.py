@@ -42,6 +42,8 @@ class Plan:
         epochs: At most so many.
         select: ``uwa`` or ``loss``.
         class_weights: ``none`` or ``balanced``.
+        refit: After the epoch was chosen, train anew on training and development part together for as many epochs, with the
+            same learning rates, and test that model.
         re_pair: In training, pair every stream but the first with another utterance of the same class, anew each epoch.
         seed: What all random draws derive from.
         trace_test: Score the test part every epoch as well, for looking only.
@@ -60,6 +62,7 @@ class Plan:
     select: str
     class_weights: str
     seed: tuple[int, int]
+    refit: bool = False
     re_pair: bool = False
     trace_test: bool = False
     device: str = "cpu"
@@ -122,6 +125,14 @@ def train(
     assert best is not None
     trained = best[1]
     trained.dev = posteriors(trained.model, feed, parts["dev"])
+    if plan.refit and len(parts["dev"]):
+        both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
+        rates = [float(point["lr"]) for point in trained.curve[: trained.best_epoch]]
+        whole = {"train": both, "dev": both[:0], "test": parts["test"]}
+        tensor = torch.from_numpy(targets)
+        _, again = _fit(plan, trained.dropout, feed, streams, tensor, whole, on_epoch, rates)
+        trained.model = again.model
+        trained.notes.append(f"trained anew on {len(both)} utterances for {trained.best_epoch} epochs")
     trained.test = posteriors(trained.model, feed, parts["test"])
     return trained
 
@@ -142,7 +153,9 @@ def _fit(
     targets: Tensor,
     parts: Mapping[str, Rows],
     on_epoch: Callable[[int], None] | None,
+    rates: list[float] | None = None,
 ) -> tuple[float, Trained]:
+    """One training; with ``rates`` for exactly so many epochs, the plateau schedule's rates replayed."""
     number = int(np.random.SeedSequence(plan.seed).generate_state(1, np.uint64)[0] >> 1)
     torch.manual_seed(number)
     order = np.random.default_rng(plan.seed)
@@ -155,20 +168,27 @@ def _fit(
     optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = -(-len(rows) // settings.batch)
     schedule = Schedule(settings.schedule, optimiser, plan.epochs, steps)
+    average = Average(model, settings.average)
     curve: list[dict[str, Any]] = []
     best_score, best_epoch, best_state = -np.inf, 0, deepcopy(model.state_dict())
-    for epoch in range(1, plan.epochs + 1):
+    for epoch in range(1, (len(rates) if rates else plan.epochs) + 1):
+        if rates and schedule.plateau is not None:
+            optimiser.param_groups[0]["lr"] = rates[epoch - 1]
         began, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
         shuffled = order.permutation(rows)
         partners = _partners(order, shuffled, targets.numpy(), plan.streams[1:]) if plan.re_pair else {}
-        loss = _epoch(model, feed, shuffled, partners, targets, weight, optimiser, schedule, settings)
+        loss = _epoch(model, feed, shuffled, partners, targets, weight, optimiser, schedule, settings, average)
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
         score = None
         if len(parts["dev"]):
-            point |= {f"dev_{name}": value for name, value in _scores(model, feed, parts["dev"], targets).items()}
+            point |= {
+                f"dev_{name}": value for name, value in _scores(average.model, feed, parts["dev"], targets).items()
+            }
             score = point["dev_uwa"] if plan.select == "uwa" else -point["dev_loss"]
-        if plan.trace_test:
-            point |= {f"test_{name}": value for name, value in _scores(model, feed, parts["test"], targets).items()}
+        if plan.trace_test and not rates:
+            point |= {
+                f"test_{name}": value for name, value in _scores(average.model, feed, parts["test"], targets).items()
+            }
         point["seconds"] = round(time.perf_counter() - began, 3)
         curve.append(point)
         schedule.after_epoch(score)
@@ -176,13 +196,38 @@ def _fit(
             on_epoch(epoch)
         if score is None or score > best_score:
             best_score = score if score is not None else best_score
-            best_epoch, best_state = epoch, deepcopy(model.state_dict())
+            best_epoch, best_state = epoch, deepcopy(average.model.state_dict())
         elif epoch - best_epoch >= settings.patience:
             break
     model.load_state_dict(best_state)
     nothing = np.zeros((0, plan.classes), dtype=np.float32)
     notes = [] if len(parts["dev"]) else ["no development part: the last epoch counts"]
     return best_score, Trained(model.eval(), nothing, nothing, curve, best_epoch, dropout, notes)
+
+
+class Average:
+    """The running average of a model's weights (Polyak averaging): less noise than any one step's, no cost in prediction.
+
+    Args:
+        model: Whose weights; its buffers never change in training.
+        decay: Per step; 0 keeps the model itself. Smaller in the first steps, which should be forgotten soon.
+
+    Attributes:
+        model: The averaged model.
+    """
+
+    def __init__(self, model: Model, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.model = deepcopy(model).requires_grad_(False) if decay else model
+
+    @torch.no_grad()
+    def after_step(self, model: Model) -> None:
+        """One optimiser step was made."""
+        if not self.decay:
+            return
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
 def _prepare(model: Model, plan: Plan, streams: Mapping[str, StreamFrames], rows: Rows, targets: Tensor) -> None:
@@ -222,6 +267,7 @@ def _epoch(
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     settings: Training,
+    average: "Average",
 ) -> float:
     model.train()
     total = 0.0
@@ -236,6 +282,7 @@ def _epoch(
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimiser.step()
         schedule.after_step()
+        average.after_step(model)
         total += float(loss.detach()) * len(part)
     return total / max(1, len(rows))
 

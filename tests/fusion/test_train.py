@@ -239,3 +239,30 @@ def test_re_pairing_stays_within_class_and_training_part(data: Data, monkeypatch
     assert {b for _, b in pairs} == set(parts["train"].tolist())
     half = len(pairs) // 2
     assert sum(a != b for a, b in pairs) > half and set(pairs[:half]) != set(pairs[half:])
+
+
+def test_refitting_adds_the_development_part_and_nothing_of_the_test_part(data: Data) -> None:
+    study, streams = data
+    parts = fold_parts(study, 0)
+    usual, again = (train(plan(refit=flag), streams, study.targets, parts) for flag in (False, True))
+    assert usual.curve[0]["train_loss"] == again.curve[0]["train_loss"] and usual.best_epoch == again.best_epoch
+    assert np.array_equal(usual.dev, again.dev) and not np.array_equal(usual.test, again.test)
+    assert "trained anew on 80 utterances" in again.notes[0]
+    both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
+    mean, _ = streams["audio"].moments(both)
+    assert np.allclose(again.model.inputs["audio"].mean.numpy(), mean)
+    wrong = study.targets
+    wrong[parts["test"]] = (wrong[parts["test"]] + 1) % 3
+    blind = train(plan(refit=True), streams, wrong, parts)
+    assert all(torch.equal(v, blind.model.state_dict()[n]) for n, v in again.model.state_dict().items())
+
+
+def test_averaged_weights_are_kept(data: Data) -> None:
+    study, streams = data
+    parts = fold_parts(study, 0)
+    one = plan(training=Training(average=0.9, patience=9), epochs=3)
+    done, plain = (
+        train(replace(one, training=t), streams, study.targets, parts) for t in (one.training, Training(patience=9))
+    )
+    assert done.curve[0]["train_loss"] == plain.curve[0]["train_loss"]  # the steps themselves are the same
+    assert not np.array_equal(done.test, plain.test)
