@@ -13,7 +13,8 @@ from ser_cache.cli_frame import cache_argument as _cache
 from ser_cache.cli_frame import json_option as _json
 from ser_cache.cli_frame import progress as _progress
 from ser_cache.cli_frame import reported as _reported
-from ser_cache.cli_transfer import COMMANDS
+from ser_cache.cli_index import COMMANDS as _INDEX
+from ser_cache.cli_transfer import COMMANDS as _TRANSFER
 
 
 @click.group()
@@ -62,9 +63,10 @@ def info(cache: Path, entry: str | None, as_json: bool) -> int | None:
 @main.command()
 @_cache
 @click.option("--repair", is_flag=True, help="Move what is bad to quarantine/ and say how to restore it.")
+@click.option("--records", is_flag=True, help="Only plans, commits and attachments, not the features.")
 @_json
 @_reported
-def verify(cache: Path, repair: bool, as_json: bool) -> int:
+def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
     """Read every byte once more and name what is not as it was written.
 
     Exit code 0: all is well. 1: something is damaged (or could not be repaired). 3: nothing is damaged, and rows are
@@ -76,7 +78,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
     from ser_cache.verify import verify as check
 
     with _progress("verify") as progress:
-        report = check(cache, progress)
+        report = check(cache, progress, data=not records)
     if as_json:
         click.echo(to_json(report))
     for finding in report.findings:
@@ -96,7 +98,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
     problems = mend(cache, report)
     for problem in problems:
         click.echo(f"Not repaired: {problem}", err=True)
-    after = check(cache)
+    after = check(cache, data=not records)
     click.echo(f"Repaired: {len(report.findings) - len(problems):,} of {len(report.findings):,}.", err=as_json)
     recipes = {report.recipes.get(finding.entry.name) or finding.recipe for finding in report.findings if finding.entry}
     recipes |= {report.recipes.get(address) for address in after.unfinished}
@@ -217,5 +219,5 @@ def _show(rows: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], An
     show(table(rows))
 
 
-for _command in COMMANDS:
+for _command in (*_TRANSFER, *_INDEX):
     main.add_command(_command)

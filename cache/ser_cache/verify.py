@@ -68,8 +68,8 @@ class Report:
     bytes: int = 0
 
 
-def verify(root: Path, progress: Progress | None = None) -> Report:
-    """Checks a whole cache; raises NotACache if there is none."""
+def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -> Report:
+    """Checks a whole cache, or without ``data`` only its records; raises NotACache if there is none."""
     report = Report()
     try:
         check_format(root)
@@ -89,7 +89,7 @@ def verify(root: Path, progress: Progress | None = None) -> Report:
     for path in paths:
         found, commits = _records(path, report, withdrawn)
         report.findings += found
-        jobs += [(path, commit) for commit in commits if commit.path is not None]
+        jobs += [(path, commit) for commit in commits if commit.path is not None and data]
     total = sum(commit.size for _, commit in jobs)
     for path, commit in jobs:
         problem = check_data(path, commit)

@@ -1,0 +1,142 @@
+"""How does a cache behave with very many commits?
+
+    python tests/benchmarks/bench_catalogue.py [--scale tiny|small|full] [--json FILE] [--folder DIR]
+
+`full` is one entry of 1.6 million utterances in 10,000 commits (160 utterances of 5 s each: 2,222 h of speech), `small` a
+tenth. The records are real ones; the features are not there, so nothing that reads them is timed. Every figure is one
+measurement of a cold Python process state and a warm page cache; look-ups are the mean over random ones. The exit code is 0:
+it is a measurement.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_cache import EntrySpec, Item, create_cache, open_cache
+from ser_cache.commit import Commit
+from ser_cache.index import Index, build_index
+from ser_cache.layout import commit_path, new_data_name
+from ser_cache.ledger import Ledger
+from ser_cache.verify import verify
+
+SCALES = {"tiny": 20, "small": 1_000, "full": 10_000}  # commits
+PER_SHARD, FRAMES, FEATURES = 160, 250, 768
+LOOKUPS = 2_000
+SPEC = EntrySpec(
+    modality="audio",
+    encoder="made/encoder",
+    layer=12,
+    dtype="float16",
+    features=FEATURES,
+    frame_rate=49.95,
+    declared={},
+)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """(seconds, result)"""
+    begin = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begin, result
+
+
+def generate(root: Path, commits: int) -> float:
+    """Plans and commits of a made-up entry; returns the seconds of planning."""
+    items = [
+        Item(
+            f"corpus{number % 7}/speaker{number % 1999:04d}/utt{number:08d}", f"{number:032x}", 120 / PER_SHARD, FRAMES
+        )
+        for number in range(commits * PER_SHARD)
+    ]
+    writer = create_cache(root).writer(SPEC)
+    seconds, _ = timed(lambda: writer.plan(items))
+    ledger = Ledger(writer.path, SPEC.fingerprint)
+    ledger.refresh()
+    rng = np.random.default_rng(0)
+    for plan in ledger.own_plans():
+        for number, shard in enumerate(plan.shards):
+            count = len(shard)
+            name = new_data_name(plan.generation, number, ".zarr")
+            commit = Commit(
+                generation=plan.generation,
+                shard=number,
+                revision=0,
+                fingerprint=SPEC.fingerprint,
+                container="zarr",
+                path=name,
+                dtype=SPEC.dtype,
+                features=FEATURES,
+                ids=tuple(item.id for item in shard),
+                input_hashes=tuple(item.input_hash for item in shard),
+                frames=(FRAMES,) * count,
+                crc32c=tuple(int(each) for each in rng.integers(0, 2**32, count)),
+                special_crc32c=None,
+                files={f"{name}/values/c/0/0": (count * FRAMES * FEATURES * 2, f"{number:032x}")},
+                failures={},
+                left_out=(),
+                environment={"versions": {"torch": "2"}, "seconds": 1.0},
+                recipe="ser-extract ...",
+            )
+            path = commit_path(writer.path, plan.generation, number, 0)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(commit.sealed())  # no fsync: this is not the writer's benchmark
+    return seconds
+
+
+def measure(root: Path, commits: int) -> dict[str, Any]:
+    """All figures, in seconds if not said otherwise."""
+    figures: dict[str, Any] = {"commits": commits, "utterances": commits * PER_SHARD}
+    figures["plan"] = generate(root, commits)
+    figures["records MB"] = sum(path.stat().st_size for path in root.rglob("*.json")) / 1e6
+    figures["list commits"], _ = timed(lambda: sum(len(files) for _, _, files in os.walk(root)))
+    figures["verify records"], report = timed(lambda: verify(root, data=False))
+    assert not report.findings and not report.unfinished
+    figures["open without index"], entry = timed(lambda: open_cache(root).select())
+    names = random.Random(0).choices(entry.ids, k=LOOKUPS)
+    seconds, _ = timed(lambda: [entry.frames(name) for name in names])
+    figures["one look-up in an open entry, us"] = seconds / LOOKUPS * 1e6
+    entry = None  # its memory is not the index's
+    index_path = root.with_suffix(".sqlite")
+    figures["build index"], _ = timed(lambda: build_index(root, index_path))
+    figures["index MB"] = index_path.stat().st_size / 1e6
+    figures["open index"], index = timed(lambda: Index(index_path))
+    figures["is it current"], changed = timed(index.changed)
+    assert not changed
+    seconds, found = timed(lambda: [index.find(name) for name in names])
+    assert all(len(each) == 1 for each in found)
+    figures["one look-up in the index, us"] = seconds / LOOKUPS * 1e6
+    figures["list 1,000 ids, ms"] = timed(lambda: index.ids(SPEC.address, after=names[0]))[0] * 1e3
+    figures["peak memory MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1e6 if sys.platform == "darwin" else 1e3
+    )
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--folder", type=Path, help="where to generate; a temporary folder by default")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        figures = measure(Path(folder) / "cache", SCALES[options.scale])
+    figures |= {"machine": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    for name, value in figures.items():
+        print(f"{name:36} {value:,.3f}" if isinstance(value, float) else f"{name:36} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
