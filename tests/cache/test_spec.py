@@ -69,7 +69,7 @@ def test_known_addresses():
         {"frame_rate": float("nan")},
         {"frame_rate": 0.0},
         {"declared": {"x": float("inf")}},
-        {"declared": {"x": object()}},
+        {"declared": {"x": {1, 2}}},
     ],
     ids=str,
 )
