@@ -46,7 +46,7 @@ def test_help_loads_nothing_heavy(command: str):
     assert "Usage" in done.stdout
 
 
-@pytest.mark.parametrize("package", ["ser_data", "ser_cache", "ser_extract", "ser_fusion"])
+@pytest.mark.parametrize("package", ["ser_data", "ser_cache", "ser_extract", "ser_fusion", "ser_predict"])
 def test_package_face_is_lazy_and_true(package: str):
     done = _run(f"import {package}")
     assert done.returncode == 0, done.stderr
