@@ -24,7 +24,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing ser-fusion[$*] into $(VENV); torch is the large part, a few minutes the first time ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@
+	@touch $@ $(if $(filter test,$*),$(VENV)/.installed-demo) # the extra `test` holds `demo`: README's block installs nothing anew
 
 demo: $(VENV)/.installed-demo
 	@mkdir -p $(DEMO) && cp docs/demo.toml $(DEMO)/ser.toml
