@@ -14,6 +14,7 @@ from ser_cache.cli_frame import json_option as _json
 from ser_cache.cli_frame import progress as _progress
 from ser_cache.cli_frame import reported as _reported
 from ser_cache.cli_index import COMMANDS as _INDEX
+from ser_cache.cli_remote import COMMANDS as _REMOTE
 from ser_cache.cli_transfer import COMMANDS as _TRANSFER
 
 
@@ -219,5 +220,5 @@ def _show(rows: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], An
     show(table(rows))
 
 
-for _command in (*_TRANSFER, *_INDEX):
+for _command in (*_TRANSFER, *_REMOTE, *_INDEX):
     main.add_command(_command)
