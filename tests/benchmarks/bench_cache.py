@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from bench_cache_rivals import hf_datasets, lhotse_hdf5, npy_files
+from cache_rivals import hf_datasets, lhotse_hdf5, npy_files
 
 from ser_cache import Entry, EntrySpec, Item, Row, create_cache, open_cache
 from ser_cache.ragged import page_aligned
