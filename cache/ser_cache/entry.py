@@ -15,6 +15,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_cache.bulk import uncollected
 from ser_cache.commit import Commit
 from ser_cache.errors import Damaged, MissingRow, StaleEntry, WrongRows
 from ser_cache.items import Failure
@@ -42,6 +43,7 @@ class Entry:
         verify_reads: whether each utterance is checked when it is first read.
     """
 
+    @uncollected()
     def __init__(self, path: Path, spec: EntrySpec, withdrawn: frozenset[str], verify_reads: bool = True) -> None:
         self.path, self.spec, self.verify_reads = path, spec, verify_reads
         ledger = Ledger(path, spec.fingerprint)

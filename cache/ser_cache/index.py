@@ -21,6 +21,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ser_cache.bulk import uncollected
 from ser_cache.catalog import Cache, EntryInfo, open_cache
 from ser_cache.commit import read_commit
 from ser_cache.durable import make_directory, writing
@@ -136,6 +137,7 @@ def build_index(cache: Path, to: Path | None = None, progress: Progress | None =
     return path
 
 
+@uncollected()
 def _add(database: sqlite3.Connection, cache: Cache, number: int, info: EntryInfo) -> None:
     seen = state(cache, info)  # before the records are read: what is committed meanwhile makes the index stale
     ledger = Ledger(info.path, info.fingerprint)

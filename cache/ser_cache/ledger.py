@@ -8,6 +8,7 @@ directory and one small read per record that was not seen before.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ser_cache.bulk import uncollected
 from ser_cache.commit import Commit, read_commit
 from ser_cache.errors import Damaged
 from ser_cache.items import Failure
@@ -31,6 +32,7 @@ class Ledger:
     plans: dict[int, Plan] = field(default_factory=dict)
     commits: dict[Key, Commit] = field(default_factory=dict)
 
+    @uncollected()
     def refresh(self) -> None:
         """Reads what is new on disk, forgets what is gone.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_cache.attachments import NAME, attachment, attachments
+from ser_cache.bulk import uncollected
 from ser_cache.catalog import Cache, check_format, read_spec
 from ser_cache.checksum import hash_file
 from ser_cache.commit import Commit, read_commit
@@ -125,6 +126,7 @@ def check_data(entry: Path, commit: Commit) -> str | None:
     return None
 
 
+@uncollected()
 def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[list[Finding], list[Commit]]:
     """Checks the JSON records of one entry; returns findings and the commits that are good."""
     findings: list[Finding] = []

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ser_cache.bulk import uncollected
 from ser_cache.containers import container
 from ser_cache.durable import make_directory, writing
 from ser_cache.errors import WrongRows
@@ -55,6 +56,7 @@ class Writer:
             with writing(path):
                 make_directory(path / name)
 
+    @uncollected()
     def plan(self, items: Iterable[Item], *, retry_failed: bool = False) -> PlanSummary:
         """Freezes what is new or changed as a plan; adopts what another writer has planned already.
 

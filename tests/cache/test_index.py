@@ -1,5 +1,6 @@
 """The derived index: finds what an entry holds, notices what changed, is made again at will."""
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from made_cache import fails, items, spec, values, write
 
 from ser_cache import Damaged, Item, MissingRow, Row, StaleEntry, create_cache, open_cache
+from ser_cache.bulk import uncollected
 from ser_cache.cli import main
 from ser_cache.index import Index, StaleIndex, build_index
 from ser_cache.verify import verify
@@ -154,3 +156,15 @@ def test_the_benchmark_runs(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert "one look-up" in done.stdout and (tmp_path / "b.json").is_file()
+
+
+def test_the_collector_is_off_while_records_are_read_and_as_before_afterwards():
+    for before in (True, False):
+        (gc.enable if before else gc.disable)()
+        try:
+            with pytest.raises(ValueError), uncollected():
+                assert not gc.isenabled()
+                raise ValueError
+            assert gc.isenabled() is before
+        finally:
+            gc.enable()
