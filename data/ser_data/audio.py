@@ -10,9 +10,7 @@ A decoder can still crash or hang on a file made for it; `ser_data.decoding` run
 
 import math
 import os
-import stat
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_data.errors import CorpusError
+from ser_data.files import content_hash, known_hash, regular, sentence
 
 FORMATS: Final = frozenset({"WAV", "WAVEX", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "RF64", "W64", "NIST"})
 """Containers that are read; libsndfile's others (HTK, MAT5, SDS ...) hold no corpus and are only attack surface."""
@@ -184,7 +183,7 @@ def decode(
         except AudioError:
             raise
         except (RuntimeError, OSError, ValueError, TypeError) as error:  # soundfile's errors are RuntimeErrors
-            raise AudioError(name, "unreadable", _sentence(error)) from error
+            raise AudioError(name, "unreadable", sentence(error)) from error
     if not len(samples):
         raise AudioError(name, "empty")
     if wanted is not None and len(samples) < wanted - SPAN_TOLERANCE * rate:
@@ -208,65 +207,28 @@ def audio_hash(path: str | Path, start: float | None = None, end: float | None =
     """
     import xxhash
 
-    facts = _regular(path, limits)
+    facts = regular(path, limits.file_bytes, AudioError)
     first, last = _seconds(start) or None, _seconds(end)
     if first is None and last is None:
-        return _file_hash(str(path), limits)
-    # Thousands of spans may lie in one long file: its bytes are hashed once as long as it looks unchanged.
-    whole = _known_hash(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino, limits)
+        return content_hash(path, AudioError)
+    whole = known_hash(path, facts, AudioError)
     return xxhash.xxh3_128_hexdigest(f"{whole} {first!r} {last!r}".encode())
-
-
-@lru_cache(maxsize=1024)
-def _known_hash(path: str, size: int, changed: int, inode: int, limits: Limits) -> str:
-    return _file_hash(path, limits)
-
-
-def _file_hash(path: str, limits: Limits) -> str:
-    import xxhash
-
-    digest = xxhash.xxh3_128()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise AudioError(path, "unreadable", error.strerror or "") from error
-    return digest.hexdigest()
 
 
 def _seconds(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
-def _regular(path: str | Path, limits: Limits) -> os.stat_result:
-    """The file's stat; a pipe or a device would hang the reader."""
-    name = str(path)
-    try:
-        facts = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise AudioError(name, "missing") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise AudioError(name, "unreadable", _sentence(error)) from error
-    if not stat.S_ISREG(facts.st_mode):
-        raise AudioError(name, "unreadable", "not a regular file")
-    if not facts.st_size:
-        raise AudioError(name, "empty", "0 bytes")
-    if facts.st_size > limits.file_bytes:
-        raise AudioError(name, "limits", f"{facts.st_size:,} bytes, at most {limits.file_bytes:,}")
-    return facts
-
-
 def _open(path: str | Path, limits: Limits) -> Any:
     import soundfile
 
-    _regular(path, limits)
+    regular(path, limits.file_bytes, AudioError)
     name = str(path)
     try:
         sound = soundfile.SoundFile(os.fsencode(path))
     except (RuntimeError, OSError, ValueError, TypeError) as error:
         hint = "; convert it: ffmpeg -i FILE FILE.flac" if Path(name).suffix.lower() in NOT_READ else ""
-        raise AudioError(name, "unreadable", _sentence(error) + hint) from error
+        raise AudioError(name, "unreadable", sentence(error) + hint) from error
     refusal = _refusal(sound, limits)
     if refusal:
         sound.close()
@@ -305,9 +267,3 @@ def _read(name: str, sound: Any, wanted: int | None, capacity: int, limits: Limi
             )
         blocks.append(mono)
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
-
-
-def _sentence(error: Exception) -> str:
-    """The last clause of soundfile's message: without the path that the caller prints anyway."""
-    text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
-    return " ".join(str(text).split()).rstrip(".")[:200]
