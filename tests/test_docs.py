@@ -34,6 +34,14 @@ def test_blocks_say_what_they_are(page: Path):
             assert mark == "needs shared" or re.match(r"not run: .{10,}", mark), f"{page.name}: odd mark {mark!r}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path):
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+    lost = [link for link in links if link and ":" not in link and not (page.parent / link).exists()]
+    assert not lost, f"{page.name} links to {lost}"
+
+
 @pytest.mark.demo
 @pytest.mark.parametrize(
     "page",

@@ -51,6 +51,9 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--allow-overlap", callback=types.words(), metavar="KEYS", help="Held-out keys that may be on both sides."
 )
+@click.option(
+    "--drop-seen-text", is_flag=True, default=None, help="Leave training utterances out whose text is tested."
+)
 @click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
 @click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
 @click.option("--seeds", callback=types.numbers, metavar="0-2", help="Seeds.  [default: 0]")
@@ -111,6 +114,12 @@ _path = click.Path(path_type=Path)
     "--train-fraction", callback=types.shares, metavar="F,...", help="Shares of the training speakers, nested."
 )
 @click.option("--named-head", help="Head declared beforehand for the primary comparisons.  [default: cross]")
+@click.option(
+    "--audit-heads",
+    callback=types.words(HEADS),
+    metavar="NAMES",
+    help="Train these heads under every protocol of the leak audit too: as many trainings again for each.",
+)
 @click.option(
     "--save-attention", type=click.IntRange(0), metavar="N", help="Keep attention maps of N test utterances per job."
 )

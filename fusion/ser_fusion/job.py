@@ -19,7 +19,18 @@ from ser_fusion.poolings import POOLINGS
 from ser_fusion.presets import PRESETS, STUDY_ROWS
 
 # What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
-GROWS = ("table", "fusion", "classifier", "pooling", "preset", "text_pooling", "seeds", "train_fraction", "named_head")
+GROWS = (
+    "audit_heads",
+    "table",
+    "fusion",
+    "classifier",
+    "pooling",
+    "preset",
+    "text_pooling",
+    "seeds",
+    "train_fraction",
+    "named_head",
+)
 MACHINERY = ("cache", "out", "workers", "part", "device", "save_attention")
 JOINT = frozenset({"concat", "modality-stats"})  # poolings that single-stream heads leave to `stats` and `mean`
 
@@ -63,6 +74,7 @@ class FuseJob(BaseModel):
         dev: How the development part is chosen.
         folds: CSV of folds (id, fold, part) instead of a protocol.
         allow_overlap: Held-out keys that may be on both sides.
+        drop_seen_text: Leave training utterances out whose text is tested.
         table: ``study`` for the study's ten rows, instead of ``fusion`` x ``pooling``.
         fusion: Heads; may be empty where there are classifiers.
         classifier: scikit-learn classifiers on pooled features, by name or as ``pkg.mod:Class``.
@@ -98,6 +110,7 @@ class FuseJob(BaseModel):
         part: ``(i, n)``: only every n-th job, the i-th share (from 1).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         named_head: Head declared beforehand for the primary comparisons.
+        audit_heads: Heads to train under every protocol of the leak audit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +123,7 @@ class FuseJob(BaseModel):
     dev: str = "next"
     folds: Path | None = None
     allow_overlap: tuple[str, ...] = ()
+    drop_seen_text: bool = False
     table: Literal["study"] | None = None
     fusion: tuple[str, ...] = ("cross",)
     classifier: tuple[str, ...] = ()
@@ -145,6 +159,7 @@ class FuseJob(BaseModel):
     part: tuple[int, int] | None = None
     device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$")
     named_head: str = "cross"
+    audit_heads: tuple[str, ...] = ()
 
     @field_validator("seeds", "pooling", "preset", "train_fraction")
     @classmethod
@@ -174,7 +189,7 @@ class FuseJob(BaseModel):
             raise ValueError("give i/N with i from 1 to N")
         return value
 
-    @field_validator("fusion", "classifier")
+    @field_validator("fusion", "classifier", "audit_heads")
     @classmethod
     def _unique(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value))
@@ -184,7 +199,7 @@ class FuseJob(BaseModel):
         if not (self.fusion or self.classifier or self.table):
             raise ValueError("give at least one head or classifier")
         tables: tuple[tuple[Mapping[str, Any], str, tuple[str, ...]], ...] = (
-            (HEADS, "head", self.fusion),
+            (HEADS, "head", (*self.fusion, *self.audit_heads)),
             (CLASSIFIERS, "classifier", tuple(name for name in self.classifier if ":" not in name)),
             (POOLINGS, "pooling", self.pooling),
             (PRESETS, "preset", self.preset),

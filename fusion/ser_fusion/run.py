@@ -142,6 +142,7 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
+    from ser_fusion.audit_heads import heads_under
     from ser_fusion.evaluation.audit import audit_study, write_audit
     from ser_fusion.evaluation.references import reference_rows, stream_features
     from ser_fusion.evaluation.run_metrics import evaluate_run
@@ -161,7 +162,8 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     finished["training_seconds"] = round(sum(_done(task, job.out)["seconds"] for task in todo), 1)
     write_json(job.out / "run.json", finished)
     listener.step("leak audit")
-    write_audit(job.out, audit_study(study, features=features))
+    heads = heads_under(job, listener) if job.audit_heads else None
+    write_audit(job.out, audit_study(study, features=features, heads=heads))
     listener.step("evaluation")
     metrics = evaluate_run(job.out)
     listener.step("report")

@@ -159,6 +159,7 @@ def open_study(
     manifest: str | Path | None = None,
     folds: str | Path | None = None,
     allow_overlap: Sequence[str] = (),
+    drop_seen_text: bool = False,
     modalities: Sequence[str] = (),
     layer: Layer = None,
     audio_layer: Layer = None,
@@ -177,6 +178,7 @@ def open_study(
         manifest: Labels, speakers and folds from this file instead of the cache's own manifest.
         folds: CSV with id, fold, part; overrides ``protocol``.
         allow_overlap: Held-out keys that may be on both sides.
+        drop_seen_text: Leave training utterances out whose text is tested.
         modalities: Streams to use; empty for all in the cache.
         layer: Layer of every stream: a number, ``last``, ``all``, or None if there is only one.
         audio_layer: The same for the stream ``audio`` alone.
@@ -196,6 +198,7 @@ def open_study(
     from ser_cache import open_cache
     from ser_data.labels import resolve_scheme
     from ser_data.protocols import Folds, make_folds
+    from ser_data.protocols import drop_seen_text as without_seen_text
 
     opened = open_cache(cache)
     source = _manifest(opened, Path(cache), manifest)
@@ -232,6 +235,8 @@ def open_study(
         split.check(usable)
     else:
         split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))
+    if drop_seen_text:
+        split = without_seen_text(usable, split)
     return Study(
         cache=Path(cache),
         table=usable,
@@ -342,7 +347,7 @@ def _restrict(folds: "Folds", table: "pd.DataFrame") -> "Folds":
 def study_options(job: Any) -> dict[str, Any]:
     """The arguments of ``open_study`` among the fields of a job."""
     names = (
-        "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "modalities", "layer", "audio_layer",
+        "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "drop_seen_text", "modalities", "layer", "audio_layer",
         "text_layer", "audio_encoder", "text_encoder", "dtype",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}
