@@ -28,6 +28,14 @@ TEXT = {
     "intermediate_size": 48,
     "max_position_embeddings": 40,
 }
+IMAGE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 8,
+}
+WIDE = {"intermediate_size": 48}
 # variant -> (model_type, config). More than one per type where a switch of the config takes another path.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("wav2vec2", AUDIO),
@@ -97,6 +105,34 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "mpnet": ("mpnet", TEXT | {"pad_token_id": 0, "max_position_embeddings": 41}),
+    "vit": ("vit", IMAGE | WIDE),
+    "clip": (
+        "clip",
+        {
+            "vision_config": IMAGE | WIDE,
+            "text_config": TEXT | {"num_hidden_layers": 1, "bos_token_id": 2, "eos_token_id": 3},
+            "projection_dim": 16,
+        },
+    ),
+    "clip-tower": ("clip_vision_model", IMAGE | WIDE),
+    "dinov2": ("dinov2", IMAGE | {"image_size": 40}),
+    "dinov2-registers": ("dinov2_with_registers", IMAGE | {"image_size": 40}),
+}
+# What the folder's image processor does: a square for ViT; the shorter side and a piece from the middle for the others.
+NORMALISE = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.3, 0.2, 0.25], "do_normalize": True, "do_rescale": True}
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "vit": {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2},
+    "clip": {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 36},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 32, "width": 32},
+    },
+}
+PROCESSORS["clip_vision_model"] = PROCESSORS["clip"]
+PROCESSORS["dinov2"] = PROCESSORS["dinov2_with_registers"] = PROCESSORS["clip"] | {
+    "image_processor_type": "BitImageProcessor"
 }
 
 
@@ -127,6 +163,9 @@ def save(folder: Path, model_type: str, values: dict[str, Any], seed: int = 0) -
     perturb(AutoModel.from_config(config), seed).save_pretrained(folder)
     if model_type == "whisper":
         WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+    elif model_type in PROCESSORS:
+        wanted = {"do_resize": True} | NORMALISE | PROCESSORS[model_type]
+        (folder / "preprocessor_config.json").write_text(json.dumps(wanted))
     elif "conv_dim" in values:
         Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
     else:
@@ -170,6 +209,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
+def clip() -> Callable[[int, int], "np.ndarray[Any, Any]"]:
+    """Frames, seed -> smooth coloured pictures (frames, height, width, 3) uint8; the size depends on the seed."""
+
+    def make(frames: int, seed: int = 0) -> "np.ndarray[Any, Any]":
+        random = np.random.default_rng(seed)
+        height, width = 24 + 7 * (seed % 5), 30 + 5 * (seed % 3)
+        coarse = random.integers(0, 256, (frames, 4, 5, 3), dtype=np.uint8)
+        rows, columns = np.arange(height) * 4 // height, np.arange(width) * 5 // width
+        return np.ascontiguousarray(coarse[:, rows][:, :, columns])
+
+    return make
+
+
+@pytest.fixture
 def speech() -> Callable[[float, int], "np.ndarray[Any, Any]"]:
     """Seconds, seed -> noise that swells and falls, with an offset, float32 at 16 kHz."""
 
@@ -186,7 +239,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with an argument `variant` runs for every tiny encoder; `audio_variant`, `text_variant` for the modality's."""
     from ser_extract.encoders import ENCODERS
 
-    for argument, modality in (("variant", None), ("audio_variant", "audio"), ("text_variant", "text")):
+    for argument, modality in (("variant", None), *((f"{one}_variant", one) for one in ("audio", "text", "video"))):
         if argument in metafunc.fixturenames:
             chosen = [name for name, (kind, _) in VARIANTS.items() if modality in (None, ENCODERS[kind].modality)]
             metafunc.parametrize(argument, chosen)

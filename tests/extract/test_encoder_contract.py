@@ -43,15 +43,26 @@ def loaded(
     return family.load(source, description, layers or tuple(range(description.depth + 1)), EngineOptions(**options))
 
 
-def reference(folder: Path, inputs: list[Any], audio: bool) -> list[list[Array]]:
-    """Stock transformers, one input at a time: per input the list of all hidden states."""
+def pixels(folder: Path, frame: Array) -> torch.Tensor:
+    """Transformers' own image processor, on Pillow."""
+    from transformers import AutoImageProcessor
+
+    return AutoImageProcessor.from_pretrained(folder, backend="pil")(frame, return_tensors="pt")["pixel_values"]
+
+
+def reference(folder: Path, inputs: list[Any], modality: str) -> list[list[Array]]:
+    """Stock transformers, one input (of video: one frame) at a time: per input the list of all hidden states."""
     from transformers import AutoFeatureExtractor, AutoModel, AutoTokenizer
 
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     states = []
     with torch.inference_mode():
         for given in inputs:
-            if not audio:
+            if modality == "video":
+                tower = getattr(model, "vision_model", model)
+                made = [tower(pixels(folder, frame), output_hidden_states=True).hidden_states for frame in given]
+                hidden = [torch.stack([frame[layer][0, 0] for frame in made])[None] for layer in range(len(made[0]))]
+            elif modality == "text":
                 tokens = AutoTokenizer.from_pretrained(folder)(
                     given, return_tensors="pt", truncation=False, padding=False
                 )
@@ -77,8 +88,13 @@ def worst(engine: Engine, inputs: list[Any], expected: list[list[Array]]) -> flo
 
 
 @pytest.fixture
-def inputs(speech: Callable[[float, int], Array]) -> Callable[[bool], list[Any]]:
-    return lambda audio: [speech(seconds, k) for k, seconds in enumerate(SECONDS)] if audio else list(TEXTS)
+def inputs(speech: Callable[[float, int], Array], clip: Callable[[int, int], Array]) -> Callable[[str], list[Any]]:
+    makers: dict[str, Callable[[], list[Any]]] = {
+        "audio": lambda: [speech(seconds, k) for k, seconds in enumerate(SECONDS)],
+        "text": lambda: list(TEXTS),
+        "video": lambda: [clip(frames, k) for k, frames in enumerate((1, 2, 5, 3, 1, 4))],
+    }
+    return lambda modality: makers[modality]()
 
 
 def test_every_family_of_the_table_is_tried(variant_types: dict[str, str]):
@@ -89,21 +105,21 @@ def test_every_file_of_the_folder_serves_the_table():
     names = {type(ENCODERS[name]).__module__ for name in ENCODERS} | {"ser_extract.encoders"}
     assert all(name.startswith("ser_extract.encoders") for name in names)
     for name in ENCODERS:
-        assert ENCODERS[name].modality in ("audio", "text")
+        assert ENCODERS[name].modality in ("audio", "text", "video")
 
 
 @pytest.mark.parametrize("batch", [None, 0, 100_000], ids=["own", "solo", "batched"])
 def test_features_equal_batch_one_of_transformers(variant, batch, tiny, variant_types, inputs):
-    audio = ENCODERS[variant_types[variant]].modality == "audio"
-    given = inputs(audio)
+    modality = ENCODERS[variant_types[variant]].modality
+    given = inputs(modality)
     if variant == "whisper":
         given = given[2:5]  # 30 s of context each
     engine = loaded(tiny(variant), batch=batch)
-    assert worst(engine, given, reference(tiny(variant), given, audio)) < TOLERANCE
+    assert worst(engine, given, reference(tiny(variant), given, modality)) < TOLERANCE
 
 
 def test_neighbours_and_order_change_nothing_beyond_rounding(variant, tiny, variant_types, inputs):
-    given = inputs(ENCODERS[variant_types[variant]].modality == "audio")[2:6]
+    given = inputs(ENCODERS[variant_types[variant]].modality)[2:6]
     engine = loaded(tiny(variant), batch=100_000)
     alone = [engine.encode([one])[0] for one in given]
     together = engine.encode(given[::-1])[::-1]
@@ -114,7 +130,7 @@ def test_neighbours_and_order_change_nothing_beyond_rounding(variant, tiny, vari
 
 
 def test_an_early_exit_gives_the_same_bits(variant, tiny, variant_types, inputs):
-    given = inputs(ENCODERS[variant_types[variant]].modality == "audio")[3:5]
+    given = inputs(ENCODERS[variant_types[variant]].modality)[3:5]
     whole = loaded(tiny(variant), batch=0).encode(given)
     for layer in (0, 1):
         cut = loaded(tiny(variant), (layer,), batch=0).encode(given)
@@ -128,12 +144,12 @@ def test_the_description_foretells_depth_width_and_frames(variant, tiny, inputs)
     source = open_source(str(tiny(variant)), "audio")
     family = ENCODERS[source.model_type]
     description = family.describe(source, InputOptions())
-    given = inputs(family.modality == "audio")[3]
+    given = inputs(family.modality)[3]
     encoded = loaded(tiny(variant), batch=0).encode([given])[0]
     assert isinstance(encoded, Encoded)
     assert set(encoded.states) == set(range(description.depth + 1))
     assert all(state.shape[1] == description.features for state in encoded.states.values())
-    if family.modality == "audio":
+    if family.modality != "text":
         assert all(len(state) == description.frames(len(given)) for state in encoded.states.values())
         assert encoded.special is None
     else:
@@ -191,3 +207,53 @@ def test_long_text_in_windows_loses_no_token(text_variant, tiny):
     deepest = max(start.states)
     # tokens far from a seam come from a window that starts as the text does
     assert relative(encoded.states[deepest][:20], start.states[deepest][:20]) < TOLERANCE
+
+
+def test_pixels_are_those_of_transformers(video_variant, tiny, clip):
+    from ser_extract.encoders.image import ImageFamily
+    from ser_extract.encoders.pixels import read_pixels
+
+    source = open_source(str(tiny(video_variant)), "video")
+    family = ENCODERS[source.model_type]
+    assert isinstance(family, ImageFamily)
+    made = read_pixels(source, family._processor, square=family._square)
+    for seed in range(6):  # sizes above and below, wide and high
+        frame = clip(1, seed)[0]
+        for given in (frame, frame.transpose(1, 0, 2), frame.repeat(3, 0)):
+            np.testing.assert_array_equal(made.prepare(given), pixels(tiny(video_variant), given)[0].numpy())
+
+
+def test_a_clip_without_frames_has_rows_without_frames(video_variant, tiny, clip):
+    first, none, last = loaded(tiny(video_variant)).encode([clip(2, 0), clip(1, 0)[:0], clip(3, 1)])
+    assert isinstance(first, Encoded) and isinstance(none, Encoded) and isinstance(last, Encoded)
+    assert [len(one.states[3]) for one in (first, none, last)] == [2, 0, 3]
+    assert none.states[3].shape == (0, 32)
+
+
+def test_frames_that_do_not_fit_the_model_are_told(video_variant, tiny, tmp_path):
+    import json
+    import shutil
+
+    from ser_extract.errors import EncoderBroken
+
+    def described(**changes: Any) -> Any:
+        stated = json.loads((tiny(video_variant) / "preprocessor_config.json").read_text())
+        shutil.copytree(tiny(video_variant), tmp_path / "other", dirs_exist_ok=True)
+        (tmp_path / "other" / "preprocessor_config.json").write_text(json.dumps(stated | changes))
+        source = open_source(str(tmp_path / "other"), "video")
+        return ENCODERS[source.model_type].describe(source, InputOptions(fps=3.0))
+
+    assert described().frame_rate == described().declared["fps"] == 3.0
+    for wrong in ({"size": {"longest_edge": 3}}, {"image_std": [0, 0, 0]}, {"do_pad": True}, {"image_mean": 1}):
+        with pytest.raises(EncoderBroken, match=r"preprocessor_config\.json"):
+            described(**wrong)
+    other = {"size": {"height": 48, "width": 48}, "crop_size": {"height": 48, "width": 48}}
+    if "dinov2" in video_variant:  # interpolates its positions
+        assert described(**other).declared["pixels"]["crop"] == [48, 48]
+    else:
+        with pytest.raises(EncoderBroken, match="48 x 48"):
+            described(**other)
+    (tmp_path / "other" / "preprocessor_config.json").unlink()
+    with pytest.raises(EncoderBroken, match="no preprocessor_config"):
+        source = open_source(str(tmp_path / "other"), "video")
+        ENCODERS[source.model_type].describe(source, InputOptions())

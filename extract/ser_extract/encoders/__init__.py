@@ -89,6 +89,36 @@ def _mpnet() -> "Family":
     return FAMILY
 
 
+def _vit() -> "Family":
+    from ser_extract.encoders.vit import FAMILY
+
+    return FAMILY
+
+
+def _clip() -> "Family":
+    from ser_extract.encoders.clip import FAMILY
+
+    return FAMILY
+
+
+def _clip_vision_model() -> "Family":
+    from ser_extract.encoders.clip import TOWER
+
+    return TOWER
+
+
+def _dinov2() -> "Family":
+    from ser_extract.encoders.dinov2 import FAMILY
+
+    return FAMILY
+
+
+def _dinov2_with_registers() -> "Family":
+    from ser_extract.encoders.dinov2 import REGISTERS
+
+    return REGISTERS
+
+
 ENCODERS: "Catalog[Family]" = Catalog(
     "encoder family",
     {
@@ -105,5 +135,10 @@ ENCODERS: "Catalog[Family]" = Catalog(
         "distilbert": _distilbert,
         "deberta-v2": _deberta_v2,
         "mpnet": _mpnet,
+        "vit": _vit,
+        "clip": _clip,
+        "clip_vision_model": _clip_vision_model,
+        "dinov2": _dinov2,
+        "dinov2_with_registers": _dinov2_with_registers,
     },
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ser_extract.encoders.source import Source
 
-Modality = Literal["audio", "text"]
+Modality = Literal["audio", "text", "video"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Encoded:
 
     Attributes:
         states: Layer -> array `(frames, features)` float32. All layers have the same number of frames.
-        special: For text, `(frames,)` bool, true at special tokens (CLS, SEP, `<s>` ...); None for audio.
+        special: For text, `(frames,)` bool, true at special tokens (CLS, SEP, `<s>` ...); None for audio and video.
     """
 
     states: "Mapping[int, np.ndarray[Any, Any]]"
@@ -44,7 +44,7 @@ class Windowing:
     """How inputs beyond a limit are cut into overlapping windows and joined again.
 
     Attributes:
-        unit: `samples` or `tokens`.
+        unit: `samples`, `tokens` or `frames`.
         length: Longest piece that goes through the model at once, in units.
         overlap: Units that two neighbouring windows share; each gives half of it.
     """
@@ -59,14 +59,14 @@ class Description:
     """What the config of an encoder says; everything that planning needs.
 
     Attributes:
-        modality: `audio` or `text`.
+        modality: `audio`, `text` or `video`.
         family: The table's name of the family, e.g. `wav2vec2`.
         depth: Number of blocks; the valid layers are 0 (input of the first block) to `depth`.
         features: Width of a hidden state.
         rate: Sampling rate of the input in Hz (audio), or None.
-        frame_rate: Frames per second (audio), or None.
+        frame_rate: Frames per second (audio, video), or None.
         shortest: Fewest samples that give a frame (the receptive field), or 1.
-        frames: Number of input units (samples, characters) -> number of frames; exact for audio, an estimate for text.
+        frames: Number of input units (samples, characters, frames of video) -> number of frames; an estimate for text.
         cost: Number of input units -> rough seconds of one core for all blocks; cuts the work into shards, so it must
             depend on nothing else.
         final_norms: Layers whose hidden state has been through a final norm, as transformers gives them.
@@ -115,7 +115,11 @@ class Engine(Protocol):
         ...
 
     def encode(self, inputs: "Sequence[Any]") -> "list[Encoded | Refused]":
-        """Encodes waveforms `(samples,)` float32 at the description's rate, or normalised texts, in the order given."""
+        """Encodes inputs in the order given.
+
+        Waveforms `(samples,)` float32 at the description's rate, normalised texts, or clips
+        `(frames, height, width, 3)` uint8.
+        """
         ...
 
 
@@ -137,17 +141,19 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What the user says about long inputs; it changes features, so it is declared in the fingerprint.
+    """What the user says about inputs; it changes features, so it is declared in the fingerprint.
 
     Attributes:
         max_seconds: Audio above this goes through the model in overlapping windows.
         overlap_seconds: Overlap of two neighbouring windows.
         context_seconds: Context of fixed-window encoders (Whisper), at most their own; None: their own, 30 s.
+        fps: Frames per second taken of a video.
     """
 
     max_seconds: float = 60.0
     overlap_seconds: float = 2.0
     context_seconds: float | None = None
+    fps: float = 2.0
 
 
 CORE_FLOPS = 60e9
