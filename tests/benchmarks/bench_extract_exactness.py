@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_extract_exactness.py [--scale tiny|small|full] [--json FILE]
 
 Every variant of the contract test (tiny, random weights, norms perturbed), each in its own batches, one by one, and padded
-together; speech of 0.1 to 35 s, texts of 1 to 38 tokens; and, where they are, the real Whisper tiny.en and MiniLM. The worst
+together; speech of 0.1 to 35 s, texts of 1 to 38 tokens, clips of 1 to 9 frames; and, where they are, the real Whisper tiny.en and MiniLM. The worst
 over all hidden states. Whisper above 30 s is windowed, which transformers does not do, and left out here.
 """
 
@@ -60,6 +60,12 @@ def speech(seconds: float, seed: int) -> "np.ndarray[Any, Any]":
     return (0.1 * random.standard_normal(samples) * envelope + 0.01).astype(np.float32)
 
 
+def noise_clip(frames: int, seed: int) -> "np.ndarray[Any, Any]":
+    """Frames (frames, height, width, 3) of noise, of another size for each seed."""
+    shape = (frames, 24 + 16 * seed, 40, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
 def measure(scale: str, folder: Path) -> list[dict[str, Any]]:
     """One line per variant and way of batching."""
     fixtures, contract = load(TESTS / "extract" / "conftest.py"), load(TESTS / "extract" / "test_encoder_contract.py")
@@ -70,10 +76,12 @@ def measure(scale: str, folder: Path) -> list[dict[str, Any]]:
     lines = []
     for name, place in (folders | (real_encoders() if scale != "tiny" else {})).items():
         kind = open_source(str(place), "audio").model_type
-        audio = ENCODERS[kind].modality == "audio"
+        modality = ENCODERS[kind].modality
         waves = [speech(seconds, k) for k, seconds in enumerate(SECONDS[scale]) if kind != "whisper" or seconds <= 30]
-        inputs: list[Any] = waves if audio else [*contract.TEXTS, " ".join("abcdefghijklm"[k % 13] for k in range(36))]
-        expected = contract.reference(place, inputs, audio)
+        texts = [*contract.TEXTS, " ".join("abcdefghijklm"[k % 13] for k in range(36))]
+        clips = [noise_clip(frames, k) for k, frames in enumerate((1, 2, 5, 9))]
+        inputs: list[Any] = {"audio": waves, "text": texts, "video": clips}[modality]
+        expected = contract.reference(place, inputs, modality)
         for way, batch in BATCHES.items():
             engine = contract.loaded(place, inputs=contract.InputOptions(max_seconds=60.0), batch=batch)
             value = contract.worst(engine, inputs, expected)

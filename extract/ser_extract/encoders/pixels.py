@@ -56,12 +56,12 @@ class Pixels:
 
         picture = Image.fromarray(np.ascontiguousarray(frame))
         if self.resize is not None:
-            picture = picture.resize((self.resize[1], self.resize[0]), resample=self.resample)  # type: ignore[arg-type]
+            picture = picture.resize((self.resize[1], self.resize[0]), resample=self.resample)
         elif self.shortest is not None:
             width, height = picture.size
             long = int(self.shortest * max(width, height) / min(width, height))
             size = (self.shortest, long) if width <= height else (long, self.shortest)
-            picture = picture.resize(size, resample=self.resample)  # type: ignore[arg-type]
+            picture = picture.resize(size, resample=self.resample)
         values = np.moveaxis(np.asarray(picture), -1, 0)
         if self.crop is not None:
             values = _middle(values, *self.crop)
