@@ -1,4 +1,4 @@
-"""`ser-data`: list, validate, describe, split, convert and generate corpora. Heavy imports happen inside the commands."""
+"""`ser-data`: list, validate, describe, split, convert, join and generate corpora. Heavy imports happen inside the commands."""
 
 import sys
 from collections.abc import Callable
@@ -185,6 +185,33 @@ def convert(
     found.write(out)
     click.echo(f"{len(found):,} utterances: {out}")
     _say_dropped(found)
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, metavar="NAME=MANIFEST...")
+@click.option("--labels", metavar="MAP.toml", help="What each corpus's labels become; or a label scheme for all.")
+@click.option("--split-by", metavar="COLUMN", help="Every value of this column becomes a corpus, as MELD's season.")
+@click.option("--drop-leaks", is_flag=True, help="Leave out audio files that an earlier corpus has too.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False), help="A name in .csv or .parquet.")
+@reports_errors
+def join(sources: tuple[str, ...], labels: str | None, split_by: str | None, drop_leaks: bool, out: str) -> None:
+    """Make one manifest out of several corpora, with harmonised labels, and tell what that lost.
+
+    Example: ser-data join ravdess=ravdess.parquet demo=demo.parquet --labels map.toml --out joint.csv
+    """
+    from ser_data import show
+    from ser_data.join import join as run
+    from ser_data.progress import counting
+    from ser_data.reading import read_named
+
+    with counting("Hashing audio") as tell:
+        joined = run(read_named(sources), labels=labels, split_by=split_by, drop_leaks=drop_leaks, progress=tell)
+    for line in show.joined(joined, drop_leaks):
+        show.console().print(line)
+    click.echo(f"Labels: {joined.write(out)}")
+    click.echo(f"{len(joined.manifest):,} utterances of {len(joined.corpora)} corpora: {out}")
+    if out.endswith(".csv"):
+        click.echo(f"Next: ser-extract --corpus csv --root {out}")
 
 
 @main.command()

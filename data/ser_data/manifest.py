@@ -161,7 +161,7 @@ class Manifest:
         return json.dumps(meta, ensure_ascii=False)
 
     def write(self, path: str | Path) -> None:
-        """Writes `.parquet` (everything) or `.csv` (the table; card and problems in `<stem>.card.json` beside it).
+        """Writes `.parquet` (everything) or `.csv` (the filled columns; card and problems in `<stem>.card.json` beside it).
 
         Raises:
             BadManifest: Another ending.
@@ -170,7 +170,8 @@ class Manifest:
         if path.suffix == ".parquet":
             path.write_bytes(self.to_bytes())
         elif path.suffix == ".csv":
-            self.table.to_csv(path, index=False)
+            filled = [name for name in self.table if name == "id" or self.table[name].notna().any()]
+            self.table[filled].to_csv(path, index=False)
             path.with_suffix(".card.json").write_text(self._card(), encoding="utf-8")
         else:
             raise BadManifest(str(path), f"no manifest format '{path.suffix}'", "Give a name in .parquet or .csv.")
@@ -202,6 +203,22 @@ def _read_card(raw: bytes, where: str) -> tuple[CorpusInfo, list[Problem]]:
         problem = f"has manifest format {meta['format']}; this version knows {FORMAT}"
         raise BadManifest(where, problem, "Upgrade ser-fusion.")
     return CorpusInfo(**meta["info"]), [Problem(**problem) for problem in meta["problems"]]
+
+
+def read_card_beside(path: Path) -> CorpusInfo | None:
+    """The card in `<stem>.card.json` beside a table, or `None` where there is no such file.
+
+    Raises:
+        BadManifest: The file is no card.
+    """
+    card = path.with_suffix(".card.json")
+    if not card.is_file():
+        return None
+    try:
+        return _read_card(card.read_bytes(), str(card))[0]
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = "Write it again with ser-data convert or join, or delete it."
+        raise BadManifest(str(card), f"cannot be read as a card ({error})", remedy) from error
 
 
 def _from_csv(path: Path) -> Manifest:

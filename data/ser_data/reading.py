@@ -60,6 +60,23 @@ def read_any(corpus: str | None, root: str | None, manifest: str | None, options
     raise BadSettings(given, "it takes a corpus or a manifest", "Give NAME and ROOT, or --manifest FILE and no NAME.")
 
 
+def read_named(sources: Iterable[str]) -> dict[str, Manifest]:
+    """`NAME=MANIFEST` texts as name -> manifest.
+
+    Raises:
+        BadSettings: No `=`, or a name twice.
+        BadManifest: A file that is no manifest.
+    """
+    found: dict[str, Manifest] = {}
+    for text in sources:
+        name, equals, path = text.partition("=")
+        if not equals or name in found:
+            what = "is not NAME=MANIFEST" if not equals else f"the corpus '{name}' is given twice"
+            raise BadSettings(text, what, "Give each corpus a name, as: ravdess=ravdess.parquet demo=demo.parquet.")
+        found[name] = Manifest.read(path)
+    return found
+
+
 def with_labels(manifest: Manifest, scheme: str | None) -> Manifest:
     """The manifest with the scheme's classes as labels and without what it leaves out; unchanged without a scheme."""
     if scheme is None:

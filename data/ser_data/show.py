@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ser_data.describe import Description
+    from ser_data.join import Joined
     from ser_data.manifest import CorpusInfo, Manifest
     from ser_data.protocols import Folds
     from ser_data.validate import Report
@@ -113,3 +114,31 @@ def dropped(manifest: "Manifest", limit: int = 5) -> list[str]:
     said = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
     lines = [f"{len(manifest.dropped):,} rows were left out: {said}."]
     return lines + [f"  {problem}" for problem in manifest.dropped[:limit]]
+
+
+def joined(found: "Joined", dropped_leaks: bool, limit: int = 5) -> "list[Table | str]":
+    """What became of every label, and what to beware of."""
+    wide = found.labels.assign(cell=found.labels["label"] + " " + found.labels["utterances"].map("{:,}".format))
+    corpora = list(dict.fromkeys(wide["corpus"]))
+    rows = []
+    for name in [*dict.fromkeys(wide["class"].dropna()), None]:
+        part = wide[wide["class"].isna() if name is None else wide["class"] == name]
+        cells = [", ".join(part.loc[part["corpus"] == corpus, "cell"]) for corpus in corpora]
+        if any(cells):
+            rows.append(["(left out)" if name is None else str(name), *cells])
+    lines: list[Table | str] = [grid("Labels: class by corpus, with utterances", ["class", *corpora], rows)]
+    total, lost = int(found.labels["utterances"].sum()), int(found.lost["utterances"].sum())
+    lines.append(f"The label map loses {lost:,} of {total:,} utterances ({lost / max(total, 1):.1%}).")
+    for name, having in found.lonely.items():
+        lines.append(f"Only {', '.join(having)} {'has' if len(having) == 1 else 'have'} the class {name}.")
+    if len(found.leaks):
+        names = found.leaks["id"].tolist()
+        more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+        done = "the later corpus's are left out" if dropped_leaks else "--drop-leaks leaves the later corpus's out"
+        lines.append(f"LEAK: {len(names):,} utterances are the same audio file in two corpora ({done}):")
+        lines.append("  " + escape(", ".join(names[:limit])) + more)
+    if found.shared:
+        some = ", ".join(found.shared[:limit]) + (" ..." if len(found.shared) > limit else "")
+        lines.append(f"{len(found.shared):,} speakers are in several of these corpora: {escape(some)}.")
+        lines.append("Protocols between corpora refuse that, or take --allow-overlap speaker and say so.")
+    return lines

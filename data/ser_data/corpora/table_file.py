@@ -1,7 +1,8 @@
 """The user's own table: a CSV (`csv`) or JSON lines (`jsonl`) with one utterance per row.
 
-Columns: `path` and `label`, and any of `id text speaker session dialogue scenario scripted start end gender fold part
-votes ...` (all manifest columns); further ones are carried as text. Paths are relative to the file; `..` and absolute
+Columns: `path` and `label`, and any of `id corpus text speaker session dialogue scenario scripted start end gender fold
+part votes ...` (all manifest columns); further ones are carried as text. The card that `ser-data join` and `ser-data
+convert` write beside a CSV is read too. Paths are relative to the file; `..` and absolute
 paths are allowed, since it is the user's own. A bad row becomes a problem with its line number and never ends the run.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ser_data.errors import BadManifest, BadRoot, listing
-from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.manifest import CorpusInfo, Manifest, Problem, read_card_beside
 from ser_data.text import normalise
 from ser_data.utterance import PARTS
 
@@ -134,8 +135,8 @@ class TableFile:
         if not good:
             first = f"; the first problem: {problems[0]}" if problems else ""
             raise BadManifest(str(root), f"no usable row among {len(problems):,}{first}", "Correct the table.")
-        info = replace(self.info, title=f"{root.name} ({self.info.title})")
-        return Manifest(pd.DataFrame(good).drop(columns=["corpus"], errors="ignore"), info, problems)
+        info = read_card_beside(root) or replace(self.info, title=f"{root.name} ({self.info.title})")
+        return Manifest(pd.DataFrame(good), info, problems)
 
 
 def _check_columns(root: Path, row: dict[str, Any]) -> None:

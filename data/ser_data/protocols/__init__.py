@@ -66,6 +66,24 @@ def _emobox() -> "Protocol":
     return EMOBOX
 
 
+def _corpus() -> "Protocol":
+    from ser_data.protocols.corpora import CORPUS
+
+    return CORPUS
+
+
+def _source_target() -> "Protocol":
+    from ser_data.protocols.corpora import SOURCE_TARGET
+
+    return SOURCE_TARGET
+
+
+def _source_target_within() -> "Protocol":
+    from ser_data.protocols.corpora import SOURCE_TARGET_WITHIN
+
+    return SOURCE_TARGET_WITHIN
+
+
 def _random() -> "Protocol":
     from ser_data.protocols.random_folds import RANDOM
 
@@ -84,6 +102,9 @@ PROTOCOLS: "Catalog[Protocol]" = Catalog(
         "manifest": _manifest,
         "s3prl-er": _s3prl_er,
         "emobox": _emobox,
+        "corpus": _corpus,
+        "source-target": _source_target,
+        "source-target+within": _source_target_within,
         "random": _random,
     },
 )

@@ -44,6 +44,7 @@ class Protocol:
         held_out: Columns of which no value may be on both sides; `None` if given folds are taken and it is measured.
         dev: The rule that `--dev next` falls back to where the drafts have no development part of their own.
         draft: Function of the table (sorted by id) and the seed that returns the drafts and notes.
+        once: Whether no utterance is tested in two folds.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Protocol:
     held_out: tuple[str, ...] | None
     dev: str
     draft: Callable[["pd.DataFrame", int], tuple[list[Draft], list[str]]]
+    once: bool = True
 
 
 def natural(value: str) -> tuple[tuple[int, int, str], ...]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SPARSE = frozenset({"audio_hash"})  # columns in which two missing values are not the same thing
+
+
 @dataclass(frozen=True, slots=True)
 class Fold:
     """One fold.
@@ -42,6 +45,7 @@ class Folds:
         folds: The folds.
         notes: What a reader of the results must know; printed with them.
         seed: Of what was drawn at random.
+        once: Whether no utterance may be tested in two folds.
     """
 
     protocol: str
@@ -50,6 +54,7 @@ class Folds:
     folds: tuple[Fold, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
     seed: int = 0
+    once: bool = True
 
     def csv_text(self) -> str:
         """The folds as CSV text with the columns `id,fold,part`; ids in sorted order within a part."""
@@ -75,7 +80,13 @@ class Folds:
 
     @classmethod
     def from_csv(
-        cls, path: str | Path, *, protocol: str = "", dev: str = "as given", held_out: Iterable[str] = ()
+        cls,
+        path: str | Path,
+        *,
+        protocol: str = "",
+        dev: str = "as given",
+        held_out: Iterable[str] = (),
+        once: bool = True,
     ) -> "Folds":
         """Reads `id,fold,part`. The file does not hold the promises: give them, and call `check`.
 
@@ -107,7 +118,7 @@ class Folds:
         for label, group in table.groupby("fold", sort=False):
             parts = {part: tuple(sorted(group["id"][group["part"] == part])) for part in PARTS}
             folds.append(Fold(str(label), **parts))
-        return cls(name, dev, tuple(held_out), tuple(folds))
+        return cls(name, dev, tuple(held_out), tuple(folds), once=once)
 
     def check(self, table: "pd.DataFrame") -> None:
         """Refuses folds that break what they promise.
@@ -129,9 +140,10 @@ class Folds:
                     what = f"fold {fold.name}: {len(both):,} ids are in {one} and {other}: {listing(sorted(both), 3)}"
                     raise BadFolds(self.protocol, what, "Correct the folds.")
             for name in fold.test:
-                if name in tested:
+                if name in tested and self.once:
                     what = f"{name} is tested in fold {tested[name]} and in fold {fold.name}"
-                    raise BadFolds(self.protocol, what, "Test every utterance once.")
+                    remedy = "Test every utterance once, or say --protocol source-target if it is meant."
+                    raise BadFolds(self.protocol, what, remedy)
                 tested[name] = fold.name
             strange = sorted({*fold.train, *fold.dev, *fold.test} - known)
             if strange:
@@ -150,11 +162,13 @@ class Folds:
 
 
 def values_by_id(table: "pd.DataFrame", column: str) -> dict[str, str]:
-    """Id -> the column's value as text; a missing one is `(missing)`, which counts as a value."""
+    """Id -> the column's value as text; a missing one is `(missing)`, which counts as a value, except of an audio file."""
     values = table[column].to_numpy(dtype=object)
     missing = table[column].isna().to_numpy()
-    known = ("(missing)" if gap else str(value) for value, gap in zip(values, missing, strict=True))
-    return dict(zip(table["id"].to_numpy(dtype=object), known, strict=True))
+    ids = table["id"].to_numpy(dtype=object)
+    empty = [f"(none: {name})" for name in ids] if column in SPARSE else ["(missing)"] * len(ids)
+    known = (none if gap else str(value) for value, gap, none in zip(values, missing, empty, strict=True))
+    return dict(zip(ids, known, strict=True))
 
 
 def shared_values(values: Mapping[str, str], fold: Fold) -> list[str]:

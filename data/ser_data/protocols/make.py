@@ -9,13 +9,13 @@ import pandas as pd
 from ser_data.errors import BadFolds, BadManifest, MissingColumn, listing, suggestion
 from ser_data.protocols.base import Protocol
 from ser_data.protocols.development import development, resolve_rule
-from ser_data.protocols.folds import Fold, Folds, shared_values, values_by_id
+from ser_data.protocols.folds import SPARSE, Fold, Folds, shared_values, values_by_id
 
 if TYPE_CHECKING:
     from ser_data.manifest import Manifest
 
 KEYS = ("session", "speaker", "scenario", "dialogue")
-_COLUMNS = ("id", "corpus", "label", "fold", "part", *KEYS)
+_COLUMNS = ("id", "corpus", "label", "fold", "part", "audio_hash", *KEYS)
 
 
 def make_folds(
@@ -36,7 +36,7 @@ def make_folds(
         allow_overlap: Held-out keys that may be broken; what is shared is then said in the notes.
 
     Returns:
-        Folds in which every tested id is tested once, checked against the keys that the protocol holds out.
+        Folds in which every tested id is tested once (`source-target`: once per pair), checked against the keys that the protocol holds out.
 
     Raises:
         UnknownName: No such protocol.
@@ -64,9 +64,9 @@ def make_folds(
         folds.append(Fold(draft.name, *(tuple(ids[mask].tolist()) for mask in (train, chosen, draft.test))))
     if not folds:
         raise BadFolds(protocol, "no fold has anything to test", "Check the labels and columns with ser-data describe.")
-    columns = {key: values_by_id(table, key) for key in KEYS}
+    columns = {key: values_by_id(table, key) for key in {*KEYS, *(rule_of.held_out or ())}}
     held_out, more = _held_out(rule_of, table, folds, columns, tuple(allow_overlap))
-    result = Folds(protocol, rule, held_out, tuple(folds), (*notes, *more), seed)
+    result = Folds(protocol, rule, held_out, tuple(folds), (*notes, *more), seed, rule_of.once)
     result.check(table)
     return result
 
@@ -88,6 +88,7 @@ def _sorted_table(table: pd.DataFrame) -> pd.DataFrame:
 def _require(protocol: Protocol, table: pd.DataFrame, needs: dict[str, tuple[str, ...]]) -> None:
     gaps = {key: int(table[key].isna().sum()) for key in (*KEYS, "fold", "part")}
     filled = tuple(key for key, empty in gaps.items() if not empty)
+    gaps["corpus"] = int(table["corpus"].isna().sum())
     for column in protocol.needs:
         if gaps[column]:
             possible = tuple(
@@ -124,7 +125,7 @@ def _held_out(
             notes.append(
                 f"overlap allowed: {key} ({sum(map(bool, counts))} of {len(folds)} folds share up to {max(counts)})"
             )
-        elif table[key].isna().any():
+        elif table[key].isna().all() if key in SPARSE else table[key].isna().any():
             notes.append(f"'{key}' is not filled, so it cannot be held out")
         else:
             kept.append(key)
