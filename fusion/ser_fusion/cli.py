@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from ser_data.errors import CorpusError
 from ser_data.settings import SettingsCommand
+from ser_fusion import cli_levers
 from ser_fusion import cli_types as types
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
@@ -110,6 +111,7 @@ _path = click.Path(path_type=Path)
     default=None,
     help="Pair the streams anew within the class in each training epoch; only for corpora whose pairs are artificial.",
 )
+@cli_levers.options
 @click.option(
     "--train-fraction", callback=types.shares, metavar="F,...", help="Shares of the training speakers, nested."
 )

@@ -10,11 +10,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ser_data.errors import UnknownName
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
+from ser_fusion.losses.options import LeverOptions
 from ser_fusion.poolings import POOLINGS
 from ser_fusion.presets import PRESETS, STUDY_ROWS
 
@@ -62,8 +63,8 @@ class Row:
     fraction: float
 
 
-class FuseJob(BaseModel):
-    """A table of heads to train. Field names are the command's option names.
+class FuseJob(LeverOptions):
+    """A table of heads to train. Field names are the command's option names; losses and sampling: ``LeverOptions``.
 
     Attributes:
         cache: Feature cache written by ser-extract.

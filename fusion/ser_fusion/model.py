@@ -103,8 +103,12 @@ class Model(nn.Module):
         return self.head(self.frames(batch))
 
     def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Sum over the batch of what training minimises."""
+        """Sum over the batch of what training minimises by default."""
         return self.head.loss(self.frames(batch), targets, weight)
+
+    def expert_logits(self, batch: Batch) -> list[Tensor]:
+        """The logits that have a loss each, (batch, classes); see ``Head.expert_logits``."""
+        return self.head.expert_logits(self.frames(batch))
 
     def layer_weights(self) -> dict[str, list[float]]:
         """Softmax weights over layers of the streams that have several."""

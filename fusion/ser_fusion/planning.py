@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ser_fusion.errors import ClassMissing
 from ser_fusion.heads import HEADS
 from ser_fusion.job import FuseJob, Row
+from ser_fusion.losses.check import check_heads
+from ser_fusion.losses.levers import PLAIN, levers_of, spoken
 from ser_fusion.presets import PRESETS, Preset, resolve_shape
 from ser_fusion.study import Study
 from ser_fusion.train import Plan
@@ -52,7 +54,9 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str) -> list[
     Raises:
         ClassMissing: A training part lacks a class.
         StreamMissing: A head needs a stream that the study does not hold.
+        LeverImpossible: A loss or sampling option that these heads or classes cannot follow.
     """
+    check_heads(job, (row.fusion for row in rows), study.classes)
     data = study.data_fingerprint
     available = tuple(study.streams)
     folds = study.folds.folds
@@ -93,6 +97,8 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
     streams = HEADS[row.fusion].reads(row.fusion, available)
     pooling = row.pooling or "mean"
     shape = resolve_shape(preset, pooling=pooling, text_pooling=row.text_pooling, streams=len(streams))
+    if job.stream_dropout is not None:
+        shape = replace(shape, stream_dropout=job.stream_dropout)
     given = {name: getattr(job, name) for name in _OVERRIDES if getattr(job, name) is not None}
     return Plan(
         fusion=row.fusion,
@@ -108,6 +114,7 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
         class_weights=job.class_weights,
         refit=job.refit,
         re_pair=job.re_pair,
+        levers=levers_of(job, study.classes),
         seed=(0, 0),
         trace_test=job.trace_test,
         device=device,
@@ -151,7 +158,7 @@ def _check_classes(study: Study, fold: str, rows: NDArray[np.int64]) -> None:
 
 def _fingerprint(plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str, job: FuseJob) -> str:
     described = asdict(plan)
-    for name in ("device", "trace_test"):
+    for name in ("device", "trace_test", *(("levers",) if plan.levers == PLAIN else ())):
         described.pop(name)
     digest = xxhash.xxh3_128(json.dumps(described, sort_keys=True, default=str).encode())
     digest.update(f"{data}|{job.stride}|{job.norm}|{job.text_input}|{job.trace_test}|{job.save_attention}".encode())
@@ -176,6 +183,7 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
         said.append("trained anew on training and development part for the number of epochs chosen on the latter")
     if job.re_pair:
         said.append("streams paired anew within the class in every training epoch")
+    said += spoken(job, study.classes, row.fusion)
     if row.fusion == "mdre":
         said.append("MDRE on frozen frames: no prosody vector, softmax loss")
     if row.text_input == "cls" and row.fusion != "audio":

@@ -18,6 +18,8 @@ from torch import Tensor
 from ser_fusion.features import StreamFrames
 from ser_fusion.feed import Feed
 from ser_fusion.heads.shape import Shape
+from ser_fusion.losses.levers import PLAIN, Levers
+from ser_fusion.losses.objective import Objective
 from ser_fusion.model import Model
 from ser_fusion.presets import Training
 from ser_fusion.schedule import Schedule
@@ -45,6 +47,7 @@ class Plan:
         refit: After the epoch was chosen, train anew on training and development part together for as many epochs, with the
             same learning rates, and test that model.
         re_pair: In training, pair every stream but the first with another utterance of the same class, anew each epoch.
+        levers: Loss, targets and sampling where they are not plain cross-entropy on class numbers.
         seed: What all random draws derive from.
         trace_test: Score the test part every epoch as well, for looking only.
         device: ``cpu`` or ``cuda``.
@@ -64,6 +67,7 @@ class Plan:
     seed: tuple[int, int]
     refit: bool = False
     re_pair: bool = False
+    levers: Levers = PLAIN
     trace_test: bool = False
     device: str = "cpu"
 
@@ -161,8 +165,11 @@ def _fit(
     order = np.random.default_rng(plan.seed)
     model = build(plan, streams, dropout).to(feed.device)
     rows = parts["train"]
-    _prepare(model, plan, streams, rows, targets)
-    weight = _class_weights(plan, targets[rows]).to(feed.device) if plan.class_weights == "balanced" else None
+    balanced = plan.class_weights == "balanced"
+    objective = Objective(
+        plan.levers, targets, rows, plan.classes, seed=plan.seed, device=feed.device, balanced=balanced
+    )
+    _prepare(model, plan, streams, rows, targets, objective.prior)
     settings = plan.training
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
     optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
@@ -177,7 +184,7 @@ def _fit(
         began, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
         shuffled = order.permutation(rows)
         partners = _partners(order, shuffled, targets.numpy(), plan.streams[1:]) if plan.re_pair else {}
-        loss = _epoch(model, feed, shuffled, partners, targets, weight, optimiser, schedule, settings, average)
+        loss = _epoch(model, feed, shuffled, partners, objective, optimiser, schedule, settings, average)
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
         score = None
         if len(parts["dev"]):
@@ -230,14 +237,19 @@ class Average:
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
-def _prepare(model: Model, plan: Plan, streams: Mapping[str, StreamFrames], rows: Rows, targets: Tensor) -> None:
+def _prepare(
+    model: Model, plan: Plan, streams: Mapping[str, StreamFrames], rows: Rows, targets: Tensor, prior: Tensor | None
+) -> None:
     if plan.normalise:
         for name in plan.streams:
             mean, scale = streams[name].moments(rows)
             one = model.inputs[name]
             one.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
             one.scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
-    model.head.prepare(targets[rows])
+    if prior is None:
+        model.head.prepare(targets[rows])
+    else:
+        model.head.prepare(targets[rows], prior)
 
 
 def _partners(order: np.random.Generator, rows: Rows, targets: Rows, streams: tuple[str, ...]) -> dict[str, Rows]:
@@ -252,18 +264,12 @@ def _partners(order: np.random.Generator, rows: Rows, targets: Rows, streams: tu
     return out
 
 
-def _class_weights(plan: Plan, targets: Tensor) -> Tensor:
-    counts = torch.bincount(targets, minlength=plan.classes).clamp(min=1).float()
-    return len(targets) / (plan.classes * counts)
-
-
 def _epoch(
     model: Model,
     feed: Feed,
     rows: Rows,
     partners: Mapping[str, Rows],
-    targets: Tensor,
-    weight: Tensor | None,
+    objective: Objective,
     optimiser: torch.optim.Optimizer,
     schedule: Schedule,
     settings: Training,
@@ -273,9 +279,8 @@ def _epoch(
     total = 0.0
     for start in range(0, len(rows), settings.batch):
         part = rows[start : start + settings.batch]
-        wanted = targets[part].to(feed.device)
         others = {name: other[start : start + settings.batch] for name, other in partners.items()}
-        loss = model.loss(feed.batch(part, others), wanted, weight) / len(part)
+        loss = objective(model, feed.batch(part, others), part) / len(part)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if settings.clip:

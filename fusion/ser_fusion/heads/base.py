@@ -28,10 +28,12 @@ class Head(nn.Module):
     Attributes:
         pools: Whether ``--pooling`` means anything to this head.
         fuses: Whether the head needs two streams or more.
+        drops_streams: Whether ``Shape.stream_dropout`` means anything to it.
     """
 
     pools = True
     fuses = True
+    drops_streams = True
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__()
@@ -50,12 +52,28 @@ class Head(nn.Module):
             raise StreamMissing(name, "two streams or more", tuple(available))
         return tuple(available)
 
-    def prepare(self, targets: Tensor) -> None:
-        """Called once before training with the training targets (utterances,), int64; for heads that need the priors."""
+    def prepare(self, targets: Tensor, prior: Tensor | None = None) -> None:
+        """Called once before training; for heads that need the priors.
+
+        Args:
+            targets: Training targets (utterances,), int64.
+            prior: Class distribution (classes,) that training shows where it is not the targets' own (weights, votes).
+        """
+
+    def expert_logits(self, batch: Batch) -> list[Tensor]:
+        """The logits that have a loss each, (batch, classes): the head's own, unless it trains several experts apart."""
+        return [self(batch)]
+
+    def classifiers(self) -> list[nn.Module]:
+        """The modules that pooled vectors (batch, width) enter, one per expert; for losses on those vectors."""
+        found = getattr(self, "classify", None) or getattr(getattr(self, "readout", None), "classify", None)
+        return [found] if isinstance(found, nn.Module) else []
 
     def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Sum over the batch of what training minimises; cross-entropy unless a head says otherwise."""
-        return nn.functional.cross_entropy(self(batch), targets, weight=weight, reduction="sum")
+        """Sum over the batch of what training minimises by default: the cross-entropy of every expert."""
+        cross_entropy = nn.functional.cross_entropy
+        losses = [cross_entropy(one, targets, weight=weight, reduction="sum") for one in self.expert_logits(batch)]
+        return torch.stack(losses).sum()
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, (batch, classes)."""

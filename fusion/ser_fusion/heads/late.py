@@ -22,6 +22,7 @@ from ser_fusion.heads.single import SingleHead
 class LateHead(Head):
     """Product of the streams' posteriors, divided by the prior."""
 
+    drops_streams = False
     log_prior: Tensor
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
@@ -29,24 +30,23 @@ class LateHead(Head):
         self.experts = nn.ModuleDict({s: SingleHead({s: d}, classes, shape) for s, d in dims.items()})
         self.register_buffer("log_prior", torch.zeros(classes))
 
-    def prepare(self, targets: Tensor) -> None:
-        """Takes the class prior from the training targets."""
-        counts = torch.bincount(targets, minlength=self.classes).to(self.log_prior)
+    def prepare(self, targets: Tensor, prior: Tensor | None = None) -> None:
+        """Takes the class prior from the training targets, or as given: what the experts' posteriors share is divided out."""
+        counts = torch.bincount(targets, minlength=self.classes) if prior is None else prior
+        counts = counts.to(self.log_prior)
         self.log_prior.copy_((counts / counts.sum()).clamp(min=1e-6).log())
 
-    def logits(self, batch: Batch) -> list[Tensor]:
-        """Each expert's own logits."""
+    def expert_logits(self, batch: Batch) -> list[Tensor]:
+        """Each stream's own logits; each has its own loss."""
         return [expert(batch) for expert in self.experts.values()]
 
-    def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The sum of the experts' own cross-entropies."""
-        cross_entropy = nn.functional.cross_entropy
-        losses = [cross_entropy(one, targets, weight=weight, reduction="sum") for one in self.logits(batch)]
-        return torch.stack(losses).sum()
+    def classifiers(self) -> list[nn.Module]:
+        """Each stream's own."""
+        return [module for expert in self.experts.values() for module in expert.classifiers()]  # type: ignore[operator]
 
     def forward(self, batch: Batch) -> Tensor:
         """Unnormalised log-posteriors, (batch, classes)."""
-        logs = [one.log_softmax(1) for one in self.logits(batch)]
+        logs = [one.log_softmax(1) for one in self.expert_logits(batch)]
         return torch.stack(logs).sum(0) - (len(logs) - 1) * self.log_prior
 
 
@@ -55,5 +55,5 @@ class LateAverageHead(LateHead):
 
     def forward(self, batch: Batch) -> Tensor:
         """Log of the mean posterior, (batch, classes)."""
-        logs = [one.log_softmax(1) for one in self.logits(batch)]
+        logs = [one.log_softmax(1) for one in self.expert_logits(batch)]
         return torch.stack(logs).logsumexp(0) - torch.tensor(float(len(logs))).log()

@@ -23,6 +23,7 @@ class MdreHead(Head):
     """Dual (or n-fold) recurrent encoders, concatenated."""
 
     pools = False
+    drops_streams = False
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__(dims, classes, shape)

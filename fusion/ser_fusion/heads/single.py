@@ -18,6 +18,7 @@ class SingleHead(Head):
     """Self-attention over the frames of one stream, pooled."""
 
     fuses = False
+    drops_streams = False
     stream: ClassVar[str]
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:

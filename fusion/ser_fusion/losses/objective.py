@@ -1,0 +1,92 @@
+"""What one training minimises, from a job's levers: the loss of every expert, and what is added to it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ser_fusion.batches import Batch
+from ser_fusion.losses import LOSSES
+from ser_fusion.losses.base import distribution
+from ser_fusion.losses.contrastive import contrastive, pair_weights
+from ser_fusion.losses.levers import Levers
+from ser_fusion.losses.mixup import Mix, draw_mix
+from ser_fusion.losses.tap import tapped
+from ser_fusion.model import Model
+
+_STREAM = 977  # own random numbers, so that a lever leaves the order of utterances and the initial weights as they were
+
+
+class Objective:
+    """The sum over a batch that training minimises.
+
+    Args:
+        levers: What differs from plain cross-entropy.
+        targets: Class number of every utterance, (utterances,) int64; -1 for one without a class.
+        rows: Training utterances.
+        classes: Number of classes.
+        seed: Of the training.
+        device: Where batches are.
+        balanced: ``--class-weights balanced``.
+        votes: Class distribution of every utterance, (utterances, classes), where targets are votes.
+
+    Attributes:
+        weight: Weight of each class, (classes,), or None.
+        prior: Class distribution that the trained model's posteriors answer to, (classes,); None for that of the targets.
+    """
+
+    def __init__(
+        self,
+        levers: Levers,
+        targets: Tensor,
+        rows: NDArray[np.int64],
+        classes: int,
+        *,
+        seed: tuple[int, int],
+        device: torch.device,
+        balanced: bool = False,
+        votes: Tensor | None = None,
+    ) -> None:
+        self.levers, self.targets, self.classes, self.device = levers, targets, classes, device
+        self.votes = votes
+        own = targets[rows]
+        counts = torch.bincount(own[own >= 0], minlength=classes).float() if votes is None else votes[rows].sum(0)
+        self.weight = _inverse(counts).to(device) if balanced else None
+        self.loss = LOSSES[levers.loss](counts.to(device), self.weight, levers.strength)
+        shown = (1 - levers.smoothing) * counts + levers.smoothing * counts.sum() / classes
+        plain = levers.loss == "cross-entropy" and not levers.smoothing and votes is None and not balanced
+        self.prior = None if plain else self.loss.prior(shown.to(device)).cpu()
+        self.simple = levers == Levers()
+        self.draw = np.random.default_rng([*seed, _STREAM])
+        self.log_weight = pair_weights(levers.pairs, levers.pair_weight, classes).to(device) if levers.pairs else None
+
+    def __call__(self, model: Model, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
+        """Sum over the utterances of one batch."""
+        numbers = self.targets[rows].to(self.device)
+        if self.simple:
+            return model.loss(batch, numbers, self.weight)
+        mix = draw_mix(self.draw, len(rows), self.levers.mixup, self.device) if self.levers.mixup else None
+        wanted = self._wanted(rows, numbers, mix)
+        with tapped(model.head, mix) as vectors:
+            logits = model.expert_logits(batch)
+        total = torch.stack([self.loss(one, wanted) for one in logits]).sum()
+        if self.levers.contrastive:
+            parts = [contrastive(one, numbers, self.log_weight) for one in vectors]
+            total = total + self.levers.contrastive * torch.stack(parts).sum()
+        return total
+
+    def _wanted(self, rows: NDArray[np.int64], numbers: Tensor, mix: Mix | None) -> Tensor:
+        """Class numbers, or distributions where smoothing, votes or mixup make them so."""
+        levers = self.levers
+        if self.votes is None and not levers.smoothing and mix is None:
+            return numbers
+        wanted = distribution(numbers, self.classes) if self.votes is None else self.votes[rows].to(self.device)
+        if levers.smoothing:
+            wanted = (1 - levers.smoothing) * wanted + levers.smoothing / self.classes
+        return wanted if mix is None else mix(wanted)
+
+
+def _inverse(counts: Tensor) -> Tensor:
+    """Weights N / (classes n_c): those of ``--class-weights balanced``."""
+    known = counts.clamp(min=1)
+    return float(counts.sum()) / (len(counts) * known)

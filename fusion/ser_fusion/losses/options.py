@@ -1,0 +1,60 @@
+"""The levers among the options of ``ser-fuse``: fields of the job, checked before anything heavy is loaded."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ser_data.errors import UnknownName
+from ser_fusion.losses import LOSSES
+
+
+class LeverOptions(BaseModel):
+    """Losses, targets and sampling. The defaults are plain cross-entropy on the corpus's own labels.
+
+    Attributes:
+        loss: Name in the table of losses.
+        loss_strength: The loss's own number: beta of ``class-balanced``, gamma of ``focal``, tau of ``logit-adjust``.
+        smoothing: Label smoothing: so much of every target is spread over all classes.
+        targets: ``votes`` trains on the annotators' votes, and on turns without a majority as well.
+        contrastive: Weight of a supervised contrastive loss on the pooled vectors; 0 for none.
+        confused_pairs: Classes (``angry-frustrated``) whose negatives weigh more in it; empty for those known to be confused.
+        pair_weight: How much more; 1 treats all classes alike.
+        mixup: ``alpha`` of mixup on the pooled vectors; 0 for none.
+        stream_dropout: Probability of dropping a whole stream of an utterance in training; None for the preset's.
+        vad_weight: Weight of a second loss that learns valence, arousal and dominance; 0 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: str = "cross-entropy"
+    loss_strength: float | None = None
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    targets: Literal["majority", "votes"] = "majority"
+    contrastive: float = Field(0.0, ge=0)
+    confused_pairs: tuple[str, ...] = ()
+    pair_weight: float = Field(2.0, gt=0)
+    mixup: float = Field(0.0, ge=0)
+    stream_dropout: float | None = Field(None, ge=0, lt=1)
+    vad_weight: float = Field(0.0, ge=0)
+
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, value: str) -> str:
+        if value not in LOSSES:
+            raise UnknownName("loss", value, tuple(LOSSES))
+        return value
+
+    @model_validator(mode="after")
+    def _levers_fit(self) -> "LeverOptions":
+        if self.loss_strength is not None:
+            refusal = LOSSES[self.loss].refusal(self.loss_strength)
+            if refusal:
+                raise ValueError(f"--loss-strength {self.loss_strength:g} with --loss {self.loss}: {refusal}")
+        balanced = getattr(self, "class_weights", "none") == "balanced"
+        if balanced and self.loss in ("class-balanced", "logit-adjust"):
+            raise ValueError(
+                f"--class-weights balanced and --loss {self.loss} both undo the classes' frequencies: give one"
+            )
+        if self.confused_pairs and not self.contrastive:
+            raise ValueError("--confused-pairs belong to the contrastive loss: give --contrastive W as well")
+        return self
