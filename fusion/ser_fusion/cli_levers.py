@@ -18,6 +18,11 @@ _OPTIONS = (
         metavar="X",
         help="beta of class-balanced (0.999), gamma of focal (2), tau of logit-adjust (1).",
     ),
+    click.option(
+        "--targets",
+        type=click.Choice(["majority", "votes"]),
+        help="votes: learn the annotators' votes, also of turns without a majority.  [default: majority]",
+    ),
     click.option("--smoothing", type=_share, metavar="E", help="Spread so much of every label over all classes."),
     click.option("--mixup", type=_weight, metavar="A", help="Mix pooled vectors and labels, shares from Beta(A, A)."),
     click.option(

@@ -41,12 +41,13 @@ def do_task(
     out: Path,
     attention: int,
     on_epoch: Callable[[], None],
+    votes: NDArray[np.float32] | None = None,
 ) -> float:
     """Trains one job and writes its folder; returns seconds."""
     from ser_fusion.train import train
 
     began = time.perf_counter()
-    trained = train(task.plan, streams, targets, task.parts, on_epoch=lambda _: on_epoch())
+    trained = train(task.plan, streams, targets, task.parts, votes=votes, on_epoch=lambda _: on_epoch())
     seconds = time.perf_counter() - began
     final = out / task.folder
     scratch = final.with_name(f".{final.name}.{os.getpid()}.part")

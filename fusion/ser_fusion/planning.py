@@ -13,6 +13,7 @@ from ser_fusion.heads import HEADS
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.losses.check import check_heads
 from ser_fusion.losses.levers import PLAIN, levers_of, spoken
+from ser_fusion.losses.material import Material
 from ser_fusion.presets import PRESETS, Preset, resolve_shape
 from ser_fusion.study import Study
 from ser_fusion.train import Plan
@@ -48,8 +49,15 @@ class Task:
         return f"jobs/{self.row.slug}/fold{self.fold}-seed{self.seed}"
 
 
-def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str) -> list[Task]:
+def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material: Material | None = None) -> list[Task]:
     """All trainings of a job, seeds outermost, so that a first full table is there as early as can be.
+
+    Args:
+        job: What is asked.
+        study: On what.
+        rows: Rows of the table.
+        device: ``cpu`` or a GPU.
+        material: What is learned from beside the study; its further rows join the training parts.
 
     Raises:
         ClassMissing: A training part lacks a class.
@@ -57,7 +65,7 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str) -> list[
         LeverImpossible: A loss or sampling option that these heads or classes cannot follow.
     """
     check_heads(job, (row.fusion for row in rows), study.classes)
-    data = study.data_fingerprint
+    data = study.data_fingerprint + (material.fingerprint if material else "")
     available = tuple(study.streams)
     folds = study.folds.folds
     parts = [fold_parts(study, number) for number in range(len(folds))]
@@ -69,6 +77,8 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str) -> list[
                 split = dict(parts[number])
                 split["train"] = fraction_of(study, split["train"], row.fraction)
                 _check_classes(study, fold.name, split["train"])
+                if material is not None:
+                    split["train"] = np.concatenate([split["train"], material.joining(split, row.fraction)])
                 own = replace(plan, seed=(seed, number))
                 mark = _fingerprint(own, split, data, job)
                 made.append(

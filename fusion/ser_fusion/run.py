@@ -11,6 +11,7 @@ from ser_fusion.environment import environment
 from ser_fusion.errors import RunChanged, RunExists, RunUnreadable
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
+from ser_fusion.losses.material import Material, material_of
 from ser_fusion.planning import Task, departures, tasks
 from ser_fusion.runner import default_workers, run_tasks
 from ser_fusion.shares import judging, replacing
@@ -68,6 +69,7 @@ class Prepared:
     Attributes:
         job: What was asked.
         study: On what.
+        material: What trainings read: the study, votes, turns that are never scored.
         rows: Rows of the table.
         tasks: All trainings, of all shares.
         start: ``run.json`` as it stands before training.
@@ -77,6 +79,7 @@ class Prepared:
 
     job: FuseJob
     study: Study
+    material: Material
     rows: Sequence[Row]
     tasks: Sequence[Task]
     start: dict[str, Any]
@@ -119,13 +122,17 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     study = open_study(job.cache, **study_options(job))
     rows = job.rows(tuple(study.streams))
     device = resolve_device(job.device)
-    planned = tasks(job, study, rows, device)
+    material = material_of(job, study, labels=job.labels, manifest=job.manifest)
+    planned = tasks(job, study, rows, device, material)
     start = describe(job, study, rows, command, device)
+    start["notes"] += material.notes
     if like is not None:
         _same_ground(job.out, like, start)
     _claim(job.out, start)
     write_study(job.out, study)
-    return Prepared(job=job, study=study, rows=rows, tasks=planned, start=start, device=device, began=began)
+    return Prepared(
+        job=job, study=study, material=material, rows=rows, tasks=planned, start=start, device=device, began=began
+    )
 
 
 def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
@@ -136,7 +143,7 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     listener.study(prepared.study, mine, len(mine) - len(missing))
     wanted = default_workers(len(missing)) if job.workers is None else job.workers
     workers = 1 if prepared.device != "cpu" else max(1, min(wanted, len(missing)))
-    run_tasks(job, prepared.study, missing, job.out, workers=workers, on_done=listener.job, on_epoch=listener.epoch)
+    run_tasks(job, prepared.material, missing, job.out, workers=workers, on_done=listener.job, on_epoch=listener.epoch)
     return workers
 
 

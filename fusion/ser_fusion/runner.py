@@ -22,6 +22,7 @@ from ser_fusion.arena import Arena, attach
 from ser_fusion.errors import FusionError
 from ser_fusion.features import StreamFrames, read_stream
 from ser_fusion.job import FuseJob
+from ser_fusion.losses.material import Material
 from ser_fusion.planning import Task
 from ser_fusion.study import Study
 
@@ -111,7 +112,7 @@ def _speakers(job: FuseJob, study: Study) -> tuple[Any, Any]:
 
 def run_tasks(
     job: FuseJob,
-    study: Study,
+    material: Material,
     todo: Sequence[Task],
     out: Path,
     *,
@@ -123,7 +124,7 @@ def run_tasks(
 
     Args:
         job: For the frames' options.
-        study: Whose frames.
+        material: Whose frames, and what is learned from beside the class numbers.
         todo: Jobs that are not done yet.
         out: Run directory.
         workers: Processes; with one, this process works itself.
@@ -135,21 +136,22 @@ def run_tasks(
     """
     if not todo:
         return
-    names = [name for name in study.streams if any(name in task.plan.streams for task in todo)]
+    names = [name for name in material.study.streams if any(name in task.plan.streams for task in todo)]
     if workers <= 1:
-        _work_here(job, study, todo, out, names, on_done, on_epoch)
+        _work_here(job, material, todo, out, names, on_done, on_epoch)
         return
     arena = Arena()
     try:
-        streams = read_frames(job, study, names, arena.allocate)
-        _work_there(job, study, todo, out, {n: arena.handle(s) for n, s in streams.items()}, workers, on_done, on_epoch)
+        streams = read_frames(job, material.study, names, arena.allocate)
+        handles = {n: arena.handle(s) for n, s in streams.items()}
+        _work_there(job, material, todo, out, handles, workers, on_done, on_epoch)
     finally:
         arena.close()
 
 
 def _work_here(
     job: FuseJob,
-    study: Study,
+    material: Material,
     todo: Sequence[Task],
     out: Path,
     names: Sequence[str],
@@ -160,13 +162,15 @@ def _work_here(
 
     from ser_fusion.job_folder import do_task
 
+    study = material.study
     streams = read_frames(job, study, names)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
     try:
         for task in todo:
+            ids = list(study.table.index)
             seconds = do_task(
-                task, streams, study.targets, list(study.table.index), study.classes, out, job.save_attention, on_epoch
+                task, streams, study.targets, ids, study.classes, out, job.save_attention, on_epoch, material.votes
             )
             on_done(task, seconds)
     finally:
@@ -175,7 +179,7 @@ def _work_here(
 
 def _work_there(
     job: FuseJob,
-    study: Study,
+    material: Material,
     todo: Sequence[Task],
     out: Path,
     handles: Mapping[str, Any],
@@ -186,7 +190,9 @@ def _work_there(
     context = multiprocessing.get_context("spawn")
     jobs: Any = context.Queue()
     news: Any = context.Queue()
-    common = (handles, study.targets, list(study.table.index), study.classes, out, job.save_attention)
+    study = material.study
+    ids = list(study.table.index)
+    common = (handles, study.targets, ids, study.classes, out, job.save_attention, material.votes)
     for number in range(len(todo)):
         jobs.put((number, todo[number]))
     for _ in range(workers):
@@ -246,12 +252,14 @@ def _worker(common: tuple[Any, ...], jobs: Any, news: Any) -> None:
     from ser_fusion.job_folder import do_task
 
     torch.set_num_threads(1)
-    handles, targets, ids, classes, out, attention = common
+    handles, targets, ids, classes, out, attention, votes = common
     streams = {name: attach(handle) for name, handle in handles.items()}
     while (item := jobs.get()) is not None:
         number, task = item
         try:
-            seconds = do_task(task, streams, targets, ids, classes, out, attention, lambda: news.put(("epoch", 0, 0.0)))
+            seconds = do_task(
+                task, streams, targets, ids, classes, out, attention, lambda: news.put(("epoch", 0, 0.0)), votes
+            )
         except Exception:  # noqa: BLE001 - whatever it is, the parent must hear of it
             news.put(("failed", number, traceback.format_exc()))
             return

@@ -201,7 +201,7 @@ def open_study(
     from ser_data.protocols import drop_seen_text as without_seen_text
 
     opened = open_cache(cache)
-    source = _manifest(opened, Path(cache), manifest)
+    source = read_manifest(opened, Path(cache), manifest)
     layers = _select(
         opened,
         modalities,
@@ -252,7 +252,13 @@ def open_study(
     )
 
 
-def _manifest(opened: "Cache", path: Path, given: str | Path | None) -> "Manifest":
+def read_manifest(opened: "Cache", path: Path, given: str | Path | None) -> "Manifest":
+    """The manifest that is given, else the one that the cache carries.
+
+    Raises:
+        ManifestMissing: Neither is there.
+        BadManifest: It cannot be read.
+    """
     from ser_cache import MissingAttachment
     from ser_data.manifest import Manifest
 

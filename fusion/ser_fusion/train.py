@@ -19,7 +19,7 @@ from ser_fusion.features import StreamFrames
 from ser_fusion.feed import Feed
 from ser_fusion.heads.shape import Shape
 from ser_fusion.losses.levers import PLAIN, Levers
-from ser_fusion.losses.objective import Objective
+from ser_fusion.losses.objective import Objective, Truth
 from ser_fusion.model import Model
 from ser_fusion.presets import Training
 from ser_fusion.schedule import Schedule
@@ -101,6 +101,7 @@ def train(
     targets: Rows,
     parts: Mapping[str, Rows],
     *,
+    votes: NDArray[np.float32] | None = None,
     padded: bool = False,
     on_epoch: Callable[[int], None] | None = None,
 ) -> Trained:
@@ -109,9 +110,11 @@ def train(
     Args:
         plan: What to train and how.
         streams: Frames of all streams.
-        targets: Class number per utterance of the study, (utterances,) int64.
+        targets: Class number per utterance of the study, (utterances,) int64; -1 for one without a class, which may train
+            where there are votes.
         parts: ``train``, ``dev``, ``test``: rows of the study. Without a development part all epochs are run and the last
             one counts.
+        votes: Class distributions, (utterances, classes), where the plan's targets are votes.
         padded: Use the padded engine on the CPU too; same results within rounding.
         on_epoch: Called after each epoch with its number.
 
@@ -122,8 +125,9 @@ def train(
     best: tuple[float, Trained] | None = None
     device = torch.device(plan.device)
     feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded)
+    known = Truth(torch.from_numpy(targets), None if votes is None else torch.from_numpy(votes))
     for dropout in candidates:
-        score, trained = _fit(plan, dropout, feed, streams, torch.from_numpy(targets), parts, on_epoch)
+        score, trained = _fit(plan, dropout, feed, streams, known, parts, on_epoch)
         if best is None or score > best[0]:
             best = (score, trained)
     assert best is not None
@@ -133,8 +137,7 @@ def train(
         both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
         rates = [float(point["lr"]) for point in trained.curve[: trained.best_epoch]]
         whole = {"train": both, "dev": both[:0], "test": parts["test"]}
-        tensor = torch.from_numpy(targets)
-        _, again = _fit(plan, trained.dropout, feed, streams, tensor, whole, on_epoch, rates)
+        _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, rates)
         trained.model = again.model
         trained.notes.append(f"trained anew on {len(both)} utterances for {trained.best_epoch} epochs")
     trained.test = posteriors(trained.model, feed, parts["test"])
@@ -154,7 +157,7 @@ def _fit(
     dropout: float,
     feed: Feed,
     streams: Mapping[str, StreamFrames],
-    targets: Tensor,
+    truth: Truth,
     parts: Mapping[str, Rows],
     on_epoch: Callable[[int], None] | None,
     rates: list[float] | None = None,
@@ -164,11 +167,9 @@ def _fit(
     torch.manual_seed(number)
     order = np.random.default_rng(plan.seed)
     model = build(plan, streams, dropout).to(feed.device)
-    rows = parts["train"]
+    rows, targets = parts["train"], truth.classes
     balanced = plan.class_weights == "balanced"
-    objective = Objective(
-        plan.levers, targets, rows, plan.classes, seed=plan.seed, device=feed.device, balanced=balanced
-    )
+    objective = Objective(plan.levers, truth, rows, plan.classes, seed=plan.seed, device=feed.device, balanced=balanced)
     _prepare(model, plan, streams, rows, targets, objective.prior)
     settings = plan.training
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]

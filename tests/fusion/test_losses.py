@@ -25,7 +25,7 @@ from ser_fusion.losses.contrastive import contrastive, pair_weights
 from ser_fusion.losses.errors import LeverImpossible
 from ser_fusion.losses.levers import Levers, levers_of
 from ser_fusion.losses.mixup import Mix, draw_mix
-from ser_fusion.losses.objective import Objective
+from ser_fusion.losses.objective import Objective, Truth
 from ser_fusion.losses.tap import tapped, widths
 from ser_fusion.model import Model
 
@@ -44,7 +44,9 @@ def given() -> tuple[Tensor, Tensor]:
 
 def objective(levers: Levers, targets: Tensor | None = None, **options: Any) -> Objective:
     wanted = torch.tensor([0, 1, 2, 3]) if targets is None else targets
-    return Objective(levers, wanted, np.arange(len(wanted)), 4, seed=(0, 0), device=torch.device("cpu"), **options)
+    return Objective(
+        levers, Truth(wanted), np.arange(len(wanted)), 4, seed=(0, 0), device=torch.device("cpu"), **options
+    )
 
 
 def make_model(name: str = "self", **shape: Any) -> Model:

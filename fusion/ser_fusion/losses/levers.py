@@ -26,7 +26,6 @@ class Levers:
         contrastive: Weight of the contrastive loss; 0 for none.
         pairs: Confused classes, by number.
         pair_weight: Weight of negatives of a confused pair.
-        vad_weight: Weight of the ratings' loss; 0 for none.
     """
 
     loss: str = "cross-entropy"
@@ -37,7 +36,6 @@ class Levers:
     contrastive: float = 0.0
     pairs: tuple[tuple[int, int], ...] = ()
     pair_weight: float = 1.0
-    vad_weight: float = 0.0
 
 
 PLAIN = Levers()
@@ -59,7 +57,6 @@ def levers_of(job: LeverOptions, classes: Sequence[str]) -> Levers:
         contrastive=job.contrastive,
         pairs=pairs,
         pair_weight=job.pair_weight if pairs else 1.0,
-        vad_weight=job.vad_weight,
     )
 
 
@@ -103,6 +100,4 @@ def spoken(job: LeverOptions, classes: Sequence[str], fusion: str) -> list[str]:
     if job.stream_dropout is not None:
         useless = "" if HEADS[fusion].drops_streams else ", which this head has no use for"
         said.append(f"stream dropout {job.stream_dropout:g}{useless}")
-    if levers.vad_weight:
-        said.append(f"valence, arousal and dominance learned as well, weight {levers.vad_weight:g}")
     return said

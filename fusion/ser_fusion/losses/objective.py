@@ -1,5 +1,7 @@
 """What one training minimises, from a job's levers: the loss of every expert, and what is added to it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,18 +19,30 @@ from ser_fusion.model import Model
 _STREAM = 977  # own random numbers, so that a lever leaves the order of utterances and the initial weights as they were
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is known of every utterance.
+
+    Attributes:
+        classes: Class numbers, (utterances,) int64; -1 for an utterance without a class.
+        votes: Class distributions, (utterances, classes) float32, where targets are votes.
+    """
+
+    classes: Tensor
+    votes: Tensor | None = None
+
+
 class Objective:
     """The sum over a batch that training minimises.
 
     Args:
         levers: What differs from plain cross-entropy.
-        targets: Class number of every utterance, (utterances,) int64; -1 for one without a class.
+        truth: What is known of every utterance.
         rows: Training utterances.
         classes: Number of classes.
         seed: Of the training.
         device: Where batches are.
         balanced: ``--class-weights balanced``.
-        votes: Class distribution of every utterance, (utterances, classes), where targets are votes.
 
     Attributes:
         weight: Weight of each class, (classes,), or None.
@@ -38,18 +52,17 @@ class Objective:
     def __init__(
         self,
         levers: Levers,
-        targets: Tensor,
+        truth: Truth,
         rows: NDArray[np.int64],
         classes: int,
         *,
         seed: tuple[int, int],
         device: torch.device,
         balanced: bool = False,
-        votes: Tensor | None = None,
     ) -> None:
-        self.levers, self.targets, self.classes, self.device = levers, targets, classes, device
-        self.votes = votes
-        own = targets[rows]
+        self.levers, self.classes, self.device = levers, classes, device
+        self.targets, self.votes = truth.classes, truth.votes if levers.votes else None
+        own, votes = self.targets[rows], self.votes
         counts = torch.bincount(own[own >= 0], minlength=classes).float() if votes is None else votes[rows].sum(0)
         self.weight = _inverse(counts).to(device) if balanced else None
         self.loss = LOSSES[levers.loss](counts.to(device), self.weight, levers.strength)

@@ -21,7 +21,6 @@ class LeverOptions(BaseModel):
         pair_weight: How much more; 1 treats all classes alike.
         mixup: ``alpha`` of mixup on the pooled vectors; 0 for none.
         stream_dropout: Probability of dropping a whole stream of an utterance in training; None for the preset's.
-        vad_weight: Weight of a second loss that learns valence, arousal and dominance; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +34,6 @@ class LeverOptions(BaseModel):
     pair_weight: float = Field(2.0, gt=0)
     mixup: float = Field(0.0, ge=0)
     stream_dropout: float | None = Field(None, ge=0, lt=1)
-    vad_weight: float = Field(0.0, ge=0)
 
     @field_validator("loss")
     @classmethod
@@ -54,6 +52,10 @@ class LeverOptions(BaseModel):
         if balanced and self.loss in ("class-balanced", "logit-adjust"):
             raise ValueError(
                 f"--class-weights balanced and --loss {self.loss} both undo the classes' frequencies: give one"
+            )
+        if self.targets == "votes" and getattr(self, "re_pair", False):
+            raise ValueError(
+                "--re-pair joins streams of one class, and --targets votes has no classes: give one of them"
             )
         if self.confused_pairs and not self.contrastive:
             raise ValueError("--confused-pairs belong to the contrastive loss: give --contrastive W as well")

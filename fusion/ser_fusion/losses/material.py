@@ -1,0 +1,108 @@
+"""What trainings learn from beside the class numbers of a study: votes, and turns that may train and are never scored.
+
+The turns stand behind the study's own rows, with class -1, and only ever in training parts. A fold that separates speakers,
+sessions, dialogues, scenarios or given folds keeps separating them: a turn joins a training part only if, by every key that
+the fold separates, nobody in the development or test part shares its value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xxhash
+from numpy.typing import NDArray
+
+from ser_fusion.losses.options import LeverOptions
+from ser_fusion.losses.votes import read_votes
+
+if TYPE_CHECKING:
+    from ser_fusion.study import Study
+
+KEYS = ("session", "speaker", "dialogue", "scenario", "fold", "part")
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a job's trainings read.
+
+    Attributes:
+        study: The study; with further rows of class -1 behind its own where turns without a class may train.
+        scored: How many rows are the study's own.
+        votes: Class distribution per row, (rows, classes) float32, or None.
+        notes: What a reader of results must know.
+    """
+
+    study: "Study"
+    scored: int
+    votes: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """xxh3-128 of what is learned from beside the study; empty if nothing is."""
+        if self.votes is None:
+            return ""
+        digest = xxhash.xxh3_128(self.votes.tobytes())
+        digest.update("\0".join(self.study.table.index[self.scored :]).encode())
+        return digest.hexdigest()
+
+    def joining(self, parts: Mapping[str, Rows], fraction: float = 1.0) -> Rows:
+        """Rows without a class that may train in a fold.
+
+        Args:
+            parts: ``train``, ``dev``, ``test`` of the study's own rows.
+            fraction: Share of the training speakers; below 1 only turns of speakers that train are taken.
+        """
+        more = np.arange(self.scored, len(self.study.table))
+        table = self.study.table
+        held_back = np.concatenate([parts["dev"], parts["test"]])
+        for key in KEYS:
+            if not len(more) or key not in table:
+                continue
+            values = table[key].astype(object).where(table[key].notna(), None).to_numpy()
+            train, others = set(values[parts["train"]]), set(values[held_back])
+            if None not in train | others and not train & others:
+                allowed = train if key == "speaker" and fraction < 1 else None
+                more = more[
+                    [v is not None and v not in others and (allowed is None or v in allowed) for v in values[more]]
+                ]
+        return more.astype(np.int64)
+
+
+def material_of(job: LeverOptions, study: "Study", *, labels: str | None, manifest: object = None) -> Material:
+    """What the trainings of a job read.
+
+    Args:
+        job: The levers.
+        study: The study.
+        labels: The job's label scheme, as for ``open_study``.
+        manifest: The job's manifest, as for ``open_study``.
+
+    Raises:
+        LeverImpossible: ``--targets votes`` where there are none.
+    """
+    if job.targets == "majority":
+        return Material(study=study, scored=len(study.table))
+    from ser_cache import open_cache
+    from ser_data.labels import resolve_scheme
+    from ser_fusion.study import read_manifest
+
+    source = read_manifest(open_cache(study.cache), study.cache, manifest)  # type: ignore[arg-type]
+    scheme = resolve_scheme(labels, source)
+    votes = read_votes(source.table, scheme, study.classes, list(study.table.index), study.targets)
+    entries = [entry for layers in study.layers.values() for entry in layers]
+    extracted = np.array([all(name in entry for entry in entries) for name in votes.more], dtype=bool)
+    ids = [name for name, there in zip(votes.more, extracted, strict=True) if there]
+    more = source.table.set_index("id", drop=False).loc[ids].assign(target=-1)
+    more.index.name = None
+    wider = replace(study, table=pd.concat([study.table, more]) if ids else study.table)
+    notes = [f"targets are votes; {len(ids):,} turns without a majority may train by theirs, and are never scored"]
+    if not extracted.all():
+        notes.append(f"{int((~extracted).sum()):,} further turns without a majority are not in the cache")
+    if votes.unvoted:
+        notes.append(f"{votes.unvoted:,} utterances have no vote for any class and keep their label")
+    shares = np.concatenate([votes.own, votes.others[extracted]])
+    return Material(study=wider, scored=len(study.table), votes=shares, notes=tuple(notes))
