@@ -224,14 +224,22 @@ def join(sources: tuple[str, ...], labels: str | None, split_by: str | None, dro
     "--plant", default="emotion", show_default=True, type=click.Choice(["emotion", "scenario", "none"]),
     help="What words and voices tell about the label; scenario: words tell the scene only.",
 )  # fmt: skip
+@click.option("--video", is_flag=True, help="Also small avi files of both actors, which show the label (extra video).")
+@click.option(
+    "--shorten", type=click.FloatRange(0.01, 1), default=1.0, show_default=True, help="Factor on all lengths."
+)
 @reports_errors
-def generate(shape: str, folder: str, full: bool, turns: int, seed: int, plant: str) -> None:
+def generate(
+    shape: str, folder: str, full: bool, turns: int, seed: int, plant: str, video: bool, shorten: float
+) -> None:
     """Write a synthetic corpus in IEMOCAP's folders and line grammar, with every known trap, for tests."""
     from ser_data.generate import generate_iemocap_shaped
     from ser_data.progress import counting
 
     with counting("Writing turns") as tell:
-        count = generate_iemocap_shaped(folder, full=full, turns=turns, seed=seed, plant=plant, progress=tell)
+        count = generate_iemocap_shaped(
+            folder, full=full, turns=turns, seed=seed, plant=plant, video=video, shorten=shorten, progress=tell
+        )
     click.echo(f"{count:,} turns (synthetic): {folder}")
     click.echo(f"Check it: ser-data validate iemocap {folder}{'' if full else ' --partial'}")
 

@@ -178,7 +178,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: str | Path) -> "Manifest":
-        """Reads `.parquet` or `.csv`; relative audio paths are taken relative to the file and made absolute.
+        """Reads `.parquet` or `.csv`; relative audio and video paths are taken relative to the file and made absolute.
 
         Raises:
             BadManifest: No such file, or not a manifest.
@@ -192,8 +192,9 @@ class Manifest:
             raise BadManifest(str(path), "no such file", "Write it with ser-data convert, or correct the path.")
         manifest = cls.from_bytes(path.read_bytes(), str(path)) if path.suffix == ".parquet" else _from_csv(path)
         base = path.resolve().parent
-        resolved = [None if value is None else str(base / value) for value in manifest.table["path"]]
-        manifest.table["path"] = pd.Series(resolved, index=manifest.table.index, dtype=object)
+        for column in ("path", "video_path"):
+            resolved = [None if value is None else str(base / value) for value in manifest.table[column]]
+            manifest.table[column] = pd.Series(resolved, index=manifest.table.index, dtype=object)
         return manifest
 
 

@@ -35,7 +35,8 @@ SECTIONS = ("extract", "fuse", "compare", "probe", "predict", "store", "data")
 # What more than one command takes. A command ignores those that it has no option for.
 SHARED = (
     "cache", "corpus", "root", "manifest", "labels", "protocol", "dev", "out", "layer", "device", "seed", "seeds",
-    "container", "workers", "offline", "quiet", "audio_encoder", "text_encoder", "audio_layer", "text_layer", "modalities",
+    "container", "workers", "offline", "quiet", "audio_encoder", "text_encoder", "video_encoder", "audio_layer",
+    "text_layer", "video_layer", "modalities",
 )  # fmt: skip
 
 

@@ -34,6 +34,10 @@ class Utterance:
         overlap: Share of the turn's time in which somebody else speaks, 0 to 1.
         fold: Fold as the corpus gives it.
         part: Official part: `train`, `dev` or `test`.
+        video_path: Absolute path of the video file; `None`: there is no video of it.
+        video_start: Start in the video in seconds; without `video_start` and `video_end`, `start` and `end` count.
+        video_end: End in the video in seconds.
+        video_crop: `left` or `right`: the half of the picture that shows the speaker; `None`: all of it.
     """
 
     id: str
@@ -61,6 +65,16 @@ class Utterance:
     overlap: float | None = None
     fold: str | None = None
     part: str | None = None
+    video_path: str | None = None
+    video_start: float | None = None
+    video_end: float | None = None
+    video_crop: str | None = None
+
+    @property
+    def video_span(self) -> tuple[float | None, float | None]:
+        """Start and end in the video file, in seconds."""
+        own = (self.video_start, self.video_end)
+        return (self.start, self.end) if own == (None, None) else own
 
     @property
     def vote_counts(self) -> dict[str, float]:
@@ -69,5 +83,15 @@ class Utterance:
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Utterance))
-NUMBERS: tuple[str, ...] = ("start", "end", "valence", "arousal", "dominance", "duration", "overlap")
+NUMBERS: tuple[str, ...] = (
+    "start",
+    "end",
+    "valence",
+    "arousal",
+    "dominance",
+    "duration",
+    "overlap",
+    "video_start",
+    "video_end",
+)
 PARTS: tuple[str, ...] = ("train", "dev", "test")

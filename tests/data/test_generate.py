@@ -109,6 +109,29 @@ def test_the_same_seed_writes_the_same_bytes(pristine: Path, tmp_path: Path):
     assert all(path.read_bytes() == (tmp_path / "1" / path.relative_to(pristine)).read_bytes() for path in wavs)
 
 
+def test_videos_show_the_label_in_the_half_of_the_speaker(tmp_path: Path):
+    pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
+    from ser_data.corpora.iemocap_files import CODES
+    from ser_data.generate.clips import draw
+    from ser_data.generate.stage import HALF
+    from ser_data.pictures import decode_video
+
+    root = tmp_path / "IEMOCAP_full_release"
+    generate_iemocap_shaped(root, turns=302, shorten=0.1, seed=1, video=True)
+    assert not validate("iemocap", root, partial=True).errors
+    heights = [draw(HALF, number, len(CODES), 0.0).std(axis=(1, 2)).argmax() for number in range(len(CODES))]
+    right, tried = 0, 0
+    for turn in CORPORA["iemocap"].read(root).utterances():
+        if turn.session != "1" or (turn.duration or 0) < 0.3:
+            continue
+        assert turn.video_path is not None and turn.video_crop in ("left", "right")
+        frames = decode_video(turn.video_path, 5.0, *turn.video_span, turn.video_crop)
+        bar = frames[len(frames) // 2].astype(float).std(axis=(1, 2)).argmax()
+        right += int(np.abs(np.array(heights) - bar).argmin() == CODES.index(turn.label or ""))
+        tried += 1
+    assert tried > 30 and right > 0.9 * tried, (right, tried)
+
+
 def test_planted_words_tell_what_they_should():
     for plant, tells_scene, tells_class in (("emotion", True, True), ("scenario", True, False), ("none", False, False)):
         writer = Writer(plant, 0)

@@ -102,6 +102,30 @@ def test_the_speaker_is_who_speaks_not_who_wears(manifest: Manifest):
     assert row(manifest, "Ses03F_script01_1b_M000")["speaker"] == "3M"
 
 
+def test_a_turn_s_video_is_its_span_and_the_half_of_its_speaker(typed: Path):
+    found = CORPORA["iemocap"].read(typed)
+    assert found.table["video_path"].isna().all(), "a copy without videos says nothing of them"
+    assert not [problem for problem in found.problems if problem.reason == "missing video"]
+    folder = typed / "Session3" / "dialog" / "avi" / "DivX"
+    folder.mkdir(parents=True)
+    (folder / "Ses03M_impro05a.avi").write_bytes(b"RIFF")
+    (folder / "._Ses03F_script01_1b.avi").write_bytes(b"\0\5\26\7")
+    found = CORPORA["iemocap"].read(typed)
+    own, other = row(found, "Ses03M_impro05a_M000"), row(found, "Ses03M_impro05a_F000")
+    assert own["video_path"] == other["video_path"] == str(folder / "Ses03M_impro05a.avi")
+    assert (own["video_start"], own["video_end"], own["video_crop"]) == (
+        0.5,
+        1.5,
+        "left",
+    )  # the wearer sits on the left
+    assert (other["video_start"], other["video_end"], other["video_crop"]) == (5.0, 7.0, "right")
+    assert row(found, "Ses03F_script01_1b_M000")["video_path"] is None
+    missing = [problem for problem in found.problems if problem.reason == "missing video"]
+    assert len(missing) == 1 and "Ses03F_script01_1b.avi" in str(missing[0]) and not missing[0].dropped
+    utterance = next(one for one in found.utterances() if one.id == "Ses03M_impro05a_F000")
+    assert utterance.video_span == (5.0, 7.0)
+
+
 def test_scenario_take_and_kind(manifest: Manifest):
     a, b = row(manifest, "Ses03M_impro05a_M001"), row(manifest, "Ses03F_script01_1b_M001")
     assert (a["scenario"], a["take"], a["scripted"], a["dialogue"]) == ("impro05", "a", False, "Ses03M_impro05a")

@@ -76,6 +76,27 @@ def test_unicode_spaces_windows_paths_links_and_parents(tmp_path: Path, tone):
     assert (problem.reason, problem.detail) == ("missing file", "C:/corpus/x.wav")
 
 
+def test_videos_are_the_rows_own(tmp_path: Path, tone):
+    for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
+        tone(tmp_path / name)
+    (tmp_path / "t.csv").write_text(
+        "id,path,label,start,end,video_path,video_start,video_end,video_crop\n"
+        "a,a.wav,x,0,0.1,clips/a.mp4,,,\n"  # the span of the row counts for both
+        "b,b.wav,x,,,../b.avi,1.5,2.5,left\n"
+        "c,c.wav,x,,,,,,\n"
+        "d,d.wav,x,,,d.mp4,,,top\n"
+        "e,d.wav,x,,,d.mp4,3,2,\n"
+    )
+    found = read(tmp_path / "t.csv")
+    assert {problem.id: problem.reason for problem in found.problems} == {"d": "bad crop", "e": "bad span"}
+    a, b, c = found.utterances()
+    assert (a.video_path, a.video_span, a.video_crop) == (str(tmp_path / "clips/a.mp4"), (0.0, 0.1), None)
+    assert (b.video_path, b.video_span, b.video_crop) == (str(tmp_path.parent / "b.avi"), (1.5, 2.5), "left")
+    assert c.video_path is None
+    found.write(tmp_path / "m.csv")
+    assert list(type(found).read(tmp_path / "m.csv").utterances()) == [a, b, c]
+
+
 def test_ids_are_made_from_paths_and_spans(tmp_path: Path, tone):
     tone(tmp_path / "a" / "x.wav")
     (tmp_path / "t.csv").write_text("path,label,start,end\na/x.wav,y,,\na/x.wav,y,0.1,0.2\n")

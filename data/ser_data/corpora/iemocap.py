@@ -3,7 +3,8 @@
 Quirks: the first letter of an id names the wearer of the motion-capture markers, the last one the speaker (wrong for 4,951
 turns if confused); evaluation files are sorted by id, not by time; turns overlap; transcripts have lines without a turn.
 Times in the files count from the start of the dialogue while the wavs hold one turn each, so the manifest's `start` and
-`end` stay empty and the columns `dialogue_start`, `dialogue_end` hold them. Reading the whole corpus takes seconds.
+`end` stay empty and the columns `dialogue_start`, `dialogue_end` hold them. The videos hold whole dialogues, with the wearer
+of the markers on the left: a turn's video is its span there, and the half of whoever speaks. Reading the whole corpus takes seconds.
 """
 
 import json
@@ -95,7 +96,8 @@ class Iemocap:
         citation="Busso et al. 2008, Language Resources and Evaluation 42(4), doi:10.1007/s10579-008-9076-6",
         url="https://sail.usc.edu/iemocap/",
         transcripts="human",
-        layout="Session{1..5}/dialog/{EmoEvaluation,transcriptions}/*.txt, Session{1..5}/sentences/wav/DIALOGUE/TURN.wav",
+        layout="Session{1..5}/dialog/{EmoEvaluation,transcriptions}/*.txt, Session{1..5}/sentences/wav/DIALOGUE/TURN.wav; video, if "
+        "present: Session{1..5}/dialog/avi/DivX/DIALOGUE.avi",
         scheme="iemocap-7",
     )
 
@@ -128,6 +130,7 @@ class Iemocap:
             problems.extend(_problem(fault, where) for fault in faults)
             audio = session / "sentences" / "wav" / path.stem
             wavs = {p.name for p in audio.iterdir()} if audio.is_dir() else set()
+            video = _video(session, path.stem, where, problems)
             used |= {turn.id for turn in turns}
             checked = [(turn, _usable(turn, path, session, audio, wavs, where, problems)) for turn in turns]
             good = [(turn, match) for turn, match in checked if match is not None]
@@ -141,7 +144,7 @@ class Iemocap:
                 elif not normalise(text):
                     detail = f"nothing but tags: {text.strip()}" if has_tag(text) else "the transcript is empty"
                     problems.append(Problem(turn.id, "empty text", detail, where, dropped=False))
-                yield _row(turn, match, text, overlap, int(position), audio, f"{where}, line {turn.line}")
+                yield _row(turn, match, text, overlap, int(position), audio, video, f"{where}, line {turn.line}")
         for name in sorted(set(texts) - used):
             problems.append(
                 Problem(name, "transcript without turn", "no label and no wav", session.name, dropped=False)
@@ -195,8 +198,27 @@ def _usable(
     return match
 
 
+def _video(session: Path, dialogue: str, where: str, problems: list[Problem]) -> Path | None:
+    """The dialogue's video, with both actors; a session without any says nothing, one that lacks some is a problem."""
+    folder = session / "dialog" / "avi" / "DivX"
+    if not folder.is_dir():
+        return None
+    path = folder / f"{dialogue}.avi"
+    if path.is_file():
+        return path
+    problems.append(Problem("", "missing video", f"{dialogue}.avi is not in {folder}", where, dropped=False))
+    return None
+
+
 def _row(
-    turn: Turn, match: "re.Match[str]", text: str | None, overlap: float, position: int, audio: Path, where: str
+    turn: Turn,
+    match: "re.Match[str]",
+    text: str | None,
+    overlap: float,
+    position: int,
+    audio: Path,
+    video: Path | None,
+    where: str,
 ) -> dict[str, Any]:
     session, wearer, _, scenario, take, speaker, _ = match.groups()
     return {
@@ -224,6 +246,11 @@ def _row(
         "take": take or None,
         "self_votes": json.dumps(turn.self_votes) if turn.self_votes else None,
         "ratings": json.dumps(turn.ratings) if turn.ratings else None,
+        # the wearer of the markers sits on the left: MERBench, `func_find_tgt_pos`
+        "video_path": None if video is None else str(video),
+        "video_start": None if video is None else turn.start,
+        "video_end": None if video is None else turn.end,
+        "video_crop": None if video is None else "left" if wearer == speaker else "right",
     }
 
 

@@ -55,7 +55,7 @@ class Meld:
         citation="Poria et al. 2019, ACL, doi:10.18653/v1/P19-1050",
         url="https://github.com/declare-lab/MELD",
         transcripts="subtitles",
-        layout="{train,dev,test}_sent_emo.csv; audio if present: train_splits/diaN_uttM.mp4 (or .wav, .flac), ...",
+        layout="{train,dev,test}_sent_emo.csv; video if present: train_splits/diaN_uttM.mp4, ...; audio: .wav or .flac beside them",
         scheme="meld-7",
     )
 
@@ -97,6 +97,8 @@ def _audio(root: Path, part: str, problems: list[Problem]) -> dict[str, Path] | 
         return None
     files: dict[str, Path] = {}
     for path in visible_files(folder, AUDIO_SUFFIXES):
+        if path.suffix == ".mp4" and path.stem in files:
+            continue  # the sound has been taken out of it already; the pictures are still its own
         try:
             files[path.stem] = contained(root, str(path.relative_to(root)))
         except PathEscapes as error:
@@ -131,6 +133,7 @@ def _rows(path: Path, part: str, files: dict[str, Path] | None, problems: list[P
             detail = f"subtitle times {row['StartTime']} to {row['EndTime']}"
             problems.append(Problem(name, "bad span", detail, where, dropped=False))
             lasts = None
+        video = None if audio is None else audio.with_suffix(".mp4")
         yield {
             "id": name,
             "where": where,
@@ -145,6 +148,7 @@ def _rows(path: Path, part: str, files: dict[str, Path] | None, problems: list[P
             "sentiment": row.get("Sentiment"),
             "season": row.get("Season"),
             "episode": row.get("Episode"),
+            "video_path": str(video) if video is not None and video.is_file() else None,
         }
 
 

@@ -1,9 +1,10 @@
 """The user's own table: a CSV (`csv`) or JSON lines (`jsonl`) with one utterance per row.
 
 Columns: `path` and `label`, and any of `id corpus text speaker session dialogue scenario scripted start end gender fold
-part votes ...` (all manifest columns); further ones are carried as text. The card that `ser-data join` and `ser-data
-convert` write beside a CSV is read too. Paths are relative to the file; `..` and absolute
-paths are allowed, since it is the user's own. A bad row becomes a problem with its line number and never ends the run.
+part votes video_path video_start video_end video_crop ...` (all manifest columns); a row without `video_path` has no video.
+Further ones are carried as text. The card that `ser-data join` and `ser-data convert` write beside a CSV is read too. Paths
+are relative to the file; `..` and absolute paths are allowed, since it is the user's own. A bad row becomes a problem with its
+line number and never ends the run.
 """
 
 import csv
@@ -20,9 +21,23 @@ from ser_data.errors import BadManifest, BadRoot, listing
 from ser_data.manifest import CorpusInfo, Manifest, Problem, read_card_beside
 from ser_data.text import normalise
 from ser_data.utterance import PARTS
+from ser_data.video import CROPS
 
 Row = tuple[int, dict[str, Any] | str]  # line number, and the row or what is wrong with it
-_EXPECTED = ("path", "label", "id", "text", "speaker", "session", "fold", "scenario", "start", "end", "gender")
+_EXPECTED = (
+    "path",
+    "label",
+    "id",
+    "text",
+    "speaker",
+    "session",
+    "fold",
+    "scenario",
+    "start",
+    "end",
+    "gender",
+    "video_path",
+)
 
 
 def _decode(data: bytes, path: Path) -> str:
@@ -140,7 +155,7 @@ class TableFile:
 
 
 def _check_columns(root: Path, row: dict[str, Any]) -> None:
-    if "path" not in row and "text" not in row:
+    if not {"path", "text", "video_path"} & set(row):
         remedy = f"Rename the columns: path (and label); known are {listing(_EXPECTED, 20)}."
         raise BadManifest(str(root), f"no column 'path'; found {listing(row, 20)}", remedy)
 
@@ -148,7 +163,7 @@ def _check_columns(root: Path, row: dict[str, Any]) -> None:
 def _problem(
     row: dict[str, Any], base: Path, where: str, labels: Collection[str] | None, check_files: bool, seen: dict[str, str]
 ) -> Problem | None:
-    """What is wrong with a row, or `None`; fills in `id` and the absolute `path`."""
+    """What is wrong with a row, or `None`; fills in `id` and the absolute `path` and `video_path`."""
     given = (row.get("path") or "").strip()
     start = (row.get("start") or "").strip()
     name = (row.get("id") or "").strip() or os.path.splitext(given)[0] + (f"@{start}" if start else "")
@@ -161,9 +176,13 @@ def _problem(
         if not given:
             return Problem(name, "missing path", "the row names no file", where)
         row["path"] = resolve_path(base, given)
+    if video := (row.get("video_path") or "").strip():
+        row["video_path"] = resolve_path(base, video)
+    if (crop := (row.get("video_crop") or "").strip()) and crop not in CROPS:
+        return Problem(name, "bad crop", f"'{crop}' is not one of {listing(CROPS)}", where)
     if name in seen:
         return Problem(name, "duplicate id", f"first on {seen[name]}", where)
-    for column in ("start", "end", "valence", "arousal", "dominance", "duration", "turn"):
+    for column in ("start", "end", "valence", "arousal", "dominance", "duration", "turn", "video_start", "video_end"):
         if value := (row.get(column) or "").strip():
             try:
                 number = float(value)
@@ -173,6 +192,9 @@ def _problem(
                 return Problem(name, "bad number", f"{column} is '{value}'", where)
     if row.get("end") and float(row["end"]) <= float(start or 0):
         return Problem(name, "bad span", f"end {row['end']} s is not after start {start or 0} s", where)
+    if row.get("video_end") and float(row["video_end"]) <= float(row.get("video_start") or 0):
+        told = f"video_end {row['video_end']} s is not after video_start {row.get('video_start') or 0} s"
+        return Problem(name, "bad span", told, where)
     if (row.get("part") or "train") not in PARTS:
         return Problem(name, "bad part", f"'{row['part']}' is not one of {listing(PARTS)}", where)
     label = (row.get("label") or "").strip()

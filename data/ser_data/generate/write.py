@@ -14,9 +14,11 @@ from ser_data.corpora.iemocap import MARK
 from ser_data.errors import BadRoot, UnknownName
 from ser_data.generate.allocation import PlannedTurn, allocate, thin_out
 from ser_data.generate.lines import Blocks, Line
+from ser_data.generate.stage import write_dialogue_video
 from ser_data.generate.timing import durations, timeline
 from ser_data.generate.voices import RATE, Voices
 from ser_data.generate.words import PLANTS, TAGS, Writer
+from ser_data.video import require_video
 
 EXTRA_LINES = 46  # transcript lines with XX ids, in sessions 3 and 5 only
 TAGGED, EMPTY = 207, 47  # seven-class turns with a tag, and those with nothing else
@@ -31,6 +33,7 @@ def generate_iemocap_shaped(
     turns: int = 450,
     plant: str = "emotion",
     shorten: float = 1.0,
+    video: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Writes the corpus.
@@ -42,6 +45,7 @@ def generate_iemocap_shaped(
         turns: Size without `full`, at least about 302 (two per dialogue).
         plant: What words and voices tell about the label: `emotion`, `scenario` (words tell the scene only) or `none`.
         shorten: Factor on all lengths, for quick tests; 1 is realistic.
+        video: Also the dialogues' videos, 96 x 64 at 10 pictures a second; needs the extra `video`.
         progress: Called with done and all turns after each dialogue.
 
     Returns:
@@ -50,7 +54,10 @@ def generate_iemocap_shaped(
     Raises:
         BadRoot: The folder is not empty.
         UnknownName: No such plant.
+        VideoUnavailable: Videos are asked for, and PyAV is not installed.
     """
+    if video:
+        require_video()
     root = Path(root)
     if plant not in PLANTS:
         raise UnknownName("plant", plant, PLANTS)
@@ -77,6 +84,8 @@ def generate_iemocap_shaped(
     for number, (name, some) in enumerate(lines.items()):
         _write_dialogue(root, name, some, extras[name], number, blocks)
         _write_wavs(root, name, some, voices, rng)
+        if video:
+            write_dialogue_video(root, name, some, plant, number / 7)
         done += len(some)
         if progress is not None:
             progress(done, len(plan))
