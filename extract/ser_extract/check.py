@@ -79,6 +79,9 @@ def _lines(job: ExtractJob, count: int, encoder: Encoder, processor: ShardProces
     cache = open_cache(job.cache)
     entries = [cache.select(spec.modality, spec.encoder, spec.layer, spec.dtype) for spec in encoder.specs]
     ids = [name for name in entries[0].ids if name in known and all(name in entry.input_hashes for entry in entries)]
+    ids = [
+        name for name, length in zip(ids, entries[0].lengths(ids), strict=True) if length
+    ]  # without a video: nothing
     chosen = [ids[int(k)] for k in np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round())] if ids else []
     if not chosen:
         raise EncoderBroken(encoder.source.name, f"{job.cache} holds no features of it", "Run ser-extract first.")

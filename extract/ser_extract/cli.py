@@ -29,8 +29,8 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
     if value is None:
         return None
     words = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
-    if not words or set(words) - {"audio", "text"}:
-        raise click.BadParameter(f"'{value}' is not audio, text, or audio,text")
+    if not words or set(words) - {"audio", "text", "video"}:
+        raise click.BadParameter(f"'{value}' is not one or more of audio,text,video")
     return words
 
 
@@ -41,11 +41,19 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
 @click.option("--layer", default="last", show_default=True, help="Hidden state: 12, a list 4,8,12, all, or last.")
 @click.option("--audio-layer", help="Layer of the speech encoder, instead of --layer.")
 @click.option("--text-layer", help="Layer of the text encoder, instead of --layer.")
+@click.option("--video-layer", help="Layer of the vision encoder, instead of --layer.")
 @click.option("--audio-encoder", help="Hub id, local folder, or demo.  [default: facebook/wav2vec2-base]")
 @click.option("--text-encoder", help="Hub id, local folder, or demo.  [default: google-bert/bert-base-uncased]")
+@click.option("--video-encoder", help="Hub id or local folder.  [default: openai/clip-vit-base-patch32]")
 @click.option("--audio-revision", help="Commit, tag or branch of a hub repository.")
 @click.option("--text-revision", help="Commit, tag or branch of a hub repository.")
-@click.option("--modalities", callback=_modalities, help="audio, text, or audio,text.  [default: what the corpus has]")
+@click.option("--video-revision", help="Commit, tag or branch of a hub repository.")
+@click.option(
+    "--modalities",
+    callback=_modalities,
+    help="Any of audio,text,video.  [default: of audio and text what the corpus has]",
+)
+@click.option("--fps", type=click.FloatRange(0, 60, min_open=True), help="Frames per second of video.  [default: 2]")
 @click.option("--labels", help="Label scheme; a row with a label it does not know is skipped.")
 @click.option(
     "--dtype", type=click.Choice(["float16", "float32"]), help="Type of the stored features.  [default: float16]"
@@ -91,7 +99,7 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
 )
 @click.option("--log-json", is_flag=True, help="Progress as JSON lines on stderr.")
 def command(layer: str, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
-    """Writes frame embeddings of speech and text encoders to a feature cache, once.
+    """Writes frame embeddings of speech, text and vision encoders to a feature cache, once.
 
     Safe to stop and to run again: it does only what is missing. Options may also come from the environment (SER_CACHE for
     --cache) and from ser.toml in this folder.
@@ -102,7 +110,7 @@ def command(layer: str, dry_run: bool, check: int | None, log_json: bool, **opti
         raise _usage(SettingMissing("which corpus it is", "--corpus", "SER_CORPUS"))
     if options["cache"] is None:
         raise _usage(SettingMissing("where the features go", "--cache", "SER_CACHE"))
-    for name in ("audio_layer", "text_layer"):
+    for name in ("audio_layer", "text_layer", "video_layer"):
         options[name] = options[name] or layer
     given = {name: value for name, value in options.items() if value is not None}
     try:
@@ -157,6 +165,8 @@ def _summary(job: Any, result: Any, same: str) -> str:
         lines.append(f"... and {len(result.skipped) - SHOWN:,} more skipped.")
     done = ", ".join(f"{count:,} {modality}" for modality, count in result.encoded.items()) or "nothing"
     lines.append(f"{result.utterances:,} utterances; encoded now: {done}; {result.seconds:.1f} s.")
+    if result.without_video:
+        lines.append(f"{result.without_video:,} have no video: rows without frames, masked when heads are trained.")
     if result.skipped:
         count = len({(line.id, line.modality) for line in result.skipped})
         lines.append(

@@ -8,13 +8,15 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ser_cache import CacheError, open_cache
 from ser_data.audio import AudioError, load_audio
 from ser_data.utterance import Utterance
+from ser_data.video import VideoError
+from ser_data.video_decoding import IsolatedVideoDecoder
 from ser_extract.corpus import read_corpus
+from ser_extract.encoders.base import Description, Modality
 from ser_extract.inputs import UNREADABLE, Input
 from ser_extract.job import ExtractJob, resolve_device
 from ser_extract.progress import Reporter, duration
@@ -45,7 +47,7 @@ def forecast(job: ExtractJob, reporter: Reporter) -> str:
             )
             for layer, left in missing.items()
         )
-        hours = f"{stream.seconds / 3600:.2f} h, " if modality == "audio" else ""
+        hours = f"{stream.seconds / 3600:.2f} h, " if modality != "text" else ""
         lines.append(f"{modality} with {encoder.source.name}: {hours}about {frames:,} frames; {size}")
         total += sum(
             (entry.item.frames or 0) * encoder.description.features * SIZES[job.dtype]
@@ -92,10 +94,8 @@ def _probe(job: ExtractJob, stream: Stream, pending: list[Input], utterances: di
     for entry in [usable[int(q * (len(usable) - 1))] for q in QUANTILES]:
         utterance = utterances[entry.item.id]
         try:
-            value = (
-                utterance.text_normalised if stream.modality == "text" else _load(utterance, encoder.description.rate)
-            )
-        except AudioError:
+            value = _load(utterance, stream.modality, encoder.description)
+        except (AudioError, VideoError):
             continue
         if not cost:
             engine.encode([value])  # the first pass pays for memory and code that the others have
@@ -107,8 +107,15 @@ def _probe(job: ExtractJob, stream: Stream, pending: list[Input], utterances: di
     return sum(entry.item.cost for entry in usable) * spent / cost if cost else 0.0
 
 
-def _load(utterance: Utterance, rate: int | None) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-    return load_audio(utterance.path or "", rate or 16_000, utterance.start, utterance.end)
+def _load(utterance: Utterance, modality: Modality, description: Description) -> Any:
+    """What an engine of the modality takes."""
+    if modality == "text":
+        return utterance.text_normalised
+    if modality == "audio":
+        return load_audio(utterance.path or "", description.rate or 16_000, utterance.start, utterance.end)
+    with IsolatedVideoDecoder() as decoder:
+        fps = description.frame_rate or 1.0
+        return decoder.load(utterance.video_path or "", fps, *utterance.video_span, utterance.video_crop)
 
 
 def _existing(path: Path) -> Path:

@@ -7,6 +7,7 @@ ExtractError            ser-extract cannot do what was asked
 ├── EncoderBroken       (also ValueError)  the folder lacks its config, weights or tokenizer, or they do not fit each other
 ├── LayerOutOfRange     (also ValueError)  the encoder has no such hidden state
 ├── SettingMissing      (also ValueError)  nothing says where the corpus or the cache is (exit code 2)
+├── NoVideo             (also ValueError)  video is asked for, and no utterance of the corpus has one
 ├── DiskTooSmall        (also OSError)     the planned features do not fit on the disk
 └── UtteranceFailed     (also ValueError)  --on-error fail: one utterance could not be encoded
 ```
@@ -22,7 +23,7 @@ class EncoderNotFound(ExtractError, OSError):
 
     Args:
         name: The folder or hub id as the user typed it.
-        modality: `audio` or `text`: names the option that helps.
+        modality: `audio`, `text` or `video`: names the option that helps.
         tried: What was tried, as a clause.
     """
 
@@ -90,6 +91,21 @@ class SettingMissing(ExtractError, ValueError):
             f"Nothing says {self.what}: no {self.option}, no {self.variable} in the environment, "
             f"no ser.toml with '{self.option.lstrip('-')}' in this folder.\n"
             f"Give {self.option}, for example: ser-extract --corpus csv --root corpus.csv --cache runs/cache --layer 12"
+        )
+
+
+class NoVideo(ExtractError, ValueError):
+    """Video is asked for, and no utterance of the corpus has one: the features would all be empty."""
+
+    def __init__(self, corpus: str, utterances: int) -> None:
+        super().__init__(corpus, utterances)
+        self.corpus, self.utterances = corpus, utterances
+
+    def __str__(self) -> str:
+        return (
+            f"{self.corpus}: none of the {self.utterances:,} utterances has a video.\n"
+            "A table of your own names it in the column video_path; what the readers of corpora expect: ser-data list NAME. "
+            "Or leave video out of --modalities."
         )
 
 

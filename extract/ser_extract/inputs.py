@@ -1,20 +1,25 @@
 """From manifest rows to items of a plan: what is encoded, under which hash, and what it will cost.
 
-An audio item's hash is that of the file's bytes and the span; a text item's is that of the normalised text. An input that
+An audio item's hash is that of the file's bytes and the span, a video item's that of bytes, span and crop, a text item's that
+of the normalised text. An utterance without a video is no failure: its row has no frames, and its hash says so. An input that
 cannot be read now gets a hash of its reason, so that the run lists it as failed and a later run, when the file is there,
 sees a change and encodes it.
 """
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ser_cache import Item
 from ser_data.utterance import Utterance
+from ser_data.video import frame_count
 from ser_extract.encoders.base import Description, Modality
 
 HASHING_THREADS = 4
 UNREADABLE = "unreadable:"
+NO_VIDEO = "none"
+"""Input hash of an utterance that has no video."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Input:
 
     Attributes:
         item: For the plan.
-        units: Samples at the encoder's rate (an estimate until decoded) or characters.
+        units: Samples at the encoder's rate (an estimate until decoded), characters, or frames of video.
         seconds: Duration in seconds; 0 for text.
     """
 
@@ -38,8 +43,10 @@ def collect(
     description: Description,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Input]:
-    """The inputs of all utterances, in their order; `tick` is called after each. Reads every audio file once."""
+    """The inputs of all utterances, in their order; `tick` is called after each. Reads every audio or video file once."""
     results = []
+    if modality == "video":
+        return _videos(list(utterances), description, tick)
     if modality == "text":
         for utterance in utterances:
             results.append(_text(utterance, description))
@@ -76,3 +83,40 @@ def _audio(utterance: Utterance, description: Description) -> Input:
         return Input(Item(utterance.id, f"{UNREADABLE}{error.reason}", 0.0, 0), 0, 0.0)
     units = round(min(seconds, 1e6) * rate)
     return Input(Item(utterance.id, identity, description.cost(units), description.frames(units)), units, units / rate)
+
+
+def _videos(utterances: list[Utterance], description: Description, tick: Callable[[], None]) -> list[Input]:
+    from ser_data.video import VideoError, video_hash
+    from ser_data.video_decoding import IsolatedVideoDecoder
+
+    fps = description.frame_rate or 1.0
+
+    def hashed(path: str) -> None:
+        with suppress(VideoError):  # told per utterance, below
+            video_hash(path)
+
+    def found(utterance: Utterance, decoder: IsolatedVideoDecoder) -> Input:
+        if utterance.video_path is None:
+            return Input(Item(utterance.id, NO_VIDEO, 0.0, 0), 0, 0.0)
+        start, end = utterance.video_span
+        try:
+            identity = video_hash(utterance.video_path, start, end, utterance.video_crop)
+            if end is None:
+                end = decoder.probe(utterance.video_path).duration
+        except VideoError as error:
+            return Input(Item(utterance.id, f"{UNREADABLE}{error.reason}", 0.0, 0), 0, 0.0)
+        seconds = min(max(end - (start or 0.0), 0.0), 1e5)
+        frames = frame_count(seconds, fps)
+        return Input(
+            Item(utterance.id, identity, description.cost(frames), description.frames(frames)), frames, seconds
+        )
+
+    # one file may hold the videos of hundreds of utterances: each is read once, by one thread
+    with ThreadPoolExecutor(HASHING_THREADS) as pool:
+        list(pool.map(hashed, dict.fromkeys(one.video_path for one in utterances if one.video_path is not None)))
+    results = []
+    with IsolatedVideoDecoder() as decoder:
+        for utterance in utterances:
+            results.append(found(utterance, decoder))
+            tick()
+    return results

@@ -11,6 +11,7 @@ from ser_extract.encoders.base import EngineOptions, InputOptions, Modality
 
 AUDIO_ENCODER = "facebook/wav2vec2-base"
 TEXT_ENCODER = "google-bert/bert-base-uncased"
+VIDEO_ENCODER = "openai/clip-vit-base-patch32"
 DEMO = "demo"
 
 
@@ -22,13 +23,17 @@ class ExtractJob(BaseModel):
         root: Folder or file of the corpus; None where the corpus can make or find itself.
         cache: Directory of the feature cache; made if missing.
         labels: Label scheme; rows with a label it does not know are listed as problems. None: labels are not judged.
-        modalities: What to encode; None: whatever the corpus has.
+        modalities: What to encode; None: audio and text, whichever the corpus has; video only when it is named.
         audio_encoder: Hub id, local folder, or `demo`.
         text_encoder: The same for text.
+        video_encoder: The same for video, but for `demo`.
         audio_revision: Branch, tag or commit of a hub repository.
         text_revision: The same for text.
+        video_revision: The same for video.
         audio_layer: A layer, a list (`4,8,12`), `all`, or `last`; layer L is transformers' `hidden_states[L]`.
         text_layer: The same for text.
+        video_layer: The same for video.
+        fps: Frames per second taken of a video, each encoded as a picture of its own.
         dtype: Type of the stored features.
         container: How shards are stored.
         device: `auto` takes CUDA where there is one.
@@ -60,10 +65,14 @@ class ExtractJob(BaseModel):
     modalities: tuple[Modality, ...] | None = None
     audio_encoder: str = AUDIO_ENCODER
     text_encoder: str = TEXT_ENCODER
+    video_encoder: str = VIDEO_ENCODER
     audio_revision: str | None = None
     text_revision: str | None = None
+    video_revision: str | None = None
     audio_layer: str = "last"
     text_layer: str = "last"
+    video_layer: str = "last"
+    fps: float = Field(default=2.0, gt=0, le=60)
     dtype: Literal["float16", "float32"] = "float16"
     container: Literal["zarr", "hdf5"] = "zarr"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -102,19 +111,19 @@ class ExtractJob(BaseModel):
     @property
     def inputs(self) -> InputOptions:
         """The options that change features."""
-        return InputOptions(self.max_seconds, self.overlap_seconds, self.context_seconds)
+        return InputOptions(self.max_seconds, self.overlap_seconds, self.context_seconds, self.fps)
 
     def encoder(self, modality: Modality) -> str:
         """The encoder asked for, by modality."""
-        return self.audio_encoder if modality == "audio" else self.text_encoder
+        return {"audio": self.audio_encoder, "text": self.text_encoder, "video": self.video_encoder}[modality]
 
     def revision(self, modality: Modality) -> str | None:
         """The revision asked for, by modality."""
-        return self.audio_revision if modality == "audio" else self.text_revision
+        return {"audio": self.audio_revision, "text": self.text_revision, "video": self.video_revision}[modality]
 
     def layer(self, modality: Modality) -> str:
         """The layers asked for, by modality."""
-        return self.audio_layer if modality == "audio" else self.text_layer
+        return {"audio": self.audio_layer, "text": self.text_layer, "video": self.video_layer}[modality]
 
     def engine_options(self, modality: Modality, rate: int | None) -> EngineOptions:
         """How the engine of a modality computes, with the device resolved."""

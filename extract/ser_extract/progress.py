@@ -56,10 +56,10 @@ class Phase:
 
     @property
     def pace(self) -> str:
-        """`12.3 audio s/s` or `45 utterances/s`."""
+        """`12.3 audio s/s`, `12.3 video s/s` or `45 utterances/s`."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
         if self.seconds:
-            return f"{self.done_seconds / elapsed:.1f} audio s/s"
+            return f"{self.done_seconds / elapsed:.1f} {'video' if self.name == 'video' else 'audio'} s/s"
         return f"{self.done / elapsed:.0f} utterances/s"
 
     def facts(self) -> dict[str, Any]:

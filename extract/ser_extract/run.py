@@ -18,6 +18,7 @@ from ser_extract.corpus import read_corpus
 from ser_extract.encoders.base import Modality
 from ser_extract.errors import DiskTooSmall
 from ser_extract.failures import Skipped, from_problems, write_failures
+from ser_extract.inputs import NO_VIDEO
 from ser_extract.job import ExtractJob
 from ser_extract.progress import PlainReporter, Reporter
 from ser_extract.runners import RUNNERS
@@ -41,6 +42,7 @@ class Result:
         left: Units of work that are still open (interrupted, or another part's).
         seconds: Wall time.
         interrupted: Whether Ctrl-C or SIGTERM ended it.
+        without_video: Utterances that have no video, where video is encoded: rows without frames.
     """
 
     utterances: int
@@ -49,6 +51,7 @@ class Result:
     left: int
     seconds: float
     interrupted: bool
+    without_video: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -70,6 +73,7 @@ class Extraction:
         self._streams: list[Stream] = []
         self._writers: dict[Modality, dict[int, Writer]] = {}
         self._encoded: dict[Modality, int] = {}
+        self._without_video = 0
 
     def run(self) -> Result:
         """Does it.
@@ -87,6 +91,7 @@ class Extraction:
                 self._open(cache, manifest, encoders)
                 cache.attach(MANIFEST, manifest.to_bytes())
                 done = Result(len(manifest), self._encoded, (), 0, 0.0, False)
+                done = replace(done, without_video=self._without_video)
                 left = self._work(stop)
                 done = replace(done, left=left, interrupted=stop.level > 0)
             except KeyboardInterrupt:
@@ -117,6 +122,7 @@ class Extraction:
                 cache, encoder.specs, self._job.container, replace=self._job.replace, recipe=self._recipe
             )
             items = [entry.item for entry in stream.inputs]
+            self._without_video += sum(item.input_hash == NO_VIDEO for item in items)
             for writer in writers.values():
                 needed += writer.plan(items, retry_failed=self._job.retry_failed).bytes
             self._streams.append(stream)

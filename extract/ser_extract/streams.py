@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from ser_cache import EntrySpec
 from ser_data.manifest import Manifest
 from ser_data.utterance import Utterance
+from ser_data.video import require_video
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import Description, Family, Modality
 from ser_extract.encoders.source import Source, open_source
-from ser_extract.errors import EncoderNotSupported
+from ser_extract.errors import EncoderNotFound, EncoderNotSupported, NoVideo
 from ser_extract.inputs import Input, collect
 from ser_extract.job import DEMO, ExtractJob
 from ser_extract.layers import parse_layers
@@ -45,7 +46,7 @@ class Stream:
 
     @property
     def seconds(self) -> float:
-        """Audio seconds of all inputs."""
+        """Seconds of all inputs; 0 for text."""
         return sum(entry.seconds for entry in self.inputs)
 
 
@@ -76,6 +77,8 @@ def describe(job: ExtractJob, modality: Modality, source: Source) -> Encoder:
 
 def demo_folder(modality: Modality) -> str:
     """The folder of the demo's encoder of a modality."""
+    if modality == "video":
+        raise EncoderNotFound(DEMO, modality, "the demo has no encoder for video")
     from ser_extract.demo_encoders import demo_audio_encoder, demo_text_encoder
 
     return str(demo_audio_encoder() if modality == "audio" else demo_text_encoder())
@@ -105,8 +108,19 @@ def entry_spec(job: ExtractJob, source: Source, description: Description, layer:
 
 
 def modalities(job: ExtractJob, manifest: Manifest) -> tuple[Modality, ...]:
-    """What to encode: as asked, else what at least one utterance has."""
+    """What to encode: as asked, else audio and text where at least one utterance has them.
+
+    Video must be asked for: it costs far more, and needs an extra.
+
+    Raises:
+        VideoUnavailable: It is asked for and PyAV is not installed.
+        NoVideo: It is asked for and no utterance has one.
+    """
     if job.modalities is not None:
+        if "video" in job.modalities:
+            require_video()
+            if manifest.table["video_path"].isna().all():
+                raise NoVideo(manifest.info.title, len(manifest))
         return job.modalities
     has: dict[Modality, bool] = {
         "audio": bool(manifest.table["path"].notna().any()),
@@ -116,5 +130,5 @@ def modalities(job: ExtractJob, manifest: Manifest) -> tuple[Modality, ...]:
 
 
 def open_stream(encoder: Encoder, utterances: Sequence[Utterance], tick: Callable[[], None] = lambda: None) -> Stream:
-    """Hashes the inputs of an encoder; reads every audio file once."""
+    """Hashes the inputs of an encoder; reads every audio and video file once."""
     return Stream(encoder, tuple(collect(utterances, encoder.modality, encoder.description, tick)))

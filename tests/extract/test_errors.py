@@ -13,6 +13,7 @@ EXAMPLES = [
     errors.EncoderBroken("x", "there is no config.json", "Copy it again."),
     errors.LayerOutOfRange("x", "audio", "13", 12),
     errors.SettingMissing("where the corpus is", "--root", "SER_ROOT"),
+    errors.NoVideo("corpus.csv", 3),
     errors.DiskTooSmall("runs/cache", 5_000_000_000, 1_000_000),
     errors.UtteranceFailed("u1", "audio", "nan", "it holds samples that are not finite"),
     WorkersDie(5, -9),
