@@ -6,7 +6,8 @@ with its crc32c when it is first read (about 0.1 s per GB, once); ``verify_reads
 out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,21 @@ class Entry:
         self._special: dict[int, NDArray[np.bool_] | None] = {}
         self._unchecked = bytearray(b"\1" * len(self.ids) if self.verify_reads else len(self.ids))
 
+    def with_empty(self, ids: Iterable[str]) -> "Entry":
+        """The same entry, in which these utterances have rows without frames; those that have rows keep them.
+
+        For streams that an utterance may lack: what reads rows then needs no case of its own. Nothing is written.
+        """
+        other = copy.copy(self)
+        added = [name for name in dict.fromkeys(ids) if name not in self]
+        nothing, none = [0] * len(added), [-1] * len(added)
+        other.ids = (*self.ids, *added)
+        other._position = {name: index for index, name in enumerate(other.ids)}
+        other._shard, other._start = [*self._shard, *none], [*self._start, *nothing]
+        other._stop, other._crc = [*self._stop, *nothing], [*self._crc, *nothing]
+        other._forget()
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         for name in ("_frames", "_special", "_unchecked"):
@@ -150,6 +166,8 @@ class Entry:
 
     def _view(self, index: int) -> NDArray[np.floating]:
         """Frames of one row as they are mapped, checked on first use."""
+        if self._shard[index] < 0:
+            return np.empty((0, self.spec.features), self.dtype)
         frames = self._frames[self._shard[index]]
         if frames is None:
             frames = self._open(self._shard[index])
@@ -202,12 +220,15 @@ class Entry:
 
     def environment(self, utterance: str) -> Mapping[str, Any]:
         """What may differ between equal rows, as the commit of this utterance recorded it; reads nothing."""
-        return self._commits[self._shard[self._index(utterance)]].environment
+        shard = self._shard[self._index(utterance)]
+        return self._commits[shard].environment if shard >= 0 else {}
 
     def special(self, utterance: str) -> NDArray[np.bool_] | None:
         """Mask of special tokens ``(frames,)``, or None where the shard has none."""
         index = self._index(utterance)
         shard = self._shard[index]
+        if shard < 0:
+            return None
         if shard not in self._special:
             self._open(shard)
         mask = self._special[shard]

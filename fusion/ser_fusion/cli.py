@@ -73,8 +73,10 @@ _path = click.Path(path_type=Path)
 @click.option("--layer", callback=types.layer, metavar="L|last|all", help="Layer; all learns a weighted sum.")
 @click.option("--audio-layer", callback=types.layer, metavar="L|last|all", help="Layer of the speech features.")
 @click.option("--text-layer", callback=types.layer, metavar="L|last|all", help="Layer of the text features.")
+@click.option("--video-layer", callback=types.layer, metavar="L|last|all", help="Layer of the video features.")
 @click.option("--audio-encoder", help="Which encoder's speech features, if the cache holds several.")
 @click.option("--text-encoder", help="Which encoder's text features, if the cache holds several.")
+@click.option("--video-encoder", help="Which encoder's video features, if the cache holds several.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Which precision, if the cache holds both.")
 @click.option(
     "--schedule",
@@ -167,7 +169,7 @@ def _meant_here(name: str) -> bool:
     """Whether a value is for this command: encoders in ser.toml tell ser-extract what to load (a folder, ``demo``), while
     here they choose among what the cache holds."""
     source = get_current_context().get_parameter_source(name)
-    return name not in ("audio_encoder", "text_encoder") or source is ParameterSource.COMMANDLINE
+    return name not in ("audio_encoder", "text_encoder", "video_encoder") or source is ParameterSource.COMMANDLINE
 
 
 def _repeatable(given: dict[str, Any]) -> dict[str, Any]:

@@ -87,8 +87,10 @@ class FuseJob(LeverOptions):
         layer: Layer of every stream; ``all`` learns a weighted sum; None if the cache holds only one.
         audio_layer: Layer of the stream ``audio`` if it is another one.
         text_layer: Layer of the stream ``text`` if it is another one.
+        video_layer: Layer of the stream ``video`` if it is another one.
         audio_encoder: Which encoder's audio features, if the cache holds several.
         text_encoder: Which encoder's text features, if the cache holds several.
+        video_encoder: Which encoder's video features, if the cache holds several.
         dtype: Which stored precision, if the cache holds both.
         seeds: Seeds; each trains every row on every fold.
         epochs: At most so many.
@@ -136,8 +138,10 @@ class FuseJob(LeverOptions):
     layer: Layer = None
     audio_layer: Layer = None
     text_layer: Layer = None
+    video_layer: Layer = None
     audio_encoder: str | None = None
     text_encoder: str | None = None
+    video_encoder: str | None = None
     dtype: Literal["float16", "float32"] | None = None
     seeds: tuple[int, ...] = (0,)
     epochs: int = Field(50, ge=1, le=50)
@@ -246,9 +250,9 @@ class FuseJob(LeverOptions):
         text_pooling = "cls" if self.text_pooling == "cls" else None
         rows = []
         for fusion, pooling in product(self.fusion, self.pooling):
-            single = fusion in ("audio", "text")
+            single = fusion in ("audio", "text", "video")
             pooled = None if fusion == "mdre" else pooling
-            text = text_pooling if pooled and fusion != "audio" else None
+            text = text_pooling if pooled and fusion not in ("audio", "video") else None
             if single and pooling in JOINT:
                 pooled = {"concat": "mean", "modality-stats": "stats"}[pooling]
             slug = "-".join(part for part in (fusion, pooled, text and "textcls") if part)
@@ -266,7 +270,7 @@ class FuseJob(LeverOptions):
         preset: str,
         fraction: float,
     ) -> Row:
-        if self.text_input == "cls" and fusion != "audio":
+        if self.text_input == "cls" and fusion not in ("audio", "video"):
             name, slug = f"{name} (CLS token only)", f"{slug}-clsonly"
         if preset != "corrected":
             name, slug = f"{name} ({preset})", f"{slug}-{preset}"

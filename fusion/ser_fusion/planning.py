@@ -196,6 +196,6 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
     said += spoken(job, study.classes, row.fusion)
     if row.fusion == "mdre":
         said.append("MDRE on frozen frames: no prosody vector, softmax loss")
-    if row.text_input == "cls" and row.fusion != "audio":
+    if row.text_input == "cls" and row.fusion not in ("audio", "video"):
         said.append("text is one token: self-attention over it is linear, and attention to it constant")
     return said

@@ -213,6 +213,7 @@ def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, devi
             "utterances": len(study.table),
             "excluded": len(study.excluded),
             "failed": study.failed,
+            "masked": dict(study.masked),
             "per_class": study.counts,
         },
         "rows": [

@@ -3,6 +3,7 @@
 Opening one reads labels and directories only (seconds for 10,000 utterances); frames are read when they are asked for.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ser_fusion.torch_data import UtteranceDataset, UtteranceStream
 
 MANIFEST = "manifest.parquet"
+OPTIONAL = ("video",)
+"""Streams that an utterance may lack: it keeps its place, without frames there. One that lacks another is left out."""
 Layer = int | Literal["last", "all"] | None
 
 
@@ -44,6 +47,7 @@ class Study:
         labels: Name of the label scheme.
         info: The corpus's card.
         notes: What a reader of results must know.
+        masked: Stream -> how many utterances take part without it.
     """
 
     cache: Path
@@ -57,6 +61,7 @@ class Study:
     labels: str
     info: "CorpusInfo"
     notes: tuple[str, ...] = field(default=())
+    masked: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def targets(self) -> NDArray[np.int64]:
@@ -164,8 +169,10 @@ def open_study(
     layer: Layer = None,
     audio_layer: Layer = None,
     text_layer: Layer = None,
+    video_layer: Layer = None,
     audio_encoder: str | None = None,
     text_encoder: str | None = None,
+    video_encoder: str | None = None,
     dtype: str | None = None,
 ) -> Study:
     """Joins a cache with labels and folds.
@@ -183,8 +190,10 @@ def open_study(
         layer: Layer of every stream: a number, ``last``, ``all``, or None if there is only one.
         audio_layer: The same for the stream ``audio`` alone.
         text_layer: The same for ``text``.
+        video_layer: The same for ``video``.
         audio_encoder: Which encoder's audio features.
         text_encoder: Which encoder's text features.
+        video_encoder: Which encoder's video features.
         dtype: Which stored precision.
 
     Raises:
@@ -205,9 +214,9 @@ def open_study(
     layers = _select(
         opened,
         modalities,
-        {"audio": audio_layer, "text": text_layer},
+        {"audio": audio_layer, "text": text_layer, "video": video_layer},
         layer,
-        {"audio": audio_encoder, "text": text_encoder},
+        {"audio": audio_encoder, "text": text_encoder, "video": video_encoder},
         dtype,
     )
     scheme = resolve_scheme(labels, source)
@@ -230,6 +239,8 @@ def open_study(
     usable.index.name = None
     notes = [f"no utterance of class {name}" for name in scheme.classes if name not in classes]
     notes += _text_changed(layers, usable)
+    layers, masked, told = _mask(layers, list(usable.index))
+    notes += told
     if folds is not None:
         split = _restrict(Folds.from_csv(folds), usable)
         split.check(usable)
@@ -249,6 +260,7 @@ def open_study(
         labels=scheme.name,
         info=source.info,
         notes=(*notes, *split.notes),
+        masked=masked,
     )
 
 
@@ -307,18 +319,43 @@ def _select(
 
 
 def _failures(cache: str, layers: Mapping[str, tuple["Entry", ...]], ids: list[str]) -> dict[str, str]:
-    """Why utterances have no row in some stream; refuses those of which nothing is known."""
+    """Why utterances cannot be used: no row in a stream that all must have, or nothing at all; refuses the unknown."""
     failures: dict[str, str] = {}
+    needed = [stream for stream in layers if stream not in OPTIONAL]
     for stream, entries in layers.items():
         for entry in entries:
             unknown = tuple(name for name in ids if name not in entry and name not in entry.failures)
             if unknown:
                 raise MissingRows(cache, f"{stream} (layer {entry.spec.layer})", unknown, len(ids))
-            for name in ids:
+            for name in ids if stream in needed or not needed else ():
                 if name not in entry:
                     failure = entry.failures[name]
                     failures.setdefault(name, f"{stream}: {failure.reason}")
+                elif not needed and not entry.frames(name):
+                    failures.setdefault(name, f"{stream}: none")
     return dict(sorted(failures.items()))
+
+
+def _mask(
+    layers: Mapping[str, tuple["Entry", ...]], ids: list[str]
+) -> tuple[dict[str, tuple["Entry", ...]], dict[str, int], list[str]]:
+    """Rows without frames for utterances that lack an optional stream; how many there are, and notes that say why."""
+    done, masked, notes = dict(layers), {}, []
+    for stream in OPTIONAL:
+        if stream not in layers:
+            continue
+        lacking: dict[str, str] = {}
+        for entry in layers[stream]:
+            lacking |= {name: entry.failures[name].reason for name in ids if name not in entry}
+        done[stream] = tuple(entry.with_empty(name for name in ids if name not in entry) for entry in layers[stream])
+        for name, length in zip(ids, done[stream][-1].lengths(ids).tolist(), strict=True):
+            if not length:
+                lacking.setdefault(name, "none")
+        masked[stream] = len(lacking)
+        if lacking:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(Counter(lacking.values()).items()))
+            notes.append(f"{len(lacking):,} of {len(ids):,} utterances take part without {stream} ({reasons})")
+    return done, masked, notes
 
 
 def _text_changed(layers: Mapping[str, tuple["Entry", ...]], table: "pd.DataFrame") -> list[str]:
@@ -354,6 +391,6 @@ def study_options(job: Any) -> dict[str, Any]:
     """The arguments of ``open_study`` among the fields of a job."""
     names = (
         "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "drop_seen_text", "modalities", "layer", "audio_layer",
-        "text_layer", "audio_encoder", "text_encoder", "dtype",
+        "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder", "dtype",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}

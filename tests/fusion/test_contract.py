@@ -33,9 +33,9 @@ SHAPES = {
 }
 
 
-def make_head(name: str, shape: Shape, streams: tuple[str, ...] = ("audio", "text")) -> Head:
+def make_head(name: str, shape: Shape, streams: tuple[str, ...] = ()) -> Head:
     torch.manual_seed(1)
-    kind = HEADS[name]
+    kind, streams = HEADS[name], streams or (("video",) if name == "video" else ("audio", "text"))
     head = kind({s: DIMS[s] for s in kind.reads(name, streams)}, 4, shape).eval()
     head.prepare(torch.tensor([0, 0, 0, 1, 1, 2, 3]))
     return head
@@ -132,17 +132,17 @@ class TestHeads:
 
     def test_an_empty_stream_is_finite(self, name: str, shape: str, make_batch: Maker) -> None:
         head = make_head(name, SHAPES[shape])
-        batch = make_batch({"audio": [3, 9, 4], "text": [0, 4, 2]}, DIMS)
+        batch = make_batch({"audio": [3, 9, 4], "text": [0, 4, 2], "video": [2, 0, 3]}, DIMS)
         logits = head(batch)
         assert torch.isfinite(logits).all()
         torch.testing.assert_close(logits, head({s: pad(f) for s, f in batch.items()}), rtol=1e-5, atol=1e-6)
         assert all(torch.isfinite(g).all() for g in gradients(head, batch, torch.ones(3, 4)).values())
-        nothing = make_batch({"audio": [3, 2], "text": [0, 0]}, DIMS)
+        nothing = make_batch({"audio": [3, 2], "text": [0, 0], "video": [0, 0]}, DIMS)
         assert torch.isfinite(head(nothing)).all()
 
     def test_one_frame_and_two_thousand(self, name: str, shape: str, make_batch: Maker) -> None:
         head = make_head(name, SHAPES[shape])
-        batch = make_batch({"audio": [1, 2000], "text": [1, 40]}, DIMS)
+        batch = make_batch({"audio": [1, 2000], "text": [1, 40], "video": [1, 60]}, DIMS)
         together = head(batch)
         assert torch.isfinite(together).all()
         torch.testing.assert_close(head(each(head, batch, 0))[0], together[0], rtol=1e-4, atol=1e-5)
@@ -156,6 +156,22 @@ def test_any_number_of_streams(name: str, shape: str, make_batch: Maker) -> None
     batch = make_batch(LENGTHS, DIMS)
     assert head(batch).shape == (4, 4)
     torch.testing.assert_close(head(batch), head({s: pad(f) for s, f in batch.items()}), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if HEADS[name].fuses])
+@cases
+def test_a_third_stream_that_some_lack(name: str, shape: str, make_batch: Maker) -> None:
+    """Who has no video changes nothing for the others, and what stands where the video would be is never read."""
+    head = make_head(name, SHAPES[shape], ("audio", "text", "video"))
+    batch = make_batch(LENGTHS | {"video": [2, 0, 3, 0]}, DIMS)
+    logits = head(batch)
+    torch.testing.assert_close(logits, head({s: pad(f) for s, f in batch.items()}), rtol=1e-5, atol=1e-5)
+    for index in range(4):
+        torch.testing.assert_close(head(each(head, batch, index))[0], logits[index], rtol=1e-5, atol=1e-5)
+    other = {**batch, "video": batch["video"].with_values(batch["video"].values + 1.0)}
+    same = (head(other) - logits).abs().amax(1) < 1e-6
+    assert same.tolist() == [False, True, False, True]
+    assert all(torch.isfinite(g).all() for g in gradients(head, batch, torch.ones(4, 4)).values())
 
 
 @pytest.mark.parametrize("name", list(POOLINGS))

@@ -31,8 +31,8 @@ from ser_fusion.model import Model
 
 COUNTS = torch.tensor([50.0, 7.0, 300.0, 1.0])
 ROWS = np.arange(4)
-DIMS = {"audio": 12, "text": 10}
-LENGTHS = {"audio": [7, 1, 9, 12], "text": [5, 3, 4, 9]}
+DIMS = {"audio": 12, "text": 10, "video": 6}
+LENGTHS = {"audio": [7, 1, 9, 12], "text": [5, 3, 4, 9], "video": [2, 4, 1, 3]}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def objective(levers: Levers, targets: Tensor | None = None, **options: Any) -> 
 
 def make_model(name: str = "self", **shape: Any) -> Model:
     torch.manual_seed(1)
-    streams = HEADS[name].reads(name, ("audio", "text"))
+    streams = HEADS[name].reads(name, ("video",) if name == "video" else ("audio", "text"))
     dims = {s: DIMS[s] for s in streams}
     return Model(name, dims, dict.fromkeys(streams, 1), 4, Shape(**{"width": 8, "dropout": 0.0, **shape}), False)
 

@@ -20,6 +20,12 @@ def _text() -> "type[Head]":
     return TextHead
 
 
+def _video() -> "type[Head]":
+    from ser_fusion.heads.video import VideoHead
+
+    return VideoHead
+
+
 def _concat() -> "type[Head]":
     from ser_fusion.heads.concat import ConcatHead
 
@@ -85,6 +91,7 @@ HEADS: "Catalog[type[Head]]" = Catalog(
     {
         "audio": _audio,
         "text": _text,
+        "video": _video,
         "concat": _concat,
         "mdre": _mdre,
         "self": _self,

@@ -1,6 +1,6 @@
 """One stream alone: projection, self-attention, pooling, classifier. The yardstick of every fusion.
 
-``audio`` and ``text`` are this head on the stream of that name; ``video`` will be.
+``audio``, ``text`` and ``video`` are this head on the stream of that name.
 """
 
 from collections.abc import Mapping, Sequence
