@@ -15,7 +15,7 @@ from ser_data.text import normalise
 from ser_extract.encoders.base import Encoded, Refused
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_predict.asr import Recogniser
-from ser_predict.ensemble import Ensemble, best_row, open_ensemble, trained_rows
+from ser_predict.ensemble import Ensemble, best_row, open_ensemble, row_streams, trained_rows
 from ser_predict.errors import NoModel
 from ser_predict.frames import stream_frames, unusable
 from ser_predict.pieces import UNSURE, Piece, Prediction, cut, failed
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+STREAMS = ("audio", "text")
+NO_VIDEO = "which ser-predict does not take"
 CHUNK = 16
 """Pieces that are encoded at a time."""
 
@@ -140,20 +142,26 @@ class Predictor:
         return self.main.reliability(self.threshold)
 
     def _choose(self, slug: str | None) -> Ensemble:
-        path, known = str(self._run.path), tuple(str(row["slug"]) for row in self._rows)
+        usable = [row for row in self._rows if set(row_streams(self._run, str(row["slug"]))) <= set(STREAMS)]
+        path, known = str(self._run.path), tuple(str(row["slug"]) for row in usable)
         if slug is None:
-            row = best_row(self._run, self._rows, ("audio", "text"))
+            row = best_row(self._run, usable, STREAMS)
             if row is None:
-                all_rows = trained_rows(self._run)
-                problem = (
-                    "its heads need other speech of the same speaker" if all_rows else "it has no finished training"
-                )
+                problem = "it has no finished training"
+                if self._rows:
+                    problem = f"all of its heads read video, {NO_VIDEO}"
+                elif trained_rows(self._run):
+                    problem = "its heads need other speech of the same speaker"
                 raise NoModel(path, problem, known)
+            if len(usable) < len(self._rows):
+                self._note(f"{len(self._rows) - len(usable)} rows of the run read video, {NO_VIDEO}")
         else:
             found = [one for one in trained_rows(self._run) if slug in (one["slug"], one["name"])]
             if not found:
                 raise NoModel(path, f"it has no trained row '{slug}'", known)
             row = found[0]
+            if not set(row_streams(self._run, str(row["slug"]))) <= set(STREAMS):
+                raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", known)
         return open_ensemble(self._run, row, **self._options)
 
     def _needed(self) -> list[str]:

@@ -202,6 +202,28 @@ def test_transductive_rows_are_refused(small: Any, tmp_path: Path):
         Predictor(copy, row="audio")
 
 
+def test_heads_that_read_video_are_left_out_or_refused(small: Any, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(small.run, copy)
+
+    def reading_video(*slugs: str) -> None:
+        for path in [path for slug in slugs for path in copy.glob(f"jobs/{slug}/*/head.json")]:
+            card = json.loads(path.read_text())
+            path.write_text(json.dumps(card | {"dims": card["dims"] | {"video": 8}}))
+
+    places = {"audio_encoder": str(small.audio_encoder), "text_encoder": str(small.text_encoder)}
+    reading_video("cross-stats")
+    with pytest.raises(NoModel, match="'cross-stats' reads video, which ser-predict does not take") as caught:
+        Predictor(copy, row="cross-stats", **places)
+    assert "Trained heads there: audio-stats, text-stats." in str(caught.value)
+    own = Predictor(copy, **places)
+    assert own.main.slug in ("audio-stats", "text-stats")
+    assert own.notes == ["1 rows of the run read video, which ser-predict does not take"]
+    reading_video("audio-stats", "text-stats")
+    with pytest.raises(NoModel, match="all of its heads read video"):
+        Predictor(copy, **places)
+
+
 def test_the_run_stands_alone(small: Any, predictor: Make, tmp_path: Path):
     """Neither the cache nor the corpus is needed any more."""
     copy = tmp_path / "elsewhere"
