@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_fusion.features import StreamFrames
+from ser_fusion.features import Context, StreamFrames
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Arena:
             tuple(self._blocks[id(layer)][0] for layer in stream.layers),
             *(self._blocks[id(a)][0] for a in (stream.offsets, stream.content, stream.means, stream.variances)),
             stream.frame_rate,
+            stream.context and tuple(self._blocks[id(a)][0] for a in (stream.context.tokens, stream.context.previous)),
         )
 
     def close(self) -> None:
@@ -76,6 +77,7 @@ def attach(handle: tuple[Any, ...]) -> StreamFrames:
         # copy on write: torch refuses to view read-only memory without a warning, and nobody writes
         return np.memmap(block.path, np.dtype(block.dtype), "c", shape=block.shape)
 
-    layers, offsets, content, means, variances, rate = handle
+    layers, offsets, content, means, variances, rate, context = handle
     views = tuple(view(layer) for layer in layers)
-    return StreamFrames(views, view(offsets), view(content), view(means), view(variances), rate)
+    turns = context and Context(*(view(block) for block in context))
+    return StreamFrames(views, view(offsets), view(content), view(means), view(variances), rate, turns)

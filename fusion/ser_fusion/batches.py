@@ -39,11 +39,14 @@ class Frames(ABC):
         values: Features; shape by engine, float32.
         content: Frames that poolings summarise; bool, the shape of ``values`` without its last axis.
         lengths: Frames per utterance, special tokens included.
+        distance: How many turns ago each frame was, 0 for the utterance's own; int64, the shape of ``content``. None where no
+            previous turns are read.
     """
 
     values: Tensor
     content: Tensor
     lengths: tuple[int, ...]
+    distance: Tensor | None = None
 
     def with_values(self, values: Tensor) -> Self:
         """The same utterances with other features (any width)."""
@@ -258,4 +261,7 @@ def pad(frames: Packed) -> Padded:
     parts = frames.values.split(list(frames.lengths))
     marks = frames.content.split(list(frames.lengths))
     values = pad_sequence(list(parts), batch_first=True)
-    return Padded(values, frames.lengths, pad_sequence(list(marks), batch_first=True))
+    full = Padded(values, frames.lengths, pad_sequence(list(marks), batch_first=True))
+    if frames.distance is not None:
+        full.distance = pad_sequence(list(frames.distance.split(list(frames.lengths))), batch_first=True)
+    return full

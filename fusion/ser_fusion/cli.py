@@ -61,6 +61,12 @@ _path = click.Path(path_type=Path)
 @click.option("--epochs", type=click.IntRange(1, 50), help="At most so many.  [default: 50]")
 @click.option("--stride", type=click.IntRange(1, 1000), help="Mean of K frames in time before any head.  [default: 1]")
 @click.option(
+    "--context",
+    type=click.IntRange(0, 50),
+    metavar="K",
+    help="The K previous turns of the dialogue as further tokens: features only, never labels.  [default: 0]",
+)
+@click.option(
     "--norm",
     type=click.Choice(["train", "speaker", "speaker-neutral"]),
     help="Features' normalisation; the last two are transductive.  [default: train]",

@@ -9,7 +9,8 @@ FusionError
  ├─ RunExists          the run directory holds another job
  ├─ RunChanged         --from-run finds another cache or other folds
  ├─ RunUnreadable      a folder is no run directory
- └─ ClassifierUnusable --classifier pkg.mod:Class names no classifier
+ ├─ ClassifierUnusable --classifier pkg.mod:Class names no classifier
+ └─ ContextImpossible  --context without dialogues, without their order, or with dialogues on two sides of a fold
 """
 
 from collections.abc import Mapping, Sequence
@@ -152,3 +153,14 @@ class ClassifierUnusable(FusionError, ValueError):
             "Give a class with fit and predict as scikit-learn has them, for example "
             "--classifier sklearn.naive_bayes:GaussianNB, or a name of the table: svm, logreg, knn, lda, hist-gb, mlp."
         )
+
+
+class ContextImpossible(FusionError, ValueError):
+    """Previous turns of the dialogue cannot be read, or would carry speech from one part of a fold to another."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return f"--context is not possible: {self.problem}.\n{self.remedy} Or leave --context out."

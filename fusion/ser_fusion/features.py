@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from ser_cache import Entry
 
 Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
+Rows = NDArray[np.int64]
 _CHUNK = 128  # utterances read at a time while building
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Previous turns of one stream (``--context``).
+
+    Attributes:
+        tokens: (layers, turns, features) float32, one pooled vector per turn.
+        previous: (utterances, K) int64; column k - 1 is the place in ``tokens`` of the k-th turn before, -1 for none.
+    """
+
+    tokens: NDArray[np.float32]
+    previous: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,7 @@ class StreamFrames:
         means: (layers, utterances, features) float32, over all frames of the utterance.
         variances: The same shape, ddof 0.
         frame_rate: Frames per second after the stride; None for text.
+        context: Previous turns of the dialogue; None where none are read.
     """
 
     layers: tuple[NDArray[Any], ...]
@@ -38,6 +53,7 @@ class StreamFrames:
     means: NDArray[np.float32]
     variances: NDArray[np.float32]
     frame_rate: float | None
+    context: Context | None = None
 
     @property
     def features(self) -> int:

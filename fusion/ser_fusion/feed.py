@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from ser_fusion.batches import Frames, Packed, pad
+from ser_fusion.context_tokens import append
 from ser_fusion.features import StreamFrames
 
 
@@ -68,10 +69,15 @@ class Feed:
             values[stop : place + length] = 0
             place += length
         frames = Packed(values[:, 0] if len(layers) == 1 else values, lengths, content)
+        context = self.streams[name].context
+        if context is not None:
+            frames = append(frames, context, rows)
         if not self.padded:
             return frames
         full = pad(frames)
-        return type(full)(full.values.to(self.device), full.lengths, full.content.to(self.device))
+        moved = type(full)(full.values.to(self.device), full.lengths, full.content.to(self.device))
+        moved.distance = None if full.distance is None else full.distance.to(self.device)
+        return moved
 
     def by_length(self, rows: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Frames]]]:
         """All of these rows in batches of similar length, for evaluation; yields the rows and their batch."""

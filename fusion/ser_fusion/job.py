@@ -104,6 +104,7 @@ class FuseJob(LeverOptions):
         class_weights: ``balanced`` weighs the loss by inverse class frequency.
         refit: Train anew on training and development part for the chosen number of epochs.
         re_pair: In training, pair the streams anew each epoch within the class; for corpora whose pairs are artificial.
+        context: So many previous turns of the dialogue as further tokens: features only, never labels.
         norm: Features' normalisation: ``train``, or the transductive ``speaker`` and ``speaker-neutral``.
         stride: Mean of so many frames in time before any head sees them (streams with a frame rate).
         train_fraction: Shares of the training speakers, nested; one row per head and share.
@@ -155,6 +156,7 @@ class FuseJob(LeverOptions):
     class_weights: Literal["none", "balanced"] = "none"
     refit: bool = False
     re_pair: bool = False
+    context: int = Field(0, ge=0, le=50)
     norm: Literal["train", "speaker", "speaker-neutral"] = "train"
     stride: int = Field(1, ge=1, le=1000)
     train_fraction: tuple[float, ...] = (1.0,)
@@ -213,6 +215,18 @@ class FuseJob(LeverOptions):
             for name in names:
                 if name not in catalog:
                     raise UnknownName(kind, name, tuple(catalog))
+        return self
+
+    @model_validator(mode="after")
+    def _context_fits(self) -> "FuseJob":
+        if not self.context:
+            return self
+        padded = [name for name in self.preset if PRESETS[name].pad_seconds is not None]
+        others = [("--re-pair", self.re_pair), (f"--norm {self.norm}", self.transductive)]
+        others.append((f"--preset {', '.join(padded)}, which has no masks", bool(padded)))
+        for name, given in others:
+            if given:
+                raise ValueError(f"--context does not go with {name}")
         return self
 
     @property

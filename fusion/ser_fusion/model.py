@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ser_fusion.batches import Batch, Frames
+from ser_fusion.context_tokens import Distance
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
 
@@ -61,6 +62,7 @@ class Model(nn.Module):
         classes: Number of classes.
         shape: Sizes and switches.
         normalise: Whether features are normalised.
+        context: Previous turns that are read at most.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Model(nn.Module):
         classes: int,
         shape: Shape,
         normalise: bool,
+        context: int = 0,
     ) -> None:
         super().__init__()
         self.card: dict[str, Any] = {
@@ -83,6 +86,10 @@ class Model(nn.Module):
         }
         self.inputs = nn.ModuleDict({s: Input(layers[s], d, normalise) for s, d in dims.items()})
         self.head = HEADS[fusion](dims, classes, shape)
+        self.distance: nn.ModuleDict | None = None
+        if context:
+            self.card["context"] = context
+            self.distance = nn.ModuleDict({s: Distance(context, d) for s, d in dims.items()})
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -96,7 +103,8 @@ class Model(nn.Module):
 
     def frames(self, batch: Batch) -> dict[str, Frames]:
         """What the head sees."""
-        return {s: self.inputs[s](batch[s]) for s in self.streams}
+        seen = {s: self.inputs[s](batch[s]) for s in self.streams}
+        return seen if self.distance is None else {s: self.distance[s](frames) for s, frames in seen.items()}
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, (batch, classes)."""
@@ -125,6 +133,7 @@ def load_model(folder: Path) -> Model:
 
     card = json.loads((folder / "head.json").read_text())
     shape = Shape(**card["shape"])
-    model = Model(card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
+    sizes = (card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
+    model = Model(*sizes, context=card.get("context", 0))
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     return model.eval()

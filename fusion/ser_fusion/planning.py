@@ -8,6 +8,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ser_fusion.context import departure as context_departure
+from ser_fusion.context import previous_turns
 from ser_fusion.errors import ClassMissing
 from ser_fusion.heads import HEADS
 from ser_fusion.job import FuseJob, Row
@@ -66,6 +68,8 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
     """
     check_heads(job, (row.fusion for row in rows), study.classes)
     data = study.data_fingerprint + (material.fingerprint if material else "")
+    if job.context:
+        data += f"|{previous_turns(study, job.context).fingerprint}"
     available = tuple(study.streams)
     folds = study.folds.folds
     parts = [fold_parts(study, number) for number in range(len(folds))]
@@ -125,6 +129,7 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
         refit=job.refit,
         re_pair=job.re_pair,
         levers=levers_of(job, study.classes),
+        context=job.context,
         seed=(0, 0),
         trace_test=job.trace_test,
         device=device,
@@ -170,6 +175,8 @@ def _fingerprint(plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str, 
     described = asdict(plan)
     for name in ("device", "trace_test", *(("levers",) if plan.levers == PLAIN else ())):
         described.pop(name)
+    if not plan.context:  # as runs without context have always been described
+        described.pop("context")
     digest = xxhash.xxh3_128(json.dumps(described, sort_keys=True, default=str).encode())
     digest.update(f"{data}|{job.stride}|{job.norm}|{job.text_input}|{job.trace_test}|{job.save_attention}".encode())
     for name in sorted(parts):
@@ -194,6 +201,8 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
     if job.re_pair:
         said.append("streams paired anew within the class in every training epoch")
     said += spoken(job, study.classes, row.fusion)
+    if job.context:
+        said.append(context_departure(row.fusion, preset.shape.attention, job.context))
     if row.fusion == "mdre":
         said.append("MDRE on frozen frames: no prosody vector, softmax loss")
     if row.text_input == "cls" and row.fusion not in ("audio", "video"):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ser_fusion.context import described, previous_turns
 from ser_fusion.environment import environment
 from ser_fusion.errors import RunChanged, RunExists, RunUnreadable
 from ser_fusion.job import FuseJob, Row
@@ -243,7 +244,13 @@ def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, devi
         "command": command,
         "seconds": None,
         "notes": list(study.notes),
+        **_context(job, study),
     }
+
+
+def _context(job: FuseJob, study: Study) -> dict[str, Any]:
+    """What was read of previous turns; nothing at all without ``--context``."""
+    return {"context": described(previous_turns(study, job.context), study)} if job.context else {}
 
 
 def _entry(study: Study, name: str) -> dict[str, Any]:

@@ -13,12 +13,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ser_fusion.arena import Arena, attach
+from ser_fusion.context import previous_turns, with_context
 from ser_fusion.errors import FusionError
 from ser_fusion.features import StreamFrames, read_stream
 from ser_fusion.job import FuseJob
@@ -66,18 +68,16 @@ def read_frames(job: FuseJob, study: Study, names: Sequence[str], allocate: Any 
     groups, reference = _speakers(job, study)
     ids = list(study.table.index)
     extra = {} if allocate is None else {"allocate": allocate}
-    return {
-        name: read_stream(
-            study.layers[name],
-            ids,
-            stride=job.stride,
-            first_only=name == "text" and job.text_input == "cls",
-            groups=groups,
-            reference=reference,
-            **extra,
-        )
-        for name in names
-    }
+    before = previous_turns(study, job.context) if job.context else None
+    out = {}
+    for name in names:
+        kind: dict[str, Any] = {"stride": job.stride, "first_only": name == "text" and job.text_input == "cls"}
+        entries = study.layers[name]
+        frames = read_stream(entries, ids, groups=groups, reference=reference, **kind, **extra)
+        if before is not None:
+            frames = with_context(frames, entries, before, partial(read_stream, entries, **kind), **extra)
+        out[name] = frames
+    return out
 
 
 class NoReference(FusionError, ValueError):

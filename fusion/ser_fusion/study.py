@@ -48,6 +48,7 @@ class Study:
         info: The corpus's card.
         notes: What a reader of results must know.
         masked: Stream -> how many utterances take part without it.
+        turns: All rows of the manifest, usable or not: columns ``id``, ``dialogue``, ``turn``, ``start``.
     """
 
     cache: Path
@@ -62,6 +63,7 @@ class Study:
     info: "CorpusInfo"
     notes: tuple[str, ...] = field(default=())
     masked: Mapping[str, int] = field(default_factory=dict)
+    turns: "pd.DataFrame | None" = None
 
     @property
     def targets(self) -> NDArray[np.int64]:
@@ -261,6 +263,7 @@ def open_study(
         info=source.info,
         notes=(*notes, *split.notes),
         masked=masked,
+        turns=source.table[["id", "dialogue", "turn", "start"]],
     )
 
 

@@ -48,6 +48,7 @@ class Plan:
             same learning rates, and test that model.
         re_pair: In training, pair every stream but the first with another utterance of the same class, anew each epoch.
         levers: Loss, targets and sampling where they are not plain cross-entropy on class numbers.
+        context: Previous turns that are read at most.
         seed: What all random draws derive from.
         trace_test: Score the test part every epoch as well, for looking only.
         device: ``cpu`` or ``cuda``.
@@ -68,6 +69,7 @@ class Plan:
     refit: bool = False
     re_pair: bool = False
     levers: Levers = PLAIN
+    context: int = 0
     trace_test: bool = False
     device: str = "cpu"
 
@@ -149,7 +151,7 @@ def build(plan: Plan, streams: Mapping[str, StreamFrames], dropout: float) -> Mo
     values = {**plan.shape.as_dict(), "dropout": dropout}
     dims = {s: streams[s].features for s in plan.streams}
     layers = {s: len(streams[s].layers) for s in plan.streams}
-    return Model(plan.fusion, dims, layers, plan.classes, Shape(**values), plan.normalise)
+    return Model(plan.fusion, dims, layers, plan.classes, Shape(**values), plan.normalise, plan.context)
 
 
 def _fit(

@@ -118,6 +118,12 @@ def open_ensemble(
     if row.get("transductive"):
         problem = f"the row '{row['slug']}' normalises by other speech of the same speaker, which a new recording lacks"
         raise NoModel(str(run.path), problem, _names(run))
+    if run.run.get("job", {}).get("context"):
+        turns = run.run["job"]["context"]
+        problem = (
+            f"its heads read the {turns} previous turns of a dialogue (--context {turns}), which a recording lacks"
+        )
+        raise NoModel(str(run.path), problem, _names(run))
     members = []
     frames = development_of(run, str(row["slug"]))
     for folder, done in _folders(run.path, str(row["slug"])):
