@@ -1,4 +1,4 @@
-"""`ser-data`: list, validate, describe, split, convert, join and generate corpora. Heavy imports happen inside the commands."""
+"""`ser-data`: list, validate, describe, split, convert, join, generate and perturb corpora. Heavy imports are inside commands."""
 
 import sys
 from collections.abc import Callable
@@ -242,6 +242,61 @@ def generate(
         )
     click.echo(f"{count:,} turns (synthetic): {folder}")
     click.echo(f"Check it: ser-data validate iemocap {folder}{'' if full else ' --partial'}")
+
+
+@main.command()
+@corpus_arguments
+@click.argument("out", type=click.Path(file_okay=False))
+@click.option("--snr", type=click.FloatRange(-30, 100), metavar="DB", help="Add noise at this signal-to-noise ratio.")
+@click.option("--noise", type=click.Choice(["white", "pink"]), default="white", show_default=True, help="Which noise.")
+@click.option(
+    "--reverb", type=click.FloatRange(0.05, 10), metavar="SECONDS", help="A made-up room of this decay (60 dB)."
+)
+@click.option("--codec", type=click.Choice(["mp3", "ogg", "opus", "gsm", "ulaw", "alaw"]), help="Through this codec.")
+@click.option(
+    "--quality", type=click.FloatRange(0, 1), help="Of mp3, ogg, opus: 0 is best, 1 smallest.  [default: libsndfile's]"
+)
+@click.option("--seed", default=0, show_default=True, help="Of noise and rooms.")
+@click.option("--with-clean", is_flag=True, help="Clean utterances in the same table; copies' ids get a suffix.")
+@click.option(
+    "--protocol", type=click.Choice(list(PROTOCOLS)), help="With --with-clean: folds to augment and to test by."
+)
+@click.option("--dev", default="next", show_default=True, help="Development part of those folds.")
+@reports_errors
+def perturb(
+    corpus: str | None, root: str | None, manifest: str | None, options: tuple[str, ...], out: str, snr: float | None,
+    noise: str, reverb: float | None, codec: str | None, quality: float | None, seed: int, with_clean: bool,
+    protocol: str | None, dev: str,
+) -> None:  # fmt: skip
+    """Write a copy of a corpus with noise, reverberation or a codec; read it with --corpus csv --root OUT/manifest.csv."""
+    from pathlib import Path
+
+    if snr is None and reverb is None and codec is None:
+        raise click.UsageError("Say what to do to the speech: --snr DB, --reverb SECONDS, --codec NAME, or several.")
+    if protocol and not with_clean:
+        raise click.UsageError("--protocol makes folds over clean utterances and copies: give --with-clean, too.")
+    from ser_data.perturb.effects import Effects
+    from ser_data.perturb.write import write_copy
+    from ser_data.progress import counting
+    from ser_data.reading import read_any
+
+    found = read_any(corpus, root, manifest, options)
+    effects = Effects(snr=snr, noise=noise, reverb=reverb, codec=codec, quality=quality, seed=seed)
+    with counting("Perturbing") as tell:
+        try:
+            done = write_copy(
+                found, Path(out), effects, with_clean=with_clean, protocol=protocol, dev=dev, progress=tell
+            )
+        except ValueError as error:
+            if isinstance(error, CorpusError):
+                raise
+            raise click.ClickException(str(error)) from error
+    click.echo(f"{done.utterances:,} utterances with {effects.name}: {done.manifest}")
+    for purpose, path in done.folds:
+        click.echo(f"Folds ({purpose}): {path}")
+    if done.skipped:
+        click.echo(f"{len(done.skipped):,} utterances left out: {Path(out) / 'skipped.csv'}", err=True)
+        sys.exit(3)
 
 
 def _say_dropped(manifest: "Manifest") -> None:

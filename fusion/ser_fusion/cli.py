@@ -61,6 +61,14 @@ _path = click.Path(path_type=Path)
 @click.option("--epochs", type=click.IntRange(1, 50), help="At most so many.  [default: 50]")
 @click.option("--stride", type=click.IntRange(1, 1000), help="Mean of K frames in time before any head.  [default: 1]")
 @click.option(
+    "--tune", type=click.IntRange(0, 1000), metavar="N", help="Search each row's settings with N trials per fold."
+)
+@click.option(
+    "--space", callback=types.toml_table, metavar="FILE", help="What --tune searches, as TOML; see docs/tuning.md."
+)
+@click.option("--sampler", type=click.Choice(["tpe", "random"]), help="How --tune draws.  [default: tpe]")
+@click.option("--inner", type=click.IntRange(2, 20), metavar="M", help="Inner folds of --tune at most.  [default: 3]")
+@click.option(
     "--context",
     type=click.IntRange(0, 50),
     metavar="K",

@@ -65,6 +65,19 @@ def layer(context: click.Context, parameter: click.Parameter, value: Any) -> int
     return int(value)
 
 
+def toml_table(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, Any] | None:
+    """A TOML file to its tables."""
+    if value is None or isinstance(value, dict):
+        return value
+    import tomllib
+    from pathlib import Path
+
+    try:
+        return tomllib.loads(Path(value).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{value} cannot be read as TOML ({error})") from None
+
+
 def part(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[int, int] | None:
     """``2/8`` to ``(2, 8)``."""
     if value is None:

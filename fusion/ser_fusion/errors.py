@@ -10,6 +10,7 @@ FusionError
  ├─ RunChanged         --from-run finds another cache or other folds
  ├─ RunUnreadable      a folder is no run directory
  ├─ ClassifierUnusable --classifier pkg.mod:Class names no classifier
+ ├─ ExtraMissing       an option needs a package that is not installed
  └─ ContextImpossible  --context without dialogues, without their order, or with dialogues on two sides of a fold
 """
 
@@ -164,3 +165,14 @@ class ContextImpossible(FusionError, ValueError):
 
     def __str__(self) -> str:
         return f"--context is not possible: {self.problem}.\n{self.remedy} Or leave --context out."
+
+
+class ExtraMissing(FusionError, ImportError):
+    """An option needs a package that only an extra installs."""
+
+    def __init__(self, option: str, package: str, extra: str) -> None:
+        super().__init__(option, package, extra)
+        self.option, self.package, self.extra = option, package, extra
+
+    def __str__(self) -> str:
+        return f"{self.option} needs {self.package}, which is not installed.\nInstall it: pip install 'ser-fusion[{self.extra}]'"

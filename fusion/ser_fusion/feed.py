@@ -1,6 +1,6 @@
 """Batches from frames in memory: gathers the chosen utterances of every stream, packed; padded and moved for a GPU."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.batches import Frames, Packed, pad
 from ser_fusion.context_tokens import append
-from ser_fusion.features import StreamFrames
+from ser_fusion.features import Rows, StreamFrames
 
 
 class Feed:
@@ -20,6 +20,7 @@ class Feed:
         pad_to: Frames that every utterance is filled up to with zeros, or cut to; the zeros count as frames (as-found).
         device: Where batches go. Not on the CPU they are padded: there one masked kernel beats a loop over utterances.
         padded: Pad on the CPU as well (for tests).
+        on_read: Told the rows of the study whose frames are read, previous turns included.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Feed:
         pad_to: Mapping[str, int] | None = None,
         device: torch.device | None = None,
         padded: bool = False,
+        on_read: Callable[[Rows], None] | None = None,
     ) -> None:
         self.streams = {name: streams[name] for name in names}
         self.layers = {n: [torch.from_numpy(np.asarray(x)) for x in s.layers] for n, s in self.streams.items()}
@@ -37,6 +39,7 @@ class Feed:
         self.pad_to = dict(pad_to or {})
         self.device = device or torch.device("cpu")
         self.padded = padded or self.device.type != "cpu"
+        self.on_read = on_read
 
     def batch(
         self, rows: NDArray[np.int64], partners: Mapping[str, NDArray[np.int64]] | None = None
@@ -48,7 +51,19 @@ class Feed:
             partners: Other rows for some streams (``--re-pair``).
         """
         given = partners or {}
+        for name in self.streams if self.on_read else ():
+            self.tell(given.get(name, rows))
         return {name: self._stream(name, given.get(name, rows)) for name in self.streams}
+
+    def tell(self, rows: Rows) -> None:
+        """Reports that these rows are read, and the rows of the study that are their previous turns."""
+        if self.on_read is None:
+            return
+        self.on_read(rows)
+        for stream in self.streams.values():
+            if stream.context is not None:
+                near = stream.context.previous[rows]
+                self.on_read(near[(near >= 0) & (near < len(stream.lengths))])
 
     def _stream(self, name: str, rows: NDArray[np.int64]) -> Frames:
         offsets, layers = self.streams[name].offsets, self.layers[name]

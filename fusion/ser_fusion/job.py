@@ -18,6 +18,7 @@ from ser_fusion.heads import HEADS
 from ser_fusion.losses.options import LeverOptions
 from ser_fusion.poolings import POOLINGS
 from ser_fusion.presets import PRESETS, STUDY_ROWS
+from ser_fusion.tuning.space import check_space
 
 # What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
 GROWS = (
@@ -104,6 +105,10 @@ class FuseJob(LeverOptions):
         class_weights: ``balanced`` weighs the loss by inverse class frequency.
         refit: Train anew on training and development part for the chosen number of epochs.
         re_pair: In training, pair the streams anew each epoch within the class; for corpora whose pairs are artificial.
+        tune: Trials per row and fold in the search for its settings on inner folds; 0 for no search.
+        space: Settings to search and their ranges; empty for the default space.
+        sampler: How the search draws: ``tpe`` or ``random``.
+        inner: Inner folds at most.
         context: So many previous turns of the dialogue as further tokens: features only, never labels.
         norm: Features' normalisation: ``train``, or the transductive ``speaker`` and ``speaker-neutral``.
         stride: Mean of so many frames in time before any head sees them (streams with a frame rate).
@@ -156,6 +161,10 @@ class FuseJob(LeverOptions):
     class_weights: Literal["none", "balanced"] = "none"
     refit: bool = False
     re_pair: bool = False
+    tune: int = Field(0, ge=0, le=1000)
+    space: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sampler: Literal["tpe", "random"] = "tpe"
+    inner: int = Field(3, ge=2, le=20)
     context: int = Field(0, ge=0, le=50)
     norm: Literal["train", "speaker", "speaker-neutral"] = "train"
     stride: int = Field(1, ge=1, le=1000)
@@ -215,6 +224,19 @@ class FuseJob(LeverOptions):
             for name in names:
                 if name not in catalog:
                     raise UnknownName(kind, name, tuple(catalog))
+        return self
+
+    @field_validator("space")
+    @classmethod
+    def _searchable(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return check_space(value) if value else value
+
+    @model_validator(mode="after")
+    def _search_fits(self) -> "FuseJob":
+        if self.space and not self.tune:
+            raise ValueError("--space says what --tune N searches; give both")
+        if self.tune and len(self.dropout) > 1:
+            raise ValueError("--dropout with several values is a search of its own; leave it to --tune and --space")
         return self
 
     @model_validator(mode="after")

@@ -47,7 +47,14 @@ def do_task(
     from ser_fusion.train import train
 
     began = time.perf_counter()
+    settings = None
+    if task.search is not None:
+        from ser_fusion.tuning.search import settle
+
+        task, settings = settle(task, streams, targets, out, on_epoch, votes)
     trained = train(task.plan, streams, targets, task.parts, votes=votes, on_epoch=lambda _: on_epoch())
+    if settings is not None:
+        trained.notes.append(f"tuned: {json.dumps(settings)}")
     seconds = time.perf_counter() - began
     final = out / task.folder
     scratch = final.with_name(f".{final.name}.{os.getpid()}.part")

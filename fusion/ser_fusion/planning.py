@@ -19,6 +19,9 @@ from ser_fusion.losses.material import Material
 from ser_fusion.presets import PRESETS, Preset, resolve_shape
 from ser_fusion.study import Study
 from ser_fusion.train import Plan
+from ser_fusion.tuning.inner import inner_folds
+from ser_fusion.tuning.search import Search
+from ser_fusion.tuning.space import DEFAULT
 
 _OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
 
@@ -35,6 +38,7 @@ class Task:
         plan: Everything that decides the result beside the data.
         parts: Rows of the study for ``train``, ``dev``, ``test``.
         fingerprint: xxh3-128 of plan, parts and data; a finished task with the same one is not done again.
+        search: How its settings are found before it is trained; None where they are the plan's.
     """
 
     row: Row
@@ -44,6 +48,7 @@ class Task:
     plan: Plan
     parts: Mapping[str, NDArray[np.int64]]
     fingerprint: str
+    search: Search | None = None
 
     @property
     def folder(self) -> str:
@@ -84,7 +89,14 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
                 if material is not None:
                     split["train"] = np.concatenate([split["train"], material.joining(split, row.fraction)])
                 own = replace(plan, seed=(seed, number))
-                mark = _fingerprint(own, split, data, job)
+                search = (
+                    _search(job, material.study if material else study, row, number, plan, split, data)
+                    if job.tune
+                    else None
+                )
+                mark = _fingerprint(
+                    own, split, data if search is None else f"{data}|{search.fingerprint}|{job.tune}", job
+                )
                 made.append(
                     Task(
                         row=row,
@@ -94,9 +106,30 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
                         plan=own,
                         parts=split,
                         fingerprint=mark,
+                        search=search,
                     )
                 )
     return made
+
+
+def _search(
+    job: FuseJob, study: Study, row: Row, fold: int, plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str
+) -> Search:
+    """The search for a row on a fold: from its training and development part, without its test part."""
+    space = job.space or {name: dict(given) for name, given in DEFAULT.items()}
+    key, inner = inner_folds(study, parts["train"], job.inner)
+    inner = tuple(rows for rows in inner if (study.targets[rows] >= 0).any())  # turns without a class cannot score
+    known = {"train": parts["train"], "dev": parts["dev"], **{f"inner{n}": rows for n, rows in enumerate(inner)}}
+    mark = _fingerprint(plan, known, f"{data}|{row.slug}|{fold}|{job.sampler}|{json.dumps(space, sort_keys=True)}", job)
+    return Search(
+        trials=job.tune,
+        space=space,
+        sampler=job.sampler,
+        key=key,
+        inner=inner,
+        fingerprint=mark,
+        folder=f"tuning/{row.slug}/fold{fold}",
+    )
 
 
 def fold_parts(study: Study, number: int) -> dict[str, NDArray[np.int64]]:
@@ -201,6 +234,8 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
     if job.re_pair:
         said.append("streams paired anew within the class in every training epoch")
     said += spoken(job, study.classes, row.fusion)
+    if job.tune:
+        said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
     if job.context:
         said.append(context_departure(row.fusion, preset.shape.attention, job.context))
     if row.fusion == "mdre":

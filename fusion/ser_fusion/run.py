@@ -4,12 +4,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_fusion.context import described, previous_turns
 from ser_fusion.environment import environment
-from ser_fusion.errors import RunChanged, RunExists, RunUnreadable
+from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.losses.material import Material, material_of
@@ -122,6 +123,8 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     began = time.perf_counter()
     study = open_study(job.cache, **study_options(job))
     rows = job.rows(tuple(study.streams))
+    if job.tune and find_spec("optuna") is None:
+        raise ExtraMissing("--tune", "optuna", "tune")
     device = resolve_device(job.device)
     material = material_of(job, study, labels=job.labels, manifest=job.manifest)
     planned = tasks(job, study, rows, device, material)
@@ -155,6 +158,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     from ser_fusion.evaluation.references import reference_rows, stream_features
     from ser_fusion.evaluation.run_metrics import evaluate_run
     from ser_fusion.reporting import write_report
+    from ser_fusion.tuning.summary import write_summary
 
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
     listener.step("reference rows")
@@ -166,6 +170,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
         **start,
         "rows": _rows(start["rows"], job.out, todo, [*classified, *(info for info, _ in references)], job),
     }
+    write_summary(job.out, todo)
     finished |= {"finished": True, "seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
     finished["training_seconds"] = round(sum(_done(task, job.out)["seconds"] for task in todo), 1)
     write_json(job.out / "run.json", finished)

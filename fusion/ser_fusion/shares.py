@@ -22,9 +22,16 @@ def replacing(path: Path) -> Iterator[Path]:
 def judging(out: Path) -> Iterator[None]:
     """Waits while another share that ended at the same moment judges the run.
 
-    The lock goes with the process that holds it. Where a file system has none, two judges write the same results.
+    Where a file system has no locks, two judges write the same results.
     """
-    descriptor = os.open(out / ".judging", os.O_RDWR | os.O_CREAT, 0o666)
+    with locked(out / ".judging"):
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits while another process holds this file's lock; the lock goes with the process that holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         with suppress(ImportError, OSError):
             import fcntl

@@ -106,6 +106,7 @@ def train(
     votes: NDArray[np.float32] | None = None,
     padded: bool = False,
     on_epoch: Callable[[int], None] | None = None,
+    on_read: Callable[[Rows], None] | None = None,
 ) -> Trained:
     """Trains a head.
 
@@ -119,6 +120,7 @@ def train(
         votes: Class distributions, (utterances, classes), where the plan's targets are votes.
         padded: Use the padded engine on the CPU too; same results within rounding.
         on_epoch: Called after each epoch with its number.
+        on_read: Called with the rows of the study whose frames are read, whenever they are.
 
     Returns:
         The best model by development score; among several dropouts the best one likewise.
@@ -126,8 +128,8 @@ def train(
     candidates = plan.dropouts or (plan.shape.dropout,)
     best: tuple[float, Trained] | None = None
     device = torch.device(plan.device)
-    feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded)
     known = Truth(torch.from_numpy(targets), None if votes is None else torch.from_numpy(votes))
+    feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded, on_read=on_read)
     for dropout in candidates:
         score, trained = _fit(plan, dropout, feed, streams, known, parts, on_epoch)
         if best is None or score > best[0]:
@@ -172,6 +174,7 @@ def _fit(
     rows, targets = parts["train"], truth.classes
     balanced = plan.class_weights == "balanced"
     objective = Objective(plan.levers, truth, rows, plan.classes, seed=plan.seed, device=feed.device, balanced=balanced)
+    feed.tell(rows)
     _prepare(model, plan, streams, rows, targets, objective.prior)
     settings = plan.training
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]

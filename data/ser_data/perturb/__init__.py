@@ -1,0 +1,1 @@
+"""Perturbed copies of a corpus: noise, reverberation, codecs; for robustness rows and for augmentation."""

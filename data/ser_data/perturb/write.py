@@ -1,0 +1,159 @@
+"""A perturbed copy of a corpus in a folder of its own: wav files, and a table that ``--corpus csv`` reads.
+
+One utterance is in memory at a time. Files that are there from an earlier, interrupted call are kept; a folder with other
+effects is refused.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from ser_data.audio import AudioError, load_audio
+from ser_data.errors import CorpusError
+from ser_data.perturb.copies import MARK, SOURCE, both, plan_folds
+from ser_data.perturb.effects import Effects, perturb
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_data.manifest import Manifest
+
+RATE = 16_000
+_DROPPED = ["corpus", "path", "start", "end", "duration", "audio_hash", "text_normalised", "text_hash"]
+
+
+class OtherCopy(CorpusError, FileExistsError):
+    """The folder holds something that is not the beginning of this very copy."""
+
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(folder, problem)
+        self.folder, self.problem = folder, problem
+
+    def __str__(self) -> str:
+        return f"{self.folder} {self.problem}, so nothing was written.\nGive another OUT, or delete the folder."
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was written.
+
+    Attributes:
+        manifest: The table.
+        utterances: Perturbed utterances in it.
+        skipped: Id and reason of those left out.
+        folds: Files of folds, by what they are for.
+    """
+
+    manifest: Path
+    utterances: int
+    skipped: tuple[tuple[str, str], ...]
+    folds: tuple[tuple[str, Path], ...]
+
+
+def write_copy(
+    manifest: "Manifest",
+    out: Path,
+    effects: Effects,
+    *,
+    with_clean: bool = False,
+    protocol: str | None = None,
+    dev: str = "next",
+    progress: Callable[[int, int], None] | None = None,
+) -> Copied:
+    """Writes ``audio/*.wav`` (16 kHz, 16 bit, mono), ``manifest.csv``, ``perturb.json``, and ``skipped.csv`` if any.
+
+    Args:
+        manifest: The corpus. Ids, labels, speakers, sessions, dialogues, folds and texts stay.
+        out: A folder that is empty, absent, or this copy's own.
+        effects: What to do to every utterance.
+        with_clean: Put the clean utterances into the table too, the copies' ids then end in ``~`` and the effects' name.
+        protocol: With ``with_clean``: also write folds for augmentation and for robustness, by this protocol.
+        dev: How those folds' development part is chosen.
+        progress: Called with utterances done and all.
+
+    Raises:
+        OtherCopy: The folder holds something else.
+        CorpusError: Folds cannot be made.
+        ValueError: The codec cannot be written here.
+    """
+    import pandas as pd
+
+    clean = manifest.table
+    folds = plan_folds(clean, effects.name, protocol, dev) if with_clean and protocol else {}
+    _claim(out, {"corpus": manifest.info.name, "with_clean": with_clean, **effects.as_dict()})
+    kept, paths, skipped = [], [], []
+    for number, (name, path, start, end) in enumerate(
+        zip(clean["id"], clean["path"], clean["start"], clean["end"], strict=True)
+    ):
+        target = out / "audio" / file_name(name)
+        reason = None
+        if path is None:
+            reason = "no audio"
+        elif not target.is_file():
+            try:
+                _write(target, perturb(load_audio(path, RATE, start, end), RATE, effects, name))
+            except AudioError as error:
+                reason = error.reason
+        if reason is None:
+            kept.append(number)
+            paths.append(f"audio/{target.name}")
+        else:
+            skipped.append((str(name), reason))
+        if progress is not None:
+            progress(number + 1, len(clean))
+    if not kept:
+        reasons = ", ".join(sorted({reason for _, reason in skipped})) or "the corpus is empty"
+        raise OtherCopy(str(out), f"would hold no utterance ({reasons})")
+    copies = clean.iloc[kept].drop(columns=_DROPPED, errors="ignore").assign(path=paths)
+    table = both(clean, copies, effects.name) if with_clean else copies
+    _table(table, out / "manifest.csv")
+    if skipped:
+        pd.DataFrame(skipped, columns=["id", "reason"]).to_csv(out / "skipped.csv", index=False)
+    done = []
+    present = set(table["id"])
+    for purpose, made in folds.items():
+        made.keeping(present).to_csv(out / f"folds-{purpose}.csv")
+        done.append((purpose, out / f"folds-{purpose}.csv"))
+    return Copied(out / "manifest.csv", len(copies), tuple(skipped), tuple(done))
+
+
+def file_name(utterance: str) -> str:
+    """The id as a file's name; an id with other characters than letters, digits, ``_ . -`` gets a mark of its own."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", utterance).lstrip(".")[:150]
+    if plain == utterance:
+        return f"{plain}.wav"
+    return f"{plain}-{xxhash.xxh3_64_hexdigest(utterance.encode())}.wav"
+
+
+def _claim(out: Path, told: dict[str, Any]) -> None:
+    card = out / "perturb.json"
+    if card.is_file():
+        try:
+            same = json.loads(card.read_text(encoding="utf-8")) == told
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            same = False
+        if not same:
+            raise OtherCopy(str(out), "holds another copy (its perturb.json differs)")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OtherCopy(str(out), "is not empty and holds no perturb.json")
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    card.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _write(target: Path, samples: Any) -> None:
+    import soundfile
+
+    scratch = target.with_name(f".{target.name}.part")
+    soundfile.write(scratch, samples, RATE, format="WAV", subtype="PCM_16")
+    scratch.replace(target)
+
+
+def _table(table: "pd.DataFrame", path: Path) -> None:
+    first = [name for name in ("id", SOURCE, MARK, "path", "label") if name in table]
+    table = table[[*first, *(name for name in table if name not in first)]]
+    table.loc[:, [name for name in table if name in first or table[name].notna().any()]].to_csv(path, index=False)

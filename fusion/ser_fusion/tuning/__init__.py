@@ -1,0 +1,1 @@
+"""Nested search for a row's settings (``--tune N``): the space as data, inner folds, the search, its summary."""
