@@ -29,8 +29,8 @@ def both(clean: "pd.DataFrame", copies: "pd.DataFrame", effects: str) -> "pd.Dat
 
     names = [copy_id(name, effects) for name in copies["id"]]
     own = clean.drop(columns=["corpus", "audio_hash", "text_normalised", "text_hash"], errors="ignore")
-    first = own.assign(**{SOURCE: own["id"], MARK: "none"})
-    second = copies.assign(**{"id": names, SOURCE: copies["id"], MARK: effects})
+    first = own.assign(source=own["id"], perturbation="none")
+    second = copies.assign(id=names, source=copies["id"], perturbation=effects)
     second = second.reindex(columns=first.columns)  # spans and durations stay empty: a copy is a file of its own
     return pd.concat([first.astype(object), second.astype(object)], ignore_index=True)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from ser_data.audio import AudioError, load_audio
-from ser_data.errors import CorpusError
+from ser_data.errors import BadManifest, CorpusError
 from ser_data.perturb.copies import MARK, SOURCE, both, plan_folds
 from ser_data.perturb.effects import Effects, perturb
 
@@ -78,6 +78,7 @@ def write_copy(
 
     Raises:
         OtherCopy: The folder holds something else.
+        BadManifest: Not one utterance could be perturbed.
         CorpusError: Folds cannot be made.
         ValueError: The codec cannot be written here.
     """
@@ -108,7 +109,8 @@ def write_copy(
             progress(number + 1, len(clean))
     if not kept:
         reasons = ", ".join(sorted({reason for _, reason in skipped})) or "the corpus is empty"
-        raise OtherCopy(str(out), f"would hold no utterance ({reasons})")
+        what = f"none of its utterances could be perturbed ({reasons})"
+        raise BadManifest(manifest.info.name, what, "Look at its audio files: ser-data validate or describe.")
     copies = clean.iloc[kept].drop(columns=_DROPPED, errors="ignore").assign(path=paths)
     table = both(clean, copies, effects.name) if with_clean else copies
     _table(table, out / "manifest.csv")
