@@ -104,7 +104,7 @@ def test_no_utterance_of_the_test_fold_is_read(
 def test_a_search_that_reads_the_test_fold_is_void(first: tuple[Task, dict[str, Any], Any], tmp_path: Path) -> None:
     task, streams, study = first
     assert task.search is not None
-    leaky = replace(task, search=replace(task.search, inner=(*task.search.inner[:1], task.parts["test"][:3])))
+    leaky = replace(task, parts={**task.parts, "dev": np.append(task.parts["dev"], task.parts["test"][:3])})
     with pytest.raises(HeldOutRead, match="read 3 utterances of the test fold"):
         settle(leaky, streams, study.targets, tmp_path, lambda: None)
     assert not list(tmp_path.rglob("trial*.json"))
