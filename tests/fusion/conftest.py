@@ -132,11 +132,15 @@ def planted(
     features: tuple[int, int] = (16, 12),
     speakers: int = 6,
     longest: int = 40,
+    shares: Sequence[float] | None = None,
 ) -> Corpus:
     """Frames in which only ``audio``, only ``text``, ``both``, or only their ``conjunction`` carries the label.
 
     In the conjunction every utterance's speech has two kinds of frames, marked A and B, with contents +s and -s; the text
     points at A or at B; the label is the sign of the content pointed at. Each stream alone says nothing.
+
+    ``shares`` makes classes unequally frequent; ``longest`` is the greatest number of speech frames (the shortest has 8, or
+    half of the longest).
     """
     draw = np.random.default_rng(seed)
     d_audio, d_text = features
@@ -146,9 +150,11 @@ def planted(
         classes = 2
     target = np.tile(np.arange(classes), n // classes + 1)[:n]
     draw.shuffle(target)
+    if shares is not None:
+        target = draw.choice(classes, n, p=shares)
     audio, text = [], []
     for label in target:
-        t_audio, t_text = int(draw.integers(8, longest)), int(draw.integers(3, 10))
+        t_audio, t_text = int(draw.integers(min(8, longest // 2), longest)), int(draw.integers(3, 10))
         x, y = draw.normal(size=(t_audio, d_audio)), draw.normal(size=(t_text, d_text))
         if kind in ("audio", "both"):
             x += strength * basis[label]
