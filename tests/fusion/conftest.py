@@ -61,6 +61,7 @@ class Corpus:
     speakers: int = 6
     failures: Mapping[str, Failure] = field(default_factory=dict)
     missing: Sequence[str] = ()
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # further columns of the manifest
 
     def ids(self) -> list[str]:
         return [f"u{number:05d}" for number in range(len(self.labels))]
@@ -77,6 +78,7 @@ class Corpus:
                 "session": [f"{n // 2 + 1}" for n in who],
                 "gender": ["female" if n % 2 else "male" for n in who],
                 "text": [f"words of utterance {number}" for number in range(len(self.labels))],
+                **self.columns,
             }
         )
 
