@@ -2,7 +2,7 @@
 
 The order is: flag, then environment (`SER_CACHE` for `--cache`), then `ser.toml` in the working directory, then the
 option's own default. In `ser.toml`, keys above the first table are shared by all commands, and the tables `[extract]`,
-`[fuse]`, `[compare]`, `[probe]`, `[predict]`, `[store]` (ser-cache) and `[data]` hold what only one command takes:
+`[fuse]`, `[compare]`, `[probe]`, `[predict]`, `[live]`, `[export]`, `[store]` (ser-cache) and `[data]` hold what only one command takes:
 
 ```toml
 cache = "runs/cache"
@@ -31,7 +31,7 @@ from ser_data.errors import BadSettings, listing, suggestion
 
 FILE = "ser.toml"
 # The table of ser-cache is [store], because `cache` is a shared key and TOML allows a name once.
-SECTIONS = ("extract", "fuse", "compare", "probe", "predict", "store", "data")
+SECTIONS = ("extract", "fuse", "compare", "probe", "predict", "live", "export", "store", "data")
 # What more than one command takes. A command ignores those that it has no option for.
 SHARED = (
     "cache", "corpus", "root", "manifest", "labels", "protocol", "dev", "out", "layer", "device", "seed", "seeds",

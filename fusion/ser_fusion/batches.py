@@ -48,6 +48,11 @@ class Frames(ABC):
     lengths: tuple[int, ...]
     distance: Tensor | None = None
 
+    @property
+    def utterances(self) -> int:
+        """Number of utterances in the batch."""
+        return len(self.lengths)
+
     def with_values(self, values: Tensor) -> Self:
         """The same utterances with other features (any width)."""
         other = object.__new__(type(self))

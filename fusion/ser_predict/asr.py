@@ -2,6 +2,7 @@
 
 import re
 import warnings
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,15 @@ from numpy.typing import NDArray
 from ser_predict.errors import RecogniserBroken
 
 _SPECIAL = re.compile(r"<\|[^|]*\|>")  # Whisper's control tokens; some tokenizers do not know them as special
+_ASIDE = re.compile(
+    r"\[[^\]]*\]?|\([^)]*\)?"
+)  # "[Music]", "(speaking in foreign language)": what it says when it hears no words
+
+TOKENS_PER_SECOND = 10
+"""Fast speech has 6; an encoder-decoder that goes on beyond repeats itself, for 14 s of computing per window."""
+
+LOOP = 2.4
+"""Bytes by zlib-compressed bytes above which a text is a loop and no transcript. Source: Radford et al. 2022, section 4.5."""
 
 
 class Recogniser:
@@ -55,12 +65,14 @@ class Recogniser:
         extra: dict[str, Any] = {}
         if self._pipeline.type == "seq2seq_whisper" and longest > 30:
             extra["return_timestamps"] = True  # Whisper's own way beyond its window
+        elif self._pipeline.type.startswith("seq2seq"):
+            extra["generate_kwargs"] = {"max_new_tokens": 16 + int(TOKENS_PER_SECOND * longest)}
         with warnings.catch_warnings(action="ignore"):  # it notes every setting it would like to hear of
             try:
                 heard = self._pipeline(inputs, **extra)  # one by one: not every tokenizer can pad
             except (RuntimeError, ValueError, TypeError, KeyError) as error:
                 raise RecogniserBroken(self.name, str(error).strip().splitlines()[0].rstrip(".")) from error
-        return [" ".join(_SPECIAL.sub(" ", str(one["text"])).split()) for one in heard]
+        return [spoken(str(one["text"])) for one in heard]
 
     def _load(self) -> Any:
         import torch
@@ -108,6 +120,13 @@ class Recogniser:
             feature_extractor=processor.feature_extractor,
             device=self._device,
         )
+
+
+def spoken(text: str) -> str:
+    """What was said, of what a recogniser wrote: without control tokens and asides; nothing where it went in circles."""
+    plain = " ".join(_ASIDE.sub(" ", _SPECIAL.sub(" ", text)).split())
+    data = plain.encode()
+    return "" if len(data) > LOOP * len(zlib.compress(data)) or not any(map(str.isalnum, plain)) else plain
 
 
 def word_errors(reference: str, heard: str) -> tuple[int, int]:

@@ -154,17 +154,6 @@ def open_ensemble(
     )
 
 
-def best_row(
-    run: RunDirectory, rows: Sequence[Mapping[str, Any]], available: Sequence[str]
-) -> Mapping[str, Any] | None:
-    """The row with the best development UWA among those that read only the available streams; None if there is none."""
-    fitting = [row for row in rows if set(row_streams(run, str(row["slug"]))) <= set(available)]
-    if not fitting:
-        return None
-    scores = [development_uwa(run, str(row["slug"])) for row in fitting]
-    return fitting[int(np.argmax(np.nan_to_num(scores, nan=-1.0)))]
-
-
 def row_streams(run: RunDirectory, slug: str) -> tuple[str, ...]:
     """Streams that the heads of a row read."""
     folder, _ = _folders(run.path, slug)[0]

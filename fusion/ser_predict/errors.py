@@ -6,7 +6,11 @@ PredictError
 ├── FeaturesUnknown  (FileNotFoundError) the run does not say how its features were made, and its cache is gone
 ├── EncoderDiffers   (ValueError)        the encoder at hand is not the one the run was trained with
 ├── BadTranscripts   (ValueError)        a table of transcripts cannot be read
-└── RecogniserBroken (ValueError)        --asr cannot be used
+├── RecogniserBroken (ValueError)        --asr cannot be used
+├── ExtraMissing     (ImportError)       a package of an optional extra is not installed
+├── NotServed        (OSError)           the live page cannot be served
+├── NotExported      (ValueError)        heads cannot be exported as asked
+└── BadExport        (ValueError)        a folder of ser-export cannot be read
 ```
 
 What is wrong with one recording is no exception: it becomes that recording's line.
@@ -14,7 +18,7 @@ What is wrong with one recording is no exception: it becomes that recording's li
 
 
 class PredictError(Exception):
-    """`ser-predict` cannot do what was asked."""
+    """What was asked of a finished run cannot be done."""
 
 
 class NoModel(PredictError, ValueError):
@@ -85,3 +89,49 @@ class RecogniserBroken(PredictError, ValueError):
             f"{self.name} cannot be used for speech recognition: {self.problem}.\n"
             "Give a transformers folder or hub id with tokenizer and weights: --asr openai/whisper-tiny.en"
         )
+
+
+class ExtraMissing(PredictError, ImportError):
+    """A package of an optional extra is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(what, package, extra)
+        self.what, self.package, self.extra = what, package, extra
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} needs the package {self.package}.\nInstall its extra: pip install 'ser-fusion[{self.extra}]'"
+        )
+
+
+class NotServed(PredictError, OSError):
+    """`ser-live` cannot serve its page."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return f"The page cannot be served: {self.problem}.\n{self.remedy}"
+
+
+class NotExported(PredictError, ValueError):
+    """Heads cannot be exported as asked."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return f"Not exported: {self.problem}.\n{self.remedy}"
+
+
+class BadExport(PredictError, ValueError):
+    """A folder looks like an export and cannot be read as one."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path} is no readable export: {self.problem}.\nWrite it anew: ser-export RUN --hub DIR"

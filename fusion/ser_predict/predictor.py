@@ -13,13 +13,13 @@ from ser_data.decoding import IsolatedDecoder
 from ser_data.resampling import resample
 from ser_data.text import normalise
 from ser_extract.encoders.base import Encoded, Refused
-from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_predict.asr import Recogniser
-from ser_predict.ensemble import Ensemble, best_row, open_ensemble, row_streams, trained_rows
+from ser_predict.ensemble import Ensemble
 from ser_predict.errors import NoModel
 from ser_predict.frames import stream_frames, unusable
 from ser_predict.pieces import UNSURE, Piece, Prediction, cut, failed
 from ser_predict.places import places
+from ser_predict.sources import open_heads
 from ser_predict.streams import StreamEncoder, open_stream_encoder, specs_of
 from ser_predict.windows import Windowing, like_training
 
@@ -41,7 +41,7 @@ class Predictor:
     ...     print(prediction.label, prediction.confidence)
 
     Args:
-        run: Run directory of ser-fuse.
+        run: Run directory of ser-fuse, or a folder that ``ser-export --hub`` wrote.
         row: Row (name or slug) whose heads predict; None: the best on development data.
         fold: Only the heads of this fold; None: all folds, averaged.
         seed: Only the heads of this seed.
@@ -61,6 +61,7 @@ class Predictor:
         main: The heads used where every stream they read is there.
         windowing: How long recordings are cut.
         notes: What a reader of the predictions should know.
+        source: Where the heads come from, and what is known about them.
 
     Raises:
         NotARun, NoModel, FeaturesUnknown, EncoderDiffers, RecogniserBroken, ExtractError: See their messages.
@@ -84,28 +85,26 @@ class Predictor:
         device: str = "auto",
         offline: bool = False,
     ) -> None:
-        self._run = RunDirectory.open(run)
-        self.classes: tuple[str, ...] = tuple(self._run.classes)
+        self.source = open_heads(run)
+        self.classes: tuple[str, ...] = self.source.classes
         self.threshold = threshold
         self.notes: list[str] = []
         self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
-        self._rows = [one for one in trained_rows(self._run) if not one.get("transductive")]
         self.main = self._choose(row)
-        self._specs = specs_of(self._run.run, self._run.path, None if cache is None else Path(cache))
+        self._specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
         given = {"audio": audio_encoder, "text": text_encoder}
         old = None if cache is None else Path(cache)
         self._encoders: dict[str, StreamEncoder] = {}
         for stream in self._needed():
             chosen = given.get(stream)
-            names = [chosen] if chosen else places(stream, self._specs[stream][0], self._run.run, old)
+            names = [chosen] if chosen else places(stream, self._specs[stream][0], self.source.facts, old)
             self._encoders[stream] = open_stream_encoder(
                 stream, self._specs[stream], names, device=device, offline=offline
             )
         self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
-        durations = [float(value) for value in self._run.utterances.get("duration", [])]
-        self.windowing: Windowing = like_training(durations, window, hop)
-        self._stride = int(self._run.run.get("stride") or 1)
+        self.windowing: Windowing = like_training(self.source.durations, window, hop)
+        self._stride = int(self.source.facts.get("stride") or 1)
 
     def predict(
         self,
@@ -133,41 +132,64 @@ class Predictor:
                 for piece in pieces:
                     waiting.append(piece)
                     if len(waiting) >= CHUNK:
-                        yield from self._decide(waiting)
+                        yield from self.predict_pieces(waiting)
                         waiting = []
-        yield from self._decide(waiting)
+        yield from self.predict_pieces(waiting)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> "Predictor":
+        """The heads that ``save_pretrained`` or ``ser-export --hub`` wrote.
+
+        Args:
+            name: Local folder, or repository on the Hugging Face hub (untested: no hub could be reached).
+            options: As for the class.
+        """
+        from ser_predict.export.hub import fetch
+
+        return cls(fetch(name, offline=bool(options.get("offline"))), **options)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the heads to a folder in the layout of the hub: those of this row, fold and seed, and what they fall back to."""
+        from ser_predict.export.hub import save_pretrained
+
+        return save_pretrained(self, Path(folder))
+
+    def ensembles(self) -> list[Ensemble]:
+        """The main heads, and those that stand in where there is no transcript, if there are any."""
+        row = None if set(self.main.streams) <= {"audio"} else self.source.best(("audio",))
+        return [self.main] if row is None else [self.main, self.source.open(row, **self._options)]
 
     def reliability(self) -> tuple[float, float]:
         """Of the main heads' development predictions: the share at or above the threshold, and how many of those are right."""
         return self.main.reliability(self.threshold)
 
     def _choose(self, slug: str | None) -> Ensemble:
-        usable = [row for row in self._rows if set(row_streams(self._run, str(row["slug"]))) <= set(STREAMS)]
-        path, known = str(self._run.path), tuple(str(row["slug"]) for row in usable)
+        usable = [row for row in self.source.usable if set(self.source.streams(str(row["slug"]))) <= set(STREAMS)]
+        path, known = str(self.source.path), tuple(str(row["slug"]) for row in usable)
         if slug is None:
-            row = best_row(self._run, usable, STREAMS)
+            row = self.source.best(STREAMS)
             if row is None:
                 problem = "it has no finished training"
-                if self._rows:
+                if self.source.usable:
                     problem = f"all of its heads read video, {NO_VIDEO}"
-                elif trained_rows(self._run):
+                elif self.source.rows:
                     problem = "its heads need other speech of the same speaker"
                 raise NoModel(path, problem, known)
-            if len(usable) < len(self._rows):
-                self._note(f"{len(self._rows) - len(usable)} rows of the run read video, {NO_VIDEO}")
+            if (left := len(self.source.usable) - len(usable)) > 0:
+                self._note(f"{left} rows of the run read video, {NO_VIDEO}")
         else:
-            found = [one for one in trained_rows(self._run) if slug in (one["slug"], one["name"])]
+            found = [one for one in self.source.rows if slug in (one["slug"], one["name"])]
             if not found:
                 raise NoModel(path, f"it has no trained row '{slug}'", known)
             row = found[0]
-            if not set(row_streams(self._run, str(row["slug"]))) <= set(STREAMS):
+            if not set(self.source.streams(str(row["slug"]))) <= set(STREAMS):
                 raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", known)
-        return open_ensemble(self._run, row, **self._options)
+        return self.source.open(row, **self._options)
 
     def _needed(self) -> list[str]:
         """Streams of the main heads, and audio if there are heads for recordings without a transcript."""
         streams = list(self.main.streams)
-        if "text" in streams and "audio" not in streams and best_row(self._run, self._rows, ("audio",)) is not None:
+        if "text" in streams and "audio" not in streams and self.source.best(("audio",)) is not None:
             streams.append("audio")
         return streams
 
@@ -175,7 +197,7 @@ class Predictor:
         said = find(file) if find is not None else None
         if not ("audio" in self._encoders or self._recogniser):
             return [Piece(file, text=said, text_source="given" if said else "none")]
-        rate = self._rate
+        rate = self.rate
         try:
             samples = decoder.load(file, rate)
         except AudioError as error:
@@ -190,17 +212,23 @@ class Predictor:
         return pieces
 
     @property
-    def _rate(self) -> int:
+    def rate(self) -> int:
+        """Samples per second of what the heads hear, in Hz."""
         if "audio" in self._encoders:
             return self._encoders["audio"].rate
         return self._recogniser.rate if self._recogniser else 16_000
+
+    @property
+    def hears(self) -> bool:
+        """Whether there is a speech recogniser."""
+        return self._recogniser is not None
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
 
-    def _decide(self, pieces: Sequence[Piece]) -> list[Prediction]:
-        """Encodes pieces and lets the heads vote; one prediction per piece, in order."""
+    def predict_pieces(self, pieces: Sequence[Piece]) -> list[Prediction]:
+        """Encodes pieces in memory (``samples`` at ``rate``) and lets the heads vote; one prediction per piece, in order."""
         self._hear([piece for piece in pieces if piece.error is None and not piece.text and piece.samples is not None])
         encoded = {stream: self._encode(stream, pieces) for stream in self._encoders}
         groups: dict[str, tuple[Ensemble, list[int]]] = {}
@@ -224,7 +252,7 @@ class Predictor:
         if self._recogniser is None or not pieces:
             return
         waves = [
-            resample(piece.samples, self._rate, self._recogniser.rate) for piece in pieces if piece.samples is not None
+            resample(piece.samples, self.rate, self._recogniser.rate) for piece in pieces if piece.samples is not None
         ]
         for piece, text in zip(pieces, self._recogniser.transcribe(waves), strict=True):
             piece.text, piece.text_source = text or None, "recognised" if text else "none"
@@ -255,8 +283,8 @@ class Predictor:
         if set(self.main.streams) <= streams:
             return self.main
         if streams not in self._ensembles:
-            row = best_row(self._run, self._rows, tuple(streams))
-            self._ensembles[streams] = None if row is None else open_ensemble(self._run, row, **self._options)
+            row = self.source.best(tuple(streams))
+            self._ensembles[streams] = None if row is None else self.source.open(row, **self._options)
             if row is not None:
                 self._note(f"where there is no transcript, the heads of the row '{row['slug']}' predict")
         return self._ensembles[streams]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_predict.asr import Recogniser, word_errors
+from ser_predict.asr import Recogniser, spoken, word_errors
 from ser_predict.errors import RecogniserBroken
 
 
@@ -99,3 +99,13 @@ def test_a_corpus_with_recognised_transcripts(small: Any, ctc: Path, tmp_path: P
     told = pd.read_csv(tmp_path / "asr.csv")
     assert list(told["text"].dropna()) == ["a", "a"] and list(told["text_given"]) == list(table["text"])
     assert list(told["speaker"]) == list(table["speaker"])
+
+
+def test_asides_and_loops_are_no_words():
+    assert (
+        spoken("<|startoftranscript|> Kids are talking. [Music] (speaking in foreign language)") == "Kids are talking."
+    )
+    assert spoken("(speaking in for") == "" and spoken(" ... ") == ""
+    assert spoken("That's it. " * 40) == ""
+    said = "No, no, no, I said that the rules change every day and nobody tells me, nobody tells anybody."
+    assert spoken(said) == said

@@ -34,7 +34,7 @@ class BottleneckHead(Head):
     def forward(self, batch: Batch) -> Tensor:
         """Logits, (batch, classes)."""
         frames = self.project({s: batch[s] for s in self.streams})
-        tokens = self.tokens.expand(len(batch[self.streams[0]].lengths), -1, -1)
+        tokens = self.tokens.expand(batch[self.streams[0]].utterances, -1, -1)
         for layer in self.layers:
             updates = []
             for stream in self.streams:

@@ -1,0 +1,223 @@
+"""Heads as a folder in the layout of the Hugging Face hub: ``config.json``, ``model.safetensors``, ``README.md``.
+
+The folder holds every head of the ensemble with its temperature, and what prediction needs to know of the run: classes,
+stride, the features' specs, the training's durations. It holds no encoder (those have their own homes) and nothing of the
+corpus but its name, licence and scores. ``Predictor`` and the commands take such a folder wherever they take a run.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_predict.ensemble import Ensemble, Member
+from ser_predict.errors import BadExport, NoModel
+from ser_predict.sources import HeadSource
+
+if TYPE_CHECKING:
+    from ser_predict.predictor import Predictor
+
+FORMAT = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FACTS = ("corpus", "protocol", "labels", "held_out", "dev", "folds_fingerprint", "counts", "seeds", "stride", "epochs")
+"""Of ``run.json``; beside these, the entries of the cache without its path."""
+
+
+def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
+    """Writes the heads of a predictor, and those it falls back to without a transcript.
+
+    Args:
+        predictor: Its row, fold, seed and calibration decide what is written.
+        folder: Made if it is not there; files of the same names are replaced.
+
+    Returns:
+        The folder.
+    """
+    from safetensors.numpy import save_file
+
+    from ser_predict.export.card import model_card
+
+    source, tensors, rows = predictor.source, {}, []
+    for ensemble in predictor.ensembles():
+        for number, member in enumerate(ensemble.members):
+            for name, value in member.model.state_dict().items():
+                tensors[f"{ensemble.slug}/{number}/{name}"] = value.contiguous().cpu().numpy()
+        confidence, right = ensemble.sure
+        tensors[f"{ensemble.slug}/development/confidence"] = confidence
+        tensors[f"{ensemble.slug}/development/right"] = right
+        rows.append(_row(source, ensemble))
+    entries = source.facts.get("cache", {}).get("entries", {})
+    config = {
+        "format": FORMAT,
+        "model_type": "ser-fusion",
+        "library_name": "ser-fusion",
+        "classes": list(predictor.classes),
+        "durations": _durations(source.durations),
+        "main": predictor.main.slug,
+        "rows": rows,
+        **{name: source.facts[name] for name in FACTS if name in source.facts},
+        "cache": {"entries": entries},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CARD).write_text(model_card(predictor), encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    return folder
+
+
+def _row(source: HeadSource, ensemble: Ensemble) -> dict[str, Any]:
+    return {
+        "slug": ensemble.slug,
+        "name": ensemble.name,
+        "kind": "head",
+        "streams": list(ensemble.streams),
+        "text_input": "cls" if ensemble.text_first_only else "tokens",
+        "uwa": ensemble.uwa if math.isfinite(ensemble.uwa) else None,
+        "scores": source.scores(ensemble.slug),
+        "members": [
+            {
+                "fold": member.fold,
+                "seed": member.seed,
+                "temperature": member.temperature,
+                "pad_to": dict(member.pad_to),
+                "card": member.model.card,
+            }
+            for member in ensemble.members
+        ],
+    }
+
+
+def _durations(seconds: Sequence[float]) -> list[float]:
+    """Two values that give the same windows as all of them: nine tenths of the utterances are shorter, and the longest."""
+    known = sorted(value for value in seconds if value > 0)
+    return [known[int(0.9 * (len(known) - 1))], known[-1]] if known else []
+
+
+class HubHeads(HeadSource):
+    """The heads of an exported folder. Reads JSON and safetensors; nothing in it is ever run.
+
+    Raises:
+        BadExport: The folder cannot be read as an export.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        self.path = path
+        try:
+            config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+            if not isinstance(config, dict) or config.get("format") != FORMAT:
+                found = config.get("format") if isinstance(config, dict) else None
+                raise BadExport(str(path), f"{CONFIG} has format {found!r}, known is {FORMAT}")
+            self._tensors = load_file(path / WEIGHTS)
+            self.facts = config
+            self.classes = tuple(str(name) for name in config["classes"])
+            self._rows = {str(row["slug"]): row for row in config["rows"]}
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
+            raise BadExport(str(path), str(error) or type(error).__name__) from error
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        return list(self._rows.values())
+
+    def best(self, available: Sequence[str]) -> Mapping[str, Any] | None:
+        main = self._rows.get(str(self.facts.get("main")))
+        return main if main and set(main["streams"]) <= set(available) else super().best(available)
+
+    @property
+    def durations(self) -> list[float]:
+        return [float(value) for value in self.facts.get("durations", [])]
+
+    def streams(self, slug: str) -> tuple[str, ...]:
+        return tuple(self._rows[slug]["streams"])
+
+    def uwa(self, slug: str) -> float:
+        value = self._rows[slug].get("uwa")
+        return float("nan") if value is None else float(value)
+
+    def scores(self, slug: str) -> Mapping[str, Any] | None:
+        scores: Mapping[str, Any] | None = self._rows[slug].get("scores")
+        return scores
+
+    def open(
+        self, row: Mapping[str, Any], *, fold: str | None = None, seed: int | None = None, calibrate: bool = True
+    ) -> Ensemble:
+        slug = str(row["slug"])
+        members = []
+        try:
+            for number, one in enumerate(self._rows[slug]["members"]):
+                if fold in (None, str(one["fold"])) and seed in (None, int(one["seed"])):
+                    members.append(self._member(slug, number, one, calibrate))
+            confidence = self._tensors[f"{slug}/development/confidence"].astype(np.float64)
+            right = self._tensors[f"{slug}/development/right"].astype(np.bool_)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BadExport(str(self.path), f"the row '{slug}' is not complete ({first})") from error
+        if not members:
+            have = ", ".join(f"fold {one['fold']} seed {one['seed']}" for one in self._rows[slug]["members"][:8])
+            raise NoModel(str(self.path), f"the row '{slug}' has no head as asked; it has {have}", tuple(self._rows))
+        return Ensemble(
+            slug=slug,
+            name=str(row["name"]),
+            streams=self.streams(slug),
+            text_first_only=row.get("text_input") == "cls",
+            uwa=self.uwa(slug),
+            members=tuple(members),
+            sure=(confidence, right),
+        )
+
+    def _member(self, slug: str, number: int, one: Mapping[str, Any], calibrate: bool) -> Member:
+        import torch
+
+        from ser_fusion.heads.shape import Shape
+        from ser_fusion.model import Model
+
+        card = one["card"]
+        shape = Shape(**card["shape"])
+        model = Model(card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
+        prefix = f"{slug}/{number}/"
+        own = {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
+        model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
+        temperature = float(one["temperature"]) if calibrate else 1.0
+        return Member(model.eval(), str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]))
+
+
+def fetch(name: str | Path, *, offline: bool = False) -> Path:
+    """The folder of exported heads: a local one as it is, else a snapshot of a repository on the hub.
+
+    Raises:
+        BadExport: There is no such folder, and no such repository.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=[CONFIG, WEIGHTS, CARD], local_files_only=offline))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise BadExport(str(name), "there is no such folder, and no such repository could be had") from error
+
+
+def push(folder: Path, repository: str) -> str:
+    """Uploads an exported folder; only ever called where ``--push`` was given. Untested: no hub could be reached.
+
+    Args:
+        folder: Written by ``save_pretrained``.
+        repository: ``owner/name`` on the hub; made if it is not there, private.
+
+    Returns:
+        Its address.
+    """
+    from huggingface_hub import HfApi
+
+    hub = HfApi()
+    hub.create_repo(repository, private=True, exist_ok=True)
+    done = hub.upload_folder(
+        repo_id=repository, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD], commit_message="ser-export"
+    )
+    return str(done)

@@ -1,0 +1,130 @@
+"""One thread that computes, for all connections in turn: windows of streams, and uploaded files."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_data.audio import Limits
+from ser_data.decoding import IsolatedDecoder
+from ser_data.resampling import resample
+from ser_predict.errors import PredictError
+from ser_predict.live.stream import Window
+from ser_predict.pieces import Piece, cut
+
+if TYPE_CHECKING:
+    from ser_predict.predictor import Predictor
+
+QUIET = 10 ** (-60 / 20)
+"""Root mean square of full scale (-60 dBFS) below which a window is told to be quiet; no head is asked."""
+
+LONGEST_UPLOAD = 600.0
+"""Seconds of an uploaded recording."""
+
+BARS = 400
+"""Values of an uploaded recording's outline."""
+
+STREAM = "microphone"
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An uploaded recording, decoded.
+
+    Attributes:
+        samples: float32 (samples,) at the heads' rate.
+        seconds: Its length.
+        outline: Largest absolute value in each of at most ``BARS`` stretches, 0 to 1.
+    """
+
+    samples: NDArray[np.float32]
+    seconds: float
+    outline: list[float]
+
+
+class Engine:
+    """A predictor behind one thread, so that torch serves one window at a time and connections take turns.
+
+    Args:
+        predictor: Whose heads answer.
+        hop: Seconds between the windows of a stream.
+
+    Attributes:
+        wordless: Slug of the row that answered while warming up, when there were no words; None before.
+    """
+
+    def __init__(self, predictor: "Predictor", hop: float) -> None:
+        self.predictor = predictor
+        self.hop = hop
+        self.wordless: str | None = None
+        self._worker = ThreadPoolExecutor(1, "heads")
+        self._reader = ThreadPoolExecutor(1, "decoder")
+        self._decoder = IsolatedDecoder(timeout=30.0, limits=Limits(longest=LONGEST_UPLOAD, file_bytes=1 << 30))
+
+    def warm(self) -> str | None:
+        """Loads the weights; returns why nothing can be predicted from speech alone, or None."""
+        rate = self.predictor.rate
+        noise = np.random.default_rng(0).normal(0, 0.05, 2 * rate).astype(np.float32)
+        (line,) = self.predictor.predict_pieces([Piece(STREAM, 0.0, 2.0, noise)])
+        self.wordless = line.row
+        return line.error
+
+    async def window(self, window: Window, rate: int) -> dict[str, Any]:
+        """What the page shows of one window of a stream."""
+        return await self._turn(self._window, window, rate)
+
+    async def decode(self, path: Path) -> Uploaded:
+        """An uploaded file; an ``AudioError`` says what is wrong with it."""
+        loop = asyncio.get_running_loop()
+        samples = await loop.run_in_executor(self._reader, self._decoder.load, path, self.predictor.rate)
+        stretches = np.array_split(np.abs(samples), min(BARS, len(samples)))
+        outline = [round(min(1.0, float(part.max())), 3) for part in stretches]
+        return Uploaded(samples, len(samples) / self.predictor.rate, outline)
+
+    async def answers(self, name: str, upload: Uploaded) -> AsyncIterator[dict[str, Any]]:
+        """Window after window of an uploaded recording; other connections have their turn in between."""
+        rate = self.predictor.rate
+        for piece in cut(name, upload.samples, rate, self.predictor.windowing):
+            yield await self._turn(self._answer, piece)
+
+    async def _turn(self, function: Any, *arguments: Any) -> dict[str, Any]:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, partial(function, *arguments))
+
+    def _window(self, window: Window, rate: int) -> dict[str, Any]:
+        heard = (window.samples / np.float32(32_768)).astype(np.float32)
+        samples = resample(heard, rate, self.predictor.rate)
+        return self._answer(Piece(STREAM, window.start, window.end, samples, window=True))
+
+    def _answer(self, piece: Piece) -> dict[str, Any]:
+        began = monotonic()
+        samples = piece.samples
+        told: dict[str, Any] = {"type": "window", "start": round(piece.start, 3), "end": round(piece.end or 0.0, 3)}
+        if samples is not None and float(np.sqrt(np.mean(np.square(samples)))) < QUIET:
+            return told | {"quiet": True}
+        try:
+            (line,) = self.predictor.predict_pieces([piece])
+        except PredictError as error:
+            return told | {"error": str(error).splitlines()[0]}
+        return told | {
+            "label": line.label,
+            "best": line.best,
+            "confidence": line.confidence,
+            "posteriors": line.posteriors,
+            "row": line.row,
+            "text": line.text,
+            "error": line.error,
+            "computing": round(monotonic() - began, 4),
+        }
+
+    def close(self) -> None:
+        """Ends the threads and the decoder."""
+        for pool in (self._worker, self._reader):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._decoder.close()

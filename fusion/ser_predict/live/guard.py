@@ -1,0 +1,119 @@
+"""Who may ask at all: the right token, from the page itself, under a name of this machine.
+
+The token keeps other users of the machine and other pages of the browser out. A page of another origin could still open a
+websocket to a loopback address, since websockets are free of the same-origin policy: so ``Origin`` is compared. A name of
+an attacker's could be pointed at 127.0.0.1 ("DNS rebinding"): so ``Host`` is compared.
+"""
+
+import ipaddress
+import secrets
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws://{host}; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+}
+
+
+class Guard:
+    """ASGI middleware: refuses with 403 whatever does not come from the page that ``ser-live`` printed.
+
+    Args:
+        app: What is guarded.
+        token: Must stand in the query as ``token``.
+        known: Whether a ``Host`` is a name of this server.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, known: Callable[[str], bool]) -> None:
+        self.app = app
+        self._token = token.encode()
+        self._known = known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuses, or passes on; headers that keep the page to itself are put on every answer."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        problem, host = self._problem(scope)
+        if problem is None:
+            await self.app(scope, receive, _with_headers(send, host))
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before accepting: the handshake ends with 403
+        else:
+            await PlainTextResponse(f"Refused: {problem}.\n", 403)(scope, receive, _with_headers(send, "127.0.0.1"))
+
+    def _problem(self, scope: Scope) -> tuple[str | None, str]:
+        hosts, origins = _all(scope, b"host"), _all(scope, b"origin")
+        if len(hosts) != 1 or not self._known(hosts[0]):
+            return "this server is asked under a name that is not its own", ""
+        if origins and origins != [f"http://{hosts[0]}"]:
+            return "the request comes from another page", ""
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
+        if len(given) != 1 or not secrets.compare_digest(given[0].encode(), self._token):
+            return "the token is missing or wrong; open the address that ser-live printed", ""
+        return None, hosts[0]
+
+
+def _all(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1").lower() for key, value in scope["headers"] if key == name]
+
+
+def _with_headers(send: Send, host: str) -> Send:
+    async def wrapped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            extra: dict[str, Any] = HEADERS | {"content-security-policy": POLICY.format(host=host)}
+            message = {
+                **message,
+                "headers": [*message["headers"], *((k.encode(), v.encode()) for k, v in extra.items())],
+            }
+        await send(message)
+
+    return wrapped
+
+
+def names(bound: str, port: int) -> Callable[[str], bool]:
+    """Which values of ``Host`` are this server's: loopback names, the name it is bound to, and, if it is bound to more than
+    loopback, any address in numbers (no name, so nothing that could be pointed here).
+
+    Args:
+        bound: As given with ``--host``.
+        port: As bound.
+    """
+    own = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", bound.lower())}
+    if port == 80:
+        own |= {name.rpartition(":")[0] for name in own}
+    wide = not is_loopback(bound)
+
+    def known(host: str) -> bool:
+        return host in own or (wide and host.endswith(f":{port}") and _is_address(host.rpartition(":")[0]))
+
+    return known
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server bound to it."""
+    if host == "localhost":
+        return True
+    return _is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

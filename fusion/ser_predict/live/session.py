@@ -1,0 +1,137 @@
+"""One connection with a microphone: audio in, answers out, nothing grows.
+
+Text frames are JSON: ``{"type": "start", "rate": 16000}`` first, ``{"type": "stop"}`` at the end. Binary frames between
+them are 16-bit little-endian mono samples. Answers are JSON: ``ready``, ``window`` (one per window), ``done``, ``error``.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from ser_predict.live.engine import Engine
+from ser_predict.live.store import Kept, Store
+from ser_predict.live.stream import HIGHEST_RATE, LOWEST_RATE, Stream
+from ser_predict.windows import SHORTEST_WINDOW
+
+SILENT_FOR = 30.0
+"""Seconds without a frame after which a connection is closed."""
+
+LONGEST_SESSION = 3_600.0
+"""Seconds of audio of one connection."""
+
+SHORTEST_REST = 1.0
+"""Seconds; a recording that stops earlier gets no answer."""
+
+
+class BadFrame(Exception):
+    """What a client sent is not of this protocol; the text is for the client."""
+
+
+@dataclass(slots=True)
+class _Talk:
+    """What the two halves of a session share."""
+
+    stream: Stream
+    kept: Kept
+    news: asyncio.Event
+    over: bool = False
+
+
+async def session(websocket: WebSocket, engine: Engine, store: Store) -> None:
+    """Serves an accepted connection until it stops, disconnects, or breaks the protocol."""
+    try:
+        rate = await _start(websocket)
+        window = engine.predictor.windowing.window
+        stream = Stream(rate, window, engine.hop, min(window, SHORTEST_WINDOW))
+        with store.session(rate) as kept:
+            talk = _Talk(stream, kept, asyncio.Event())
+            await websocket.send_json({"type": "ready", "window": window, "hop": engine.hop})
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_answer(websocket, engine, talk))
+                await _listen(websocket, talk)
+        await websocket.send_json({"type": "done", "seconds": round(stream.seconds, 3)})
+        await websocket.close(1000)
+    except* (BadFrame, TimeoutError) as errors:
+        first = errors.exceptions[0]
+        await _refuse(websocket, str(first) or f"nothing came for {SILENT_FOR:g} s")
+    except* WebSocketDisconnect:
+        pass  # nobody is there any more
+
+
+async def _start(websocket: WebSocket) -> int:
+    first = await _frame(websocket)
+    told = _read(first)
+    rate = told.get("rate")
+    if told.get("type") != "start" or not isinstance(rate, int) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise BadFrame(f"the first frame must be start with a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz")
+    return rate
+
+
+async def _listen(websocket: WebSocket, talk: _Talk) -> None:
+    """Takes audio until the client stops."""
+    while True:
+        frame = await _frame(websocket)
+        pcm = frame.get("bytes")
+        if pcm is None:
+            if _read(frame).get("type") != "stop":
+                raise BadFrame("known text frames are start and stop")
+            break
+        talk.stream.add(pcm)
+        talk.kept.audio(pcm)
+        talk.news.set()
+        if talk.stream.seconds > LONGEST_SESSION:
+            raise BadFrame(f"a session may last {LONGEST_SESSION / 60:g} minutes; start another one")
+    talk.over = True
+    talk.news.set()
+
+
+async def _answer(websocket: WebSocket, engine: Engine, talk: _Talk) -> None:
+    """Computes the newest window whenever one is due, and once more at the end."""
+    skipped = 0
+    while True:
+        await talk.news.wait()
+        talk.news.clear()
+        over = talk.over
+        window = talk.stream.take() if talk.stream.due else talk.stream.rest(SHORTEST_REST) if over else None
+        if window is not None:
+            skipped += window.skipped
+            told = await engine.window(window, talk.stream.rate)
+            told |= {"waited": round(monotonic() - window.heard, 4), "skipped": skipped}
+            talk.kept.line(told)
+            await websocket.send_json(told)
+        if over:
+            return
+
+
+async def _frame(websocket: WebSocket) -> dict[str, Any]:
+    async with asyncio.timeout(SILENT_FOR):
+        frame: dict[str, Any] = dict(await websocket.receive())
+    if frame["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(frame.get("code", 1000))
+    return frame
+
+
+def _read(frame: dict[str, Any]) -> dict[str, Any]:
+    try:
+        told = json.loads(frame.get("text") or "")
+    except json.JSONDecodeError:
+        raise BadFrame("a text frame must be JSON") from None
+    if not isinstance(told, dict):
+        raise BadFrame("a text frame must be a JSON object")
+    return told
+
+
+def _open(websocket: WebSocket) -> bool:
+    return (
+        websocket.client_state is WebSocketState.CONNECTED and websocket.application_state is WebSocketState.CONNECTED
+    )
+
+
+async def _refuse(websocket: WebSocket, why: str) -> None:
+    if _open(websocket):
+        await websocket.send_json({"type": "error", "error": why})
+        await websocket.close(1008)
