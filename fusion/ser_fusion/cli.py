@@ -237,8 +237,12 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
     from rich.console import Console
 
     from ser_fusion.reporting.terminal import result_table
+    from ser_fusion.vad.report import RatingTable
 
-    Console().print(result_table(dict(outcome.metrics)))
+    if outcome.metrics.get("task") != "vad":
+        Console().print(result_table(dict(outcome.metrics)))
+    if ratings := outcome.metrics if outcome.metrics.get("task") == "vad" else outcome.metrics.get("vad"):
+        Console().print(RatingTable(ratings))
     click.echo(f"Report: {outcome.report}")
     if outcome.failed:
         click.echo(

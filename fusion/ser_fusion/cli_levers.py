@@ -26,6 +26,12 @@ _OPTIONS = (
     click.option("--smoothing", type=_share, metavar="E", help="Spread so much of every label over all classes."),
     click.option("--mixup", type=_weight, metavar="A", help="Mix pooled vectors and labels, shares from Beta(A, A)."),
     click.option(
+        "--task",
+        type=click.Choice(["emotion", "vad"]),
+        help="vad: learn valence, arousal and dominance instead of classes.  [default: emotion]",
+    ),
+    click.option("--vad-weight", type=_weight, metavar="W", help="Learn them beside the classes, with this weight."),
+    click.option(
         "--stream-dropout", type=_share, metavar="P", help="Drop a whole stream in training.  [default: the preset's]"
     ),
     click.option("--contrastive", type=_weight, metavar="W", help="Weight of a supervised contrastive loss as well."),

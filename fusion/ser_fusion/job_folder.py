@@ -42,6 +42,7 @@ def do_task(
     attention: int,
     on_epoch: Callable[[], None],
     votes: NDArray[np.float32] | None = None,
+    ratings: NDArray[np.float32] | None = None,
 ) -> float:
     """Trains one job and writes its folder; returns seconds."""
     from ser_fusion.train import train
@@ -52,7 +53,9 @@ def do_task(
         from ser_fusion.tuning.search import settle
 
         task, settings = settle(task, streams, targets, out, on_epoch, votes)
-    trained = train(task.plan, streams, targets, task.parts, votes=votes, on_epoch=lambda _: on_epoch())
+    trained = train(
+        task.plan, streams, targets, task.parts, votes=votes, ratings=ratings, on_epoch=lambda _: on_epoch()
+    )
     if settings is not None:
         trained.notes.append(f"tuned: {json.dumps(settings)}")
     seconds = time.perf_counter() - began
@@ -60,7 +63,7 @@ def do_task(
     scratch = final.with_name(f".{final.name}.{os.getpid()}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    _write(task, trained, streams, targets, ids, classes, scratch, attention, seconds)
+    _write(task, trained, streams, targets, ids, classes, scratch, attention, seconds, ratings)
     shutil.rmtree(final, ignore_errors=True)
     scratch.rename(final)
     return seconds
@@ -76,8 +79,11 @@ def _write(
     folder: Path,
     attention: int,
     seconds: float,
+    ratings: NDArray[np.float32] | None,
 ) -> None:
     from safetensors.torch import save_file
+
+    from ser_fusion.vad.frames import rating_frame
 
     state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
     save_file(state, folder / "weights.safetensors", metadata={"format": "pt"})
@@ -93,8 +99,14 @@ def _write(
     _json(folder / "head.json", card)
     _json(folder / "curve.json", trained.curve)
     for part, values in (("test", trained.test), ("dev", trained.dev)):
-        frame = predictions(task, task.parts[part], values, targets, ids, classes)
+        if task.plan.levers.task == "vad":
+            frame = rating_frame(task, task.parts[part], values, ratings, ids)
+        else:
+            frame = predictions(task, task.parts[part], values, targets, ids, classes)
         frame.to_parquet(folder / f"{part}.parquet", index=False)
+    if trained.ratings is not None:
+        frame = rating_frame(task, task.parts["test"], trained.ratings, ratings, ids)
+        frame.to_parquet(folder / "ratings.parquet", index=False)
     if attention:
         from ser_fusion.attention_maps import save_attention
 

@@ -16,6 +16,7 @@ from ser_fusion.batches import Batch, Frames
 from ser_fusion.context_tokens import Distance
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
+from ser_fusion.vad.model import Raters
 
 
 class Input(nn.Module):
@@ -63,6 +64,7 @@ class Model(nn.Module):
         shape: Sizes and switches.
         normalise: Whether features are normalised.
         context: Previous turns that are read at most.
+        ratings: Dimensions (valence, arousal, dominance) that are learned from the pooled vectors; 0 for none.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Model(nn.Module):
         shape: Shape,
         normalise: bool,
         context: int = 0,
+        ratings: int = 0,
     ) -> None:
         super().__init__()
         self.card: dict[str, Any] = {
@@ -90,6 +93,10 @@ class Model(nn.Module):
         if context:
             self.card["context"] = context
             self.distance = nn.ModuleDict({s: Distance(context, d) for s, d in dims.items()})
+        self.raters: Raters | None = None
+        if ratings:
+            self.card["ratings"] = ratings
+            self.raters = Raters(self.head, ratings)
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -134,6 +141,6 @@ def load_model(folder: Path) -> Model:
     card = json.loads((folder / "head.json").read_text())
     shape = Shape(**card["shape"])
     sizes = (card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
-    model = Model(*sizes, context=card.get("context", 0))
+    model = Model(*sizes, context=card.get("context", 0), ratings=card.get("ratings", 0))
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     return model.eval()

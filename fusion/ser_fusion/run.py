@@ -130,6 +130,8 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     planned = tasks(job, study, rows, device, material)
     start = describe(job, study, rows, command, device)
     start["notes"] += material.notes
+    if job.task == "vad":
+        start["task"] = job.task
     if like is not None:
         _same_ground(job.out, like, start)
     _claim(job.out, start)
@@ -159,8 +161,11 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     from ser_fusion.evaluation.run_metrics import evaluate_run
     from ser_fusion.reporting import write_report
     from ser_fusion.tuning.summary import write_summary
+    from ser_fusion.vad.judge import judge_alone, judge_beside
 
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
+    if job.task == "vad":
+        return judge_alone(prepared, listener, workers)
     listener.step("reference rows")
     features = stream_features(study)
     references = reference_rows(study, list(job.seeds), features=features)
@@ -178,6 +183,8 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     heads = heads_under(job, listener) if job.audit_heads else None
     write_audit(job.out, audit_study(study, features=features, heads=heads))
     listener.step("evaluation")
+    if job.vad_weight:
+        judge_beside(prepared, features)
     metrics = evaluate_run(job.out)
     listener.step("report")
     report = write_report(job.out)

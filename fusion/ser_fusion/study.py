@@ -14,6 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
+from ser_fusion.vad.ratings import CLASS, rated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,6 +177,7 @@ def open_study(
     text_encoder: str | None = None,
     video_encoder: str | None = None,
     dtype: str | None = None,
+    task: str = "emotion",
 ) -> Study:
     """Joins a cache with labels and folds.
 
@@ -197,8 +199,10 @@ def open_study(
         text_encoder: Which encoder's text features.
         video_encoder: Which encoder's video features.
         dtype: Which stored precision.
+        task: ``vad`` takes all utterances with ratings, labelled or not, as one class.
 
     Raises:
+        RatingsMissing: ``vad`` where there are none.
         CacheError: No cache there, or several entries fit.
         MissingRows: A labelled utterance is neither done nor failed.
         NothingToTrain: Nothing usable is left.
@@ -207,7 +211,7 @@ def open_study(
     import pandas as pd
 
     from ser_cache import open_cache
-    from ser_data.labels import resolve_scheme
+    from ser_data.labels import LabelScheme, resolve_scheme
     from ser_data.protocols import Folds, make_folds
     from ser_data.protocols import drop_seen_text as without_seen_text
 
@@ -221,12 +225,23 @@ def open_study(
         {"audio": audio_encoder, "text": text_encoder, "video": video_encoder},
         dtype,
     )
-    scheme = resolve_scheme(labels, source)
     table = source.table.copy()
-    table["target_name"] = scheme.apply(table["label"])
+    if task == "vad":
+        scheme = LabelScheme("vad", (CLASS,), {})
+        table["target_name"] = rated(table)
+    else:
+        scheme = resolve_scheme(labels, source)
+        table["target_name"] = scheme.apply(table["label"])
     unused = table[table["target_name"].isna()]
     reasons = [
-        ("no label" if pd.isna(value) else f"label {value!r} is not in {scheme.name}") for value in unused["label"]
+        (
+            "no ratings"
+            if task == "vad"
+            else "no label"
+            if pd.isna(value)
+            else f"label {value!r} is not in {scheme.name}"
+        )
+        for value in unused["label"]
     ]
     excluded = [pd.DataFrame({"id": unused["id"], "reason": reasons})]
     labelled = table[table["target_name"].notna()].set_index("id", drop=False).sort_index()
@@ -395,5 +410,6 @@ def study_options(job: Any) -> dict[str, Any]:
     names = (
         "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "drop_seen_text", "modalities", "layer", "audio_layer",
         "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder", "dtype",
+        "task",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}

@@ -23,6 +23,7 @@ from ser_fusion.losses.objective import Objective, Truth
 from ser_fusion.model import Model
 from ser_fusion.presets import Training
 from ser_fusion.schedule import Schedule
+from ser_fusion.vad.model import rate, scores
 
 Rows = NDArray[np.int64]
 EVALUATION_BATCH = 64
@@ -85,6 +86,8 @@ class Trained:
         curve: One dict per epoch: epoch, lr, train_loss, dev_loss, dev_wa, dev_uwa, seconds [, test_wa, test_uwa].
         best_epoch: From 1.
         dropout: The probability that was used.
+        ratings: Predicted ratings of the test part, (utterances, dimensions), where they are learned beside classes. With
+            ``--task vad`` ``dev`` and ``test`` are ratings.
         notes: What a reader should know.
     """
 
@@ -95,6 +98,7 @@ class Trained:
     best_epoch: int
     dropout: float
     notes: list[str] = field(default_factory=list)
+    ratings: NDArray[np.float32] | None = None
 
 
 def train(
@@ -104,6 +108,7 @@ def train(
     parts: Mapping[str, Rows],
     *,
     votes: NDArray[np.float32] | None = None,
+    ratings: NDArray[np.float32] | None = None,
     padded: bool = False,
     on_epoch: Callable[[int], None] | None = None,
     on_read: Callable[[Rows], None] | None = None,
@@ -118,6 +123,7 @@ def train(
         parts: ``train``, ``dev``, ``test``: rows of the study. Without a development part all epochs are run and the last
             one counts.
         votes: Class distributions, (utterances, classes), where the plan's targets are votes.
+        ratings: Valence, arousal, dominance, (utterances, dimensions), where the plan learns them.
         padded: Use the padded engine on the CPU too; same results within rounding.
         on_epoch: Called after each epoch with its number.
         on_read: Called with the rows of the study whose frames are read, whenever they are.
@@ -128,7 +134,9 @@ def train(
     candidates = plan.dropouts or (plan.shape.dropout,)
     best: tuple[float, Trained] | None = None
     device = torch.device(plan.device)
-    known = Truth(torch.from_numpy(targets), None if votes is None else torch.from_numpy(votes))
+    soft, rated = (None if one is None else torch.from_numpy(one) for one in (votes, ratings))
+    known = Truth(torch.from_numpy(targets), soft, rated)
+    answers = rate if plan.levers.task == "vad" else posteriors
     feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded, on_read=on_read)
     for dropout in candidates:
         score, trained = _fit(plan, dropout, feed, streams, known, parts, on_epoch)
@@ -136,7 +144,7 @@ def train(
             best = (score, trained)
     assert best is not None
     trained = best[1]
-    trained.dev = posteriors(trained.model, feed, parts["dev"])
+    trained.dev = answers(trained.model, feed, parts["dev"])
     if plan.refit and len(parts["dev"]):
         both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
         rates = [float(point["lr"]) for point in trained.curve[: trained.best_epoch]]
@@ -144,16 +152,18 @@ def train(
         _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, rates)
         trained.model = again.model
         trained.notes.append(f"trained anew on {len(both)} utterances for {trained.best_epoch} epochs")
-    trained.test = posteriors(trained.model, feed, parts["test"])
+    trained.test = answers(trained.model, feed, parts["test"])
+    if plan.levers.vad_weight:
+        trained.ratings = rate(trained.model, feed, parts["test"])
     return trained
 
 
-def build(plan: Plan, streams: Mapping[str, StreamFrames], dropout: float) -> Model:
+def build(plan: Plan, streams: Mapping[str, StreamFrames], dropout: float, ratings: int = 0) -> Model:
     """An untrained model of the right sizes."""
     values = {**plan.shape.as_dict(), "dropout": dropout}
     dims = {s: streams[s].features for s in plan.streams}
     layers = {s: len(streams[s].layers) for s in plan.streams}
-    return Model(plan.fusion, dims, layers, plan.classes, Shape(**values), plan.normalise, plan.context)
+    return Model(plan.fusion, dims, layers, plan.classes, Shape(**values), plan.normalise, plan.context, ratings)
 
 
 def _fit(
@@ -170,12 +180,14 @@ def _fit(
     number = int(np.random.SeedSequence(plan.seed).generate_state(1, np.uint64)[0] >> 1)
     torch.manual_seed(number)
     order = np.random.default_rng(plan.seed)
-    model = build(plan, streams, dropout).to(feed.device)
+    model = build(plan, streams, dropout, truth.dimensions if plan.levers.rates else 0).to(feed.device)
     rows, targets = parts["train"], truth.classes
     balanced = plan.class_weights == "balanced"
     objective = Objective(plan.levers, truth, rows, plan.classes, seed=plan.seed, device=feed.device, balanced=balanced)
     feed.tell(rows)
     _prepare(model, plan, streams, rows, targets, objective.prior)
+    if model.raters is not None and truth.ratings is not None:
+        model.raters.fit_scale(truth.ratings[rows])
     settings = plan.training
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
     optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
@@ -194,14 +206,12 @@ def _fit(
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
         score = None
         if len(parts["dev"]):
-            point |= {
-                f"dev_{name}": value for name, value in _scores(average.model, feed, parts["dev"], targets).items()
-            }
-            score = point["dev_uwa"] if plan.select == "uwa" else -point["dev_loss"]
+            found = _scores(average.model, feed, parts["dev"], truth)
+            point |= {f"dev_{name}": value for name, value in found.items()}
+            score = found["uwa"] if plan.select == "uwa" and "uwa" in found else -found["loss"]
         if plan.trace_test and not rates:
-            point |= {
-                f"test_{name}": value for name, value in _scores(average.model, feed, parts["test"], targets).items()
-            }
+            found = _scores(average.model, feed, parts["test"], truth)
+            point |= {f"test_{name}": value for name, value in found.items()}
         point["seconds"] = round(time.perf_counter() - began, 3)
         curve.append(point)
         schedule.after_epoch(score)
@@ -309,8 +319,11 @@ def posteriors(model: Model, feed: Feed, rows: Rows) -> NDArray[np.float32]:
     return out
 
 
-def _scores(model: Model, feed: Feed, rows: Rows, targets: Tensor) -> dict[str, float]:
-    """Loss, accuracy (WA) and mean recall over the classes that occur (UWA)."""
+def _scores(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, float]:
+    """Loss, accuracy (WA) and mean recall over the classes that occur (UWA); for ratings alone the mean CCC."""
+    if model.raters is not None and known.ratings is not None and model.card["classes"] == 1:
+        return scores(model, feed, rows, known.ratings)
+    targets = known.classes
     given = posteriors(model, feed, rows)
     truth = targets[rows].numpy()
     right = given.argmax(1) == truth

@@ -42,6 +42,10 @@ class RunDirectory:
             raise NotARun(
                 str(folder), f"run.json has format {run.get('format') if isinstance(run, dict) else None!r}, known is 1"
             )
+        if run.get("task") == "vad":
+            raise NotARun(
+                str(folder), "it predicts ratings, not classes (--task vad); its tables are in vad.md and metrics.json"
+            )
         missing = [key for key in ("classes", "protocol", "folds_fingerprint", "corpus", "rows") if key not in run]
         if missing:
             raise NotARun(str(folder), f"run.json lacks {', '.join(missing)}")

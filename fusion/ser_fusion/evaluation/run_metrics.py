@@ -86,7 +86,8 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "hardest": _hardest(run),
         "audit": _audit(run.path),
     }
-    clean = finite(metrics)
+    beside = _beside(run.path)
+    clean = finite(metrics if beside is None else {**metrics, "vad": beside})
     target = run.path / "metrics.json"
     scratch = target.with_name(".metrics.json.part")
     scratch.write_text(json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -203,6 +204,15 @@ def _hardest(run: RunDirectory) -> list[dict[str, Any]]:
                 "wrong": float(part["wrong"].mean()),
             }
         )
+    return result
+
+
+def _beside(folder: Path) -> dict[str, Any] | None:
+    """The scores of ratings that were learned beside the classes (``--vad-weight``)."""
+    try:
+        result: dict[str, Any] = json.loads((folder / "vad.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
     return result
 
 

@@ -26,6 +26,8 @@ class Levers:
         contrastive: Weight of the contrastive loss; 0 for none.
         pairs: Confused classes, by number.
         pair_weight: Weight of negatives of a confused pair.
+        vad_weight: Weight of the ratings' loss beside the classes'; 0 for none.
+        task: ``emotion``, or ``vad`` for ratings and no classes.
     """
 
     loss: str = "cross-entropy"
@@ -36,6 +38,13 @@ class Levers:
     contrastive: float = 0.0
     pairs: tuple[tuple[int, int], ...] = ()
     pair_weight: float = 1.0
+    vad_weight: float = 0.0
+    task: str = "emotion"
+
+    @property
+    def rates(self) -> bool:
+        """Whether ratings are learned."""
+        return self.task == "vad" or self.vad_weight > 0
 
 
 PLAIN = Levers()
@@ -57,6 +66,8 @@ def levers_of(job: LeverOptions, classes: Sequence[str]) -> Levers:
         contrastive=job.contrastive,
         pairs=pairs,
         pair_weight=job.pair_weight if pairs else 1.0,
+        vad_weight=job.vad_weight,
+        task=job.task,
     )
 
 
@@ -100,4 +111,6 @@ def spoken(job: LeverOptions, classes: Sequence[str], fusion: str) -> list[str]:
     if job.stream_dropout is not None:
         useless = "" if HEADS[fusion].drops_streams else ", which this head has no use for"
         said.append(f"stream dropout {job.stream_dropout:g}{useless}")
+    if levers.vad_weight:
+        said.append(f"valence, arousal and dominance learned as well (CCC loss), weight {levers.vad_weight:g}")
     return said

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.losses.options import LeverOptions
 from ser_fusion.losses.votes import read_votes
+from ser_fusion.vad.ratings import RatingsMissing, dimensions_of, ratings_of
 
 if TYPE_CHECKING:
     from ser_fusion.study import Study
@@ -32,20 +33,27 @@ class Material:
         study: The study; with further rows of class -1 behind its own where turns without a class may train.
         scored: How many rows are the study's own.
         votes: Class distribution per row, (rows, classes) float32, or None.
+        dimensions: Which ratings are learned.
+        ratings: Their values per row, (rows, dimensions) float32, NaN where there is none; or None.
         notes: What a reader of results must know.
     """
 
     study: "Study"
     scored: int
     votes: NDArray[np.float32] | None = None
+    dimensions: tuple[str, ...] = ()
+    ratings: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """xxh3-128 of what is learned from beside the study; empty if nothing is."""
-        if self.votes is None:
+        given = [one for one in (self.votes, self.ratings) if one is not None]
+        if not given:
             return ""
-        digest = xxhash.xxh3_128(self.votes.tobytes())
+        digest = xxhash.xxh3_128(str(self.dimensions).encode())
+        for one in given:
+            digest.update(one.tobytes())
         digest.update("\0".join(self.study.table.index[self.scored :]).encode())
         return digest.hexdigest()
 
@@ -83,7 +91,19 @@ def material_of(job: LeverOptions, study: "Study", *, labels: str | None, manife
 
     Raises:
         LeverImpossible: ``--targets votes`` where there are none.
+        RatingsMissing: ``--vad-weight`` or ``--task vad`` where there are none.
     """
+    given = _voted(job, study, labels, manifest)
+    if not (job.vad_weight or job.task == "vad"):
+        return given
+    known = dimensions_of(study.table)
+    if not known:
+        raise RatingsMissing("--vad-weight", study.info.name, len(study.table))
+    return replace(given, dimensions=known, ratings=ratings_of(given.study.table, known))
+
+
+def _voted(job: LeverOptions, study: "Study", labels: str | None, manifest: object) -> Material:
+    """The study, with votes and with turns that only they make usable."""
     if job.targets == "majority":
         return Material(study=study, scored=len(study.table))
     from ser_cache import open_cache

@@ -11,10 +11,11 @@ from ser_fusion.batches import Batch
 from ser_fusion.losses import LOSSES
 from ser_fusion.losses.base import distribution
 from ser_fusion.losses.contrastive import contrastive, pair_weights
-from ser_fusion.losses.levers import Levers
+from ser_fusion.losses.levers import PLAIN, Levers
 from ser_fusion.losses.mixup import Mix, draw_mix
 from ser_fusion.losses.tap import tapped
 from ser_fusion.model import Model
+from ser_fusion.vad.ccc import ccc_loss
 
 _STREAM = 977  # own random numbers, so that a lever leaves the order of utterances and the initial weights as they were
 
@@ -26,10 +27,17 @@ class Truth:
     Attributes:
         classes: Class numbers, (utterances,) int64; -1 for an utterance without a class.
         votes: Class distributions, (utterances, classes) float32, where targets are votes.
+        ratings: Valence, arousal, dominance, (utterances, dimensions) float32, NaN where there is none.
     """
 
     classes: Tensor
     votes: Tensor | None = None
+    ratings: Tensor | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """How many ratings an utterance has."""
+        return 0 if self.ratings is None else self.ratings.shape[1]
 
 
 class Objective:
@@ -61,6 +69,7 @@ class Objective:
         balanced: bool = False,
     ) -> None:
         self.levers, self.classes, self.device = levers, classes, device
+        self.ratings = truth.ratings
         self.targets, self.votes = truth.classes, truth.votes if levers.votes else None
         own, votes = self.targets[rows], self.votes
         counts = torch.bincount(own[own >= 0], minlength=classes).float() if votes is None else votes[rows].sum(0)
@@ -69,7 +78,7 @@ class Objective:
         shown = (1 - levers.smoothing) * counts + levers.smoothing * counts.sum() / classes
         plain = levers.loss == "cross-entropy" and not levers.smoothing and votes is None and not balanced
         self.prior = None if plain else self.loss.prior(shown.to(device)).cpu()
-        self.simple = levers == Levers()
+        self.simple = levers == PLAIN
         self.draw = np.random.default_rng([*seed, _STREAM])
         self.log_weight = pair_weights(levers.pairs, levers.pair_weight, classes).to(device) if levers.pairs else None
 
@@ -79,14 +88,26 @@ class Objective:
         if self.simple:
             return model.loss(batch, numbers, self.weight)
         mix = draw_mix(self.draw, len(rows), self.levers.mixup, self.device) if self.levers.mixup else None
-        wanted = self._wanted(rows, numbers, mix)
         with tapped(model.head, mix) as vectors:
             logits = model.expert_logits(batch)
-        total = torch.stack([self.loss(one, wanted) for one in logits]).sum()
+        parts = []
+        if self.levers.task == "emotion":
+            wanted = self._wanted(rows, numbers, mix)
+            parts.append(torch.stack([self.loss(one, wanted) for one in logits]).sum())
         if self.levers.contrastive:
-            parts = [contrastive(one, numbers, self.log_weight) for one in vectors]
-            total = total + self.levers.contrastive * torch.stack(parts).sum()
-        return total
+            each = [contrastive(one, numbers, self.log_weight) for one in vectors]
+            parts.append(self.levers.contrastive * torch.stack(each).sum())
+        if self.levers.rates:
+            parts.append((self.levers.vad_weight or 1.0) * len(rows) * self._rated(model, vectors, rows, mix))
+        return torch.stack(parts).sum()
+
+    def _rated(self, model: Model, vectors: list[Tensor], rows: NDArray[np.int64], mix: Mix | None) -> Tensor:
+        """``1 - CCC`` of every expert, summed, in units of the training deviation."""
+        assert model.raters is not None and self.ratings is not None
+        ratings = (self.ratings[rows].to(self.device) - model.raters.mean) / model.raters.scale
+        if mix is not None:
+            vectors, ratings = [mix(one) for one in vectors], mix(ratings)
+        return torch.stack([ccc_loss(one, ratings) for one in model.raters(vectors)]).sum()
 
     def _wanted(self, rows: NDArray[np.int64], numbers: Tensor, mix: Mix | None) -> Tensor:
         """Class numbers, or distributions where smoothing, votes or mixup make them so."""

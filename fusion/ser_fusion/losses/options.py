@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ser_data.errors import UnknownName
 from ser_fusion.losses import LOSSES
 
+# What --task vad has no use for
+_OF_CLASSES = (
+    "loss", "smoothing", "targets", "contrastive", "vad_weight", "class_weights", "re_pair", "labels", "classifier", "tune",
+)  # fmt: skip
+
 
 class LeverOptions(BaseModel):
     """Losses, targets and sampling. The defaults are plain cross-entropy on the corpus's own labels.
@@ -20,6 +25,8 @@ class LeverOptions(BaseModel):
         confused_pairs: Classes (``angry-frustrated``) whose negatives weigh more in it; empty for those known to be confused.
         pair_weight: How much more; 1 treats all classes alike.
         mixup: ``alpha`` of mixup on the pooled vectors; 0 for none.
+        task: ``vad`` learns valence, arousal and dominance instead of classes.
+        vad_weight: Weight of a loss that learns them beside the classes; 0 for none.
         stream_dropout: Probability of dropping a whole stream of an utterance in training; None for the preset's.
     """
 
@@ -33,6 +40,8 @@ class LeverOptions(BaseModel):
     confused_pairs: tuple[str, ...] = ()
     pair_weight: float = Field(2.0, gt=0)
     mixup: float = Field(0.0, ge=0)
+    task: Literal["emotion", "vad"] = "emotion"
+    vad_weight: float = Field(0.0, ge=0)
     stream_dropout: float | None = Field(None, ge=0, lt=1)
 
     @field_validator("loss")
@@ -48,6 +57,14 @@ class LeverOptions(BaseModel):
             refusal = LOSSES[self.loss].refusal(self.loss_strength)
             if refusal:
                 raise ValueError(f"--loss-strength {self.loss_strength:g} with --loss {self.loss}: {refusal}")
+        if self.task == "vad":
+            fields = type(self).model_fields
+            known = [name for name in _OF_CLASSES if name in fields]
+            strange = [name for name in known if getattr(self, name) != fields[name].default]
+            if strange:
+                raise ValueError(
+                    f"--{strange[0].replace('_', '-')} is about classes, and --task vad has none: give one of them"
+                )
         balanced = getattr(self, "class_weights", "none") == "balanced"
         if balanced and self.loss in ("class-balanced", "logit-adjust"):
             raise ValueError(

@@ -1,0 +1,1 @@
+"""Valence, arousal and dominance: learned beside the classes (``--vad-weight``) or alone (``--task vad``)."""
