@@ -59,7 +59,7 @@ _path = click.Path(path_type=Path)
 @click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
 @click.option("--seeds", callback=types.numbers, metavar="0-2", help="Seeds.  [default: 0]")
 @click.option("--epochs", type=click.IntRange(1, 50), help="At most so many.  [default: 50]")
-@click.option("--stride", type=click.IntRange(1, 1000), help="Mean of K frames in time before any head.  [default: 1]")
+@click.option("--stride", type=click.IntRange(1, 1000), help="Mean of K audio frames before any head.  [default: 1]")
 @click.option(
     "--tune", type=click.IntRange(0, 1000), metavar="N", help="Search each row's settings with N trials per fold."
 )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ser_cache import Entry
+    from ser_cache import Entry, EntrySpec
 
 Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
 Rows = NDArray[np.int64]
@@ -82,6 +82,11 @@ class StreamFrames:
         return mean.astype(np.float32), scale.astype(np.float32)
 
 
+def stride_of(spec: "EntrySpec", stride: int) -> int:
+    """The stride of a stream: 1 for text, and for video, whose few frames a second are chosen by ``ser-extract --fps``."""
+    return 1 if spec.frame_rate is None or spec.modality == "video" else stride
+
+
 def read_stream(
     entries: Sequence["Entry"],
     ids: Sequence[str],
@@ -97,14 +102,14 @@ def read_stream(
     Args:
         entries: One entry per layer, of the same encoder.
         ids: Utterances, in the order of the study's table.
-        stride: Mean of so many frames; the last group of an utterance may be smaller. Only with a frame rate.
+        stride: Mean of so many frames; the last group of an utterance may be smaller. See ``stride_of``.
         first_only: Keep position 0 only (``--text-input cls``).
         groups: Speaker number per utterance (utterances,), for normalisation per speaker; None for none.
         reference: Utterances whose frames give a speaker's mean and deviation; None for all of the speaker's.
         allocate: Where arrays come from: shape and dtype to zeros; shared memory for several workers.
     """
     rate = entries[0].spec.frame_rate
-    stride = stride if rate is not None else 1
+    stride = stride_of(entries[0].spec, stride)
     original = np.asarray(entries[0].lengths(ids), dtype=np.int64)
     lengths = np.minimum(original, 1) if first_only else -(-original // stride)
     offsets = allocate((len(ids) + 1,), np.int64)

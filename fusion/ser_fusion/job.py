@@ -111,7 +111,7 @@ class FuseJob(LeverOptions):
         inner: Inner folds at most.
         context: So many previous turns of the dialogue as further tokens: features only, never labels.
         norm: Features' normalisation: ``train``, or the transductive ``speaker`` and ``speaker-neutral``.
-        stride: Mean of so many frames in time before any head sees them (streams with a frame rate).
+        stride: Mean of so many frames in time before any head sees them (audio; text and video keep all).
         train_fraction: Shares of the training speakers, nested; one row per head and share.
         trace_test: Write the test scores of every epoch, for looking only.
         save_attention: Keep attention maps of so many test utterances per job.

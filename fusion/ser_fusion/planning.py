@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ser_fusion.context import departure as context_departure
 from ser_fusion.context import previous_turns
 from ser_fusion.errors import ClassMissing
+from ser_fusion.features import stride_of
 from ser_fusion.heads import HEADS
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.losses.check import check_heads
@@ -176,7 +177,7 @@ def _pad_to(preset: Preset, study: Study, streams: Sequence[str], job: FuseJob) 
     for stream in streams:
         entry = study.streams[stream]
         if entry.spec.frame_rate is not None:
-            out[stream] = max(1, round(preset.pad_seconds * entry.spec.frame_rate / job.stride))
+            out[stream] = max(1, round(preset.pad_seconds * entry.spec.frame_rate / stride_of(entry.spec, job.stride)))
         elif job.text_input == "cls":
             out[stream] = 1
         else:

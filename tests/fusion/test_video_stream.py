@@ -64,6 +64,16 @@ def test_who_lacks_a_video_keeps_audio_and_text(three: Path):
     assert study.data_fingerprint != other.data_fingerprint
 
 
+def test_the_stride_leaves_the_few_frames_of_a_video(three: Path):
+    from ser_fusion.features import read_stream
+
+    study = open_study(three)
+    ids = list(study.table.index)
+    video, audio = (read_stream(study.layers[name], ids, stride=4) for name in ("video", "audio"))
+    assert (video.frame_rate, audio.frame_rate) == (2.0, 12.5)
+    assert video.lengths.tolist() == study.streams["video"].lengths(ids).tolist()
+
+
 def test_of_video_alone_who_has_none_is_left_out(three: Path):
     study = open_study(three, modalities=("video",))
     assert len(study.table) == N - 10 and study.failed == 10
