@@ -1,7 +1,8 @@
 """Tokens of previous turns in a batch: appended behind an utterance's frames, told apart by how long ago they were."""
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ser_fusion.batches import Frames, Packed
 from ser_fusion.features import Context, Rows
@@ -17,19 +18,20 @@ def append(frames: Packed, context: Context, rows: Rows) -> Packed:
         context: Of the same stream.
         rows: Rows of the study, (utterances,).
     """
-    parts: list[Tensor] = []
-    content, distances, lengths = [], [], []
-    marks = frames.content.split(list(frames.lengths))
-    for row, own, mark in zip(rows.tolist(), frames.values.split(list(frames.lengths)), marks, strict=True):
-        near = context.previous[row]
-        ago = [k for k in range(len(near), 0, -1) if near[k - 1] >= 0]
-        tokens = torch.from_numpy(context.tokens[:, [near[k - 1] for k in ago]]).transpose(0, 1)
-        parts += [own, tokens if own.ndim == 3 else tokens[:, 0]]
-        content += [mark, mark.new_zeros(len(ago))]
-        distances += [torch.zeros(len(own), dtype=torch.int64), torch.tensor(ago, dtype=torch.int64)]
-        lengths.append(len(own) + len(ago))
-    longer = Packed(torch.cat(parts), lengths, torch.cat(content))
-    longer.distance = torch.cat(distances)
+    near = context.previous[rows][:, ::-1]
+    there = near >= 0
+    ago = np.broadcast_to(np.arange(near.shape[1], 0, -1), near.shape)[there]
+    tokens = torch.from_numpy(context.tokens)[:, torch.from_numpy(near[there])].transpose(0, 1)
+    counts, lengths = there.sum(1), np.array(frames.lengths, dtype=np.int64)
+    numbers = np.arange(len(rows))
+    # all frames, then all tokens, sorted by utterance: a stable sort keeps frames before tokens, and each in its order
+    owner = np.concatenate([np.repeat(numbers, lengths), np.repeat(numbers, counts)])
+    order = torch.from_numpy(np.argsort(owner, kind="stable"))
+    values = torch.cat([frames.values, tokens if frames.values.ndim == 3 else tokens[:, 0]])
+    content = torch.cat([frames.content, frames.content.new_zeros(len(ago))])
+    distance = torch.cat([torch.zeros(len(frames.content), dtype=torch.int64), torch.from_numpy(ago)])
+    longer = Packed(values.index_select(0, order), (lengths + counts).tolist(), content[order])
+    longer.distance = distance[order]
     return longer
 
 

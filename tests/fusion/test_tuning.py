@@ -183,6 +183,30 @@ def test_the_search_finds_the_rate_that_learns_and_the_run_uses_it(small_cache: 
     assert "best of 6 trials" in " ".join(row["departures"])
 
 
+def test_turns_without_a_class_train_in_the_search_and_never_score(small_cache: Path, tmp_path: Path) -> None:
+    """With --targets votes: they follow their speakers into the inner folds, and a search with them is finite."""
+    from ser_cache import open_cache
+    from ser_data.manifest import Manifest
+
+    whole = Manifest.from_bytes(open_cache(small_cache).attachment("manifest.parquet"))
+    table, nobody = whole.table.copy(), range(0, 120, 5)
+    table["votes"] = [json.dumps({label: 3}) for label in table["label"]]
+    table.loc[nobody, "votes"] = '{"class0": 1, "class1": 1}'
+    table.loc[nobody, "label"] = None
+    Manifest(table, whole.info).write(tmp_path / "votes.parquet")
+    asked = job(small_cache, tmp_path / "out", manifest=tmp_path / "votes.parquet", targets="votes", tune=2)
+    prepared = prepare(asked)
+    task, study = prepared.tasks[0], prepared.material.study
+    assert task.search is not None
+    held = np.concatenate(task.search.inner)
+    assert (study.targets[task.parts["train"]] == -1).any() and sorted(held) == sorted(task.parts["train"])
+    speakers = study.table["speaker"].to_numpy()
+    for one in task.search.inner:
+        assert not set(speakers[one]) & set(speakers[np.setdiff1d(task.parts["train"], one)])
+    train_all(prepared)
+    assert all(0.0 <= score <= 1.0 for trial in trials_of(tmp_path / "out").values() for score in trial["inner_uwa"])
+
+
 def test_what_a_trial_tries_depends_on_row_fold_and_number(small_cache: Path) -> None:
     from ser_fusion.tuning.search import propose
 
