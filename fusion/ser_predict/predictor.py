@@ -55,10 +55,12 @@ class Predictor:
         cache: Where the run's cache is, for old runs that were moved.
         device: ``auto``, ``cpu`` or ``cuda``.
         offline: Never open a connection.
+        encoders: Look for the run's encoders; without them the heads can be exported, and nothing be predicted.
 
     Attributes:
         classes: Class names in order.
         main: The heads used where every stream they read is there.
+        specs: What the features of each stream were computed from, one per layer.
         windowing: How long recordings are cut.
         notes: What a reader of the predictions should know.
         source: Where the heads come from, and what is known about them.
@@ -84,6 +86,7 @@ class Predictor:
         cache: str | Path | None = None,
         device: str = "auto",
         offline: bool = False,
+        encoders: bool = True,
     ) -> None:
         self.source = open_heads(run)
         self.classes: tuple[str, ...] = self.source.classes
@@ -91,16 +94,16 @@ class Predictor:
         self.notes: list[str] = []
         self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
         self.main = self._choose(row)
-        self._specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
+        self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
         given = {"audio": audio_encoder, "text": text_encoder}
         old = None if cache is None else Path(cache)
         self._encoders: dict[str, StreamEncoder] = {}
-        for stream in self._needed():
+        for stream in self._needed() if encoders else ():
             chosen = given.get(stream)
-            names = [chosen] if chosen else places(stream, self._specs[stream][0], self.source.facts, old)
+            names = [chosen] if chosen else places(stream, self.specs[stream][0], self.source.facts, old)
             self._encoders[stream] = open_stream_encoder(
-                stream, self._specs[stream], names, device=device, offline=offline
+                stream, self.specs[stream], names, device=device, offline=offline
             )
         self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
         self.windowing: Windowing = like_training(self.source.durations, window, hop)
@@ -272,7 +275,7 @@ class Predictor:
             if isinstance(result, Refused):
                 problem: str | None = result.detail
             else:
-                problem = next((why for spec in self._specs[stream] if (why := unusable(spec, result))), None)
+                problem = next((why for spec in self.specs[stream] if (why := unusable(spec, result))), None)
                 done[number] = result
             if problem is not None:
                 pieces[number].error = f"its {stream} cannot be encoded ({problem})"
@@ -299,7 +302,7 @@ class Predictor:
         ids = [str(number) for number in numbers]
         streams = {
             stream: stream_frames(
-                self._specs[stream],
+                self.specs[stream],
                 {str(number): encoded[stream][number] for number in numbers},
                 ids,
                 stride=self._stride,

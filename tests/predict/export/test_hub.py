@@ -1,0 +1,128 @@
+"""A folder in hub layout predicts as its run does, in a fresh process as well; its card says what it must; nothing is sent."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ser_predict import Predictor
+from ser_predict.errors import BadExport, NoModel
+from ser_predict.export import hub
+from ser_predict.export.cli import command
+
+FRESH = """
+import json, sys
+from ser_predict import Predictor
+folder, audio, text, file, words = sys.argv[1:]
+own = Predictor.from_pretrained(folder, audio_encoder=audio, text_encoder=text, device="cpu", offline=True, threshold=0.5)
+given = [*own.predict([file], {file: words}), *own.predict([file])]
+print(json.dumps([[one.row, one.label, one.posteriors] for one in given] + [own.reliability(), own.windowing.window]))
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hub") / "heads"
+    done = CliRunner().invoke(command, [str(small.run), "--row", "cross", "--hub", str(folder)])
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_a_fresh_process_predicts_the_same(small: Any, predictor: Any, exported: Path):
+    assert sorted(path.name for path in exported.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    file, words = small.file(0), small.rows[0]["text"]
+    command = [sys.executable, "-c", FRESH, exported, small.audio_encoder, small.text_encoder, file, words]
+    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with_words, without, reliability, window = json.loads(done.stdout)
+    own = predictor(row="cross", threshold=0.5)
+    same = [*own.predict([file], {file: words}), *own.predict([file])]
+    assert [with_words[0], without[0]] == ["cross-stats", "audio-stats"]  # what it falls back to came along
+    for (_, label, posteriors), one in zip((with_words, without), same, strict=True):
+        assert label == one.label and posteriors == pytest.approx(one.posteriors, abs=1e-7)
+    assert reliability == pytest.approx(own.reliability(), nan_ok=True) and window == own.windowing.window
+
+
+def test_one_head_and_raw_posteriors(small: Any, predictor: Any, exported: Path, tmp_path: Path):
+    places = {"audio_encoder": str(small.audio_encoder), "text_encoder": str(small.text_encoder), "offline": True}
+    fold = predictor(row="cross").main.members[0].fold
+    one = {"row": "cross", "fold": fold, "seed": 1, "calibrate": False}
+    text = {small.file(3): small.rows[3]["text"]}
+    (wanted,) = predictor(**one).predict([small.file(3)], text)
+    (given,) = Predictor(exported, **one, **places).predict([small.file(3)], text)
+    assert given.posteriors == pytest.approx(wanted.posteriors, abs=1e-7)
+    again = Predictor(exported, encoders=False).save_pretrained(tmp_path / "again")  # an export can be exported
+    assert (again / "model.safetensors").read_bytes() == (exported / "model.safetensors").read_bytes()
+    with pytest.raises(NoModel, match="fold 77"):
+        Predictor(exported, fold="77", encoders=False)
+
+
+def test_the_card_says_what_it_must(exported: Path):
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    head, body = card.split("---\n")[1:3]
+    assert "library_name: ser-fusion" in head and "license: other" in head
+    for heading in ("## Use", "## Protocol", "## Scores", "## Data", "## Intended use", "## Limits"):
+        assert heading in body
+    assert "| UWA |" in body and "95 % interval" in body and "Licence:" in body and "Regulation 2024/1689" in body
+    assert "held" in body or "not trained on" in body
+    uwa = next(line for line in body.splitlines() if line.startswith("| UWA |"))
+    assert uwa.count("[") == 1, "an interval stands beside the score"
+    config = json.loads((exported / "config.json").read_text())
+    assert "path" not in config["cache"] and str(exported.parent) not in json.dumps(config)
+
+
+def test_the_card_of_a_hostile_corpus_is_text(small: Any, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(small.run, copy)
+    run = json.loads((copy / "run.json").read_text())
+    run["corpus"] |= {"title": "<script>x</script>\n# [me](http://evil)", "licence": 'a"\nlicense: mit'}
+    (copy / "run.json").write_text(json.dumps(run))
+    folder = Predictor(copy, row="audio", encoders=False).save_pretrained(tmp_path / "out")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "<script>" not in card.replace("\\<script\\>", "") and "\nlicense: mit" not in card
+    assert "](http" not in card.replace("\\](", "")
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda folder: (folder / "config.json").write_text("{"), "Expecting"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "format"),
+        (lambda folder: (folder / "config.json").write_text('{"format": 9}'), "format 9"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04pickle"), ""),
+    ],
+)
+def test_a_damaged_folder_is_refused(exported: Path, tmp_path: Path, damage: Any, word: str):
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    damage(copy)
+    with pytest.raises(BadExport, match=word) as caught:
+        Predictor(copy, encoders=False)
+    assert "ser-export RUN --hub DIR" in str(caught.value)
+
+
+def test_nothing_is_sent_unless_asked(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sent = []
+    monkeypatch.setattr(hub, "push", lambda folder, name: sent.append((folder, name)) or "https://hub/x")
+    out = tmp_path / "out"
+    arguments = [str(small.run), "--row", "audio", "--hub", str(out)]
+    assert CliRunner().invoke(command, arguments).exit_code == 0 and sent == []
+    assert CliRunner().invoke(command, [*arguments, "--push", "me/heads"]).exit_code == 0
+    assert sent == [(out, "me/heads")]
+
+
+def test_usage_is_told(small: Any, tmp_path: Path):
+    assert CliRunner().invoke(command, [str(small.run)]).exit_code == 2
+    assert CliRunner().invoke(command, [str(small.run), "--onnx", str(tmp_path), "--push", "me/x"]).exit_code == 2
+    done = CliRunner().invoke(command, [str(tmp_path), "--hub", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "Traceback" not in done.output
+    unknown = CliRunner().invoke(command, [str(small.run), "--row", "nope", "--hub", str(tmp_path / "out")])
+    assert unknown.exit_code == 1 and "--row" in unknown.output
+    with pytest.raises(BadExport):
+        Predictor.from_pretrained("no/such-folder", offline=True)
