@@ -158,8 +158,11 @@ class HubHeads(HeadSource):
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadExport(str(self.path), f"the row '{slug}' is not complete ({first})") from error
         if not members:
+            which = " and ".join(
+                part for part in (fold and f"fold {fold}", seed is not None and f"seed {seed}") if part
+            )
             have = ", ".join(f"fold {one['fold']} seed {one['seed']}" for one in self._rows[slug]["members"][:8])
-            raise NoModel(str(self.path), f"the row '{slug}' has no head as asked; it has {have}", tuple(self._rows))
+            raise NoModel(str(self.path), f"the row '{slug}' has no head of {which}; it has {have}", tuple(self._rows))
         return Ensemble(
             slug=slug,
             name=str(row["name"]),

@@ -95,7 +95,7 @@ def test_the_card_of_a_hostile_corpus_is_text(small: Any, tmp_path: Path):
         (lambda folder: (folder / "config.json").write_text("[]"), "format"),
         (lambda folder: (folder / "config.json").write_text('{"format": 9}'), "format 9"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04pickle"), ""),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04pickle"), "header|Header"),
     ],
 )
 def test_a_damaged_folder_is_refused(exported: Path, tmp_path: Path, damage: Any, word: str):

@@ -56,7 +56,9 @@ class Stub:
 ALL = pytest.mark.crash  # torch's exporter takes 7 s of CPU for each: all of them with make crash
 CASES = [
     pytest.param("mdre", {}, id="mdre"),
-    pytest.param("self+cross", {"pooling": "max", "text_pooling": "attention", "feedforward": 8}, id="self+cross"),
+    pytest.param(
+        "self+cross", {"pooling": "max", "text_pooling": "attention", "feedforward": 8}, id="self+cross", marks=ALL
+    ),
     pytest.param("cross", {"residual": False}, id="cross", marks=ALL),
     pytest.param("bottleneck", {}, id="bottleneck", marks=ALL),
     pytest.param("late-average", {}, id="late-average", marks=ALL),
