@@ -25,6 +25,8 @@ def audited_job(job: FuseJob, protocol: str) -> FuseJob:
         "table": None,
         "classifier": (),
         "audit_heads": (),
+        "ensemble": (),
+        "lost_streams": False,
         "protocol": protocol,
         "dev": "next",
         "folds": None,

@@ -76,8 +76,8 @@ _path = click.Path(path_type=Path)
 )
 @click.option(
     "--norm",
-    type=click.Choice(["train", "speaker", "speaker-neutral"]),
-    help="Features' normalisation; the last two are transductive.  [default: train]",
+    type=click.Choice(["train", "corpus", "speaker", "speaker-neutral"]),
+    help="Features' normalisation; all but train are transductive.  [default: train]",
 )
 @click.option("--text-pooling", type=click.Choice(["same", "cls"]), help="cls: the text's position 0 after attention.")
 @click.option("--text-input", type=click.Choice(["tokens", "cls"]), help="cls: only the text's position 0 is read.")
@@ -132,6 +132,18 @@ _path = click.Path(path_type=Path)
     "--train-fraction", callback=types.shares, metavar="F,...", help="Shares of the training speakers, nested."
 )
 @click.option("--named-head", help="Head declared beforehand for the primary comparisons.  [default: cross]")
+@click.option(
+    "--ensemble",
+    callback=types.words(("seeds", "folds")),
+    metavar="KINDS",
+    help="Add rows: calibrated averages over seeds, or over folds that test the same utterances.",
+)
+@click.option(
+    "--lost-streams",
+    is_flag=True,
+    default=None,
+    help="Add rows: heads tested with every subset of their streams, as they are.",
+)
 @click.option(
     "--audit-heads",
     callback=types.words(HEADS),

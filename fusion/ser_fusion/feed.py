@@ -21,6 +21,7 @@ class Feed:
         device: Where batches go. Not on the CPU they are padded: there one masked kernel beats a loop over utterances.
         padded: Pad on the CPU as well (for tests).
         on_read: Told the rows of the study whose frames are read, previous turns included.
+        lost: Streams that have no frame at all, whatever the study holds.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Feed:
         device: torch.device | None = None,
         padded: bool = False,
         on_read: Callable[[Rows], None] | None = None,
+        lost: Sequence[str] = (),
     ) -> None:
         self.streams = {name: streams[name] for name in names}
         self.layers = {n: [torch.from_numpy(np.asarray(x)) for x in s.layers] for n, s in self.streams.items()}
         self.content = {n: torch.from_numpy(np.asarray(s.content)) for n, s in self.streams.items()}
         self.pad_to = dict(pad_to or {})
+        self.lost = frozenset(lost)
         self.device = device or torch.device("cpu")
         self.padded = padded or self.device.type != "cpu"
         self.on_read = on_read
@@ -69,6 +72,8 @@ class Feed:
         offsets, layers = self.streams[name].offsets, self.layers[name]
         fixed = self.pad_to.get(name)
         starts, own = offsets[rows].tolist(), (offsets[rows + 1] - offsets[rows]).tolist()
+        if name in self.lost:
+            own = [0] * len(rows)
         kept = own if fixed is None else [min(length, fixed) for length in own]
         lengths = own if fixed is None else [fixed] * len(rows)
         total, features = sum(lengths), layers[0].shape[1]
@@ -85,7 +90,7 @@ class Feed:
             place += length
         frames = Packed(values[:, 0] if len(layers) == 1 else values, lengths, content)
         context = self.streams[name].context
-        if context is not None:
+        if context is not None and name not in self.lost:
             frames = append(frames, context, rows)
         if not self.padded:
             return frames

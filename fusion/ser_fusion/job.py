@@ -23,6 +23,8 @@ from ser_fusion.tuning.space import check_space
 # What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
 GROWS = (
     "audit_heads",
+    "ensemble",
+    "lost_streams",
     "table",
     "fusion",
     "classifier",
@@ -110,7 +112,7 @@ class FuseJob(LeverOptions):
         sampler: How the search draws: ``tpe`` or ``random``.
         inner: Inner folds at most.
         context: So many previous turns of the dialogue as further tokens: features only, never labels.
-        norm: Features' normalisation: ``train``, or the transductive ``speaker`` and ``speaker-neutral``.
+        norm: Features' normalisation: ``train``, or the transductive ``corpus``, ``speaker`` and ``speaker-neutral``.
         stride: Mean of so many frames in time before any head sees them (audio; text and video keep all).
         train_fraction: Shares of the training speakers, nested; one row per head and share.
         trace_test: Write the test scores of every epoch, for looking only.
@@ -120,6 +122,8 @@ class FuseJob(LeverOptions):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         named_head: Head declared beforehand for the primary comparisons.
         audit_heads: Heads to train under every protocol of the leak audit.
+        ensemble: Rows of calibrated averages: over ``seeds``, and over ``folds`` that test the same utterances.
+        lost_streams: Rows for each proper subset of a head's streams at test time; nothing is trained for them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -166,7 +170,7 @@ class FuseJob(LeverOptions):
     sampler: Literal["tpe", "random"] = "tpe"
     inner: int = Field(3, ge=2, le=20)
     context: int = Field(0, ge=0, le=50)
-    norm: Literal["train", "speaker", "speaker-neutral"] = "train"
+    norm: Literal["train", "corpus", "speaker", "speaker-neutral"] = "train"
     stride: int = Field(1, ge=1, le=1000)
     train_fraction: tuple[float, ...] = (1.0,)
     trace_test: bool = False
@@ -176,6 +180,8 @@ class FuseJob(LeverOptions):
     device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$")
     named_head: str = "cross"
     audit_heads: tuple[str, ...] = ()
+    ensemble: tuple[Literal["seeds", "folds"], ...] = ()
+    lost_streams: bool = False
 
     @field_validator("seeds", "pooling", "preset", "train_fraction")
     @classmethod
@@ -253,7 +259,7 @@ class FuseJob(LeverOptions):
 
     @property
     def transductive(self) -> bool:
-        """Whether test speakers' own speech is used for normalisation."""
+        """Whether speech of the test part is used for normalisation."""
         return self.norm != "train"
 
     def shared(self) -> dict[str, Any]:

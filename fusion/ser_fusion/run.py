@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_fusion.context import described, previous_turns
+from ser_fusion.derived import derive
 from ser_fusion.environment import environment
 from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
+from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.losses.material import Material, material_of
@@ -23,8 +25,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+NORMS = {
+    "train": "",
+    "corpus": "features normalised per corpus by all speech of that corpus, the tested one included",
+    "speaker": "features normalised per speaker by all speech of that speaker, test speakers included",
+    "speaker-neutral": "features normalised per speaker by neutral speech of that speaker, test speakers included",
+}
 _COLUMNS = (
-    "id", "label", "speaker", "session", "dialogue", "scenario", "scripted", "gender", "text", "text_hash", "duration", "path",
+    "id", "corpus", "label", "speaker", "session", "dialogue", "scenario", "scripted", "gender", "text", "text_hash", "duration", "path",
     "start", "end",
 )  # fmt: skip
 
@@ -122,6 +130,7 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     """Opens the study, plans all trainings and claims the run directory; see ``run``."""
     began = time.perf_counter()
     study = open_study(job.cache, **study_options(job))
+    require_members(job.ensemble, study.folds, job.seeds)
     rows = job.rows(tuple(study.streams))
     if job.tune and find_spec("optuna") is None:
         raise ExtraMissing("--tune", "optuna", "tune")
@@ -170,10 +179,12 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     features = stream_features(study)
     references = reference_rows(study, list(job.seeds), features=features)
     classified, tests, developments = _classifiers(job, study, listener)
-    gather(job.out, todo, [*tests, *(frame for _, frame in references)], developments)
+    more = derive(prepared, classified, tests, developments, listener)
+    others = [*tests, *more.tests, *(frame for _, frame in references)]
+    gather(job.out, todo, others, [*developments, *more.developments])
     finished = {
         **start,
-        "rows": _rows(start["rows"], job.out, todo, [*classified, *(info for info, _ in references)], job),
+        "rows": _rows(start["rows"], job.out, todo, [*classified, *more.infos, *(info for info, _ in references)], job),
     }
     write_summary(job.out, todo)
     finished |= {"finished": True, "seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
@@ -204,8 +215,7 @@ def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, devi
     """``run.json`` as it stands while the run is under way."""
     info = asdict(study.info)
     transductive = job.transductive
-    norm = {"speaker": "all", "speaker-neutral": "neutral"}.get(job.norm)
-    note = f"features normalised per speaker by {norm} speech of that speaker, test speakers included" if norm else ""
+    note = NORMS[job.norm]
     return {
         "format": FORMAT,
         "finished": False,
@@ -287,6 +297,7 @@ def _rows(
     for task in todo:
         sizes.setdefault(task.row.slug, int(_done(task, out)["parameters"]))
     trained = [{**row, "parameters": sizes[row["slug"]]} for row in rows]
+    references = [{**row, "parameters": sizes.get(str(row.get("of")), row["parameters"])} for row in references]
     first = [row for row in references if job.table and row["slug"] == "random"]
     return [*first, *trained, *(row for row in references if row not in first)]
 

@@ -60,7 +60,7 @@ class JobFailed(FusionError, RuntimeError):
 
 
 def read_frames(job: FuseJob, study: Study, names: Sequence[str], allocate: Any = None) -> dict[str, StreamFrames]:
-    """The frames of these streams as the job wants them: stride, CLS only, normalised per speaker.
+    """The frames of these streams as the job wants them: stride, CLS only, normalised per speaker or corpus.
 
     Raises:
         FusionError: ``--norm speaker`` without speakers, or a speaker without neutral speech.
@@ -94,6 +94,8 @@ class NoReference(FusionError, ValueError):
 def _speakers(job: FuseJob, study: Study) -> tuple[Any, Any]:
     if job.norm == "train":
         return None, None
+    if job.norm == "corpus":
+        return np.unique(study.table["corpus"].to_numpy().astype(str), return_inverse=True)[1].astype(np.int64), None
     speakers = study.table["speaker"]
     if speakers.isna().any():
         raise NoReference(job.norm, f"{int(speakers.isna().sum()):,} utterances have no speaker")

@@ -187,7 +187,7 @@ def open_study(
         protocol: How folds are made (``session``, ``manifest``, ...).
         dev: How the development part is chosen.
         manifest: Labels, speakers and folds from this file instead of the cache's own manifest.
-        folds: CSV with id, fold, part; overrides ``protocol``.
+        folds: CSV with id, fold, part; overrides ``protocol``, which then only says whether folds may share test utterances.
         allow_overlap: Held-out keys that may be on both sides.
         drop_seen_text: Leave training utterances out whose text is tested.
         modalities: Streams to use; empty for all in the cache.
@@ -212,7 +212,7 @@ def open_study(
 
     from ser_cache import open_cache
     from ser_data.labels import LabelScheme, resolve_scheme
-    from ser_data.protocols import Folds, make_folds
+    from ser_data.protocols import PROTOCOLS, Folds, make_folds
     from ser_data.protocols import drop_seen_text as without_seen_text
 
     opened = open_cache(cache)
@@ -259,7 +259,7 @@ def open_study(
     layers, masked, told = _mask(layers, list(usable.index))
     notes += told
     if folds is not None:
-        split = _restrict(Folds.from_csv(folds), usable)
+        split = _restrict(Folds.from_csv(folds, once=PROTOCOLS[protocol].once), usable)
         split.check(usable)
     else:
         split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))

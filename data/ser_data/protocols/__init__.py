@@ -48,6 +48,12 @@ def _official() -> "Protocol":
     return OFFICIAL
 
 
+def _official_5() -> "Protocol":
+    from ser_data.protocols.given import OFFICIAL_5
+
+    return OFFICIAL_5
+
+
 def _manifest() -> "Protocol":
     from ser_data.protocols.given import MANIFEST
 
@@ -99,6 +105,7 @@ PROTOCOLS: "Catalog[Protocol]" = Catalog(
         "scenario": _scenario,
         "session+scenario": _session_scenario,
         "official": _official,
+        "official-5": _official_5,
         "manifest": _manifest,
         "s3prl-er": _s3prl_er,
         "emobox": _emobox,

@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING
 
 from ser_data.errors import BadFolds, MissingColumn
-from ser_data.protocols.base import Draft, Protocol, rotate
+from ser_data.protocols.base import Draft, Protocol, balanced_groups, rotate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,21 @@ def _official(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]
     return _given(table, "official", ("part", "fold"))
 
 
+def _official_5(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
+    (whole,) = from_parts(table, "official-5")
+    key = next((name for name in ("dialogue", "speaker") if table[name][whole.pool].notna().all()), "id")
+    groups = balanced_groups(table[key][whole.pool], 5)
+    group = table[key].map(groups).to_numpy(dtype=float, na_value=-1)
+    drafts = [
+        Draft(name=str(number + 1), test=whole.test, pool=whole.pool, dev=whole.pool & (group == number), own="rotated")
+        for number in range(max(groups.values()) + 1)
+    ]
+    note = (
+        f"training and development parts are put together; five groups of them by {key} take turns as development part"
+    )
+    return drafts, [note, "every fold tests the same official test part"]
+
+
 MANIFEST = Protocol(
     name="manifest",
     title="the folds (column fold) or the split (column part) of the manifest",
@@ -66,4 +81,13 @@ OFFICIAL = Protocol(
     held_out=None,
     dev="next",
     draft=_official,
+)
+OFFICIAL_5 = Protocol(
+    name="official-5",
+    title="the official test part five times, with five development parts: members of a fold ensemble",
+    needs=("part",),
+    held_out=None,
+    dev="next",
+    draft=_official_5,
+    once=False,
 )

@@ -55,7 +55,8 @@ class ClassifierRow:
         pooled = {"stats": "mean and deviation", "mean": "mean", "max": "maximum"}[self.pooling]
         note = [self.recipe.title, f"{pooled} over all frames", self.recipe.note, chosen, *joined]
         if norm != "train":
-            note.append("features normalised per speaker, test speakers included")
+            group = "corpus, the tested one" if norm == "corpus" else "speaker, test speakers"
+            note.append(f"features normalised per {group} included")
         return {
             "name": f"{self.recipe.name.rpartition(':')[2]}, {'+'.join(self.streams)}",
             "slug": self.slug,
@@ -105,7 +106,7 @@ def fit_classifiers(
         out: Run directory; results are kept below ``jobs/``.
         seeds: For classifiers that draw; others are fitted once, under seed 0.
         poolings: ``stats``, ``mean``, ``max``; others become ``stats``.
-        norm: ``train``, ``speaker`` or ``speaker-neutral``.
+        norm: ``train``, ``corpus``, ``speaker`` or ``speaker-neutral``.
         workers: Processes.
         progress: Called with each row's name before it is fitted.
 
@@ -186,7 +187,7 @@ def _features(
 def _per_speaker(study: "Study", values: NDArray[np.float32], norm: str) -> NDArray[np.float32]:
     from ser_fusion.evaluation.probes import standardise
 
-    speakers = study.table["speaker"].astype(str).to_numpy()
+    speakers = study.table["corpus" if norm == "corpus" else "speaker"].astype(str).to_numpy()
     neutral = np.array([name.lower().startswith("neu") for name in study.classes])[study.targets]
     out = values.copy()
     for speaker in np.unique(speakers):

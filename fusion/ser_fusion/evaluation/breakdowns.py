@@ -71,7 +71,7 @@ def groupings(utterances: pd.DataFrame, seen: pd.Series | None, predictions: pd.
 
 def split_scores(predictions: pd.DataFrame, groups: pd.Series, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Pooled scores of each group of one row, seeds averaged, with the number of utterances and of classes present."""
-    weight = 1.0 / predictions.groupby(["id", "fold"], sort=False)["seed"].transform("size").to_numpy()
+    weight = 1.0 / predictions.groupby("id", sort=False)["seed"].transform("size").to_numpy()
     rows = []
     for name in sorted(groups.dropna().unique(), key=str):
         inside = (groups == name).to_numpy()

@@ -51,3 +51,14 @@ class NotComparable(EvaluationError):
             "A paired test needs the same utterances, labels and folds. Repeat one of the runs with the other's settings: "
             "`ser-fuse --from-run DIR`."
         )
+
+
+class NoEnsemble(EvaluationError):
+    """An ensemble that would have one member, or whose members have trained on what they are tested on."""
+
+    def __init__(self, kind: str, problem: str, remedy: str) -> None:
+        super().__init__(kind, problem, remedy)
+        self.kind, self.problem, self.remedy = kind, problem, remedy
+
+    def __str__(self) -> str:
+        return f"--ensemble {self.kind} is not possible: {self.problem}.\n{self.remedy}"

@@ -11,11 +11,12 @@ from typing import Any
 
 PRIMARY, ABLATION, EXPLORATORY = "primary", "ablation", "exploratory"
 DEFAULT_NAMED = "cross"
+DERIVED = ("ensemble", "lost")  # rows made of trained ones: compared with these only, and never called the best
 
 
 def trained_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows that were trained, without the transductive ones unless there are no others."""
-    trained = [row for row in rows if row.get("kind") != "reference"]
+    trained = [row for row in rows if row.get("kind") not in ("reference", *DERIVED)]
     return [row for row in trained if not row.get("transductive")] or trained
 
 
@@ -63,6 +64,9 @@ def declared_pairs(rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED) -
     families += [(ABLATION, a, b) for a, b in ablation_pairs(rows)]
     done = {frozenset(pair[1:]) for pair in families}
     slugs = [row["slug"] for row in rows if row.get("kind") in ("head", "classifier")]
+    known = {row["slug"] for row in rows}
+    made = [row for row in rows if row.get("kind") in DERIVED and row.get("of") in known]
+    families += [(EXPLORATORY, row["slug"], str(row["of"])) for row in made]
     return families + [(EXPLORATORY, a, b) for a, b in combinations(slugs, 2) if frozenset((a, b)) not in done]
 
 

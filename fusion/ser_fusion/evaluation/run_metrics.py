@@ -20,6 +20,7 @@ from ser_fusion.evaluation.known_encoders import tuned_on
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, scores_of, summarise
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.swap_test import swap_test
+from ser_fusion.evaluation.transfer import transfer
 from ser_fusion.evaluation.units import unit_counts, unit_kind
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "best": best,
         "comparisons": [comparison.as_dict() for comparison in compared],
         "overlap": _overlap(seen),
+        "transfer": transfer(run),
         "tuned_encoders": [warning for warning in flagged if warning],
         "hardest": _hardest(run),
         "audit": _audit(run.path),

@@ -46,7 +46,7 @@ def unit_kind(utterances: pd.DataFrame) -> str:
 def unit_counts(
     predictions: pd.DataFrame, utterances: pd.DataFrame, classes: Sequence[str], kind: str | None = None
 ) -> UnitCounts:
-    """Sums the predictions of one row by speaker; an utterance's seeds share its weight of one.
+    """Sums the predictions of one row by speaker; an utterance's seeds (and folds) share its weight of one.
 
     Args:
         predictions: `id, fold, seed, label, predicted` of one row.
@@ -61,6 +61,6 @@ def unit_counts(
     cell = (codes * k + class_positions(predictions["label"], classes)) * k + class_positions(
         predictions["predicted"], classes
     )
-    weight = 1.0 / predictions.groupby(["id", "fold"], sort=False)["seed"].transform("size").to_numpy()
+    weight = 1.0 / predictions.groupby("id", sort=False)["seed"].transform("size").to_numpy()
     counts = np.bincount(cell, weights=weight, minlength=len(names) * k * k)
     return UnitCounts(kind, tuple(str(name) for name in names), counts.reshape(len(names), k, k))

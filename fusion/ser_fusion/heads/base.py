@@ -204,8 +204,12 @@ class Pools(nn.Module):
     def forward(self, frames: Mapping[str, Frames]) -> list[Tensor]:
         """One vector per stream, (batch, width of its pooling)."""
         vectors = [pooling(frames[stream]) for stream, pooling in self.poolings.items()]
-        if self.training and self.stream_dropout and len(vectors) > 1:
-            vectors = drop_streams(vectors, self.stream_dropout)
+        if self.stream_dropout and len(vectors) > 1:
+            if self.training:
+                return drop_streams(vectors, self.stream_dropout)
+            lengths = [frames[stream].lengths for stream in self.poolings]
+            if any(0 in own for own in lengths):
+                return scale_present(vectors, lengths)
         return vectors
 
 
@@ -220,6 +224,18 @@ def drop_streams(vectors: Sequence[Tensor], probability: float) -> list[Tensor]:
     keep = keep | ~keep.any(1, keepdim=True)
     scale = keep.to(vectors[0].dtype) * len(vectors) / keep.sum(1, keepdim=True)
     return [vector * scale[:, n : n + 1] for n, vector in enumerate(vectors)]
+
+
+def scale_present(vectors: Sequence[Tensor], lengths: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Scales up the streams that have frames where others have none, as ``drop_streams`` did in training.
+
+    Args:
+        vectors: One per stream, (batch, any width).
+        lengths: Frames per utterance of each stream.
+    """
+    keep = torch.tensor(lengths, device=vectors[0].device).T > 0
+    scale = len(vectors) / keep.sum(1).clamp(min=1).to(vectors[0].dtype)
+    return [vector * scale.unsqueeze(1) for vector in vectors]
 
 
 def classifier(width: int, classes: int, shape: Shape) -> nn.Sequential:

@@ -46,8 +46,19 @@ class LateHead(Head):
 
     def forward(self, batch: Batch) -> Tensor:
         """Unnormalised log-posteriors, (batch, classes)."""
-        logs = [one.log_softmax(1) for one in self.expert_logits(batch)]
-        return torch.stack(logs).sum(0) - (len(logs) - 1) * self.log_prior
+        logs, heard = self.opinions(batch)
+        logs = torch.where(heard, logs, self.log_prior)  # which the division below takes out again
+        return logs.sum(0) - (len(logs) - 1) * self.log_prior
+
+    def opinions(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Each stream's log-posteriors, (streams, batch, classes), and whether it has a frame, (streams, batch, 1).
+
+        A stream without frames has no opinion; where all are without, each counts, with what its classifier says of nothing.
+        """
+        logs = torch.stack([one.log_softmax(1) for one in self.expert_logits(batch)])
+        lengths = torch.tensor([batch[stream].lengths for stream in self.experts], device=logs.device)
+        heard = lengths > 0
+        return logs, (heard | ~heard.any(0)).unsqueeze(2)
 
 
 class LateAverageHead(LateHead):
@@ -55,5 +66,5 @@ class LateAverageHead(LateHead):
 
     def forward(self, batch: Batch) -> Tensor:
         """Log of the mean posterior, (batch, classes)."""
-        logs = [one.log_softmax(1) for one in self.expert_logits(batch)]
-        return torch.stack(logs).logsumexp(0) - torch.tensor(float(len(logs))).log()
+        logs, heard = self.opinions(batch)
+        return logs.masked_fill(~heard, -torch.inf).logsumexp(0) - heard.sum(0).to(logs.dtype).log()

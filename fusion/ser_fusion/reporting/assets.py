@@ -44,7 +44,8 @@ class Drawer:
 
 def overview(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
     """All rows beside chance, and the declared pairs."""
-    plots = [drawer("overview", "Pooled UWA of every row", overview_plot, metrics["rows"], 1 / len(metrics["classes"]))]
+    shown = [row for row in metrics["rows"] if row["kind"] != "lost"]
+    plots = [drawer("overview", "Pooled UWA of every row", overview_plot, shown, 1 / len(metrics["classes"]))]
     declared = [pair for pair in metrics["comparisons"] if pair["family"] != "exploratory"]
     if declared:
         plots.append(drawer("pairs", "Declared comparisons", pairs_plot, declared))
@@ -55,7 +56,7 @@ def confusions(metrics: dict[str, Any], drawer: Drawer) -> dict[str, dict[str, P
     """Per trained row its confusion matrix and class recalls."""
     plots = {}
     for row in metrics["rows"]:
-        if row["kind"] == "reference":
+        if row["kind"] in ("reference", "lost"):
             continue
         counts = np.asarray(row["confusion"])
         plots[row["slug"]] = {

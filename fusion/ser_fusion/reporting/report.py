@@ -10,6 +10,7 @@ from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import assets, tables, words
 from ser_fusion.reporting.numbers import count, score
 from ser_fusion.reporting.text_tables import write_tables
+from ser_fusion.reporting.together_tables import lost_table, transfer_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 60  # lines of a table on the page; longer ones (corpora of hundreds of speakers) are in the files only
@@ -48,7 +49,9 @@ def write_report(
     main = tables.result_tables(metrics)
     splits = tables.split_tables(metrics)
     merged = tables.merged_table(metrics)
-    trained = [row for row in metrics["rows"] if row["kind"] != "reference"]
+    trained = [row for row in metrics["rows"] if row["kind"] not in ("reference", "lost")]
+    lost = lost_table(metrics)
+    together = [*transfer_tables(metrics), *([lost] if lost else [])]
     classes = {row["slug"]: tables.class_table(row, compact=True) for row in trained}
     audit = tables.audit_tables(metrics["audit"])
     comparisons = tables.comparison_table(metrics)
@@ -75,6 +78,7 @@ def write_report(
             "main": main,
             "splits": [table for table in splits if len(table.rows) <= LONGEST],
             "merged": merged,
+            "together": together,
             "classes": classes,
             "audit": audit,
         },
@@ -92,6 +96,7 @@ def write_report(
             calibration,
             *splits,
             *([merged] if merged else []),
+            *together,
             *classes.values(),
             *audit,
         ]

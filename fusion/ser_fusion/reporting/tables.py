@@ -58,13 +58,14 @@ def definitions(metrics: dict[str, Any]) -> tuple[str, ...]:
 
 def result_tables(metrics: dict[str, Any]) -> list[Table]:
     """The main table, and one more for transductive rows where there are any."""
-    plain = [row for row in metrics["rows"] if not row.get("transductive")]
-    shifted = [row for row in metrics["rows"] if row.get("transductive")]
+    rows = [row for row in metrics["rows"] if row["kind"] != "lost"]  # those have a table of their own
+    plain = [row for row in rows if not row.get("transductive")]
+    shifted = [row for row in rows if row.get("transductive")]
     tables = [_result_table("results", "Results", plain, metrics)]
     if shifted:
         tables.append(
             _result_table(
-                "results-transductive", "Results with the test speaker's own speech (transductive)", shifted, metrics
+                "results-transductive", "Results normalised with test speech itself (transductive)", shifted, metrics
             )
         )
     return tables

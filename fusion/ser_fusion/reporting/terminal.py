@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ser_fusion.reporting.numbers import bounds, count, score, spread
+from ser_fusion.reporting.together_tables import lost_table, transfer_tables
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
+
+    from ser_fusion.reporting.tables import Table as TableData
 
 METRICS = ("WA", "UWA", "WF1", "UWF1")
 WIDE, WIDER = 96, 110  # columns from which the table shows the interval, and the seeds' deviation and n
@@ -27,17 +30,21 @@ class ResultTable:
         if corpus.get("synthetic"):
             yield Text("SYNTHETIC corpus: these numbers say nothing about human emotion.", style="bold yellow")
         title = f"{corpus.get('title') or corpus.get('name')}, protocol {metrics['protocol']}"
-        shifted = [row for row in metrics["rows"] if row.get("transductive")]
-        plain = [row for row in metrics["rows"] if not row.get("transductive")]
+        rows = [row for row in metrics["rows"] if row["kind"] != "lost"]
+        shifted = [row for row in rows if row.get("transductive")]
+        plain = [row for row in rows if not row.get("transductive")]
         yield self._table(title, plain, width)
         if shifted:
-            yield self._table("Transductive: normalised with the test speaker's own speech", shifted, width)
+            yield self._table("Transductive: normalised with test speech itself", shifted, width)
         how = "pooled over folds" if metrics["pooled_only"] else "mean ± std over folds, seeds averaged first"
         interval = f"; CI: 95 % of the pooled UWA, t over {metrics['unit']['kind']}s" if width >= WIDE else ""
         yield Text(
             f"{how}{interval}. Bold: better than every other trained row (swap test, Holm).",
             style="dim",
         )
+        lost = lost_table(metrics)
+        for table in [*transfer_tables(metrics), *([lost] if lost else [])]:
+            yield _plain(table)
         for comparison in metrics["comparisons"]:
             if comparison["family"] == "primary":
                 yield Text("• " + comparison["sentence"])
@@ -73,6 +80,21 @@ class ResultTable:
                 Text(row["name"]), *cells, *interval, *extra, style="dim" if reference else "", end_section=last
             )
         return table
+
+
+def _plain(table: "TableData") -> Any:
+    """One of the report's tables for a terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=Text(table.title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(table.columns):
+        shown.add_column(Text(column), justify="left" if number == 0 or number in table.left else "right")
+    for number, row in enumerate(table.rows):
+        last = number + 1 < len(table.rows) and table.rows[number + 1].rule
+        shown.add_row(*(Text(cell.text) for cell in row.cells), style="dim" if row.quiet else "", end_section=last)
+    return shown
 
 
 def result_table(metrics: dict[str, Any]) -> ResultTable:

@@ -121,6 +121,11 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
             f"{100 * overlap['share']:.0f} % of the test utterances have words that occur word for word in their training part: "
             "what text scores is partly memory. The table of seen and unseen transcripts tells them apart."
         )
+    if metrics.get("transfer"):
+        lines.append(
+            "Several corpora: scores pooled over folds mix them, and classes that a corpus lacks count nowhere in it. "
+            "Read the tables from corpus to corpus."
+        )
     if metrics["protocol"] == "random":
         lines.append(
             "Random folds share speakers, dialogues and scripts between training and test: do not quote these numbers."
@@ -133,7 +138,7 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
         lines.append(f"With {metrics['unit']['n']} speakers no test over speakers can reach p < .05.")
     if any(row.get("transductive") for row in metrics["rows"]):
         lines.append(
-            "Some rows use the test speaker's own unlabelled speech (transductive); they stand in a table of their own."
+            "Some rows use the test part's own unlabelled speech (transductive); they stand in a table of their own."
         )
     departures = {row["name"]: row["departures"] for row in metrics["rows"] if row.get("departures")}
     lines += [f"{name} departs from its preset: {'; '.join(map(str, listed))}." for name, listed in departures.items()]

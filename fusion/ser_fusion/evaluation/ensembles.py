@@ -1,0 +1,158 @@
+"""Ensembles as rows of the run: the mean of calibrated posteriors over seeds, and over folds where that is honest.
+
+Every member's posteriors are divided by a temperature that was fitted on the development part of its own fold and seed, so
+that no overconfident seed shouts the others down; no test prediction is looked at.
+
+``seeds``  heads of one fold with different seeds have trained on the same utterances and are tested on the same others:
+           their mean is a model like any other, in cross-validation too.
+``folds``  a head of another fold has, in ordinary cross-validation, trained on the very utterances that this fold tests.
+           Only folds that test the same utterance may vote on it: `official-5` (five development parts, one test part),
+           `source-target` (several sources, one target), or folds of your own. Elsewhere this is refused.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ser_fusion.evaluation.calibration import fit_temperature, tempered
+from ser_fusion.evaluation.errors import NoEnsemble
+from ser_fusion.evaluation.metrics import class_positions
+
+if TYPE_CHECKING:
+    from ser_data.protocols import Folds
+
+KINDS = ("seeds", "folds")
+ALL_FOLDS = "all folds"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One row made of others' predictions.
+
+    Attributes:
+        info: The row as ``run.json`` holds it: ``kind`` is ``ensemble``, ``of`` the row whose heads vote.
+        test: Predictions in the run directory's columns, ``seed`` 0.
+        dev: Development predictions of the same kind; None for ``folds``, which have no development part in common.
+    """
+
+    info: dict[str, Any]
+    test: pd.DataFrame
+    dev: pd.DataFrame | None
+
+
+def require_members(kinds: Iterable[str], folds: "Folds", seeds: Sequence[int]) -> None:
+    """Refuses ensembles that would have one member, before anything is trained.
+
+    Raises:
+        NoEnsemble: ``seeds`` with one seed, or ``folds`` where no utterance is tested by two folds.
+    """
+    if "seeds" in kinds and len(seeds) < 2:
+        raise NoEnsemble("seeds", f"there is one seed, {seeds[0]}", "Give several, as --seeds 0-2.")
+    tested = [name for fold in folds.folds for name in fold.test]
+    if "folds" in kinds and len(set(tested)) == len(tested):
+        problem = (
+            f"under the protocol '{folds.protocol}' no utterance is tested by two folds: the heads of the other "
+            "folds have trained on what this one tests"
+        )
+        remedy = "Use --ensemble seeds, or --protocol official-5 or source-target, whose folds share test utterances."
+        raise NoEnsemble("folds", problem, remedy)
+
+
+def ensemble_rows(
+    kinds: Iterable[str],
+    rows: Sequence[dict[str, Any]],
+    tests: pd.DataFrame,
+    developments: pd.DataFrame | None,
+    classes: Sequence[str],
+) -> list[Ensemble]:
+    """The ensembles of every row that has members.
+
+    Args:
+        kinds: Of ``KINDS``.
+        rows: Row information of trained rows.
+        tests: Their test predictions: ``row, id, fold, seed, label, predicted, p_<class> ...``.
+        developments: Their development predictions, or None.
+        classes: Class names in order.
+    """
+    made = []
+    for row in rows:
+        own = tests[tests["row"] == row["slug"]]
+        seen = None if developments is None else developments[developments["row"] == row["slug"]]
+        test, dev, calibrated = _calibrated(own, seen, classes)
+        seeds, folds = own["seed"].nunique(), own["fold"].nunique()
+        how = "each calibrated on its own development part" if calibrated else "not calibrated: no development parts"
+        if "seeds" in kinds and seeds > 1:
+            info = _info(row, "seeds", f"{seeds} seeds", f"mean posterior of {seeds} seeds of the same fold, {how}")
+            averaged = [None if part is None else _mean(part, ["id", "fold"], classes) for part in (test, dev)]
+            made.append(_ensemble(info, averaged[0], averaged[1]))
+        if "folds" in kinds and (own.groupby("id")["fold"].nunique() > 1).any():
+            members = f"{folds} folds" + (f" x {seeds} seeds" if seeds > 1 else "")
+            note = f"mean posterior of the heads of all folds that test the utterance ({members}), {how}"
+            averaged_test = _mean(test, ["id"], classes).assign(fold=ALL_FOLDS)
+            made.append(_ensemble(_info(row, "folds", members, note), averaged_test, None))
+    return made
+
+
+def _info(row: dict[str, Any], kind: str, members: str, note: str) -> dict[str, Any]:
+    return {
+        **row,
+        "name": f"{row['name']}, {members} averaged",
+        "slug": f"{row['slug']}-ensemble-{kind}",
+        "kind": "ensemble",
+        "of": row["slug"],
+        "departures": [],
+        "note": note,
+    }
+
+
+def _ensemble(info: dict[str, Any], test: pd.DataFrame | None, dev: pd.DataFrame | None) -> Ensemble:
+    assert test is not None
+    for frame in (test, dev):
+        if frame is not None:
+            frame["row"] = info["slug"]
+    return Ensemble(info, test, dev)
+
+
+def _columns(classes: Sequence[str]) -> list[str]:
+    return [f"p_{name}" for name in classes]
+
+
+def _calibrated(
+    test: pd.DataFrame, dev: pd.DataFrame | None, classes: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame | None, bool]:
+    """Both parts with the posteriors of every (fold, seed) divided by its temperature; False where one has none."""
+    columns = _columns(classes)
+    known = {} if dev is None else dict(iter(dev.groupby(["fold", "seed"])))
+    tests, devs, all_known = [], [], True
+    for key, part in test.groupby(["fold", "seed"], sort=False):
+        own = known.get(key)
+        values = part[columns].to_numpy(dtype=np.float64)
+        if own is None or not len(own):
+            all_known = False
+            tests.append(part)
+            continue
+        posteriors = own[columns].to_numpy(dtype=np.float64)
+        temperature = fit_temperature(posteriors, class_positions(own["label"], classes))
+        tests.append(_with(part, columns, tempered(values, temperature)))
+        devs.append(_with(own, columns, tempered(posteriors, temperature)))
+    whole = pd.concat(tests, ignore_index=True)
+    return whole, (pd.concat(devs, ignore_index=True) if devs and all_known else None), all_known
+
+
+def _with(frame: pd.DataFrame, columns: list[str], values: np.ndarray) -> pd.DataFrame:
+    return frame.assign(**{name: values[:, k] for k, name in enumerate(columns)})
+
+
+def _mean(frame: pd.DataFrame, keys: list[str], classes: Sequence[str]) -> pd.DataFrame:
+    """Mean posteriors by id (and fold), with the class that they favour."""
+    columns = _columns(classes)
+    grouped = frame.groupby(keys, sort=False)
+    found = grouped[columns].mean().join(grouped["label"].first()).reset_index()
+    names = np.asarray(classes, dtype=object)
+    given = found[columns].to_numpy()
+    found = found.assign(row="", seed=np.int64(0), predicted=names[given.argmax(axis=1)], fold=found.get("fold", ""))
+    found[columns] = given.astype(np.float32)
+    return found[["row", "id", "fold", "seed", "label", "predicted", *columns]]
