@@ -91,7 +91,7 @@ def write(corpus: Corpus, path: Path, dtype: str = "float16") -> Path:
     cache.attach("manifest.parquet", manifest.to_bytes())
     texts = dict(zip(manifest.table["id"], manifest.table["text"], strict=True))
     for (stream, layer), frames in corpus.frames.items():
-        audio = stream == "audio"
+        audio = stream != "text"  # speech, or video: a frame rate, and no text that names it
         spec = EntrySpec(
             modality=stream,
             encoder=f"planted/{stream}",
@@ -109,7 +109,7 @@ def write(corpus: Corpus, path: Path, dtype: str = "float16") -> Path:
         for shard in writer.pending():
             done, failed = [], {}
             for item in shard.items:
-                if item.id in corpus.failures and audio:
+                if item.id in corpus.failures and stream == "audio":
                     failed[item.id] = corpus.failures[item.id]
                     continue
                 values = rows[item.id].astype(dtype)
