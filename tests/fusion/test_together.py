@@ -24,7 +24,7 @@ from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.units import unit_counts
 from ser_fusion.feed import Feed
 from ser_fusion.heads import HEADS
-from ser_fusion.heads.base import scale_present
+from ser_fusion.heads.base import drop_streams, scale_kept
 from ser_fusion.heads.shape import Shape
 from ser_fusion.job import FuseJob
 from ser_fusion.job_folder import is_done
@@ -179,8 +179,12 @@ def test_subsets_are_all_proper_ones() -> None:
 
 def test_what_is_left_is_scaled_as_in_training() -> None:
     vectors = [torch.ones(3, 2), torch.full((3, 4), 2.0)]
-    audio, text = scale_present(vectors, [[5, 2, 0], [0, 3, 0]])
-    assert audio[:, 0].tolist() == [2.0, 1.0, 2.0] and text[:, 0].tolist() == [4.0, 2.0, 4.0]
+    present = torch.tensor([[True, False], [True, True], [False, False]])
+    audio, text = scale_kept(vectors, present)
+    assert audio[:, 0].tolist() == [2.0, 1.0, 0.0] and text[:, 0].tolist() == [0.0, 2.0, 0.0]
+    for _ in range(20):  # a stream that is not there cannot be the one that is kept
+        audio, text = drop_streams(vectors, 0.9, present)
+        assert audio[0, 0] == 2.0 and not text[0].any() and (audio[1] + text[1, :2]).any()
 
 
 @pytest.mark.parametrize("name", ["late", "late-average"])

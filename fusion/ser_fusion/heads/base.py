@@ -205,37 +205,40 @@ class Pools(nn.Module):
         """One vector per stream, (batch, width of its pooling)."""
         vectors = [pooling(frames[stream]) for stream, pooling in self.poolings.items()]
         if self.stream_dropout and len(vectors) > 1:
+            lengths = torch.tensor([frames[stream].lengths for stream in self.poolings], device=vectors[0].device)
+            present = lengths.T > 0
             if self.training:
-                return drop_streams(vectors, self.stream_dropout)
-            lengths = [frames[stream].lengths for stream in self.poolings]
-            if any(0 in own for own in lengths):
-                return scale_present(vectors, lengths)
+                return drop_streams(vectors, self.stream_dropout, present)
+            if not bool(present.all()):
+                return scale_kept(vectors, present)
         return vectors
 
 
-def drop_streams(vectors: Sequence[Tensor], probability: float) -> list[Tensor]:
+def drop_streams(vectors: Sequence[Tensor], probability: float, present: Tensor | None = None) -> list[Tensor]:
     """Zeroes each stream of each utterance with this probability, scales up what is kept; an utterance never loses all.
 
     Args:
         vectors: One per stream, (batch, any width).
         probability: In [0, 1).
+        present: Streams that have frames at all, (batch, streams); None for all of them.
     """
     keep = torch.rand(len(vectors[0]), len(vectors), device=vectors[0].device) >= probability
-    keep = keep | ~keep.any(1, keepdim=True)
-    scale = keep.to(vectors[0].dtype) * len(vectors) / keep.sum(1, keepdim=True)
-    return [vector * scale[:, n : n + 1] for n, vector in enumerate(vectors)]
+    here = torch.ones_like(keep) if present is None else present
+    keep = keep & here
+    return scale_kept(vectors, torch.where(keep.any(1, keepdim=True), keep, here))
 
 
-def scale_present(vectors: Sequence[Tensor], lengths: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Scales up the streams that have frames where others have none, as ``drop_streams`` did in training.
+def scale_kept(vectors: Sequence[Tensor], keep: Tensor) -> list[Tensor]:
+    """Zeroes the streams that are not kept and scales up the others, so that their sum keeps its size.
+
+    A stream that is lost at test time is therefore what a dropped one was in training.
 
     Args:
         vectors: One per stream, (batch, any width).
-        lengths: Frames per utterance of each stream.
+        keep: (batch, streams) bool.
     """
-    keep = torch.tensor(lengths, device=vectors[0].device).T > 0
-    scale = len(vectors) / keep.sum(1).clamp(min=1).to(vectors[0].dtype)
-    return [vector * scale.unsqueeze(1) for vector in vectors]
+    scale = keep.to(vectors[0].dtype) * len(vectors) / keep.sum(1, keepdim=True).clamp(min=1)
+    return [vector * scale[:, n : n + 1] for n, vector in enumerate(vectors)]
 
 
 def classifier(width: int, classes: int, shape: Shape) -> nn.Sequential:
