@@ -36,6 +36,13 @@ GROWS = (
     "named_head",
 )
 MACHINERY = ("cache", "out", "workers", "part", "device", "save_attention")
+# What --norm says in every result; all but the first are transductive.
+NORMS = {
+    "train": "",
+    "corpus": "features normalised per corpus by all speech of that corpus, the tested one included",
+    "speaker": "features normalised per speaker by all speech of that speaker, test speakers included",
+    "speaker-neutral": "features normalised per speaker by neutral speech of that speaker, test speakers included",
+}
 JOINT = frozenset({"concat", "modality-stats"})  # poolings that single-stream heads leave to `stats` and `mean`
 
 Layer = int | Literal["last", "all"] | None

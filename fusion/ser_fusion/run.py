@@ -13,7 +13,7 @@ from ser_fusion.derived import derive
 from ser_fusion.environment import environment
 from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.evaluation.ensembles import require_members
-from ser_fusion.job import FuseJob, Row
+from ser_fusion.job import NORMS, FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.losses.material import Material, material_of
 from ser_fusion.planning import Task, departures, tasks
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
-NORMS = {
-    "train": "",
-    "corpus": "features normalised per corpus by all speech of that corpus, the tested one included",
-    "speaker": "features normalised per speaker by all speech of that speaker, test speakers included",
-    "speaker-neutral": "features normalised per speaker by neutral speech of that speaker, test speakers included",
-}
 _COLUMNS = (
     "id", "corpus", "label", "speaker", "session", "dialogue", "scenario", "scripted", "gender", "text", "text_hash", "duration", "path",
     "start", "end",
