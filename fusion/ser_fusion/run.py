@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ser_fusion.context import described, previous_turns
 from ser_fusion.derived import derive
-from ser_fusion.environment import environment
+from ser_fusion.environment import environment, resolve_device
 from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.job import NORMS, FuseJob, Row
@@ -194,15 +194,6 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     listener.step("report")
     report = write_report(job.out)
     return Outcome(out=job.out, remaining=0, failed=study.failed, metrics=metrics, report=report)
-
-
-def resolve_device(wanted: str) -> str:
-    """``auto`` is a GPU if torch finds one."""
-    if wanted != "auto":
-        return wanted
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, device: str) -> dict[str, Any]:

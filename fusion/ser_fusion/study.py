@@ -3,7 +3,6 @@
 Opening one reads labels and directories only (seconds for 10,000 utterances); frames are read when they are asked for.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
+from ser_fusion.masked import OPTIONAL, mask
 from ser_fusion.vad.ratings import CLASS, rated
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ser_fusion.torch_data import UtteranceDataset, UtteranceStream
 
 MANIFEST = "manifest.parquet"
-OPTIONAL = ("video",)
-"""Streams that an utterance may lack: it keeps its place, without frames there. One that lacks another is left out."""
 Layer = int | Literal["last", "all"] | None
 
 
@@ -256,7 +254,7 @@ def open_study(
     usable.index.name = None
     notes = [f"no utterance of class {name}" for name in scheme.classes if name not in classes]
     notes += _text_changed(layers, usable)
-    layers, masked, told = _mask(layers, list(usable.index))
+    layers, masked, told = mask(layers, list(usable.index))
     notes += told
     if folds is not None:
         split = _restrict(Folds.from_csv(folds, once=PROTOCOLS[protocol].once), usable)
@@ -352,28 +350,6 @@ def _failures(cache: str, layers: Mapping[str, tuple["Entry", ...]], ids: list[s
                 elif not needed and not entry.frames(name):
                     failures.setdefault(name, f"{stream}: none")
     return dict(sorted(failures.items()))
-
-
-def _mask(
-    layers: Mapping[str, tuple["Entry", ...]], ids: list[str]
-) -> tuple[dict[str, tuple["Entry", ...]], dict[str, int], list[str]]:
-    """Rows without frames for utterances that lack an optional stream; how many there are, and notes that say why."""
-    done, masked, notes = dict(layers), {}, []
-    for stream in OPTIONAL:
-        if stream not in layers:
-            continue
-        lacking: dict[str, str] = {}
-        for entry in layers[stream]:
-            lacking |= {name: entry.failures[name].reason for name in ids if name not in entry}
-        done[stream] = tuple(entry.with_empty(name for name in ids if name not in entry) for entry in layers[stream])
-        for name, length in zip(ids, done[stream][-1].lengths(ids).tolist(), strict=True):
-            if not length:
-                lacking.setdefault(name, "none")
-        masked[stream] = len(lacking)
-        if lacking:
-            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(Counter(lacking.values()).items()))
-            notes.append(f"{len(lacking):,} of {len(ids):,} utterances take part without {stream} ({reasons})")
-    return done, masked, notes
 
 
 def _text_changed(layers: Mapping[str, tuple["Entry", ...]], table: "pd.DataFrame") -> list[str]:
