@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ser_predict.pieces import Prediction
     from ser_predict.predictor import Predictor
 
+VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".flv", ".wmv")
 SHOWN = 20
 """Recordings that failed and are told on stderr one by one; all of them stand in the output."""
 
@@ -48,6 +49,11 @@ SHOWN = 20
     "--audio-encoder", metavar="DIR|ID", help="Where the run's speech encoder is, if it is not found by its name."
 )
 @click.option("--text-encoder", metavar="DIR|ID", help="The same for text.")
+@click.option("--video-encoder", metavar="DIR|ID", help="The same for video.")
+@click.option(
+    "--video", type=click.Path(path_type=Path), metavar="FILE|DIR", help="Video of one FILE, or a folder of like names."
+)
+@click.option("--video-crop", type=click.Choice(["left", "right"]), help="Half of the pictures that shows the speaker.")
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Where the run's cache is now (only runs of old versions)."
 )
@@ -63,6 +69,11 @@ def command(run: Path, files: tuple[Path, ...], text: str | None, transcripts: P
     """
     if text is not None and len(files) != 1:
         raise click.UsageError(f"--text is the transcript of one FILE; {len(files)} are given. Give --transcripts CSV.")
+    video = options["video"]
+    if video is not None and not video.is_dir() and len(files) != 1:
+        raise click.UsageError(
+            f"--video {video} is no folder, and {len(files)} FILEs are given. Give a folder of videos."
+        )
     save = options["save"]
     if save is not None and save.suffix not in (".csv", ".jsonl"):
         raise click.UsageError(f"--save writes .csv or .jsonl; '{save}' ends in neither.")
@@ -86,11 +97,16 @@ def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | 
             run,
             calibrate=not options["raw"],
             **{name: options[name] for name in ("row", "fold", "seed", "threshold", "asr", "window", "hop", "cache")},
-            **{name: options[name] for name in ("audio_encoder", "text_encoder", "offline")},
+            **{
+                name: options[name]
+                for name in ("audio_encoder", "text_encoder", "video_encoder", "video_crop", "offline")
+            },
+            video=options["video"] is not None,
             device=options["device"] or "auto",
         )
         click.echo(_opening(predictor), err=True)
-        done = _run(predictor, files, texts, options["form"] or "table", options["save"])
+        videos = None if options["video"] is None else _videos(options["video"])
+        done = _run(predictor, files, texts, videos, options["form"] or "table", options["save"])
     except (PredictError, ExtractError, CacheError, CorpusError, NotARun) as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
     for note in predictor.notes:
@@ -98,6 +114,16 @@ def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | 
     if options["timeline"] is not None:
         _timelines(predictor, done, options["timeline"])
     return _closing(done)
+
+
+def _videos(place: Path) -> "Callable[[str], str | None]":
+    """Recording -> its video: the file that was given, or the one in the folder whose name has the same stem."""
+    if not place.is_dir():
+        return lambda file: str(place)
+    found = {
+        path.stem: str(path) for path in sorted(place.iterdir()) if path.is_file() and path.suffix.lower() in VIDEOS
+    }
+    return lambda file: found.get(Path(file).stem)
 
 
 def _opening(predictor: "Predictor") -> str:
@@ -116,7 +142,9 @@ def _opening(predictor: "Predictor") -> str:
     return told
 
 
-def _run(predictor: "Predictor", files: list[str], texts: Any, form: str, save: Path | None) -> "list[Prediction]":
+def _run(
+    predictor: "Predictor", files: list[str], texts: Any, videos: Any, form: str, save: Path | None
+) -> "list[Prediction]":
     """Predicts, shows and saves; lines of csv and jsonl come as soon as they are known."""
     from rich.console import Console
 
@@ -136,7 +164,7 @@ def _run(predictor: "Predictor", files: list[str], texts: Any, form: str, save: 
                 bar.advance(task)
 
         def told() -> Any:
-            for prediction in predictor.predict(files, texts, progress=advance):
+            for prediction in predictor.predict(files, texts, videos, progress=advance):
                 done.append(prediction)
                 yield prediction
 

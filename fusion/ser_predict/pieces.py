@@ -24,6 +24,8 @@ class Piece:
         text_source: ``given``, ``recognised`` or ``none``.
         window: Whether it is one of several windows of its recording.
         error: Why it cannot be predicted, or None.
+        pictures: uint8 (frames, height, width, 3) at the run's frames per second, none of them without a video; None if
+            pictures were not needed.
     """
 
     file: str
@@ -34,6 +36,7 @@ class Piece:
     text_source: str = "none"
     window: bool = False
     error: str | None = None
+    pictures: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from ser_data.audio import AudioError
 from ser_data.decoding import IsolatedDecoder
 from ser_data.resampling import resample
 from ser_data.text import normalise
+from ser_data.video import VideoError
+from ser_data.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Encoded, Refused
 from ser_predict.asr import Recogniser
 from ser_predict.ensemble import Ensemble
@@ -24,11 +26,10 @@ from ser_predict.streams import StreamEncoder, open_stream_encoder, specs_of
 from ser_predict.windows import Windowing, like_training
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 STREAMS = ("audio", "text")
-NO_VIDEO = "which ser-predict does not take"
+NO_VIDEO = "and none is given (ser-predict --video)"
 CHUNK = 16
 """Pieces that are encoded at a time."""
 
@@ -52,6 +53,9 @@ class Predictor:
         hop: Seconds between windows; None: half a window.
         audio_encoder: Where the run's speech encoder is, if its recorded name leads nowhere.
         text_encoder: The same for text.
+        video_encoder: The same for video.
+        video: Whether videos come with the recordings; else only rows that read none are used.
+        video_crop: ``left`` or ``right`` half of the pictures; None: all of them.
         cache: Where the run's cache is, for old runs that were moved.
         device: ``auto``, ``cpu`` or ``cuda``.
         offline: Never open a connection.
@@ -83,6 +87,9 @@ class Predictor:
         hop: float | None = None,
         audio_encoder: str | None = None,
         text_encoder: str | None = None,
+        video_encoder: str | None = None,
+        video: bool = False,
+        video_crop: str | None = None,
         cache: str | Path | None = None,
         device: str = "auto",
         offline: bool = False,
@@ -93,10 +100,11 @@ class Predictor:
         self.threshold = threshold
         self.notes: list[str] = []
         self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
+        self._streams, self._crop = (*STREAMS, "video") if video else STREAMS, video_crop
         self.main = self._choose(row)
         self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
-        given = {"audio": audio_encoder, "text": text_encoder}
+        given = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder}
         old = None if cache is None else Path(cache)
         self._encoders: dict[str, StreamEncoder] = {}
         for stream in self._needed() if encoders else ():
@@ -113,6 +121,7 @@ class Predictor:
         self,
         files: Iterable[str | Path],
         texts: "Mapping[str, str] | Callable[[str], str | None] | None" = None,
+        videos: "Mapping[str, str] | Callable[[str], str | None] | None" = None,
         *,
         progress: Callable[[str, int], None] = lambda file, windows: None,
     ) -> Iterator[Prediction]:
@@ -121,16 +130,20 @@ class Predictor:
         Args:
             files: Recordings: wav, flac, ogg, mp3, ...; from a corpus, whole utterances.
             texts: Transcripts by file as given, or a function from file to transcript or None.
+            videos: Video files by recording, likewise; one without a video is predicted as such utterances were in training.
             progress: Called with a file and its number of pieces when it has been decoded.
 
         Yields:
             One line per piece. What is wrong with a recording is told in ``error``, never raised.
         """
         find = texts.get if isinstance(texts, Mapping) else texts
+        see = videos.get if isinstance(videos, Mapping) else videos
         waiting: list[Piece] = []
-        with IsolatedDecoder() as decoder:
+        with IsolatedDecoder() as decoder, IsolatedVideoDecoder() as eyes:
             for file in files:
                 pieces = self._pieces(decoder, str(file), find)
+                if "video" in self._encoders:
+                    self._look(eyes, pieces, see(str(file)) if see is not None else None)
                 progress(str(file), len(pieces))
                 for piece in pieces:
                     waiting.append(piece)
@@ -167,10 +180,10 @@ class Predictor:
         return self.main.reliability(self.threshold)
 
     def _choose(self, slug: str | None) -> Ensemble:
-        usable = [row for row in self.source.usable if set(self.source.streams(str(row["slug"]))) <= set(STREAMS)]
+        usable = [row for row in self.source.usable if set(self.source.streams(str(row["slug"]))) <= set(self._streams)]
         path, known = str(self.source.path), tuple(str(row["slug"]) for row in usable)
         if slug is None:
-            row = self.source.best(STREAMS)
+            row = self.source.best(self._streams)
             if row is None:
                 problem = "it has no finished training"
                 if self.source.usable:
@@ -185,7 +198,7 @@ class Predictor:
             if not found:
                 raise NoModel(path, f"it has no trained row '{slug}'", known)
             row = found[0]
-            if not set(self.source.streams(str(row["slug"]))) <= set(STREAMS):
+            if not set(self.source.streams(str(row["slug"]))) <= set(self._streams):
                 raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", known)
         return self.source.open(row, **self._options)
 
@@ -213,6 +226,22 @@ class Predictor:
                 f"{file}: its transcript cannot be laid over {len(pieces)} windows and is left out; --asr hears each"
             )
         return pieces
+
+    def _look(self, eyes: IsolatedVideoDecoder, pieces: Sequence[Piece], video: str | None) -> None:
+        """Fills in the pictures of a recording's pieces."""
+        import numpy as np
+
+        if video is None:
+            self._note("recordings without a video are predicted without pictures, as such utterances were in training")
+        for piece in pieces:
+            if video is None or piece.error is not None:
+                piece.pictures = np.empty((0, 1, 1, 3), np.uint8)
+                continue
+            start, end = (piece.start, piece.end) if piece.window else (None, None)
+            try:
+                piece.pictures = eyes.load(video, self._encoders["video"].fps, start, end, self._crop)
+            except VideoError as error:
+                piece.error = f"its video cannot be used ({error})"
 
     @property
     def rate(self) -> int:
@@ -262,12 +291,14 @@ class Predictor:
 
     def _encode(self, stream: str, pieces: Sequence[Piece]) -> dict[int, Encoded]:
         """Hidden states of the pieces that have this stream."""
-        inputs: dict[int, NDArray[np.float32] | str] = {}
+        inputs: dict[int, NDArray[Any] | str] = {}
         for number, piece in enumerate(pieces):
             if piece.error is None and stream == "audio" and piece.samples is not None:
                 inputs[number] = piece.samples
             elif piece.error is None and stream == "text" and (text := normalise(piece.text or "")):
                 inputs[number] = text
+            elif piece.error is None and stream == "video" and piece.pictures is not None:
+                inputs[number] = piece.pictures
         if not inputs:
             return {}
         done = {}

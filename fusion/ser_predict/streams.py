@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ser_cache import EntrySpec
 from ser_extract.job import DEMO
@@ -68,8 +68,13 @@ class StreamEncoder:
         """Samples per second of the input, in Hz (audio)."""
         return self.encoder.description.rate or 16_000
 
+    @property
+    def fps(self) -> float:
+        """Frames per second that are taken of a video."""
+        return self.encoder.description.frame_rate or 1.0
+
     def encode(self, inputs: list[Any]) -> "list[Encoded | Refused]":
-        """Hidden states of waveforms or normalised texts; the weights are loaded at the first call."""
+        """Hidden states of waveforms, normalised texts or clips; the weights are loaded at the first call."""
         if self._engine is None:
             kind = self.encoder
             options = self.job.engine_options(kind.modality, kind.description.rate)
@@ -83,7 +88,7 @@ def open_stream_encoder(
     """Finds the encoder of a stream: the first of some places that holds exactly what the run was trained with.
 
     Args:
-        stream: ``audio`` or ``text``.
+        stream: ``audio``, ``text`` or ``video``.
         specs: Of the run, one per layer.
         names: Folders, hub ids or ``demo`` to try.
         device: As for ser-extract.
@@ -97,7 +102,7 @@ def open_stream_encoder(
     from ser_extract.errors import EncoderNotFound, ExtractError
     from ser_extract.streams import open_encoder
 
-    modality: Modality = "audio" if stream == "audio" else "text"
+    modality: Modality = cast("Modality", stream)
     problem: Exception | None = None
     for name in names:
         job = _job(specs, modality, name, device, offline)
@@ -132,6 +137,8 @@ def _job(specs: tuple[EntrySpec, ...], modality: str, name: str, device: str, of
     }
     if "compute" in declared:
         values["compute"] = declared["compute"]
+    if "fps" in declared:
+        values["fps"] = declared["fps"]
     windowing = declared.get("windowing") or {}
     if windowing.get("unit") == "samples":
         rate = float(declared.get("rate") or 16_000)

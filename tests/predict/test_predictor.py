@@ -213,12 +213,12 @@ def test_heads_that_read_video_are_left_out_or_refused(small: Any, tmp_path: Pat
 
     places = {"audio_encoder": str(small.audio_encoder), "text_encoder": str(small.text_encoder)}
     reading_video("cross-stats")
-    with pytest.raises(NoModel, match="'cross-stats' reads video, which ser-predict does not take") as caught:
+    with pytest.raises(NoModel, match="'cross-stats' reads video, and none is given") as caught:
         Predictor(copy, row="cross-stats", **places)
     assert "Trained heads there: audio-stats, text-stats." in str(caught.value)
     own = Predictor(copy, **places)
     assert own.main.slug in ("audio-stats", "text-stats")
-    assert own.notes == ["1 rows of the run read video, which ser-predict does not take"]
+    assert own.notes == ["1 rows of the run read video, and none is given (ser-predict --video)"]
     reading_video("audio-stats", "text-stats")
     with pytest.raises(NoModel, match="all of its heads read video"):
         Predictor(copy, **places)
