@@ -129,6 +129,12 @@ _path = click.Path(path_type=Path)
 )
 @cli_levers.options
 @click.option(
+    "--extra-text",
+    type=_path,
+    metavar="FILE",
+    help="CSV (id, label, fold) of more text in the cache: training draws each utterance's text from all of its class.",
+)
+@click.option(
     "--train-fraction", callback=types.shares, metavar="F,...", help="Shares of the training speakers, nested."
 )
 @click.option("--named-head", help="Head declared beforehand for the primary comparisons.  [default: cross]")

@@ -11,6 +11,7 @@ FusionError
  ├─ RunUnreadable      a folder is no run directory
  ├─ ClassifierUnusable --classifier pkg.mod:Class names no classifier
  ├─ ExtraMissing       an option needs a package that is not installed
+ ├─ ExtraTextUnusable  the file of --extra-text does not fit the cache
  └─ ContextImpossible  --context without dialogues, without their order, or with dialogues on two sides of a fold
 """
 
@@ -176,3 +177,18 @@ class ExtraMissing(FusionError, ImportError):
 
     def __str__(self) -> str:
         return f"{self.option} needs {self.package}, which is not installed.\nInstall it: pip install 'ser-fusion[{self.extra}]'"
+
+
+class ExtraTextUnusable(FusionError, ValueError):
+    """The file given as --extra-text cannot be used."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be used as extra text: {self.problem}.\n"
+            "It is a CSV with id, label and perhaps fold, of lines that ser-extract put into the same cache with the same text\n"
+            "encoder and layer (ser-extract --corpus csv --modalities text, before the corpus itself)."
+        )

@@ -99,10 +99,19 @@ class Feed:
         moved.distance = None if full.distance is None else full.distance.to(self.device)
         return moved
 
-    def by_length(self, rows: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Frames]]]:
-        """All of these rows in batches of similar length, for evaluation; yields the rows and their batch."""
+    def by_length(
+        self, rows: NDArray[np.int64], size: int, partners: Mapping[str, NDArray[np.int64]] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], dict[str, Frames]]]:
+        """All of these rows in batches of similar length, for evaluation; yields the rows and their batch.
+
+        Args:
+            rows: Rows of the study.
+            size: Utterances per batch.
+            partners: Other rows for some streams, in the order of ``rows``.
+        """
         longest = max(self.streams, key=lambda n: int(self.streams[n].offsets[-1]))
-        order = rows[np.argsort(self.streams[longest].lengths[rows], kind="stable")]
+        order = np.argsort(self.streams[longest].lengths[rows], kind="stable")
         for start in range(0, len(order), size):
             part = order[start : start + size]
-            yield part, self.batch(part)
+            others = {name: other[part] for name, other in (partners or {}).items()}
+            yield rows[part], self.batch(rows[part], others)

@@ -120,6 +120,7 @@ class FuseJob(LeverOptions):
         inner: Inner folds at most.
         context: So many previous turns of the dialogue as further tokens: features only, never labels.
         norm: Features' normalisation: ``train``, or the transductive ``corpus``, ``speaker`` and ``speaker-neutral``.
+        extra_text: CSV (id, label, fold) of more text in the cache, from which training draws texts of the same class.
         stride: Mean of so many frames in time before any head sees them (audio; text and video keep all).
         train_fraction: Shares of the training speakers, nested; one row per head and share.
         trace_test: Write the test scores of every epoch, for looking only.
@@ -178,6 +179,7 @@ class FuseJob(LeverOptions):
     inner: int = Field(3, ge=2, le=20)
     context: int = Field(0, ge=0, le=50)
     norm: Literal["train", "corpus", "speaker", "speaker-neutral"] = "train"
+    extra_text: Path | None = None
     stride: int = Field(1, ge=1, le=1000)
     train_fraction: tuple[float, ...] = (1.0,)
     trace_test: bool = False
@@ -237,6 +239,17 @@ class FuseJob(LeverOptions):
             for name in names:
                 if name not in catalog:
                     raise UnknownName(kind, name, tuple(catalog))
+        return self
+
+    @model_validator(mode="after")
+    def _extra_text_fits(self) -> "FuseJob":
+        if self.extra_text is None:
+            return self
+        others = [(f"--norm {self.norm}", self.transductive), ("--context", bool(self.context))]
+        others += [("--tune", bool(self.tune)), ("--targets votes", self.targets == "votes")]
+        for name, given in others:
+            if given:
+                raise ValueError(f"extra text has no speakers, dialogues, folds or votes of its own: not with {name}")
         return self
 
     @field_validator("space")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ser_fusion.context import departure as context_departure
 from ser_fusion.context import previous_turns
 from ser_fusion.errors import ClassMissing
+from ser_fusion.extra_text import read_extra_text
 from ser_fusion.features import stride_of
 from ser_fusion.heads import HEADS
 from ser_fusion.job import FuseJob, Row
@@ -37,7 +38,8 @@ class Task:
         fold_name: Its name.
         seed: The seed.
         plan: Everything that decides the result beside the data.
-        parts: Rows of the study for ``train``, ``dev``, ``test``.
+        parts: Rows of the study for ``train``, ``dev``, ``test``; with ``--extra-text`` also ``extra``, (2, lines): rows of
+            the stream ``text`` behind those of the study, and their classes.
         fingerprint: xxh3-128 of plan, parts and data; a finished task with the same one is not done again.
         search: How its settings are found before it is trained; None where they are the plan's.
     """
@@ -74,6 +76,9 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
     """
     check_heads(job, (row.fusion for row in rows), study.classes)
     data = study.data_fingerprint + (material.fingerprint if material else "")
+    extra = read_extra_text(job.extra_text, study) if job.extra_text else None
+    if extra is not None:
+        data += f"|{extra.fingerprint}"
     if job.context:
         data += f"|{previous_turns(study, job.context).fingerprint}"
     available = tuple(study.streams)
@@ -86,6 +91,8 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
             for number, fold in enumerate(folds):
                 split = dict(parts[number])
                 split["train"] = fraction_of(study, split["train"], row.fraction)
+                if extra is not None and "text" in plan.streams:
+                    split["extra"] = extra.rows(study, split)
                 _check_classes(study, fold.name, split["train"])
                 if material is not None:
                     split["train"] = np.concatenate([split["train"], material.joining(split, row.fraction)])
@@ -151,7 +158,7 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
     return Plan(
         fusion=row.fusion,
         streams=streams,
-        shape=replace(shape, dropout=job.dropout[0]) if len(job.dropout) == 1 else shape,
+        shape=shape,
         training=replace(preset.training, **given),
         dropouts=job.dropout if len(job.dropout) > 1 else (),
         normalise=preset.normalise,
@@ -239,6 +246,8 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
         said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
     if job.context:
         said.append(context_departure(row.fusion, preset.shape.attention, job.context))
+    if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
+        said.append("text drawn anew in every training epoch from all of its class, extra text included")
     if row.fusion == "mdre":
         said.append("MDRE on frozen frames: no prosody vector, softmax loss")
     if row.text_input == "cls" and row.fusion not in ("audio", "video"):

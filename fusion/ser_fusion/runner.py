@@ -22,6 +22,7 @@ import numpy as np
 from ser_fusion.arena import Arena, attach
 from ser_fusion.context import previous_turns, with_context
 from ser_fusion.errors import FusionError
+from ser_fusion.extra_text import read_extra_text
 from ser_fusion.features import StreamFrames, read_stream
 from ser_fusion.job import FuseJob
 from ser_fusion.losses.material import Material
@@ -67,13 +68,16 @@ def read_frames(job: FuseJob, study: Study, names: Sequence[str], allocate: Any 
     """
     groups, reference = _speakers(job, study)
     ids = list(study.table.index)
+    more = list(read_extra_text(job.extra_text, study).ids) if job.extra_text else []
     extra = {} if allocate is None else {"allocate": allocate}
     before = previous_turns(study, job.context) if job.context else None
     out = {}
     for name in names:
         kind: dict[str, Any] = {"stride": job.stride, "first_only": name == "text" and job.text_input == "cls"}
         entries = study.layers[name]
-        frames = read_stream(entries, ids, groups=groups, reference=reference, **kind, **extra)
+        frames = read_stream(
+            entries, ids + more if name == "text" else ids, groups=groups, reference=reference, **kind, **extra
+        )
         if before is not None:
             frames = with_context(frames, entries, before, partial(read_stream, entries, **kind), **extra)
         out[name] = frames

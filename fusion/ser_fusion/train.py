@@ -121,7 +121,7 @@ def train(
         targets: Class number per utterance of the study, (utterances,) int64; -1 for one without a class, which may train
             where there are votes.
         parts: ``train``, ``dev``, ``test``: rows of the study. Without a development part all epochs are run and the last
-            one counts.
+            one counts. ``extra``, if there: (2, lines), rows of the stream ``text`` behind the study's, and their classes.
         votes: Class distributions, (utterances, classes), where the plan's targets are votes.
         ratings: Valence, arousal, dominance, (utterances, dimensions), where the plan learns them.
         padded: Use the padded engine on the CPU too; same results within rounding.
@@ -148,7 +148,7 @@ def train(
     if plan.refit and len(parts["dev"]):
         both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
         rates = [float(point["lr"]) for point in trained.curve[: trained.best_epoch]]
-        whole = {"train": both, "dev": both[:0], "test": parts["test"]}
+        whole = {**parts, "train": both, "dev": both[:0]}
         _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, rates)
         trained.model = again.model
         trained.notes.append(f"trained anew on {len(both)} utterances for {trained.best_epoch} epochs")
@@ -202,6 +202,8 @@ def _fit(
         began, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
         shuffled = order.permutation(rows)
         partners = _partners(order, shuffled, targets.numpy(), plan.streams[1:]) if plan.re_pair else {}
+        if "extra" in parts:
+            partners["text"] = _drawn(order, shuffled, targets.numpy(), parts["extra"])
         loss = _epoch(model, feed, shuffled, partners, objective, optimiser, schedule, settings, average)
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
         score = None
@@ -280,6 +282,16 @@ def _partners(order: np.random.Generator, rows: Rows, targets: Rows, streams: tu
     return out
 
 
+def _drawn(order: np.random.Generator, rows: Rows, targets: Rows, extra: Rows) -> Rows:
+    """For each row a text of the same class, from these rows' own and the extra ones (2, lines); none twice."""
+    out = rows.copy()
+    for label in np.unique(targets[rows]):
+        own = np.flatnonzero(targets[rows] == label)
+        pool = np.concatenate([rows[own], extra[0, extra[1] == label]])
+        out[own] = order.permutation(pool)[: len(own)]
+    return out
+
+
 def _epoch(
     model: Model,
     feed: Feed,
@@ -309,12 +321,12 @@ def _epoch(
 
 
 @torch.inference_mode()
-def posteriors(model: Model, feed: Feed, rows: Rows) -> NDArray[np.float32]:
-    """Class probabilities of these utterances, (rows, classes), rows in the order given."""
+def posteriors(model: Model, feed: Feed, rows: Rows, partners: Mapping[str, Rows] | None = None) -> NDArray[np.float32]:
+    """Class probabilities of these utterances, (rows, classes), rows in the order given; ``partners`` as in ``Feed.batch``."""
     model.eval()
     place = {int(row): number for number, row in enumerate(rows)}
     out = np.zeros((len(rows), int(model.card["classes"])), dtype=np.float32)
-    for part, batch in feed.by_length(rows, EVALUATION_BATCH):
+    for part, batch in feed.by_length(rows, EVALUATION_BATCH, partners):
         out[[place[int(row)] for row in part]] = model(batch).softmax(1).cpu().numpy()
     return out
 

@@ -62,6 +62,12 @@ def _gated() -> "type[Head]":
     return GatedHead
 
 
+def _bilinear() -> "type[Head]":
+    from ser_fusion.heads.bilinear import BilinearHead
+
+    return BilinearHead
+
+
 def _bottleneck() -> "type[Head]":
     from ser_fusion.heads.bottleneck import BottleneckHead
 
@@ -98,6 +104,7 @@ HEADS: "Catalog[type[Head]]" = Catalog(
         "cross": _cross,
         "self+cross": _self_cross,
         "gated": _gated,
+        "bilinear": _bilinear,
         "bottleneck": _bottleneck,
         "text-queries-audio": _text_queries_audio,
         "late": _late,
