@@ -37,13 +37,14 @@ class RePaired:
         better: The stream whose head is better on the development parts.
         scores: UWA (mean over folds, seeds averaged first) of the head, of ``product``, and of the single streams: the
             pairing as given first, then each new one, (1 + times,).
-        gain: The head less the better stream, pooled UWA averaged over the new pairings; interval over speakers.
+        gains: The head and the product, each less the better stream: pooled UWA averaged over the new pairings, interval over
+            speakers.
     """
 
     head: str
     better: str
     scores: "Mapping[str, np.ndarray]"
-    gain: "Interval"
+    gains: "Mapping[str, Interval]"
 
     def lines(self) -> Iterator[str]:
         """As the command prints it."""
@@ -53,11 +54,11 @@ class RePaired:
             new = values[1:]
             sd = new.std(ddof=1) if len(new) > 1 else 0.0
             yield f"{name:<16}{values[0]:>6.3f}{new.mean():>8.3f}{sd:>8.3f}{new.min():>9.3f}{new.max():>9.3f}"
-        gain = self.gain
-        yield (
-            f"{self.head} - {self.better} = {100 * gain.estimate:+.1f} points UWA, 95 % CI [{100 * gain.low:+.1f}, "
-            f"{100 * gain.high:+.1f}], {gain.units} speakers, pooled, averaged over the new pairings"
-        )
+        for name, gain in self.gains.items():
+            yield (
+                f"{name} - {self.better} = {100 * gain.estimate:+.1f} points UWA, 95 % CI [{100 * gain.low:+.1f}, "
+                f"{100 * gain.high:+.1f}], {gain.units} speakers, pooled, averaged over the new pairings"
+            )
 
     @property
     def times(self) -> int:
@@ -126,9 +127,9 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     # UWA is linear in the recalls, so averaging counts over seeds averages their scores
     scores = {name: scores_of(values.sum(2))["UWA"].mean(1) for name, values in counts.items()}
     better = _better(directory, {name: slugs[name] for name in EXPERTS})
-    pooled = {name: counts[name][1 if times else 0 :].mean(0).sum(0) for name in (slugs[head], better)}
-    gain = difference_interval(pooled[slugs[head]], pooled[better], "UWA")
-    return RePaired(head=slugs[head], better=better, scores=scores, gain=gain)
+    pooled = {name: values[1:].mean(0).sum(0) for name, values in counts.items()}
+    gains = {name: difference_interval(pooled[name], pooled[better], "UWA") for name in (slugs[head], "product")}
+    return RePaired(head=slugs[head], better=better, scores=scores, gains=gains)
 
 
 def _slug(directory: "RunDirectory", name: str) -> str:

@@ -42,7 +42,7 @@ def test_new_pairs_change_what_looks_at_pairs_and_nothing_else(trained: Path) ->
     for stream in ("audio", "text"):  # the same utterances of the same label: UWA cannot move
         assert np.allclose(found.scores[stream], found.scores[stream][0])
     assert len({round(value, 9) for value in found.scores["product"]}) > 1
-    assert found.better in ("audio", "text") and found.gain.units == 6
+    assert found.better in ("audio", "text") and found.gains["product"].units == 6
     assert not np.array_equal(re_pair(trained, "concat", times=4, seed=2).scores["product"], found.scores["product"])
 
 
