@@ -18,7 +18,7 @@ LIMITS = (
 )
 NOT_FOR = (
     "Not for judging persons: hiring, education, policing, health, credit, surveillance or lie detection. In the European "
-    "Union, emotion recognition at work and in schools is forbidden (Regulation 2024/1689, Article 5)."
+    "Union, emotion recognition at work and in schools is forbidden but for medical or safety reasons (Regulation 2024/1689, Article 5)."
 )
 
 

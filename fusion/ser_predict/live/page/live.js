@@ -41,6 +41,9 @@ const seconds = (value) => `${value.toFixed(2)} s`;
 function clear(length) {
   timeline.clear(length);
   find("log").replaceChildren();
+  find("said").replaceChildren();
+  if (find("words").dataset.end) find("words").textContent = "–";
+  delete find("words").dataset.end;
   find("count").textContent = "0";
   find("behind").textContent = find("computing").textContent = "–";
   show({ start: 0, end: 0 }, "–", "Listening …");
@@ -64,7 +67,7 @@ function answer(told, behind) {
   else if (told.error) show(told, "no answer", told.error);
   else if (told.label === told.best) show(told, told.label, `posterior ${number(told.confidence)}, next ${ranked[1][0]} ${number(ranked[1][1])}`);
   else show(told, told.label, `perhaps ${told.best} (${number(told.confidence)}) or ${ranked[1][0]} (${number(ranked[1][1])})`);
-  if (told.text) find("words").textContent = told.text;
+  if (told.text) hear(told);
   if (behind !== null) find("behind").textContent = seconds(behind);
   if (told.computing !== undefined) find("computing").textContent = seconds(told.computing);
   timeline.answer(told);
@@ -77,6 +80,19 @@ function answer(told, behind) {
   find("count").textContent = String(Number(find("count").textContent) + 1);
   const last = find("label").textContent;
   find("timeline").setAttribute("aria-label", `${told.end.toFixed(0)} seconds heard; the last answer is ${last}. All answers stand in the table below.`);
+}
+
+// The newest words large, those before them below
+function hear(told) {
+  const words = find("words");
+  if (words.dataset.end) {
+    const before = document.createElement("li");
+    before.textContent = `${words.dataset.end} s: ${words.textContent}`;
+    find("said").prepend(before);
+    if (find("said").children.length > 4) find("said").lastChild.remove();
+  }
+  words.textContent = told.text;
+  words.dataset.end = told.end.toFixed(1);
 }
 
 async function start() {
