@@ -29,28 +29,8 @@ if __name__ == "__main__":  # a worker imports this file as well
 UTTERANCES = 40
 
 
-def save_encoders(folder: Path) -> tuple[Path, Path]:
-    """A wav2vec 2.0 of small blocks and a small BERT, slow enough to be hit at work."""
-    import torch
-    from transformers import BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    speech, text = folder / "speech", folder / "text"
-    Wav2Vec2Model(Wav2Vec2Config(**sizes, conv_dim=[128] * 7)).save_pretrained(speech)
-    Wav2Vec2FeatureExtractor().save_pretrained(speech)
-    BertModel(BertConfig(**sizes, vocab_size=32)).save_pretrained(text)
-    (text / "vocab.txt").write_text(
-        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"])
-    )
-    (text / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizerFast"}')
-    return speech, text
-
-
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def command(encoders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command without its cache: one corpus, two layers of speech, one of text."""
     folder = tmp_path_factory.mktemp("crash")
     random_source = np.random.default_rng(0)
@@ -63,7 +43,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "broken.wav").write_bytes(b"RIFF")
     (folder / "corpus.csv").write_text("\n".join(lines) + "\n")
     (folder / "program.py").write_text(PROGRAM)
-    speech, text = save_encoders(folder)
+    speech, text = encoders
     return [
         sys.executable, str(folder / "program.py"), "--corpus", "csv", "--root", str(folder / "corpus.csv"), "--device", "cpu",
         "--audio-encoder", str(speech), "--text-encoder", str(text), "--audio-layer", "1,2", "--text-layer", "2", "--workers", "2",
