@@ -15,7 +15,9 @@ from ser_fusion import cli_types as types
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
 from ser_fusion.poolings import POOLINGS
+from ser_fusion.runners import RUNNERS
 
+REPEATABLE = frozenset({"cache", "out", "part", "device", "workers", "runner", "ray_address", "ray_gpus"})
 PRESET_NAMES = ("corrected", "as-found", "s3prl-er", "emobox")  # those of presets.PRESETS, by a test
 _path = click.Path(path_type=Path)
 
@@ -164,6 +166,9 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--workers", type=click.IntRange(0), help="One-thread processes; 0: in this one.  [default: one per core]"
 )
+@click.option("--runner", type=click.Choice(list(RUNNERS)), help="Who gives the jobs out.  [default: local]")
+@click.option("--ray-address", help="Ray cluster to join.  [default: RAY_ADDRESS, else one on this machine]")
+@click.option("--ray-gpus", type=click.FloatRange(0, 1), help="GPUs per Ray actor, as 0.5.  [default: 1 on CUDA]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(
     "--jobs", "part", callback=types.part, metavar="i/N", help="Only the i-th share of the jobs (SLURM arrays)."
@@ -171,7 +176,7 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--from-run",
     type=_path,
-    help="Repeat this run exactly; only --out, --workers, --device, --cache and --jobs may be given.",
+    help="Repeat this run exactly; only --cache, --out, --jobs, --device, --workers, --runner and --ray-... may be given.",
 )
 def command(from_run: Path | None, **options: Any) -> None:
     """Trains fusion heads from a feature cache, fold by fold, and judges them: the result table and a report.
@@ -208,7 +213,7 @@ def _repeatable(given: dict[str, Any]) -> dict[str, Any]:
     """The options that may stand beside --from-run; others given on the command line are refused, settings are not asked."""
     context = get_current_context()
     typed = {name for name in given if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    strange = sorted(typed - {"out", "workers", "device", "cache", "part"})
+    strange = sorted(typed - REPEATABLE)
     if strange:
         raise click.UsageError(
             f"--from-run repeats a run exactly, so --{strange[0].replace('_', '-')} cannot be given."

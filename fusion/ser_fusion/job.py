@@ -35,7 +35,7 @@ GROWS = (
     "train_fraction",
     "named_head",
 )
-MACHINERY = ("cache", "out", "workers", "part", "device", "save_attention")
+MACHINERY = ("cache", "out", "workers", "runner", "ray_address", "ray_gpus", "part", "device", "save_attention")
 # What --norm says in every result; all but the first are transductive.
 NORMS = {
     "train": "",
@@ -126,6 +126,9 @@ class FuseJob(LeverOptions):
         trace_test: Write the test scores of every epoch, for looking only.
         save_attention: Keep attention maps of so many test utterances per job.
         workers: Processes; 0 or 1 for this one, None for one per core.
+        runner: Who gives the jobs out: ``local`` or ``ray``.
+        ray_address: Ray cluster to join; None: RAY_ADDRESS, else one is started on this machine.
+        ray_gpus: GPUs per Ray actor, fractions allowed; None: 1 on CUDA, 0 on a CPU.
         part: ``(i, n)``: only every n-th job, the i-th share (from 1).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         named_head: Head declared beforehand for the primary comparisons.
@@ -185,6 +188,9 @@ class FuseJob(LeverOptions):
     trace_test: bool = False
     save_attention: int = Field(0, ge=0)
     workers: int | None = Field(None, ge=0)
+    runner: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    ray_gpus: float | None = Field(None, ge=0, le=1)
     part: tuple[int, int] | None = None
     device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$")
     named_head: str = "cross"

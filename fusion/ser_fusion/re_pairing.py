@@ -84,8 +84,8 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     from ser_fusion.evaluation.metrics import scores_of
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.job import FuseJob
+    from ser_fusion.job_frames import read_frames
     from ser_fusion.planning import tasks
-    from ser_fusion.runner import read_frames
     from ser_fusion.study import open_study, study_options
 
     directory = RunDirectory.open(run)

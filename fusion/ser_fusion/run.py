@@ -17,7 +17,8 @@ from ser_fusion.job import NORMS, FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.losses.material import Material, material_of
 from ser_fusion.planning import Task, departures, tasks
-from ser_fusion.runner import default_workers, run_tasks
+from ser_fusion.runners import RUNNERS
+from ser_fusion.runners.local import default_workers
 from ser_fusion.shares import judging, replacing
 from ser_fusion.study import Study, open_study, study_options
 
@@ -123,14 +124,10 @@ def run(
 def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None = None) -> Prepared:
     """Opens the study, plans all trainings and claims the run directory; see ``run``."""
     began = time.perf_counter()
-    study = open_study(job.cache, **study_options(job))
-    require_members(job.ensemble, study.folds, job.seeds)
-    rows = job.rows(tuple(study.streams))
     if job.tune and find_spec("optuna") is None:
         raise ExtraMissing("--tune", "optuna", "tune")
-    device = resolve_device(job.device)
-    material = material_of(job, study, labels=job.labels, manifest=job.manifest)
-    planned = tasks(job, study, rows, device, material)
+    material, rows, planned, device = plan(job)
+    study = material.study
     start = describe(job, study, rows, command, device)
     start["notes"] += material.notes
     if job.task == "vad":
@@ -144,16 +141,28 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     )
 
 
+def plan(job: FuseJob) -> tuple[Material, tuple[Row, ...], list[Task], str]:
+    """What to learn from, the table's rows, all trainings of all shares, and the device; asked on any machine."""
+    study = open_study(job.cache, **study_options(job))
+    require_members(job.ensemble, study.folds, job.seeds)
+    rows = job.rows(tuple(study.streams))
+    device = resolve_device(job.device)
+    material = material_of(job, study, labels=job.labels, manifest=job.manifest)
+    return material, rows, tasks(job, study, rows, device, material), device
+
+
 def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     """Trains what this share of the job has left; returns the number of processes used."""
     listener, job = listener or Listener(), prepared.job
     mine = prepared.tasks if job.part is None else prepared.tasks[job.part[0] - 1 :: job.part[1]]
     missing = [task for task in mine if not is_done(task, job.out)]
     listener.study(prepared.study, mine, len(mine) - len(missing))
-    wanted = default_workers(len(missing)) if job.workers is None else job.workers
-    workers = 1 if prepared.device != "cpu" else max(1, min(wanted, len(missing)))
-    run_tasks(job, prepared.material, missing, job.out, workers=workers, on_done=listener.job, on_epoch=listener.epoch)
-    return workers
+    if not missing:
+        return 1
+    run_missing = RUNNERS[job.runner]
+    return run_missing(
+        job, prepared.material, missing, device=prepared.device, on_done=listener.job, on_epoch=listener.epoch
+    )
 
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:

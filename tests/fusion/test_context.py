@@ -17,9 +17,9 @@ from ser_fusion.errors import ContextImpossible
 from ser_fusion.evaluation.pairing import compare_all, pairs_of
 from ser_fusion.feed import Feed
 from ser_fusion.job import FuseJob
+from ser_fusion.job_frames import read_frames
 from ser_fusion.planning import tasks
 from ser_fusion.run import gather, prepare, train_all
-from ser_fusion.runner import read_frames
 from ser_fusion.study import open_study, study_options
 from ser_fusion.train import build
 

@@ -13,9 +13,9 @@ from ser_cache.items import Failure
 from ser_fusion.errors import ClassMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.job import FuseJob
 from ser_fusion.job_folder import is_done
+from ser_fusion.job_frames import NoReference
 from ser_fusion.planning import fraction_of
 from ser_fusion.run import gather, prepare, repeat, run, train_all
-from ser_fusion.runner import NoReference
 from ser_fusion.study import open_study
 
 

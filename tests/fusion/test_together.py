@@ -28,10 +28,10 @@ from ser_fusion.heads.base import drop_streams, scale_kept
 from ser_fusion.heads.shape import Shape
 from ser_fusion.job import FuseJob
 from ser_fusion.job_folder import is_done
+from ser_fusion.job_frames import read_frames
 from ser_fusion.lost_streams import NAME, subsets
 from ser_fusion.model import load_model
 from ser_fusion.run import gather, prepare, run, train_all
-from ser_fusion.runner import read_frames
 from ser_fusion.study import open_study
 
 THREE = ("audio", "text", "video")

@@ -19,9 +19,9 @@ from ser_data.errors import UnknownName
 from ser_fusion.errors import ExtraMissing
 from ser_fusion.feed import Feed
 from ser_fusion.job import FuseJob
+from ser_fusion.job_frames import read_frames
 from ser_fusion.planning import Task, tasks
 from ser_fusion.run import prepare, run, train_all
-from ser_fusion.runner import read_frames
 from ser_fusion.study import open_study
 from ser_fusion.tuning.search import HeldOutRead, settle
 from ser_fusion.tuning.space import DEFAULT, check_space
