@@ -4,8 +4,8 @@
 
 `full` is one entry of 1.6 million utterances in 10,000 commits (160 utterances of 5 s each: 2,222 h of speech), `small` a
 tenth. The records are real ones; the features are not there, so nothing that reads them is timed. Every figure is one
-measurement of a cold Python process state and a warm page cache; look-ups are the mean over random ones. The exit code is 0:
-it is a measurement.
+measurement of a cold Python process state and a warm page cache, by the wall and in CPU seconds of the process, which mean more
+on a busy machine; look-ups are the mean over random ones. The exit code is 0: it is a measurement.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,26 @@ SPEC = EntrySpec(
 )
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """(seconds, result)"""
-    begin = time.perf_counter()
+@dataclass(frozen=True)
+class Spent:
+    """Wall and CPU seconds."""
+
+    wall: float
+    cpu: float
+
+    def each(self, count: int) -> "Spent":
+        return Spent(self.wall / count, self.cpu / count)
+
+
+def timed(work: Callable[[], Any]) -> tuple[Spent, Any]:
+    """What it took, and its result."""
+    begin, busy = time.perf_counter(), time.process_time()
     result = work()
-    return time.perf_counter() - begin, result
+    return Spent(time.perf_counter() - begin, time.process_time() - busy), result
 
 
-def generate(root: Path, commits: int) -> float:
-    """Plans and commits of a made-up entry; returns the seconds of planning."""
+def generate(root: Path, commits: int) -> Spent:
+    """Plans and commits of a made-up entry; returns what planning took."""
     items = [
         Item(
             f"corpus{number % 7}/speaker{number % 1999:04d}/utt{number:08d}", f"{number:032x}", 120 / PER_SHARD, FRAMES
@@ -95,7 +107,7 @@ def generate(root: Path, commits: int) -> float:
 
 
 def measure(root: Path, commits: int) -> dict[str, Any]:
-    """All figures, in seconds if not said otherwise."""
+    """All figures."""
     figures: dict[str, Any] = {"commits": commits, "utterances": commits * PER_SHARD}
     figures["plan"] = generate(root, commits)
     figures["records MB"] = sum(path.stat().st_size for path in root.rglob("*.json")) / 1e6
@@ -105,7 +117,7 @@ def measure(root: Path, commits: int) -> dict[str, Any]:
     figures["open without index"], entry = timed(lambda: open_cache(root).select())
     names = random.Random(0).choices(entry.ids, k=LOOKUPS)
     seconds, _ = timed(lambda: [entry.frames(name) for name in names])
-    figures["one look-up in an open entry, us"] = seconds / LOOKUPS * 1e6
+    figures["one look-up in an open entry"] = seconds.each(LOOKUPS)
     entry = None  # its memory is not the index's
     index_path = root.with_suffix(".sqlite")
     figures["build index"], _ = timed(lambda: build_index(root, index_path))
@@ -115,12 +127,24 @@ def measure(root: Path, commits: int) -> dict[str, Any]:
     assert not changed
     seconds, found = timed(lambda: [index.find(name) for name in names])
     assert all(len(each) == 1 for each in found)
-    figures["one look-up in the index, us"] = seconds / LOOKUPS * 1e6
-    figures["list 1,000 ids, ms"] = timed(lambda: index.ids(SPEC.address, after=names[0]))[0] * 1e3
+    figures["one look-up in the index"] = seconds.each(LOOKUPS)
+    figures["list 1,000 ids"], _ = timed(lambda: index.ids(SPEC.address, after=names[0]))
     figures["peak memory MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1e6 if sys.platform == "darwin" else 1e3
     )
     return figures
+
+
+def shown(value: Any) -> str:
+    """A figure in the unit that fits it."""
+    if isinstance(value, Spent):
+        unit, factor = next(
+            (unit, factor)
+            for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6))
+            if value.wall * factor >= 0.1 or unit == "us"
+        )
+        return f"{value.wall * factor:,.2f} {unit} wall, {value.cpu * factor:,.2f} {unit} CPU"
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
@@ -133,9 +157,10 @@ def main() -> None:
         figures = measure(Path(folder) / "cache", SCALES[options.scale])
     figures |= {"machine": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
     for name, value in figures.items():
-        print(f"{name:36} {value:,.3f}" if isinstance(value, float) else f"{name:36} {value}")
+        print(f"{name:32} {shown(value)}")
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        plain = {name: asdict(value) if isinstance(value, Spent) else value for name, value in figures.items()}
+        options.json.write_text(json.dumps(plain, indent=1) + "\n")
 
 
 if __name__ == "__main__":
