@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 help:
 	@echo "make demo   the main job on the demo corpus: real encoders, fusion heads, an HTML report (about 5 minutes)"
 	@echo "make test   static checks and every test that CI runs"
-	@echo "make crash  the crash and fuzz suites in full (about an hour)"
+	@echo "make crash  the crash and fuzz suites in full (two hours or so; SER_SOAK_SECONDS=60 shortens the soak, which is one of them)"
 	@echo "make bench  the benchmarks, as ratios in one run (about an hour; quiet machine)"
 
 $(VENV)/bin/python:
@@ -46,7 +46,8 @@ unit: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not crash" -rs --durations=15 $(PYTEST_ARGS)
 
 crash: $(VENV)/.installed-test
-	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -m crash -rs $(PYTEST_ARGS)
+	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -rs tests/crash $(PYTEST_ARGS)
+	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -rs -m crash --ignore tests/crash $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-test
 	@mkdir -p runs/bench
