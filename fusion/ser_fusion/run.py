@@ -126,7 +126,7 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     began = time.perf_counter()
     if job.tune and find_spec("optuna") is None:
         raise ExtraMissing("--tune", "optuna", "tune")
-    material, rows, planned, device = plan(job)
+    material, rows, todo, device = plan(job)
     study = material.study
     start = describe(job, study, rows, command, device)
     start["notes"] += material.notes
@@ -136,17 +136,15 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
         _same_ground(job.out, like, start)
     _claim(job.out, start)
     write_study(job.out, study)
-    return Prepared(
-        job=job, study=study, material=material, rows=rows, tasks=planned, start=start, device=device, began=began
-    )
+    places: dict[str, Any] = {"job": job, "start": start, "device": device, "began": began}
+    return Prepared(study=study, material=material, rows=rows, tasks=todo, **places)
 
 
 def plan(job: FuseJob) -> tuple[Material, tuple[Row, ...], list[Task], str]:
     """What to learn from, the table's rows, all trainings of all shares, and the device; asked on any machine."""
     study = open_study(job.cache, **study_options(job))
     require_members(job.ensemble, study.folds, job.seeds)
-    rows = job.rows(tuple(study.streams))
-    device = resolve_device(job.device)
+    rows, device = job.rows(tuple(study.streams)), resolve_device(job.device)
     material = material_of(job, study, labels=job.labels, manifest=job.manifest)
     return material, rows, tasks(job, study, rows, device, material), device
 
@@ -159,10 +157,8 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     listener.study(prepared.study, mine, len(mine) - len(missing))
     if not missing:
         return 1
-    run_missing = RUNNERS[job.runner]
-    return run_missing(
-        job, prepared.material, missing, device=prepared.device, on_done=listener.job, on_epoch=listener.epoch
-    )
+    train = RUNNERS[job.runner]
+    return train(job, prepared.material, missing, device=prepared.device, on_done=listener.job, on_epoch=listener.epoch)
 
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
