@@ -53,6 +53,11 @@ class Frames(ABC):
         """Number of utterances in the batch."""
         return len(self.lengths)
 
+    @property
+    def counts(self) -> Tensor:
+        """Frames per utterance, (batch,), int64."""
+        return torch.tensor(self.lengths, dtype=torch.int64, device=self.values.device)
+
     def with_values(self, values: Tensor) -> Self:
         """The same utterances with other features (any width)."""
         other = object.__new__(type(self))

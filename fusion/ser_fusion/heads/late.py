@@ -56,8 +56,7 @@ class LateHead(Head):
         A stream without frames has no opinion; where all are without, each counts, with what its classifier says of nothing.
         """
         logs = torch.stack([one.log_softmax(1) for one in self.expert_logits(batch)])
-        lengths = torch.tensor([batch[stream].lengths for stream in self.experts], device=logs.device)
-        heard = lengths > 0
+        heard = torch.stack([batch[stream].counts for stream in self.experts]) > 0
         return logs, (heard | ~heard.any(0)).unsqueeze(2)
 
 

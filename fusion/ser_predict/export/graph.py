@@ -27,10 +27,14 @@ class Traced(Padded):
     def utterances(self) -> int:
         return self.values.shape[0]
 
+    @property
+    def counts(self) -> Tensor:
+        return self.mask.sum(1)
+
     def last_state(self, layer: nn.GRU) -> Tensor:
         """A GRU looks back only: run over the padding as well, its state after the last frame stands at that frame."""
         states, _ = layer(self._kept(self.values, self.mask))
-        last = self.mask.sum(1)
+        last = self.counts
         place = (last - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, layer.hidden_size)
         return torch.where(last.unsqueeze(1) > 0, states.gather(1, place).squeeze(1), states.new_zeros(()))
 

@@ -99,7 +99,8 @@ def _write(graph: "Graph", samples: Samples, path: Path) -> None:
             assert program is not None
             program.save(path, external_data=False)
     except torch.onnx.errors.OnnxExporterError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cause = error.__cause__ or error
+        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise NotExported(
             f"torch's exporter cannot follow these heads ({first})",
             "Export another row (--row), or use --hub: a folder for torch",

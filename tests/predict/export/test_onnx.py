@@ -28,7 +28,7 @@ def ensemble(fusion: str, pad_to: dict[str, int] | None = None, **shape: Any) ->
     streams = {fusion: DIMS[fusion]} if fusion in DIMS else DIMS
     torch.manual_seed(0)
     own = {stream: LAYERS[stream] for stream in streams}
-    model = Model(fusion, streams, own, 3, Shape(width=16, **shape), True).eval()
+    model = Model(fusion, streams, own, 3, Shape(**{"width": 16, **shape}), True).eval()
     member = Member(model, "1", 0, 1.5, pad_to or {})
     return Ensemble(fusion, fusion, tuple(streams), False, 0.5, (member,), (np.zeros(0), np.zeros(0, bool)))
 
@@ -103,6 +103,22 @@ def test_a_head_equals_torch(fusion: str, shape: dict[str, Any], tmp_path: Path)
         assert np.abs(posteriors - wanted[0].numpy()).max() < 1e-5
         assert np.abs(logits - wanted[1].numpy()).max() < 1e-4
         assert np.abs(session.run(None, given | dirty)[0] - posteriors).max() < 1e-6
+
+
+@pytest.mark.parametrize("fusion", sorted(set(HEADS) - {"video"}))
+def test_every_head_can_be_followed_as_tensors(fusion: str):
+    """The module that the exporter follows, run by torch, against the packed engine; no head may ask for Python's lengths."""
+    from ser_predict.export.graph import Graph
+    from ser_predict.export.onnx import _inputs
+    from ser_predict.export.samples import draw_samples
+
+    heads = ensemble(fusion)
+    samples = draw_samples(Stub(heads), 40)  # type: ignore[arg-type]
+    graph = Graph(heads, [stream for stream in heads.streams if stream == "text"]).eval()
+    given = _inputs(graph, samples, np.arange(40, dtype=np.int64))
+    with torch.inference_mode():
+        posteriors, _ = graph(*(torch.from_numpy(given[name]) for name in graph.inputs))
+    assert np.abs(posteriors.numpy() - heads.posteriors(samples.streams, 40)).max() < 1e-5
 
 
 @ALL
