@@ -31,6 +31,7 @@ from ser_fusion.job_folder import is_done
 from ser_fusion.job_frames import read_frames
 from ser_fusion.lost_streams import NAME, subsets
 from ser_fusion.model import load_model
+from ser_fusion.reporting import together_tables
 from ser_fusion.run import gather, prepare, run, train_all
 from ser_fusion.study import open_study
 
@@ -240,6 +241,16 @@ def test_the_table_from_corpus_to_corpus(crossed: Path) -> None:
     text = (crossed / "tables" / "transfer-uwa.md").read_text()
     assert "(transductive)" in text and "to a (n = 40, 2 speakers)" in text
     assert "From corpus to corpus, WF1" in (crossed / "report.html").read_text()
+
+
+def test_many_targets_are_told_line_by_line(crossed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = json.loads((crossed / "metrics.json").read_text())
+    monkeypatch.setattr(together_tables, "WIDEST", 2)
+    (table,) = together_tables.transfer_tables(metrics)
+    lines = [[cell.text for cell in row.cells] for row in table.rows]
+    assert [line[1:5] for line in lines if line[0] == "concat (transductive)"] == [
+        [source, target, "40", "2"] for source in "abc" for target in "abc" if source != target
+    ]
 
 
 def test_normalisation_per_corpus_is_marked_wherever_it_is_printed(crossed: Path) -> None:

@@ -5,11 +5,15 @@ from typing import Any
 from ser_fusion.reporting.numbers import bounds, points, probability, score
 from ser_fusion.reporting.tables import Cell, Row, Table
 
+WIDEST = 4
 SHOWN = ("majority", "probe-audio", "probe-text", "probe-video", "probe-concatenation", "tfidf-svm")  # reference rows
 
 
 def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
-    """Source x target by model, one table for UWA and one for WF1; nothing where a run has one corpus."""
+    """Source x target by model, one table for UWA and one for WF1; nothing where a run has one corpus.
+
+    With more than ``WIDEST`` targets it is one table with a line for each cell.
+    """
     found = metrics.get("transfer")
     if not found:
         return []
@@ -19,6 +23,8 @@ def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
     for cell in found["cells"]:
         by_row.setdefault(cell["row"], {}).setdefault(cell["source"], {})[cell["target"]] = cell
     targets = found["corpora"]
+    if len(targets) > WIDEST:
+        return [_long(metrics, rows, by_row)]
     sizes = {cell["target"]: cell for cell in found["cells"]}
     heads = [f"to {name} (n = {sizes[name]['n']:,}, {sizes[name]['units']} {sizes[name]['unit']}s)" for name in targets]
     tables = []
@@ -46,6 +52,27 @@ def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
             )
         )
     return tables
+
+
+def _long(
+    metrics: dict[str, Any], rows: list[dict[str, Any]], by_row: dict[str, dict[str, dict[str, dict[str, Any]]]]
+) -> Table:
+    """One line for each cell, where targets are too many for columns."""
+    lines: list[Row] = []
+    for row in rows:
+        name = row["name"] + (" (transductive)" if row.get("transductive") else "")
+        cells = [cell for found in by_row.get(row["slug"], {}).values() for cell in found.values()]
+        for number, cell in enumerate(cells):
+            texts = (name, cell["source"], cell["target"], f"{cell['n']:,}", f"{cell['units']:,}")
+            scores = (_interval(cell[metric]) for metric in ("UWA", "WF1"))
+            line = tuple(Cell(text) for text in (*texts, *scores))
+            lines.append(Row(line, row["kind"] == "reference", rule=bool(lines) and not number))
+    notes = (
+        *(f"{metric}: {metrics['definitions'][metric]}." for metric in ("UWA", "WF1")),
+        "Brackets: 95 % interval, Student's t over the target's speakers. Source: the corpora that trained.",
+    )
+    columns = ("Model", "trained on", "tested on", "n", "speakers", "UWA", "WF1")
+    return Table("transfer", "From corpus to corpus", columns, tuple(lines), notes, frozenset({1, 2}))
 
 
 def _interval(value: dict[str, Any]) -> str:
