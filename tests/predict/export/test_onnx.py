@@ -69,6 +69,7 @@ CASES = [
     pytest.param("text-queries-audio", {}, id="text-queries-audio", marks=ALL),
     pytest.param("audio", {}, id="audio", marks=ALL),
     pytest.param("text", {"pooling": "cls"}, id="text", marks=ALL),
+    pytest.param("bilinear", {}, id="bilinear", marks=ALL),
 ]
 
 
