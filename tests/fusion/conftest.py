@@ -210,8 +210,9 @@ def in_memory(corpus: Corpus) -> dict[str, Any]:
     for (stream, _), frames in corpus.frames.items():
         offsets = np.cumsum([0, *(len(f) for f in frames)])
         content = np.ones(offsets[-1], dtype=bool)
-        means = np.stack([f.mean(0) for f in frames])[None]
-        variances = np.stack([f.var(0) for f in frames])[None]
+        empty = np.zeros(frames[0].shape[1])
+        means = np.stack([f.mean(0) if len(f) else empty for f in frames])[None]
+        variances = np.stack([f.var(0) if len(f) else empty for f in frames])[None]
         streams[stream] = StreamFrames((np.concatenate(frames),), offsets, content, means, variances, None)
     return streams
 

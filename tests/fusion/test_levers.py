@@ -159,3 +159,21 @@ def test_votes_that_say_nothing_more_do_no_harm(even: World) -> None:
     soft = replace(PLAN, levers=Levers(votes=True))
     test = told("votes that say nothing", swap_test(even.counts(soft, votes=votes), even.counts(PLAN)))
     assert test.p > 0.05 or test.difference > 0
+
+
+def test_stream_dropout_helps_where_the_text_is_missing(
+    plant: Callable[..., Any], frames_of: Callable[..., Any]
+) -> None:
+    """In training the text says nearly all, so the speech is hardly learned; the tested utterances have no text."""
+    corpus = plant("audio", n=1600, seed=1, strength=0.5, longest=9, features=(12, 12))
+    targets, draw = np.array([int(label[-1]) for label in corpus.labels]), np.random.default_rng(8)
+    basis = np.linalg.qr(draw.normal(size=(12, 12)))[0]
+    said = [draw.normal(size=(4 if n < 400 else 0, 12)) + 3.0 * basis[c] for n, c in enumerate(targets)]
+    text = {key: [frames.astype(np.float32) for frames in said] for key in corpus.frames if key[0] == "text"}
+    rows = np.arange(1600)
+    parts = {"train": rows[:300], "dev": rows[300:400], "test": rows[400:]}
+    world = World(frames_of(replace(corpus, frames={**corpus.frames, **text})), targets, parts)
+    plan = replace(PLAN, fusion="concat", streams=("audio", "text"), epochs=20)
+    dropped = replace(plan, shape=replace(plan.shape, stream_dropout=0.5))
+    test = told("stream dropout", swap_test(world.counts(dropped), world.counts(plan)))
+    assert test.difference > 0.03 and test.p < 0.01
