@@ -276,7 +276,11 @@ class FuseJob(LeverOptions):
         if not self.context:
             return self
         padded = [name for name in self.preset if PRESETS[name].pad_seconds is not None]
-        others = [("--re-pair", self.re_pair), (f"--norm {self.norm}", self.transductive)]
+        others = [
+            ("--re-pair", self.re_pair),
+            ("--extra-text", self.extra_text is not None),
+            (f"--norm {self.norm}", self.transductive),
+        ]
         others.append((f"--preset {', '.join(padded)}, which has no masks", bool(padded)))
         for name, given in others:
             if given:

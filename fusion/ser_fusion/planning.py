@@ -158,7 +158,7 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
     return Plan(
         fusion=row.fusion,
         streams=streams,
-        shape=shape,
+        shape=replace(shape, dropout=job.dropout[0]) if len(job.dropout) == 1 else shape,
         training=replace(preset.training, **given),
         dropouts=job.dropout if len(job.dropout) > 1 else (),
         normalise=preset.normalise,

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +127,7 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     if job.tune and find_spec("optuna") is None:
         raise ExtraMissing("--tune", "optuna", "tune")
     material, rows, todo, device = plan(job)
-    study = material.study
+    study = replace(material.study, table=material.study.table.iloc[: material.scored])
     start = describe(job, study, rows, command, device)
     start["notes"] += material.notes
     if job.task == "vad":

@@ -216,6 +216,8 @@ def test_what_a_trial_tries_depends_on_row_fold_and_number(small_cache: Path) ->
     drawn = [json.dumps(propose(task.search, task, number, [])) for task in made for number in (1, 2) if task.search]
     assert len(set(drawn)) == len(made) * 2
     assert drawn == [json.dumps(propose(t.search, t, number, [])) for t in made for number in (1, 2) if t.search]
+    one = asked.model_copy(update={"dropout": (0.17,)})
+    assert {t.plan.shape.dropout for t in tasks(one, study, one.rows(tuple(study.streams)), "cpu")} == {0.17}
     plain = asked.model_copy(update={"tune": 0, "space": {}})
     marks = {t.fingerprint for t in tasks(plain, study, plain.rows(tuple(study.streams)), "cpu")}
     assert not marks & {t.fingerprint for t in made}
