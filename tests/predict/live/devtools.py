@@ -31,27 +31,35 @@ class Tab:
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         """A command's result; events that come meanwhile are kept in ``events``."""
+        told = self._ask(method, params)
+        assert "error" not in told, told
+        result: dict[str, Any] = told["result"]
+        return result
+
+    def _ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
         while True:
-            told = json.loads(self._socket.recv(timeout=60))
+            told: dict[str, Any] = json.loads(self._socket.recv(timeout=60))
             if told.get("id") == self._number:
-                assert "error" not in told, told
-                result: dict[str, Any] = told["result"]
-                return result
+                return told
             self.events.append(told)
 
     def run(self, code: str) -> Any:
         """The value of an expression in the page; promises are awaited."""
-        told = self.send("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True, userGesture=True)
-        assert "exceptionDetails" not in told, told["exceptionDetails"]
-        return told["result"].get("value")
+        wanted = {"expression": code, "returnByValue": True, "awaitPromise": True, "userGesture": True}
+        stop = time.monotonic() + 30
+        while "error" in (told := self._ask("Runtime.evaluate", wanted)):  # the page is only just being loaded
+            assert "context" in told["error"]["message"] and time.monotonic() < stop, told
+            time.sleep(0.05)
+        assert "exceptionDetails" not in told["result"], told["result"]["exceptionDetails"]
+        return told["result"]["result"].get("value")
 
     def until(self, code: str, seconds: float = 60) -> Any:
         """Waits for an expression to become true."""
         stop = time.monotonic() + seconds
         while not (value := self.run(code)):
-            told = self.run("document.body.dataset.state + ': ' + document.getElementById('status')?.textContent")
+            told = self.run("document.body?.dataset.state + ': ' + document.getElementById('status')?.textContent")
             assert time.monotonic() < stop, f"{code} did not become true within {seconds} s; the page says {told}"
             time.sleep(0.05)
         return value

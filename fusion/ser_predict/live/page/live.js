@@ -217,3 +217,4 @@ find("file").addEventListener("change", (event) => {
   event.target.value = "";
   if (file) upload(file);
 });
+say("idle");
