@@ -153,7 +153,7 @@ def run(
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="open files and memory are read from /proc")
 def test_workers_killed_while_it_runs(encoders: tuple[Path, Path], tmp_path: Path) -> None:
-    seen = run(encoders, tmp_path, utterances=80, longest=2.0, seconds=240, kills=2)
+    seen = run(encoders, tmp_path, utterances=80, longest=2.0, seconds=1800, kills=2)
     assert seen.kills == 2 and seen.commits == 10
 
 
