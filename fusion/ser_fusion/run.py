@@ -3,33 +3,24 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ser_fusion.context import described, previous_turns
 from ser_fusion.derived import derive
-from ser_fusion.environment import environment, resolve_device
+from ser_fusion.environment import resolve_device
 from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.evaluation.ensembles import require_members
-from ser_fusion.job import NORMS, FuseJob, Row
+from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.losses.material import Material, material_of
-from ser_fusion.planning import Task, departures, tasks
+from ser_fusion.planning import Task, tasks
+from ser_fusion.run_record import describe, gather, read_done, table_rows, write_json, write_study
 from ser_fusion.runners import RUNNERS
 from ser_fusion.runners.local import default_workers
-from ser_fusion.shares import judging, replacing
+from ser_fusion.shares import judging
 from ser_fusion.study import Study, open_study, study_options
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FORMAT = 1
-_COLUMNS = (
-    "id", "corpus", "label", "speaker", "session", "dialogue", "scenario", "scripted", "gender", "text", "text_hash", "duration", "path",
-    "start", "end",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +174,13 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     gather(job.out, todo, others, [*developments, *more.developments])
     finished = {
         **start,
-        "rows": _rows(start["rows"], job.out, todo, [*classified, *more.infos, *(info for info, _ in references)], job),
+        "rows": table_rows(
+            start["rows"], job.out, todo, [*classified, *more.infos, *(info for info, _ in references)], job
+        ),
     }
     write_summary(job.out, todo)
     finished |= {"finished": True, "seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
-    finished["training_seconds"] = round(sum(_done(task, job.out)["seconds"] for task in todo), 1)
+    finished["training_seconds"] = round(sum(read_done(task, job.out)["seconds"] for task in todo), 1)
     write_json(job.out / "run.json", finished)
     listener.step("leak audit")
     heads = heads_under(job, listener) if job.audit_heads else None
@@ -199,97 +192,6 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     listener.step("report")
     report = write_report(job.out)
     return Outcome(out=job.out, remaining=0, failed=study.failed, metrics=metrics, report=report)
-
-
-def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, device: str) -> dict[str, Any]:
-    """``run.json`` as it stands while the run is under way."""
-    info = asdict(study.info)
-    transductive = job.transductive
-    note = NORMS[job.norm]
-    return {
-        "format": FORMAT,
-        "finished": False,
-        "job": job.model_dump(mode="json"),
-        "classes": list(study.classes),
-        "labels": study.labels,
-        "protocol": study.folds.protocol,
-        "dev": study.folds.dev,
-        "held_out": list(study.folds.held_out),
-        "folds_fingerprint": study.folds.fingerprint,
-        "data_fingerprint": study.data_fingerprint,
-        "corpus": {key: info.get(key) for key in ("name", "title", "synthetic", "licence", "citation", "transcripts")},
-        "cache": {
-            "path": str(study.cache),
-            "entries": {name: _entry(study, name) for name in study.streams},
-        },
-        "counts": {
-            "utterances": len(study.table),
-            "excluded": len(study.excluded),
-            "failed": study.failed,
-            "masked": dict(study.masked),
-            "per_class": study.counts,
-        },
-        "rows": [
-            {
-                "name": row.name,
-                "slug": row.slug,
-                "kind": "head",
-                "fusion": row.fusion,
-                "pooling": row.pooling,
-                "preset": row.preset,
-                "text_pooling": row.text_pooling,
-                "text_input": row.text_input,
-                "fraction": row.fraction,
-                "parameters": None,
-                "transductive": transductive,
-                "departures": departures(job, row, study),
-                "note": note,
-            }
-            for row in rows
-        ],
-        "seeds": list(job.seeds),
-        "stride": job.stride,
-        "epochs": job.epochs,
-        "norm": job.norm,
-        "device": device,
-        "environment": environment(),
-        "command": command,
-        "seconds": None,
-        "notes": list(study.notes),
-        **_context(job, study),
-    }
-
-
-def _context(job: FuseJob, study: Study) -> dict[str, Any]:
-    """What was read of previous turns; nothing at all without ``--context``."""
-    return {"context": described(previous_turns(study, job.context), study)} if job.context else {}
-
-
-def _entry(study: Study, name: str) -> dict[str, Any]:
-    spec = study.streams[name].spec
-    return {
-        "encoder": spec.encoder,
-        "layer": spec.layer,
-        "layers": [entry.spec.layer for entry in study.layers[name]],
-        "specs": [entry.spec.as_dict() for entry in study.layers[name]],  # all that ser-predict needs to encode again
-        "dtype": spec.dtype,
-        "fingerprint": study.streams[name].fingerprint,
-        "frame_rate": spec.frame_rate,
-        "features": spec.features,
-    }
-
-
-def _rows(
-    rows: list[dict[str, Any]], out: Path, todo: Sequence[Task], references: list[dict[str, Any]], job: FuseJob
-) -> list[dict[str, Any]]:
-    """All rows of the table, with the trained ones' parameters; in the study's table the random row stands first."""
-    sizes: dict[str, int] = {}
-    for task in todo:
-        sizes.setdefault(task.row.slug, int(_done(task, out)["parameters"]))
-    trained = [{**row, "parameters": sizes[row["slug"]]} for row in rows]
-    references = [{**row, "parameters": sizes.get(str(row.get("of")), row["parameters"])} for row in references]
-    first = [row for row in references if job.table and row["slug"] == "random"]
-    return [*first, *trained, *(row for row in references if row not in first)]
 
 
 def _claim(out: Path, start: Mapping[str, Any]) -> None:
@@ -329,17 +231,6 @@ def _same_ground(out: Path, like: Mapping[str, Any], start: Mapping[str, Any]) -
         raise RunChanged(str(out), tuple(changed))
 
 
-def write_study(out: Path, study: Study) -> None:
-    """``utterances.parquet``, ``folds.csv``, ``excluded.csv``."""
-    table = study.table[[name for name in _COLUMNS if name in study.table]].copy()
-    table["label"] = [study.classes[n] for n in study.targets]
-    write_frame(out / "utterances.parquet", table)
-    with replacing(out / "folds.csv") as scratch:
-        study.folds.to_csv(scratch)
-    with replacing(out / "excluded.csv") as scratch:
-        study.excluded.to_csv(scratch, index=False)
-
-
 def _classifiers(job: FuseJob, study: Study, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
     """Rows, test and development predictions of the job's scikit-learn classifiers; what is done already is read."""
     if not job.classifier:
@@ -349,40 +240,6 @@ def _classifiers(job: FuseJob, study: Study, listener: Listener) -> tuple[list[d
     workers = job.workers if job.workers is not None else default_workers(len(study.folds.folds))
     options: dict[str, Any] = {"seeds": job.seeds, "poolings": job.pooling, "norm": job.norm, "workers": workers}
     return fit_classifiers(study, job.classifier, job.out, progress=listener.step, **options)
-
-
-def gather(
-    out: Path, todo: Sequence[Task], others: "Sequence[pd.DataFrame]", developments: "Sequence[pd.DataFrame]" = ()
-) -> None:
-    """``predictions.parquet`` and ``development.parquet`` from the jobs' folders and from other rows, in the table's order."""
-    import pandas as pd
-
-    order = sorted(todo, key=lambda task: (task.seed, task.fold))
-    slugs = list(dict.fromkeys(task.row.slug for task in todo))
-    order.sort(key=lambda task: slugs.index(task.row.slug))
-    for part, name in (("test", "predictions"), ("dev", "development")):
-        frames = [pd.read_parquet(out / task.folder / f"{part}.parquet") for task in order]
-        frames = [frame for frame in frames if len(frame)]
-        frames += list(others if part == "test" else developments)
-        if frames:
-            write_frame(out / f"{name}.parquet", pd.concat(frames, ignore_index=True))
-
-
-def write_frame(path: Path, frame: "pd.DataFrame") -> None:
-    """Parquet, replaced at once."""
-    with replacing(path) as scratch:
-        frame.to_parquet(scratch, index=False)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """JSON, replaced at once."""
-    with replacing(path) as scratch:
-        scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _done(task: Task, out: Path) -> dict[str, Any]:
-    done: dict[str, Any] = json.loads((out / task.folder / "done.json").read_text())
-    return done
 
 
 def repeat(folder: Path, **changes: Any) -> tuple[FuseJob, dict[str, Any]]:

@@ -19,7 +19,8 @@ from ser_fusion.feed import Feed
 from ser_fusion.job import FuseJob
 from ser_fusion.job_frames import read_frames
 from ser_fusion.planning import tasks
-from ser_fusion.run import gather, prepare, train_all
+from ser_fusion.run import prepare, train_all
+from ser_fusion.run_record import gather
 from ser_fusion.study import open_study, study_options
 from ser_fusion.train import build
 

@@ -15,7 +15,8 @@ from ser_fusion.job import FuseJob
 from ser_fusion.job_folder import is_done
 from ser_fusion.job_frames import NoReference
 from ser_fusion.planning import fraction_of
-from ser_fusion.run import gather, prepare, repeat, run, train_all
+from ser_fusion.run import prepare, repeat, run, train_all
+from ser_fusion.run_record import gather
 from ser_fusion.study import open_study
 
 

@@ -32,7 +32,8 @@ from ser_fusion.job_frames import read_frames
 from ser_fusion.lost_streams import NAME, subsets
 from ser_fusion.model import load_model
 from ser_fusion.reporting import together_tables
-from ser_fusion.run import gather, prepare, run, train_all
+from ser_fusion.run import prepare, run, train_all
+from ser_fusion.run_record import gather
 from ser_fusion.study import open_study
 
 THREE = ("audio", "text", "video")

@@ -18,7 +18,8 @@ def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ser_extract.job import ExtractJob
     from ser_extract.run import run as extract
     from ser_fusion.job import FuseJob
-    from ser_fusion.run import gather, prepare, train_all
+    from ser_fusion.run import prepare, train_all
+    from ser_fusion.run_record import gather
 
     folder = tmp_path_factory.mktemp("real")
     source = shared / "corpora/ravdess-x-meld/manifest.csv"

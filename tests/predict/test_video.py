@@ -29,7 +29,8 @@ def seeing(small: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     from ser_extract.job import ExtractJob
     from ser_extract.run import run as extract
     from ser_fusion.job import FuseJob
-    from ser_fusion.run import gather, prepare, train_all
+    from ser_fusion.run import prepare, train_all
+    from ser_fusion.run_record import gather
 
     folder = tmp_path_factory.mktemp("seeing")
     torch.manual_seed(0)

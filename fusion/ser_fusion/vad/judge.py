@@ -59,7 +59,7 @@ def judge_ratings(prepared: "Prepared", features: Any, *, name: str) -> tuple[di
 
 def judge_beside(prepared: "Prepared", features: Any) -> None:
     """Ratings learned beside classes: ``vad.json``, which becomes the key ``vad`` of ``metrics.json``, and ``vad.md``."""
-    from ser_fusion.run import write_json
+    from ser_fusion.run_record import write_json
 
     result, _ = judge_ratings(prepared, features, name="ratings")
     write_json(prepared.job.out / "vad.json", result)
@@ -68,7 +68,8 @@ def judge_beside(prepared: "Prepared", features: Any) -> None:
 def judge_alone(prepared: "Prepared", listener: "Listener", workers: int) -> "Outcome":
     """``--task vad``: ``metrics.json``, ``vad.md``, ``predictions.parquet``, and a ``run.json`` that is finished."""
     from ser_fusion.evaluation.references import stream_features
-    from ser_fusion.run import Outcome, write_frame, write_json
+    from ser_fusion.run import Outcome
+    from ser_fusion.run_record import write_frame, write_json
 
     out, study = prepared.job.out, prepared.study
     listener.step("reference rows")
