@@ -40,12 +40,23 @@ class Murderous(Pool):
         if message is not None and not message[2] and self.victim in message[0].ids:
             self._kill(worker)
 
-    def _messages(self, worker: Any) -> Any:
-        found = worker.tasks[0].in_hand if worker.tasks else None
-        yield from super()._messages(worker)
-        now = worker.tasks[0].in_hand if worker.tasks else None
-        if now != found and now == self.victim:
-            self._kill(worker)
+
+CRASHING = """
+import os, signal, sys
+if any("spawn_main" in argument for argument in sys.orig_argv):
+    from ser_extract.encoders.tokens_engine import TextEngine
+
+    encode = TextEngine.encode
+
+    def crashing(self, inputs):
+        if any({word!r} in text for text in inputs):
+            with open({log!r}, "a") as log:
+                log.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode(self, inputs)
+
+    TextEngine.encode = crashing
+"""
 
 
 @pytest.fixture
@@ -75,13 +86,19 @@ def test_workers_make_the_cache_that_one_process_makes_even_when_one_is_killed(
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_an_utterance_that_kills_its_process_is_found_and_listed(corpus, job, tmp_path, monkeypatch, murderous):
-    monkeypatch.setattr(murderous, "victim", "u02")
-    result = run(job(corpus(4), workers=1, modalities=("text",)))
+def test_an_utterance_that_kills_its_process_is_found_and_listed(corpus, job, tmp_path, monkeypatch):
+    """The worker dies by its own hand, where a native library would have crashed: no race with the parent."""
+    folder = tmp_path / "crashing"
+    folder.mkdir()
+    root = corpus(4)
+    word = next(line for line in root.read_text().splitlines() if line.startswith("u02,")).split(",")[-1].split()[0]
+    (folder / "sitecustomize.py").write_text(CRASHING.format(word=word, log=str(folder / "crashes")))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    result = run(job(root, workers=1, modalities=("text",)))
     assert [(line.id, line.reason) for line in result.skipped] == [("u02", "encoder_crash")]
     assert result.exit_code == 3
     assert set(rows(tmp_path / "cache", "text")) == {"u00", "u01", "u03"}
-    assert murderous.kills == 3  # twice with its shard, once alone
+    assert (folder / "crashes").read_text() == "xxx"  # twice with its shard, once alone
 
 
 def test_workers_that_never_get_anywhere_end_the_run(corpus, job, monkeypatch):

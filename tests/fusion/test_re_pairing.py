@@ -77,7 +77,7 @@ def _job(folder: Path) -> str:
 def test_command(trained: Path) -> None:
     told = CliRunner().invoke(command, [str(trained), "--head", "concat", "--times", "2"])
     assert told.exit_code == 0 and "product" in told.output and "95 % CI" in told.output
-    wrong = CliRunner().invoke(command, [str(trained), "--head", "gated"])
+    wrong = CliRunner(env={"COLUMNS": "500"}).invoke(command, [str(trained), "--head", "gated"])
     assert wrong.exit_code == 1 and "add --fusion" in wrong.output
     with pytest.raises(RunUnreadable, match="it has no head cross"):
         re_pair(trained)

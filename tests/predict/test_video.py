@@ -130,5 +130,5 @@ def test_the_command_pairs_recordings_and_videos_by_name(small: Any, seeing: dic
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [line["row"] for line in lines] == ["cross-stats"] * 2
     assert "without a video are predicted without pictures" in done.output, "u07 has none"
-    wrong = CliRunner().invoke(command, [*asked, f"--video={seeing['clips'] / 'u00.mp4'}"])
+    wrong = CliRunner(env={"COLUMNS": "500"}).invoke(command, [*asked, f"--video={seeing['clips'] / 'u00.mp4'}"])
     assert wrong.exit_code == 2 and "is no folder" in wrong.output
