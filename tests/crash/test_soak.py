@@ -89,8 +89,8 @@ def commits(cache: Path) -> int:
     return len(list(cache.glob("entries/*/commits/*/*.json")))
 
 
-def soak(process: "subprocess.Popen[str]", cache: Path, until: float, kills: int | None) -> Watched:
-    """Kills a worker at random, again and again, as soon as two more shards are there; stops the run when time is up."""
+def soak(process: "subprocess.Popen[str]", cache: Path, until: float, kills: int | None, pause: float) -> Watched:
+    """Kills a worker, again and again, up to `pause` seconds after two more shards are there; stops the run when time is up."""
     chance, seen, stopped = random.Random(8), Watched(), False
     goal, moment = 2, 0.0  # commits, and the time after them, before the next kill
     while process.poll() is None:
@@ -100,13 +100,14 @@ def soak(process: "subprocess.Popen[str]", cache: Path, until: float, kills: int
             process.send_signal(signal.SIGINT)  # the shards in hand are finished
             stopped = True
         if seen.commits < goal or stopped or seen.kills == kills:
-            moment = time.monotonic() + chance.uniform(0, 2)
+            moment = time.monotonic() + chance.uniform(0, pause)
         elif found and time.monotonic() > moment:
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(found), signal.SIGKILL)
                 seen.kills += 1
             goal = seen.commits + 2
-        time.sleep(0.2)
+        time.sleep(min(0.2, pause + 0.02))
+    seen.commits = commits(cache)  # the last ones may have come after the last look
     return seen
 
 
@@ -123,6 +124,7 @@ def run(
     longest: float,
     seconds: float,
     kills: int | None = None,
+    pause: float = 2.0,
 ) -> Watched:
     root, cache = make_corpus(tmp_path, utterances, longest), tmp_path / "cache"
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -134,7 +136,7 @@ def run(
         process = subprocess.Popen(
             [*common, "--cache", str(cache), "--workers", "2"], stdout=told, stderr=told, text=True
         )
-        seen = soak(process, cache, time.monotonic() + seconds, kills)
+        seen = soak(process, cache, time.monotonic() + seconds, kills, pause)
     said = (tmp_path / "told").read_text()
     assert process.returncode in (0, 130, 3), said  # 3: a killer can hit one utterance three times
     report = verify(cache)
@@ -153,8 +155,8 @@ def run(
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="open files and memory are read from /proc")
 def test_workers_killed_while_it_runs(encoders: tuple[Path, Path], tmp_path: Path) -> None:
-    seen = run(encoders, tmp_path, utterances=80, longest=2.0, seconds=1800, kills=2)
-    assert seen.kills == 2 and seen.commits == 10
+    seen = run(encoders, tmp_path, utterances=240, longest=2.0, seconds=1800, kills=2, pause=0.0)
+    assert seen.kills == 2 and seen.commits == 30
 
 
 @pytest.mark.crash
