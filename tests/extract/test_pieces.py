@@ -122,3 +122,14 @@ def test_parts_are_disjoint_and_together_everything():
     parts = [part(units, (index, 3)) for index in (1, 2, 3)]
     assert sorted(unit.ids for piece in parts for unit in piece) == sorted(unit.ids for unit in units)
     assert part(units, None) == units
+
+
+def test_a_batch_of_like_lengths_wastes_little():
+    from ser_extract.encoders.batches import BatchRule, group
+
+    lengths = [3, 70, 8, 64, 9, 50, 30, 10, 29, 7]
+    batches = group(lengths, BatchRule(budget=2048, most=32, least=0.7))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert min(lengths[index] for index in batch) >= 0.7 * max(lengths[index] for index in batch)
+    assert len(batches) < len(group(lengths, BatchRule()))  # still fewer than one by one

@@ -23,11 +23,13 @@ class BatchRule:
         budget: Longest piece times number of pieces, in input units; 0: every piece alone.
         most: Most pieces in a batch.
         equal: Only pieces of equal length share a batch (for models whose padding no mask can undo).
+        least: Shortest piece of a batch as a share of its longest one; bounds what padding costs.
     """
 
     budget: int = 0
     most: int = 64
     equal: bool = False
+    least: float = 0.0
 
     @property
     def name(self) -> str:
@@ -44,7 +46,8 @@ def group(lengths: Sequence[int], rule: BatchRule) -> list[list[int]]:
             last = batches[-1]
             longest = lengths[last[0]]
             fits = longest * (len(last) + 1) <= rule.budget and len(last) < rule.most
-            if fits and (not rule.equal or lengths[index] == longest):
+            alike = lengths[index] == longest if rule.equal else lengths[index] >= rule.least * longest
+            if fits and alike:
                 last.append(index)
                 continue
         batches.append([index])

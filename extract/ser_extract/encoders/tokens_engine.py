@@ -24,6 +24,7 @@ from ser_extract.errors import EncoderBroken
 
 BATCH_TEXTS = 32
 BATCH_TOKENS = 2048
+ALIKE = 0.7  # a batch's shortest text against its longest: padding costs at most three tenths
 
 
 def load(
@@ -66,7 +67,7 @@ class TextEngine:
         self._padding = int(padding or 0)
         most = 1 if options.batch == 0 else BATCH_TEXTS
         budget = BATCH_TOKENS if options.batch is None else options.batch
-        self._rule = BatchRule(budget=budget, most=most)
+        self._rule = BatchRule(budget=budget, most=most, least=ALIKE)
         self.policy = {
             "engine": "stock",
             "device": options.device,
