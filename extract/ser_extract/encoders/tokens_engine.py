@@ -1,7 +1,7 @@
 """The engine of all text encoders: tokens in length-sorted, padded and masked batches, long texts in windows.
 
-Padding with a mask equals batch 1 here (2.6e-6; BERT has no norm over time), and sorted batches of 32 are 2.7 times as fast
-as batch 1 (`performance.md` 4). A text with more tokens than the encoder has positions goes in overlapping windows, each
+Padding with a mask equals batch 1 here (2.6e-6; BERT has no norm over time), and batches of like lengths are 1.8 times
+as fast as batch 1 (docs/performance.md). A text with more tokens than the encoder has positions goes in overlapping windows, each
 with the special tokens around it, and is joined again; nothing is ever cut off silently. Special tokens stay in the cache,
 marked, so that pooling can leave them out.
 """
