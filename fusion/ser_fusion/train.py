@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ser_fusion.best_epoch import WHOLE, BestEpoch, apart, expert_logits
 from ser_fusion.features import StreamFrames
 from ser_fusion.feed import Feed
 from ser_fusion.heads.shape import Shape
@@ -84,7 +85,7 @@ class Trained:
         dev: Posteriors of the development part, (utterances, classes) float32, rows in the order given.
         test: The same of the test part.
         curve: One dict per epoch: epoch, lr, train_loss, dev_loss, dev_wa, dev_uwa, seconds [, test_wa, test_uwa].
-        best_epoch: From 1.
+        best_epochs: Of each expert, by stream, where they are trained apart; else of the whole, under ``""``.
         dropout: The probability that was used.
         ratings: Predicted ratings of the test part, (utterances, dimensions), where they are learned beside classes. With
             ``--task vad`` ``dev`` and ``test`` are ratings.
@@ -95,10 +96,15 @@ class Trained:
     dev: NDArray[np.float32]
     test: NDArray[np.float32]
     curve: list[dict[str, Any]]
-    best_epoch: int
+    best_epochs: dict[str, int]
     dropout: float
     notes: list[str] = field(default_factory=list)
     ratings: NDArray[np.float32] | None = None
+
+    @property
+    def best_epoch(self) -> int:
+        """From 1; the last one that weights are from."""
+        return max(self.best_epochs.values())
 
 
 def train(
@@ -149,7 +155,8 @@ def train(
         both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
         rates = [float(point["lr"]) for point in trained.curve[: trained.best_epoch]]
         whole = {**parts, "train": both, "dev": both[:0]}
-        _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, rates)
+        _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, rates, trained)
+        again.model.head.calibrate_like(trained.model.head)
         trained.model = again.model
         trained.notes.append(f"trained anew on {len(both)} utterances for {trained.best_epoch} epochs")
     trained.test = answers(trained.model, feed, parts["test"])
@@ -175,8 +182,9 @@ def _fit(
     parts: Mapping[str, Rows],
     on_epoch: Callable[[int], None] | None,
     rates: list[float] | None = None,
+    like: Trained | None = None,
 ) -> tuple[float, Trained]:
-    """One training; with ``rates`` for exactly so many epochs, the plateau schedule's rates replayed."""
+    """One training; with ``rates`` for exactly so many epochs, the plateau schedule's rates replayed, stopped ``like`` it."""
     number = int(np.random.SeedSequence(plan.seed).generate_state(1, np.uint64)[0] >> 1)
     torch.manual_seed(number)
     order = np.random.default_rng(plan.seed)
@@ -195,7 +203,7 @@ def _fit(
     schedule = Schedule(settings.schedule, optimiser, plan.epochs, steps)
     average = Average(model, settings.average)
     curve: list[dict[str, Any]] = []
-    best_score, best_epoch, best_state = -np.inf, 0, deepcopy(model.state_dict())
+    best = BestEpoch(model, like.best_epochs if like else None)
     for epoch in range(1, (len(rates) if rates else plan.epochs) + 1):
         if rates and schedule.plateau is not None:
             optimiser.param_groups[0]["lr"] = rates[epoch - 1]
@@ -206,11 +214,13 @@ def _fit(
             partners["text"] = _drawn(order, shuffled, targets.numpy(), parts["extra"])
         loss = _epoch(model, feed, shuffled, partners, objective, optimiser, schedule, settings, average)
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
-        score = None
+        score = each = None
         if len(parts["dev"]):
+            alone = _calibrate(average.model, feed, parts["dev"], truth) if apart(model) else {}
             found = _scores(average.model, feed, parts["dev"], truth)
             point |= {f"dev_{name}": value for name, value in found.items()}
-            score = found["uwa"] if plan.select == "uwa" and "uwa" in found else -found["loss"]
+            score = _chosen(plan, found)
+            each = {part: _chosen(plan, one) for part, one in {**alone, WHOLE: found}.items()}
         if plan.trace_test and not rates:
             found = _scores(average.model, feed, parts["test"], truth)
             point |= {f"test_{name}": value for name, value in found.items()}
@@ -219,15 +229,19 @@ def _fit(
         schedule.after_epoch(score)
         if on_epoch is not None:
             on_epoch(epoch)
-        if score is None or score > best_score:
-            best_score = score if score is not None else best_score
-            best_epoch, best_state = epoch, deepcopy(average.model.state_dict())
-        elif epoch - best_epoch >= settings.patience:
+        best.offer(epoch, average.model, each)
+        if not rates and epoch - best.last >= settings.patience:
             break
-    model.load_state_dict(best_state)
+    model.load_state_dict(best.state)
+    score = best.scores[WHOLE]
+    if apart(model) and len(parts["dev"]):  # the experts' weights were never scored together
+        _calibrate(model, feed, parts["dev"], truth)
+        score = _chosen(plan, _scores(model, feed, parts["dev"], truth))
     nothing = np.zeros((0, plan.classes), dtype=np.float32)
     notes = [] if len(parts["dev"]) else ["no development part: the last epoch counts"]
-    return best_score, Trained(model.eval(), nothing, nothing, curve, best_epoch, dropout, notes)
+    if apart(model) and not len(parts["dev"]):
+        notes.append("no development part: the experts' posteriors are not calibrated")
+    return score, Trained(model.eval(), nothing, nothing, curve, best.epochs, dropout, notes)
 
 
 class Average:
@@ -331,13 +345,28 @@ def posteriors(model: Model, feed: Feed, rows: Rows, partners: Mapping[str, Rows
     return out
 
 
+def _chosen(plan: Plan, found: Mapping[str, float]) -> float:
+    """The score that epochs are chosen by; higher is better."""
+    return found["uwa"] if plan.select == "uwa" and "uwa" in found else -found["loss"]
+
+
+def _calibrate(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, dict[str, float]]:
+    """Lets the head fit what it fits on the development part; returns each expert's own scores by stream."""
+    logits, heard = expert_logits(model, feed, rows, EVALUATION_BATCH)
+    model.head.calibrate(logits, heard, known.classes[rows])
+    alone = logits.softmax(2).numpy()
+    return {stream: _score(one, known.classes[rows].numpy()) for stream, one in zip(model.streams, alone, strict=True)}
+
+
 def _scores(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, float]:
     """Loss, accuracy (WA) and mean recall over the classes that occur (UWA); for ratings alone the mean CCC."""
     if model.raters is not None and known.ratings is not None and model.card["classes"] == 1:
         return scores(model, feed, rows, known.ratings)
-    targets = known.classes
-    given = posteriors(model, feed, rows)
-    truth = targets[rows].numpy()
+    return _score(posteriors(model, feed, rows), known.classes[rows].numpy())
+
+
+def _score(given: NDArray[np.float32], truth: Rows) -> dict[str, float]:
+    """Loss, accuracy and mean recall of posteriors (utterances, classes)."""
     right = given.argmax(1) == truth
     recalls = [right[truth == c].mean() for c in np.unique(truth)]
     loss = -np.log(np.maximum(given[np.arange(len(truth)), truth], 1e-12)).mean()

@@ -86,6 +86,12 @@ def _late() -> "type[Head]":
     return LateHead
 
 
+def _late_calibrated() -> "type[Head]":
+    from ser_fusion.heads.late import LateCalibratedHead
+
+    return LateCalibratedHead
+
+
 def _late_average() -> "type[Head]":
     from ser_fusion.heads.late import LateAverageHead
 
@@ -108,6 +114,7 @@ HEADS: "Catalog[type[Head]]" = Catalog(
         "bottleneck": _bottleneck,
         "text-queries-audio": _text_queries_audio,
         "late": _late,
+        "late-calibrated": _late_calibrated,
         "late-average": _late_average,
     },
 )

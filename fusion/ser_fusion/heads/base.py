@@ -29,11 +29,14 @@ class Head(nn.Module):
         pools: Whether ``--pooling`` means anything to this head.
         fuses: Whether the head needs two streams or more.
         drops_streams: Whether ``Shape.stream_dropout`` means anything to it.
+        apart: Whether nothing is shared between its experts (``experts``, one per stream), so that each keeps its own best
+            epoch and ``calibrate`` is called.
     """
 
     pools = True
     fuses = True
     drops_streams = True
+    apart = False
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__()
@@ -59,6 +62,18 @@ class Head(nn.Module):
             targets: Training targets (utterances,), int64.
             prior: Class distribution (classes,) that training shows where it is not the targets' own (weights, votes).
         """
+
+    def calibrate(self, logits: Tensor, heard: Tensor, targets: Tensor) -> None:
+        """Called on the development part with weights that are no longer trained, if the head is ``apart``.
+
+        Args:
+            logits: Of each expert, (experts, utterances, classes).
+            heard: Whether its stream has a frame, (experts, utterances) bool.
+            targets: Class numbers, (utterances,) int64.
+        """
+
+    def calibrate_like(self, other: "Head") -> None:
+        """Takes what ``calibrate`` fitted in another training of this head, for one that has no development part."""
 
     def expert_logits(self, batch: Batch) -> list[Tensor]:
         """The logits that have a loss each, (batch, classes): the head's own, unless it trains several experts apart."""

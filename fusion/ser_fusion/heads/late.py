@@ -1,11 +1,13 @@
-"""``late`` and ``late-average``: one single-stream head each, trained apart; only their posteriors meet.
+"""``late``, ``late-calibrated``, ``late-average``: one single-stream head each, trained apart; only their posteriors meet.
 
-``late``          product of experts: ``log p = sum_s log p_s - (S - 1) log prior``; the best rule where the streams are
-                  independent given the emotion.
-``late-average``  the mean of the posteriors; more robust when one stream is overconfident.
+``late``             product of experts: ``log p = sum_s log p_s - (S - 1) log prior``; the best rule where the streams are
+                     independent given the emotion and each posterior is worth its face value.
+``late-calibrated``  the same product with ``p_s = softmax(z_s / t_s)``: each expert keeps its own best epoch and has a
+                     temperature fitted on the development part, so an overconfident stream cannot shout the others down.
+``late-average``     the mean of the posteriors; more robust when one stream is overconfident.
 
-Source: Kittler et al., PAMI 1998 (product and sum rules). Each stream has its own cross-entropy, so no stream can lean on
-another in training. Additive in the streams: sees no interaction.
+Sources: Kittler et al., PAMI 1998 (product and sum rules); Guo et al., ICML 2017 (temperature scaling). Each stream has its
+own cross-entropy, so no stream can lean on another in training. Additive in the streams: sees no interaction.
 """
 
 from collections.abc import Mapping
@@ -58,6 +60,36 @@ class LateHead(Head):
         logs = torch.stack([one.log_softmax(1) for one in self.expert_logits(batch)])
         heard = torch.stack([batch[stream].counts for stream in self.experts]) > 0
         return logs, (heard | ~heard.any(0)).unsqueeze(2)
+
+
+class LateCalibratedHead(LateHead):
+    """Product of the streams' posteriors at one temperature per stream, divided by the prior."""
+
+    apart = True
+    temperature: Tensor
+
+    def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
+        super().__init__(dims, classes, shape)
+        self.register_buffer("temperature", torch.ones(len(dims)))
+
+    def calibrate(self, logits: Tensor, heard: Tensor, targets: Tensor) -> None:
+        """Fits each expert's temperature by the likelihood of the utterances that have frames of its stream."""
+        from ser_fusion.evaluation.calibration import fit_temperature  # pandas: not needed to predict
+
+        for number, (one, rows) in enumerate(zip(logits, heard, strict=True)):
+            if rows.any():
+                posteriors = one[rows].softmax(1).double().cpu().numpy()
+                self.temperature[number] = fit_temperature(posteriors, targets[rows.cpu()].numpy())
+
+    def calibrate_like(self, other: Head) -> None:
+        """Takes the temperatures of another one."""
+        if isinstance(other, LateCalibratedHead):
+            self.temperature.copy_(other.temperature)
+
+    def opinions(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As ``late``, each stream at its temperature."""
+        logs, heard = super().opinions(batch)
+        return (logs / self.temperature.view(-1, 1, 1)).log_softmax(2), heard
 
 
 class LateAverageHead(LateHead):

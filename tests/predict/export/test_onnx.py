@@ -63,6 +63,7 @@ CASES = [
     pytest.param("bottleneck", {}, id="bottleneck", marks=ALL),
     pytest.param("late-average", {}, id="late-average", marks=ALL),
     pytest.param("late", {}, id="late", marks=ALL),
+    pytest.param("late-calibrated", {}, id="late-calibrated", marks=ALL),
     pytest.param("gated", {"pooling": "attention"}, id="gated", marks=ALL),
     pytest.param("concat", {"width": None}, id="concat", marks=ALL),
     pytest.param("self", {}, id="self", marks=ALL),
