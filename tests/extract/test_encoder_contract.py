@@ -118,6 +118,15 @@ def test_features_equal_batch_one_of_transformers(variant, batch, tiny, variant_
     assert worst(engine, given, reference(tiny(variant), given, modality)) < TOLERANCE
 
 
+def test_texts_are_packed_where_the_family_can(text_variant, tiny):
+    """So the contract above is asked of both engines; nothing falls back to padding unnoticed."""
+    padded = {"deberta-v2", "deberta-v2-conv", "mpnet"}
+    kinds = [
+        loaded(tiny(text_variant), **options).policy["batch"] for options in ({}, {"engine": "stock"}, {"batch": 0})
+    ]
+    assert kinds == ["padded" if text_variant in padded else "packed", "padded", "solo"]
+
+
 def test_neighbours_and_order_change_nothing_beyond_rounding(variant, tiny, variant_types, inputs):
     given = inputs(ENCODERS[variant_types[variant]].modality)[2:6]
     engine = loaded(tiny(variant), batch=100_000)

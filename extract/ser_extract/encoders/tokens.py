@@ -33,6 +33,8 @@ class TextFamily:
         depth: Key of the number of blocks in the config, and its default.
         features: Key of the width, and its default.
         instead: Model -> layer -> module whose output is that hidden state where it is not the block's own.
+        packs: Config -> position of a text's first token, if the model takes positions and its attention can be replaced
+            (`packed_text`); None: it runs in padded batches.
     """
 
     modality: Modality = "text"
@@ -46,9 +48,10 @@ class TextFamily:
         depth: tuple[str, int] = ("num_hidden_layers", 12),
         features: tuple[str, int] = ("hidden_size", 768),
         instead: "Callable[[Any], Mapping[int, nn.Module]]" = lambda model: {},
+        packs: Callable[[Mapping[str, Any]], int] | None = None,
     ) -> None:
         self.name, self._blocks, self._positions = name, blocks, positions
-        self._depth, self._features, self._instead = depth, features, instead
+        self._depth, self._features, self._instead, self._packs = depth, features, instead, packs
 
     def describe(self, source: Source, options: InputOptions) -> Description:
         positions = self._positions(source.config)
@@ -79,7 +82,8 @@ class TextFamily:
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
         from ser_extract.encoders.tokens_engine import load
 
-        return load(source, description, layers, options, self._blocks, self._instead)
+        first = None if self._packs is None else self._packs(source.config)
+        return load(source, description, layers, options, self._blocks, self._instead, first)
 
 
 def tokens(characters: int) -> int:
