@@ -26,7 +26,7 @@ from ser_extract.errors import EncoderBroken
 BATCH_TEXTS = 32
 BATCH_TOKENS = 2048
 PACK_TOKENS = 2048
-ALIKE = 0.7  # a batch's shortest text against its longest: padding costs at most three tenths
+ALIKE = 0.7  # a batch's shortest text against its longest on a CPU: padding costs at most three tenths
 
 
 def load(
@@ -79,7 +79,8 @@ class TextEngine:
         self._padding = int(padding or 0)
         most = 1 if options.batch == 0 else BATCH_TEXTS
         budget = BATCH_TOKENS if options.batch is None else options.batch
-        self._rule = BatchRule(budget=budget, most=most, least=ALIKE)
+        alike = ALIKE if options.batch is None and options.device == "cpu" else 0.0
+        self._rule = BatchRule(budget=budget, most=most, least=alike)
         self._forward = self._padded
         self.policy = {
             "engine": "stock",
