@@ -181,16 +181,19 @@ def ratio(spent: dict[str, list[float]], slow: str, fast: str) -> float:
 
 
 def gemm_peak(rows: Sequence[int] = (225, 500, 1000)) -> Callable[[], float]:
-    """A contestant that returns GFLOP/s of the block's matrix products on one core."""
+    """A contestant that returns GFLOP/s of the block's matrix products on one core, the best of three passes."""
     pairs = [(torch.randn(n, 768), torch.randn(768, width)) for n in rows for width in (768, 2304, 3072)]
+    flops = sum(4 * 2.0 * a.shape[0] * a.shape[1] * b.shape[1] for a, b in pairs)
 
     def run() -> float:
-        flops, started = 0.0, time.process_time()
-        for a, b in pairs:
-            for _ in range(4):
-                a @ b
-            flops += 4 * 2 * a.shape[0] * a.shape[1] * b.shape[1]
-        return flops / (time.process_time() - started) / 1e9
+        spent = []
+        for _ in range(3):
+            started = time.process_time()
+            for a, b in pairs:
+                for _ in range(4):
+                    a @ b
+            spent.append(time.process_time() - started)
+        return flops / min(spent) / 1e9
 
     return run
 
@@ -204,6 +207,11 @@ def base_flops(samples: int, layers: int) -> float:
         inputs = 512
     total += 2.0 * frames * 512 * 768 + 2.0 * frames * 128 * 48 * 768
     return total + layers * (2.0 * frames * (4 * 768**2 + 2 * 768 * 3072) + 4.0 * frames**2 * 768)
+
+
+def bert_flops(tokens: int) -> float:
+    """Matrix products of BERT-base's 12 blocks for so many tokens; attention, linear in so short texts, is left out."""
+    return 12 * 2.0 * tokens * (4 * 768**2 + 2 * 768 * 3072)
 
 
 def worker(pipe: Connection, folder: Path, waves: list[Array]) -> None:
@@ -280,7 +288,7 @@ def measure(scale: Scale, folder: Path) -> dict[str, Any]:
     tokens = sum(len(line.split()) + 2 for line in lines)
     a, b = list(spent)[:2]
     useful = sum(base_flops(len(wave), 12) for wave in waves) / statistics.median(spent["ours, layer 12"]) / 1e9
-    gemm = statistics.median(peaks)
+    gemm = max(peaks)  # a peak: what disturbs it only makes it slower
     checks = [
         ("layer 12 over (a)", ratio(spent, a, "ours, layer 12"), 1.0, 1.2),
         ("layer 6 over (a) at 12", ratio(spent, a, "ours, layer 6"), 1.4, 1.7),
@@ -290,6 +298,9 @@ def measure(scale: Scale, folder: Path) -> dict[str, Any]:
     ]
     if not scale.speech:  # the operations are counted for the base architecture
         checks.append(("share of GEMM peak at layer 12", useful / gemm, None, 0.88))
+        least = bert_flops(tokens) / gemm / 1e9  # CPU seconds of the matrix products alone
+        limit = statistics.median(written["text, batch 1"]) / least
+        checks.append(("text over batch 1, if it were matrix products at that peak only", limit, None, None))
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         "torch": torch.__version__,
@@ -324,7 +335,7 @@ def show(found: dict[str, Any]) -> str:
             for word, bound in (("gate", check["gate"]), ("goal", check["goal"]))
             if bound is not None
         ]
-        lines.append(f"  {check['what']}: {check['value']:.2f}  ({', '.join(verdicts)})")
+        lines.append(f"  {check['what']}: {check['value']:.2f}" + (f"  ({', '.join(verdicts)})" if verdicts else ""))
     return "\n".join(lines)
 
 
