@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from ser_fusion.feed import Feed
 from ser_fusion.model import Model
 
-Rows = NDArray[np.int64]
 WHOLE = ""
 
 
@@ -70,17 +66,3 @@ class BestEpoch:
             if scores is not None:
                 self.scores[part] = scores[part]
             self.state |= {name: deepcopy(state[name]) for name in self.parts[part]}
-
-
-@torch.inference_mode()
-def expert_logits(model: Model, feed: Feed, rows: Rows, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What each expert says alone, (experts, rows, classes), and whether it has a frame, (experts, rows); rows as given."""
-    model.eval()
-    place = {int(row): number for number, row in enumerate(rows)}
-    logits = torch.zeros(len(model.streams), len(rows), int(model.card["classes"]))
-    heard = torch.zeros(len(model.streams), len(rows), dtype=torch.bool)
-    for part, frames in feed.by_length(rows, batch):
-        where = [place[int(row)] for row in part]
-        logits[:, where] = torch.stack(model.expert_logits(frames)).cpu()
-        heard[:, where] = torch.stack([frames[stream].counts > 0 for stream in model.streams]).cpu()
-    return logits, heard

@@ -110,7 +110,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         from sklearn.utils.validation import check_is_fitted
 
         from ser_fusion.feed import Feed
-        from ser_fusion.train import posteriors
+        from ser_fusion.scoring import posteriors
 
         check_is_fitted(self, "model_")
         rows = self._rows(X)

@@ -88,8 +88,8 @@ def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Materia
     from ser_fusion.feed import Feed
     from ser_fusion.job_folder import predictions
     from ser_fusion.model import load_model
+    from ser_fusion.scoring import posteriors
     from ser_fusion.shares import replacing
-    from ser_fusion.train import posteriors
 
     study, rows = material.study, task.parts["test"]
     ids = list(study.table.index)

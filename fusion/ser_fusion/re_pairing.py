@@ -178,7 +178,7 @@ def _calibrated(run: Path, task: "Task") -> "np.ndarray":
 def _head(run: Path, task: "Task", streams: Any, test: "np.ndarray", text: "np.ndarray") -> "np.ndarray":
     from ser_fusion.feed import Feed
     from ser_fusion.model import load_model
-    from ser_fusion.train import posteriors
+    from ser_fusion.scoring import posteriors
 
     model = load_model(run / task.folder)
     feed = Feed(streams, task.plan.streams, pad_to=task.plan.pad_to)

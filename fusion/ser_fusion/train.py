@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ser_fusion.best_epoch import WHOLE, BestEpoch, apart, expert_logits
+from ser_fusion.best_epoch import WHOLE, BestEpoch, apart
 from ser_fusion.features import StreamFrames
 from ser_fusion.feed import Feed
 from ser_fusion.heads.shape import Shape
@@ -24,10 +24,10 @@ from ser_fusion.losses.objective import Objective, Truth
 from ser_fusion.model import Model
 from ser_fusion.presets import Training
 from ser_fusion.schedule import Schedule
-from ser_fusion.vad.model import rate, scores
+from ser_fusion.scoring import calibrate, posteriors, scores
+from ser_fusion.vad.model import rate
 
 Rows = NDArray[np.int64]
-EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,13 +216,13 @@ def _fit(
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
         score = each = None
         if len(parts["dev"]):
-            alone = _calibrate(average.model, feed, parts["dev"], truth) if apart(model) else {}
-            found = _scores(average.model, feed, parts["dev"], truth)
+            alone = calibrate(average.model, feed, parts["dev"], truth) if apart(model) else {}
+            found = scores(average.model, feed, parts["dev"], truth)
             point |= {f"dev_{name}": value for name, value in found.items()}
             score = _chosen(plan, found)
             each = {part: _chosen(plan, one) for part, one in {**alone, WHOLE: found}.items()}
         if plan.trace_test and not rates:
-            found = _scores(average.model, feed, parts["test"], truth)
+            found = scores(average.model, feed, parts["test"], truth)
             point |= {f"test_{name}": value for name, value in found.items()}
         point["seconds"] = round(time.perf_counter() - began, 3)
         curve.append(point)
@@ -235,8 +235,8 @@ def _fit(
     model.load_state_dict(best.state)
     score = best.scores[WHOLE]
     if apart(model) and len(parts["dev"]):  # the experts' weights were never scored together
-        _calibrate(model, feed, parts["dev"], truth)
-        score = _chosen(plan, _scores(model, feed, parts["dev"], truth))
+        calibrate(model, feed, parts["dev"], truth)
+        score = _chosen(plan, scores(model, feed, parts["dev"], truth))
     nothing = np.zeros((0, plan.classes), dtype=np.float32)
     notes = [] if len(parts["dev"]) else ["no development part: the last epoch counts"]
     if apart(model) and not len(parts["dev"]):
@@ -334,40 +334,6 @@ def _epoch(
     return total / max(1, len(rows))
 
 
-@torch.inference_mode()
-def posteriors(model: Model, feed: Feed, rows: Rows, partners: Mapping[str, Rows] | None = None) -> NDArray[np.float32]:
-    """Class probabilities of these utterances, (rows, classes), rows in the order given; ``partners`` as in ``Feed.batch``."""
-    model.eval()
-    place = {int(row): number for number, row in enumerate(rows)}
-    out = np.zeros((len(rows), int(model.card["classes"])), dtype=np.float32)
-    for part, batch in feed.by_length(rows, EVALUATION_BATCH, partners):
-        out[[place[int(row)] for row in part]] = model(batch).softmax(1).cpu().numpy()
-    return out
-
-
 def _chosen(plan: Plan, found: Mapping[str, float]) -> float:
     """The score that epochs are chosen by; higher is better."""
     return found["uwa"] if plan.select == "uwa" and "uwa" in found else -found["loss"]
-
-
-def _calibrate(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, dict[str, float]]:
-    """Lets the head fit what it fits on the development part; returns each expert's own scores by stream."""
-    logits, heard = expert_logits(model, feed, rows, EVALUATION_BATCH)
-    model.head.calibrate(logits, heard, known.classes[rows])
-    alone = logits.softmax(2).numpy()
-    return {stream: _score(one, known.classes[rows].numpy()) for stream, one in zip(model.streams, alone, strict=True)}
-
-
-def _scores(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, float]:
-    """Loss, accuracy (WA) and mean recall over the classes that occur (UWA); for ratings alone the mean CCC."""
-    if model.raters is not None and known.ratings is not None and model.card["classes"] == 1:
-        return scores(model, feed, rows, known.ratings)
-    return _score(posteriors(model, feed, rows), known.classes[rows].numpy())
-
-
-def _score(given: NDArray[np.float32], truth: Rows) -> dict[str, float]:
-    """Loss, accuracy and mean recall of posteriors (utterances, classes)."""
-    right = given.argmax(1) == truth
-    recalls = [right[truth == c].mean() for c in np.unique(truth)]
-    loss = -np.log(np.maximum(given[np.arange(len(truth)), truth], 1e-12)).mean()
-    return {"loss": float(loss), "wa": float(right.mean()), "uwa": float(np.mean(recalls))}

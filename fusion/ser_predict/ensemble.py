@@ -67,7 +67,7 @@ class Ensemble:
     def posteriors(self, streams: "Mapping[str, StreamFrames]", utterances: int) -> NDArray[np.float64]:
         """Mean of the members' calibrated posteriors, (utterances, classes); rows sum to 1."""
         from ser_fusion.feed import Feed
-        from ser_fusion.train import posteriors
+        from ser_fusion.scoring import posteriors
 
         rows = np.arange(utterances, dtype=np.int64)
         given = []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ser_fusion.best_epoch import BestEpoch, expert_logits
+from ser_fusion.best_epoch import BestEpoch
 from ser_fusion.evaluation.calibration import fit_temperature, tempered
 from ser_fusion.features import StreamFrames, read_stream
 from ser_fusion.feed import Feed
@@ -17,8 +17,9 @@ from ser_fusion.heads.shape import Shape
 from ser_fusion.model import Model
 from ser_fusion.planning import fold_parts
 from ser_fusion.presets import Training
+from ser_fusion.scoring import expert_logits, posteriors
 from ser_fusion.study import Study, open_study
-from ser_fusion.train import Plan, posteriors, train
+from ser_fusion.train import Plan, train
 
 Data = tuple[Study, dict[str, StreamFrames]]
 STREAMS = ("audio", "text")
@@ -62,7 +63,7 @@ def test_each_expert_is_of_its_own_best_epoch(data: Data) -> None:
     truth = study.targets[parts["dev"]]
     for epoch in range(1, 7):  # without a development part the last epoch counts
         one = train(plan(epochs=epoch), streams, study.targets, alone)
-        logits, _ = expert_logits(one.model, Feed(streams, STREAMS), parts["dev"], 64)
+        logits, _ = expert_logits(one.model, Feed(streams, STREAMS), parts["dev"])
         for stream, said in zip(STREAMS, logits, strict=True):
             right = (said.argmax(1) == torch.from_numpy(truth)).numpy()
             scores[stream].append(float(np.mean([right[truth == c].mean() for c in range(3)])))
@@ -81,7 +82,7 @@ def test_it_is_the_calibrated_product(data: Data) -> None:
     prior = np.bincount(study.targets[parts["train"]]) / len(parts["train"])
     product, temperatures = 1 / prior, []
     for number in range(2):
-        dev, test = (expert_logits(done.model, feed, parts[p], 64)[0][number].double() for p in ("dev", "test"))
+        dev, test = (expert_logits(done.model, feed, parts[p])[0][number].double() for p in ("dev", "test"))
         temperatures.append(fit_temperature(dev.softmax(1).numpy(), study.targets[parts["dev"]]))
         product = product * tempered(test.softmax(1).numpy(), temperatures[-1])
     assert done.model.state_dict()["head.temperature"].tolist() == pytest.approx(temperatures, rel=1e-5)
@@ -180,7 +181,7 @@ def test_an_overconfident_stream_is_turned_down(data: Data) -> None:
             for classify in [module for module in one.head.classifiers()[1].modules() if hasattr(module, "weight")]:
                 classify.weight.mul_(5)
                 classify.bias.mul_(5)
-        logits, heard = expert_logits(one, feed, parts["dev"], 64)
+        logits, heard = expert_logits(one, feed, parts["dev"])
         one.head.calibrate(logits, heard, torch.from_numpy(study.targets[parts["dev"]]))
         given = posteriors(one, feed, parts["test"])
         loss[name] = -np.log(given[np.arange(len(given)), study.targets[parts["test"]]] + 1e-7).mean()

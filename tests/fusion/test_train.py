@@ -16,8 +16,9 @@ from ser_fusion.model import load_model
 from ser_fusion.planning import fold_parts
 from ser_fusion.presets import Training
 from ser_fusion.schedule import Schedule
+from ser_fusion.scoring import posteriors
 from ser_fusion.study import Study, open_study
-from ser_fusion.train import Plan, posteriors, train
+from ser_fusion.train import Plan, train
 
 Data = tuple[Study, dict[str, StreamFrames]]
 
