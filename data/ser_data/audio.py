@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_data.errors import CorpusError
+from ser_data.errors import MediaError
 from ser_data.files import content_hash, known_hash, regular, sentence
 
 FORMATS: Final = frozenset({"WAV", "WAVEX", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "RF64", "W64", "NIST"})
@@ -47,21 +47,10 @@ REASONS: Final = {
 }
 
 
-class AudioError(CorpusError):
-    """A file, or a span of it, cannot be had as audio.
+class AudioError(MediaError):
+    """A file, or a span of it, cannot be had as audio."""
 
-    Attributes:
-        path: The file as given.
-        reason: A key of `REASONS`, for `failures.csv`.
-        detail: What is known beyond the reason; may be empty.
-    """
-
-    def __init__(self, path: str, reason: str, detail: str = "") -> None:
-        super().__init__(path, reason, detail)
-        self.path, self.reason, self.detail = path, reason, detail
-
-    def __str__(self) -> str:
-        return f"{self.path}: {REASONS.get(self.reason, self.reason)}" + (f" ({self.detail})" if self.detail else "")
+    REASONS = REASONS
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ CorpusError
 ├── BadRoot (FileNotFoundError)    a folder or file that is not this corpus
 ├── BadFolds (ValueError)          folds that break what they promise
 ├── BadSettings (ValueError)       ser.toml or a scheme file that cannot be used
-└── AudioError (in ser_data.audio)
+└── MediaError                     a file, or a span of it, cannot be had: AudioError, VideoError
 ```
 
 Facts are the arguments, the sentence is made in `__str__`, so that every error survives a process pool.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import ClassVar
 
 
 def listing(names: Iterable[str], limit: int = 12) -> str:
@@ -150,3 +151,25 @@ class BadSettings(CorpusError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}.\n{self.remedy}"
+
+
+class MediaError(CorpusError):
+    """A file, or a span of it, cannot be had as what it should hold.
+
+    Attributes:
+        REASONS: What each reason says.
+        path: The file as given.
+        reason: A key of `REASONS`, for `failures.csv`.
+        detail: What is known beyond the reason; may be empty.
+    """
+
+    REASONS: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, path: str, reason: str, detail: str = "") -> None:
+        super().__init__(path, reason, detail)
+        self.path, self.reason, self.detail = path, reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.REASONS.get(self.reason, self.reason)}" + (
+            f" ({self.detail})" if self.detail else ""
+        )

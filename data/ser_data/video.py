@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from ser_data.errors import CorpusError
+from ser_data.errors import CorpusError, MediaError
 from ser_data.files import known_hash, regular
 
 FORMATS: Final = ("avi", "mov", "mp4", "matroska", "webm", "mpeg", "mpegts", "flv", "asf")
@@ -44,21 +44,10 @@ REASONS: Final = {
 }
 
 
-class VideoError(CorpusError):
-    """A file, or a span of it, cannot be had as pictures.
+class VideoError(MediaError):
+    """A file, or a span of it, cannot be had as pictures."""
 
-    Attributes:
-        path: The file as given.
-        reason: A key of `REASONS`, for `failures.csv`.
-        detail: What is known beyond the reason; may be empty.
-    """
-
-    def __init__(self, path: str, reason: str, detail: str = "") -> None:
-        super().__init__(path, reason, detail)
-        self.path, self.reason, self.detail = path, reason, detail
-
-    def __str__(self) -> str:
-        return f"{self.path}: {REASONS.get(self.reason, self.reason)}" + (f" ({self.detail})" if self.detail else "")
+    REASONS = REASONS
 
 
 class VideoUnavailable(CorpusError, ImportError):
