@@ -21,9 +21,8 @@ def load(name: str) -> ModuleType:
 def test_throughput_bench_runs_and_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     bench = load("bench_extract")
     monkeypatch.setitem(bench.SCALES, "tiny", bench.Scale(2, 3, 1, bench.TINY_SPEECH, bench.TINY_TEXT))
-    monkeypatch.setattr(
-        bench, "two_workers", lambda folder, waves, count: 1.9
-    )  # processes of their own: at full scale only
+    monkeypatch.setattr(bench, "two_workers", lambda folder, waves, count: 1.9)  # processes of their own:
+    monkeypatch.setattr(bench, "text_on_both_cores", lambda speech, text, lines, count: 2.3)  # at full scale only
     bench.main(["--scale", "tiny", "--json", str(tmp_path / "found.json")])
     found = json.loads((tmp_path / "found.json").read_text())
     printed = capsys.readouterr().out
