@@ -120,7 +120,7 @@ def test_without_a_development_part_the_last_epoch_counts(data: Data) -> None:
     assert done.best_epoch == 3 and done.dev.shape == (0, 3) and done.notes
 
 
-@pytest.mark.parametrize("fusion", ["cross", "mdre", "bottleneck", "late"])
+@pytest.mark.parametrize("fusion", ["cross", "mdre", "bottleneck", "late-calibrated"])
 def test_the_padded_engine_trains_the_same_model(data: Data, fusion: str) -> None:
     study, streams = data
     parts = fold_parts(study, 0)

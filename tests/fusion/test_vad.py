@@ -81,7 +81,7 @@ def rated(planted: Any, noise: float = 0.3) -> tuple[Any, np.ndarray]:
     return replace(planted, columns={"valence": ratings[:, 0], "arousal": ratings[:, 1]}), ratings.astype(np.float32)
 
 
-@pytest.mark.parametrize("fusion", ["concat", "late"])
+@pytest.mark.parametrize("fusion", ["concat", "late", "late-calibrated"])
 def test_planted_ratings_are_found_alone_and_beside_the_classes(
     fusion: str, plant: Callable[..., Any], frames_of: Callable[..., Any]
 ) -> None:
