@@ -134,12 +134,32 @@ class Ledger:
 
 
 class Work:
-    """What is left to do for a set of wanted utterances, computed once for many shards."""
+    """What is left to do for a set of wanted utterances. Kept up to date at the cost of what is new, for many shards.
+
+    Args:
+        ledger: Refreshed by its owner.
+        wanted: id -> input hash.
+    """
 
     def __init__(self, ledger: Ledger, wanted: dict[str, str]) -> None:
         self._ledger, self._wanted = ledger, wanted
-        self._rows = ledger.rows(wanted)
-        self._failures = ledger.failures(wanted)
+        self._known: dict[Key, Commit] = {}
+        self._rows: set[str] = set()
+        self._failures: dict[str, Key] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the commits that the ledger has read since; starts anew if one is gone or replaced."""
+        commits = self._ledger.commits
+        if any(commits.get(key) is not commit for key, commit in self._known.items()):
+            self._known, self._rows, self._failures = {}, set(), {}
+        for key in commits.keys() - self._known.keys():
+            commit = self._known[key] = commits[key]
+            named = zip(commit.ids, commit.input_hashes, strict=True)
+            self._rows.update(name for name, input_hash in named if self._wanted.get(name) == input_hash)
+            for name, (_, input_hash) in commit.failures.items():
+                if self._wanted.get(name) == input_hash:
+                    self._failures[name] = max(key, self._failures.get(name, key))
 
     def pending(self, key: Key) -> list[str]:
         """Ids of an open shard that are wanted with the planned hash and have neither row nor failure.
@@ -151,5 +171,5 @@ class Work:
             for item in self._ledger.plans[key[0]].shards[key[1]]
             if self._wanted.get(item.id) == item.input_hash
             and item.id not in self._rows
-            and not (item.id in self._failures and self._failures[item.id][1][0] >= key[0])
+            and not (item.id in self._failures and self._failures[item.id][0] >= key[0])
         ]

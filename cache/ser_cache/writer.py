@@ -79,7 +79,7 @@ class Writer:
     def _next_plan(self, retry_failed: bool) -> tuple[PlanSummary, Plan | None]:
         assert self._items is not None
         ledger, withdrawn = self._ledger, self._withdrawn()
-        asked = {name: item.input_hash for name, item in self._items.items() if name not in withdrawn}
+        asked = self._asked(withdrawn)
         last = ledger.wanted()
         rows, failures = ledger.rows(asked), ledger.failures(asked)
         work, planned = Work(ledger, asked), {}
@@ -135,15 +135,19 @@ class Writer:
         if retry_failed:
             self.plan(self._items.values(), retry_failed=True)
         given: set[Key] = set()
+        left: list[Key] = []
+        work = Work(self._ledger, self._asked(withdrawn))
         while True:
-            asked = {name: item.input_hash for name, item in self._items.items() if name not in withdrawn}
-            work = Work(self._ledger, asked)
-            left = [key for key in self._ledger.open_shards() if key not in given]
-            shard = None
+            work.refresh()
+            shard, fresh = None, not left
+            if fresh:
+                left = [key for key in self._ledger.open_shards() if key not in given]
             while left and shard is None:
                 key = left.pop(random.randrange(len(left)) if self._others else 0)
-                shard = self._shard(key, work)
+                shard = None if key in self._ledger.commits else self._shard(key, work)
             if shard is None:
+                if not fresh:
+                    continue  # what others quarantined meanwhile is open again
                 # shards that others committed without some of our utterances leave these over
                 before = len(self._ledger.plans)
                 self.plan(list(self._items.values()))
@@ -154,8 +158,15 @@ class Writer:
             seen = set(self._ledger.commits)
             yield shard
             self._ledger.refresh()
-            withdrawn = self._withdrawn()
             self._others = self._others or bool(set(self._ledger.commits) - seen - given)
+            now = self._withdrawn()
+            if now != withdrawn:
+                withdrawn, work = now, Work(self._ledger, self._asked(now))
+
+    def _asked(self, withdrawn: frozenset[str]) -> dict[str, str]:
+        """id -> input hash of every utterance that is wanted and not withdrawn."""
+        assert self._items is not None
+        return {name: item.input_hash for name, item in self._items.items() if name not in withdrawn}
 
     def _shard(self, key: Key, work: Work) -> Shard | None:
         assert self._items is not None

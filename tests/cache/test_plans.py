@@ -12,6 +12,7 @@ from made_cache import assert_right, fails, items, spec, state, values, write
 
 from ser_cache import Failure, Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
 from ser_cache.plan import SHARD_BYTES, SHARD_SECONDS, cut
+from ser_cache.writer import Writer
 
 
 def computed(root: Path, wanted: list[Item], **options) -> list[str]:
@@ -132,6 +133,38 @@ def test_two_writers_share_the_shards(tmp_path: Path):
     assert_right(entry, wanted)
     assert len(entry) == 36
     assert len(list((entry.path / "data").iterdir())) == 10  # what the loser wrote is deleted
+
+
+def test_what_is_left_is_not_reckoned_anew_for_every_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The cost of n shards grows with n: utterances are looked at once, not once per shard."""
+    looked: list[int] = []
+    original = Writer._asked
+    monkeypatch.setattr(Writer, "_asked", lambda self, withdrawn: looked.append(1) or original(self, withdrawn))
+    found = {}
+    for shards in (5, 50):
+        writer = create_cache(tmp_path / str(shards)).writer(spec())
+        writer.plan(items(4 * shards))
+        looked.clear()
+        assert len(list(writer.pending())) == shards
+        found[shards] = len(looked)
+    assert found[5] == found[50] <= 4
+
+
+def test_a_commit_that_is_set_aside_meanwhile_is_work_again(tmp_path: Path):
+    cache, wanted = create_cache(tmp_path / "c"), items(12)
+    writer, other = (cache.writer(spec()) for _ in range(2))
+    for each in (writer, other):
+        each.plan(wanted)
+    second = list(other.pending())[1]
+    rows = [Row(item.id, values(item)) for item in second.items if not fails(item)]
+    assert other.commit(second, rows, {item.id: Failure("nan") for item in second.items if fails(item)}) == "committed"
+    given, commits = [], cache.select().path / "commits"
+    for shard in writer.pending():
+        given.append(shard.number)
+        if len(given) == 1:
+            for record in commits.rglob("*.json"):
+                record.unlink()
+    assert given == [0, 2, 1]
 
 
 def test_writers_with_other_manifests_fill_each_others_gaps(tmp_path: Path):
