@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
 LINE_SECONDS = 10.0
+JSON_SECONDS = 0.5
 """Seconds between two plain lines of one modality."""
 
 
@@ -103,18 +104,26 @@ class PlainReporter:
 
 
 class JsonReporter(PlainReporter):
-    """One JSON object per line: `event` note, begin or advance."""
+    """One JSON object per line: `event` note, begin or advance; of a phase's advances the first, the last, and two a second."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self._last: dict[str, float] = {}
 
     def note(self, text: str) -> None:
         self._say("note", {"text": text})
 
     def begin(self, phase: str, utterances: int, seconds: float) -> None:
         super().begin(phase, utterances, seconds)
+        self._last.pop(phase, None)
         self._say("begin", self._phases[phase].facts())
 
     def advance(self, phase: str, utterances: int, seconds: float) -> None:
-        self._phases[phase].add(utterances, seconds)
-        self._say("advance", self._phases[phase].facts())
+        state, now = self._phases[phase], time.monotonic()
+        state.add(utterances, seconds)
+        if phase not in self._last or now - self._last[phase] >= JSON_SECONDS or state.done >= state.utterances:
+            self._last[phase] = now
+            self._say("advance", state.facts())
 
     def _say(self, event: str, facts: Mapping[str, Any]) -> None:
         line = {"event": event, "time": round(time.time(), 3), **facts}

@@ -53,6 +53,19 @@ def test_json_lines_tell_the_same(clock):
     assert note["text"] == "Größe"
 
 
+def test_json_lines_do_not_drown_a_log(clock):
+    stream = io.StringIO()
+    told = JsonReporter(stream)
+    told.begin("hash audio", 1000, 0.0)
+    for _ in range(1000):
+        clock[0] += 0.01
+        told.advance("hash audio", 1, 0.0)
+    done = [
+        line["utterances"] for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == "advance"
+    ]
+    assert done[0] == 1 and done[-1] == 1000 and 18 <= len(done) <= 22  # ten seconds
+
+
 def test_bars_start_and_end(capsys):
     bars = BarReporter()
     bars.begin("hash audio", 1, 0.0)
