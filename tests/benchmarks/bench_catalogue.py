@@ -63,8 +63,8 @@ def timed(work: Callable[[], Any]) -> tuple[Spent, Any]:
     return Spent(time.perf_counter() - begin, time.process_time() - busy), result
 
 
-def generate(root: Path, commits: int) -> Spent:
-    """Plans and commits of a made-up entry; returns what planning took."""
+def generate(root: Path, commits: int) -> tuple[Spent, Spent]:
+    """Plans and commits of a made-up entry; returns what planning took, and what finding all pending shards took."""
     items = [
         Item(
             f"corpus{number % 7}/speaker{number % 1999:04d}/utt{number:08d}", f"{number:032x}", 120 / PER_SHARD, FRAMES
@@ -72,7 +72,9 @@ def generate(root: Path, commits: int) -> Spent:
         for number in range(commits * PER_SHARD)
     ]
     writer = create_cache(root).writer(SPEC)
-    seconds, _ = timed(lambda: writer.plan(items))
+    planning, _ = timed(lambda: writer.plan(items))
+    finding, shards = timed(lambda: sum(1 for _ in writer.pending()))
+    assert shards == commits
     ledger = Ledger(writer.path, SPEC.fingerprint)
     ledger.refresh()
     rng = np.random.default_rng(0)
@@ -103,13 +105,13 @@ def generate(root: Path, commits: int) -> Spent:
             path = commit_path(writer.path, plan.generation, number, 0)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(commit.sealed())  # no fsync: this is not the writer's benchmark
-    return seconds
+    return planning, finding
 
 
 def measure(root: Path, commits: int) -> dict[str, Any]:
     """All figures."""
     figures: dict[str, Any] = {"commits": commits, "utterances": commits * PER_SHARD}
-    figures["plan"] = generate(root, commits)
+    figures["plan"], figures["find all pending shards"] = generate(root, commits)
     figures["records MB"] = sum(path.stat().st_size for path in root.rglob("*.json")) / 1e6
     figures["list commits"], _ = timed(lambda: sum(len(files) for _, _, files in os.walk(root)))
     figures["verify records"], report = timed(lambda: verify(root, data=False))
