@@ -39,14 +39,14 @@ class Ledger:
         Raises:
             Damaged: a record is bad, or the plans have a gap.
         """
-        self._refresh_plans()
+        self.refresh_plans()
         found: dict[Key, int] = {}
         directory = self.path / "commits"
         for name in numbered(directory, GENERATION_NAME):
             generation = int(name)
             files = numbered(directory / name, COMMIT_NAME)
             if files and generation not in self.plans:
-                self._refresh_plans()  # made since
+                self.refresh_plans()  # made since
                 if generation not in self.plans:
                     raise Damaged(str(plan_path(self.path, generation)), "it is missing, and its commits are there")
             if not files or self.plans[generation].fingerprint != self.fingerprint:
@@ -60,7 +60,17 @@ class Ledger:
             if known is None or known.revision != revision:
                 self._read(key, revision)
 
-    def _refresh_plans(self) -> None:
+    def committed(self, key: Key) -> bool:
+        """Whether the shard has a commit on disk, by its name alone: one that only writes need not read what others wrote."""
+        names = numbered(self.path / "commits" / f"{key[0]:04d}", COMMIT_NAME)
+        return any(name.startswith(f"{key[1]:08d}-") for name in names)
+
+    def refresh_plans(self) -> None:
+        """Reads the plans that are new on disk.
+
+        Raises:
+            Damaged: a plan is bad, or they have a gap.
+        """
         names = numbered(self.path / "plans", PLAN_NAME)
         for number, name in enumerate(names, start=1):
             if name != f"{number:04d}.json":

@@ -203,8 +203,8 @@ class Writer:
         key = (shard.generation, shard.number)
         hashes = {item.id: item.input_hash for item in shard.items}
         rows = self._checked_rows(shard, rows, failures)
-        self._ledger.refresh()
-        if key in self._ledger.commits:
+        self._ledger.refresh_plans()
+        if self._ledger.committed(key):
             self._others = True
             return "already"
         planned = self._ledger.plans[shard.generation].shards[shard.number]

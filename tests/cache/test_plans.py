@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_cache import assert_right, fails, items, spec, state, values, write
 
-from ser_cache import Failure, Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
+from ser_cache import Failure, Item, Row, SpecMismatch, WrongRows, create_cache, ledger, open_cache
+from ser_cache.items import Shard
 from ser_cache.plan import SHARD_BYTES, SHARD_SECONDS, cut
 from ser_cache.writer import Writer
 
@@ -148,6 +149,24 @@ def test_what_is_left_is_not_reckoned_anew_for_every_shard(tmp_path: Path, monke
         assert len(list(writer.pending())) == shards
         found[shards] = len(looked)
     assert found[5] == found[50] <= 4
+
+
+def test_a_writer_that_only_commits_reads_no_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A worker among many holds the plan, not what all the others have written."""
+    cache, wanted = create_cache(tmp_path / "c"), items(12)
+    planner = cache.writer(spec())
+    planner.plan(wanted)
+    shards, worker, read = list(planner.pending()), cache.writer(spec()), []
+    monkeypatch.setattr(ledger, "read_commit", lambda *given: read.append(given))
+
+    def commit(shard: Shard) -> str:
+        rows = [Row(item.id, values(item)) for item in shard.items if not fails(item)]
+        return worker.commit(shard, rows, {item.id: Failure("nan") for item in shard.items if fails(item)})
+
+    assert [commit(shard) for shard in (*shards, shards[1])] == ["committed"] * 3 + ["already"]
+    assert not read
+    monkeypatch.undo()
+    assert_right(cache.select(), wanted)
 
 
 def test_a_commit_that_is_set_aside_meanwhile_is_work_again(tmp_path: Path):
