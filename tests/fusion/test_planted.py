@@ -15,7 +15,7 @@ from ser_fusion.presets import Training
 from ser_fusion.train import Plan, train
 
 TRAIN, DEV, TEST = 600, 200, 2500
-ADDITIVE = ("audio", "text", "concat", "mdre", "self", "late", "late-average")
+ADDITIVE = ("audio", "text", "concat", "mdre", "self", "late", "late-calibrated", "late-average")
 HEARD = [
     name for name in HEADS if name != "video"
 ]  # nothing is seen in these worlds; tests/fusion/test_together.py has three streams
