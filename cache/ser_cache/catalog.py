@@ -207,9 +207,9 @@ def create_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cac
         make_directory(root.absolute())
         if not (root / "format.json").exists():
             others = [name for name in os.listdir(root) if not (name.startswith(".") and name.endswith(".tmp"))]
-            if "entries" in others and "format.json" not in others:
-                check_format(root)
-            if others and others != ["format.json"]:
+            if others and not (root / "format.json").exists():  # asked again: another process may be making this cache
+                if "entries" in others:
+                    check_format(root)
                 raise NotACache(str(root), f"it has other files ({min(others)!r}) and no format.json")
             create_exclusive(root / "format.json", seal(FORMAT))
         check_format(root)

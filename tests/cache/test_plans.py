@@ -1,5 +1,6 @@
 """Which utterance is computed when: new, changed, failed, withdrawn, planned by somebody else."""
 
+import os
 import random
 import time
 from itertools import pairwise
@@ -167,6 +168,19 @@ def test_a_writer_that_only_commits_reads_no_commits(tmp_path: Path, monkeypatch
     assert not read
     monkeypatch.undo()
     assert_right(cache.select(), wanted)
+
+
+def test_two_processes_make_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another one makes it between our look for the record and our look at the folder."""
+    root, listed = tmp_path / "c", os.listdir
+
+    def meanwhile(path: Path) -> list[str]:
+        monkeypatch.setattr(os, "listdir", listed)
+        create_cache(root).writer(spec()).plan(items(4))
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", meanwhile)
+    assert create_cache(root).select().missing == ("u000", "u001", "u002", "u003")
 
 
 def test_a_commit_that_is_set_aside_meanwhile_is_work_again(tmp_path: Path):
