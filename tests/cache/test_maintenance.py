@@ -13,6 +13,7 @@ from ser_cache import AmbiguousEntry, MissingEntry, StaleEntry, create_cache, op
 from ser_cache.cli import main
 from ser_cache.gc import sweep
 from ser_cache.remove import remove_utterances
+from ser_cache.repair import repair
 from ser_cache.usage import usage
 from ser_cache.verify import verify
 
@@ -235,3 +236,21 @@ def test_state_is_the_same_from_another_folder(tmp_path: Path, monkeypatch: pyte
     write(tmp_path / "c", items(8))
     monkeypatch.chdir(tmp_path)
     assert state(Path("c")) == state(tmp_path / "c")
+
+
+def test_an_entry_in_which_nothing_was_planned_is_made_anew(tmp_path: Path):
+    """Killed between its record and its first plan, and then the record is damaged: there is nothing to lose."""
+    root = tmp_path / "c"
+    record = create_cache(root).writer(spec()).path / "entry.json"
+    record.write_bytes(record.read_bytes()[:-20])
+    report = verify(root)
+    assert [finding.kind for finding in report.findings] == ["entry"]
+    assert repair(root, report) == [] and verify(root).findings == []
+    write(root, items(6))
+    assert_right(open_cache(root).select(), items(6))
+    for plan in (record.parent / "plans").iterdir():  # now there is something: it is not taken away
+        plan.write_bytes(b"{}")
+    record.write_bytes(b"{}")
+    for commit in record.parent.glob("commits/*/*"):
+        commit.write_bytes(b"{}")
+    assert any("neither entry.json nor any plan" in problem for problem in repair(root, verify(root)))
