@@ -152,17 +152,18 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
     )
     ledger = Ledger(path, fingerprint or "", plans=plans)
     commits: dict[Key, Commit] = {}
+    hidden: dict[Key, Commit] = {}
     for key, revision, file in commit_files(path):
         plan = plans.get(key[0])
-        if plan and plan.fingerprint != fingerprint:
-            continue  # replaced: hidden, and removed by gc
+        # of a replaced spec: hidden, and removed by gc, but shown again if the replacement is taken back before
+        group = commits if plan is None or plan.fingerprint == fingerprint else hidden
         try:
             commit = read_commit(file, *key, revision)
             if plan:
                 ledger.check(commit, str(file))
-            commits[key] = commit
+            group[key] = commit
         except (CacheError, OSError) as error:
-            commits.pop(key, None)
+            group.pop(key, None)
             planned = plan.shards[key[1]] if plan and key[1] < len(plan.shards) else ()
             ids = tuple(item.id for item in planned)
             recipe = plan.recipe if plan else None
@@ -172,7 +173,7 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
     left = tuple(sorted(set(wanted) - set(ledger.rows(wanted)) - set(ledger.failures(wanted))))
     if left:
         report.unfinished[path.name] = left
-    return findings, [commits[key] for key in sorted(commits)]
+    return findings, [group[key] for group in (commits, hidden) for key in sorted(group)]
 
 
 def commit_files(path: Path) -> Iterator[tuple[Key, int, Path]]:
