@@ -235,12 +235,13 @@ def two_workers(folder: Path, waves: list[Array], count: int) -> float:
         pipes.append(here)
     for pipe in pipes:
         pipe.recv()
-    order = sorted(range(len(waves)), key=lambda k: len(waves[k]))
-    halves = [order[k::2] for k in range(2)]
+    halves: list[list[int]] = [[], []]  # the longest first, to whoever has less
+    for index in sorted(range(len(waves)), key=lambda k: -len(waves[k])):
+        min(halves, key=lambda half: sum(len(waves[k]) for k in half)).append(index)
     found = []
     for _ in range(count):
         times = []
-        for shares in ([order], halves):
+        for shares in ([halves[0] + halves[1]], halves):
             started = time.perf_counter()
             for pipe, share in zip(pipes, shares, strict=False):
                 pipe.send(share)
