@@ -134,11 +134,9 @@ def _restore_entry(entry: Path) -> str | None:
     spec, _, fingerprint = _known_spec(entry)
     if spec is None and (numbered(entry / "plans", PLAN_NAME) or any(commit_files(entry))):
         return _no_spec(entry)
-    if spec is None:  # killed before anything was planned: the next run makes the record again
-        quarantine(entry, entry / "entry.json")
-        return None
     quarantine(entry, entry / "entry.json")
-    replace_file(entry / "entry.json", seal({"kind": "entry", "fingerprint": fingerprint, "spec": spec}))
+    if spec is not None:  # else killed before anything was planned: the next run makes the record again
+        replace_file(entry / "entry.json", seal({"kind": "entry", "fingerprint": fingerprint, "spec": spec}))
     return None
 
 

@@ -153,9 +153,8 @@ def train(
     trained.dev = answers(trained.model, feed, parts["dev"])
     if plan.refit and len(parts["dev"]):
         both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
-        rates = [float(point["lr"]) for point in trained.curve[: trained.best_epoch]]
         whole = {**parts, "train": both, "dev": both[:0]}
-        _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, rates, trained)
+        _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, trained)
         again.model.head.calibrate_like(trained.model.head)
         trained.model = again.model
         trained.notes.append(f"trained anew on {len(both)} utterances for {trained.best_epoch} epochs")
@@ -181,10 +180,10 @@ def _fit(
     truth: Truth,
     parts: Mapping[str, Rows],
     on_epoch: Callable[[int], None] | None,
-    rates: list[float] | None = None,
     like: Trained | None = None,
 ) -> tuple[float, Trained]:
-    """One training; with ``rates`` for exactly so many epochs, the plateau schedule's rates replayed, stopped ``like`` it."""
+    """One training; ``like`` an earlier one for exactly as many epochs, the plateau schedule's learning rates replayed."""
+    rates = [float(point["lr"]) for point in like.curve[: like.best_epoch]] if like else []
     number = int(np.random.SeedSequence(plan.seed).generate_state(1, np.uint64)[0] >> 1)
     torch.manual_seed(number)
     order = np.random.default_rng(plan.seed)
@@ -204,7 +203,7 @@ def _fit(
     average = Average(model, settings.average)
     curve: list[dict[str, Any]] = []
     best = BestEpoch(model, like.best_epochs if like else None)
-    for epoch in range(1, (len(rates) if rates else plan.epochs) + 1):
+    for epoch in range(1, (len(rates) or plan.epochs) + 1):
         if rates and schedule.plateau is not None:
             optimiser.param_groups[0]["lr"] = rates[epoch - 1]
         began, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
