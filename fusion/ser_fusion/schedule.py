@@ -6,6 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 PLATEAU_PATIENCE = 4  # epochs; below every preset's stopping patience, or the rate would never fall
+PLATEAU_GAIN = 1e-4  # of the development score; absolute, since a share of a negative score (minus a loss) is a loss
 
 
 class Schedule:
@@ -24,7 +25,14 @@ class Schedule:
         self.per_epoch: Any = None
         self.plateau: ReduceLROnPlateau | None = None
         if name == "plateau":
-            self.plateau = ReduceLROnPlateau(optimiser, mode="max", factor=0.5, patience=PLATEAU_PATIENCE)
+            self.plateau = ReduceLROnPlateau(
+                optimiser,
+                mode="max",
+                factor=0.5,
+                patience=PLATEAU_PATIENCE,
+                threshold=PLATEAU_GAIN,
+                threshold_mode="abs",
+            )
         elif name == "cosine":
             self.per_epoch = CosineAnnealingLR(optimiser, epochs)
         elif name == "one-cycle":

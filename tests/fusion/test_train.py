@@ -151,6 +151,27 @@ def test_schedules(name: str) -> None:
         assert set(rates) == {1.0}
 
 
+@pytest.mark.parametrize("score", [0.5, 0.0, -0.5, -2.0])
+@pytest.mark.parametrize("fall", [0.0, 1e-5, 1e-2])
+def test_the_plateau_schedule_sees_no_progress_in_flat_and_worsening_scores(score: float, fall: float) -> None:
+    """Scores are higher-is-better and may be negative (minus a loss); none of these curves ever improves."""
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = Schedule("plateau", optimiser, epochs=12, steps=1)
+    for epoch in range(12):
+        optimiser.step()
+        schedule.after_epoch(score - epoch * fall)
+    assert optimiser.param_groups[0]["lr"] == 0.25  # after epochs 6 and 11
+
+
+def test_the_plateau_schedule_sees_progress_in_a_falling_loss() -> None:
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = Schedule("plateau", optimiser, epochs=12, steps=1)
+    for epoch in range(12):
+        optimiser.step()
+        schedule.after_epoch(-2.0 + 0.001 * epoch)
+    assert optimiser.param_groups[0]["lr"] == 1.0
+
+
 def test_dropout_is_chosen_on_development_data(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
