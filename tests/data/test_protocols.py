@@ -279,3 +279,43 @@ def test_csv_round_trip_and_refusals(tmp_path):
     leak = Folds.from_csv(tmp_path / "leak.csv", held_out=("speaker",))
     with pytest.raises(BadFolds, match="speaker p on both sides"):
         leak.check(pd.DataFrame({"id": ["x", "y"], "speaker": ["p", "p"]}))
+
+
+def with_copies(marked: bool = True) -> pd.DataFrame:
+    """90 utterances of 6 speakers, each with two perturbed copies."""
+    clean = corpus(3, per=1).assign(source=lambda t: t["id"], perturbation="none")
+    copies = [clean.assign(id=clean["id"] + f"~{name}", perturbation=name) for name in ("snr10", "mp3")]
+    table = pd.concat([clean, *copies], ignore_index=True)
+    return table if marked else table.drop(columns="perturbation")
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize(("protocol", "dev"), [("random", "next"), ("session", "random:0.2"), ("official-5", "next")])
+def test_versions_of_one_original_are_on_one_side(protocol: str, dev: str, marked: bool):
+    table = with_copies(marked)
+    if protocol == "official-5":  # nothing but single utterances to draw its development parts by
+        part = table["session"].map({"1": "test"}).fillna("train")
+        table = table.assign(part=part, dialogue=None, speaker=None)
+    folds = make_folds(table, protocol, dev=dev)
+    assert "source" in folds.held_out
+    source = dict(zip(table["id"], table["source"], strict=True))
+    for fold in folds.folds:
+        train, develop, test = ({source[name] for name in part} for part in (fold.train, fold.dev, fold.test))
+        assert not train & develop and not train & test and not develop & test
+        assert len(fold.train) == 3 * len(train) and len(fold.dev) == 3 * len(develop) > 0
+
+
+def test_an_original_on_both_sides_is_refused_unless_allowed():
+    table = with_copies()
+    moved = table["id"].str.endswith("~mp3") & (table["session"] == "1")
+    table.loc[moved, ["session", "speaker"]] = ["2", "2F"]
+    with pytest.raises(BadFolds, match="source .* on both sides"):
+        make_folds(table, "session")
+    assert "source" not in make_folds(table, "session", allow_overlap=["source"]).held_out
+    given = make_folds(table.assign(fold=table["session"]), "manifest")
+    assert "source (" in given.notes[0].partition("not held out")[2]
+
+
+def test_a_column_source_that_names_no_utterance_is_not_about_copies():
+    table = corpus()
+    assert make_folds(table.assign(source="television"), "random") == make_folds(table, "random")

@@ -14,9 +14,6 @@ from ser_data.protocols import Folds, make_folds
 if TYPE_CHECKING:
     import pandas as pd
 
-SOURCE, MARK = "source", "perturbation"
-"""Columns: the id of the utterance that a row is made from, and what was done to it (``none`` for itself)."""
-
 
 def copy_id(utterance: str, effects: str) -> str:
     """The id of a copy beside its original."""

@@ -15,8 +15,9 @@ import xxhash
 
 from ser_data.audio import AudioError, load_audio
 from ser_data.errors import BadManifest, CorpusError
-from ser_data.perturb.copies import MARK, SOURCE, both, plan_folds
+from ser_data.perturb.copies import both, plan_folds
 from ser_data.perturb.effects import Effects, perturb
+from ser_data.protocols.originals import MARK, SOURCE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,8 +3,8 @@
 - `next`: the protocol's own rule, normally the next session, speaker, group or fold in circular order.
 - `partner`: the other speakers of the tested session (`speaker` only).
 - `speaker`: one whole speaker of the next session, the others of that session train.
-- `random:0.2`: that share of the training pool, drawn per utterance: shares speakers with training, so early stopping is
-  too hopeful.
+- `random:0.2`: that share of the training pool, drawn per utterance (versions of one utterance together): shares speakers
+  with training, so early stopping is too hopeful.
 - `none`: no development part.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ser_data.errors import BadFolds, suggestion
 from ser_data.protocols.base import Draft, Mask, Protocol, values_in_order
+from ser_data.protocols.originals import firsts
 from ser_data.protocols.speaker import partners
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ def development(table: "pd.DataFrame", protocol: Protocol, draft: Draft, rule: s
         return chosen
     if rule.startswith("random:"):
         rows = np.flatnonzero(draft.pool)
-        count = max(1, round(float(rule.removeprefix("random:")) * len(rows)))
-        chosen[np.random.default_rng(seed).permutation(rows)[:count]] = True
+        heads, place = firsts(table, rows)
+        count = max(1, round(float(rule.removeprefix("random:")) * len(heads)))
+        drawn = np.random.default_rng(seed).permutation(len(heads))[:count]
+        chosen[rows[np.isin(place, drawn)]] = True
         return chosen
     if rule == "speaker":
         own = draft.dev if draft.dev is not None and draft.dev.any() else draft.pool

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from ser_data.errors import BadFolds, listing
+from ser_data.protocols.originals import SOURCE, originals
 from ser_data.utterance import PARTS
 
 if TYPE_CHECKING:
@@ -162,7 +163,12 @@ class Folds:
 
 
 def values_by_id(table: "pd.DataFrame", column: str) -> dict[str, str]:
-    """Id -> the column's value as text; a missing one is `(missing)`, which counts as a value, except of an audio file."""
+    """Id -> the column's value as text; a missing one is `(missing)`, which counts as a value, except of an audio file.
+
+    The column `source` stands for the original that a row is a version of; see `ser_data.protocols.originals`.
+    """
+    if column == SOURCE:
+        return dict(zip(table["id"].to_numpy(dtype=object), map(str, originals(table)), strict=True))
     values = table[column].to_numpy(dtype=object)
     missing = table[column].isna().to_numpy()
     ids = table["id"].to_numpy(dtype=object)

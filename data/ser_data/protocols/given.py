@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ser_data.errors import BadFolds, MissingColumn
 from ser_data.protocols.base import Draft, Protocol, balanced_groups, rotate
+from ser_data.protocols.originals import originals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,11 +55,12 @@ def _official(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]
 def _official_5(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
     (whole,) = from_parts(table, "official-5")
     key = next((name for name in ("dialogue", "speaker") if table[name][whole.pool].notna().all()), "id")
-    groups = balanced_groups(table[key][whole.pool], 5)
+    column = table.assign(id=originals(table))[key]
+    groups = balanced_groups(column[whole.pool], 5)
     if len(groups) < 2:
         problem = f"the training and development parts have one {key} together, so no development part can take turns"
         raise BadFolds("official-5", problem, "Give --protocol official.")
-    group = table[key].map(groups).to_numpy(dtype=float, na_value=-1)
+    group = column.map(groups).to_numpy(dtype=float, na_value=-1)
     drafts = [
         Draft(name=str(number + 1), test=whole.test, pool=whole.pool, dev=whole.pool & (group == number), own="rotated")
         for number in range(max(groups.values()) + 1)

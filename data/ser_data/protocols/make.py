@@ -10,12 +10,13 @@ from ser_data.errors import BadFolds, BadManifest, MissingColumn, listing, sugge
 from ser_data.protocols.base import Protocol
 from ser_data.protocols.development import development, resolve_rule
 from ser_data.protocols.folds import SPARSE, Fold, Folds, shared_values, values_by_id
+from ser_data.protocols.originals import MARK, SOURCE, has_copies
 
 if TYPE_CHECKING:
     from ser_data.manifest import Manifest
 
 KEYS = ("session", "speaker", "scenario", "dialogue")
-_COLUMNS = ("id", "corpus", "label", "fold", "part", "audio_hash", *KEYS)
+_COLUMNS = ("id", "corpus", "label", "fold", "part", "audio_hash", SOURCE, MARK, *KEYS)
 
 
 def make_folds(
@@ -64,8 +65,7 @@ def make_folds(
         folds.append(Fold(draft.name, *(tuple(ids[mask].tolist()) for mask in (train, chosen, draft.test))))
     if not folds:
         raise BadFolds(protocol, "no fold has anything to test", "Check the labels and columns with ser-data describe.")
-    columns = {key: values_by_id(table, key) for key in {*KEYS, *(rule_of.held_out or ())}}
-    held_out, more = _held_out(rule_of, table, folds, columns, tuple(allow_overlap))
+    held_out, more = _held_out(rule_of, table, folds, tuple(allow_overlap))
     result = Folds(protocol, rule, held_out, tuple(folds), (*notes, *more), seed, rule_of.once)
     result.check(table)
     return result
@@ -105,41 +105,45 @@ def _require(protocol: Protocol, table: pd.DataFrame, needs: dict[str, tuple[str
 
 
 def _held_out(
-    protocol: Protocol,
-    table: pd.DataFrame,
-    folds: list[Fold],
-    columns: dict[str, dict[str, str]],
-    allowed: tuple[str, ...],
+    protocol: Protocol, table: pd.DataFrame, folds: list[Fold], allowed: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[str]]:
     """The keys that are promised, and notes about those that are not."""
     if protocol.held_out is None:
-        return _measured(table, folds, columns)
-    unknown = [key for key in allowed if key not in protocol.held_out]
+        kept, note = measured(table, folds)
+        return kept, [f"folds as given; {note}"]
+    promised = (*protocol.held_out, SOURCE) if has_copies(table) else protocol.held_out
+    unknown = [key for key in allowed if key not in promised]
     if unknown:
-        what = f"--allow-overlap {unknown[0]}, but only {listing(protocol.held_out)} are held out"
-        raise BadFolds(protocol.name, what, f"{suggestion(unknown[0], protocol.held_out)}Leave it out.")
-    kept, notes = [], []
-    for key in protocol.held_out:
+        what = f"--allow-overlap {unknown[0]}, but only {listing(promised)} are held out"
+        raise BadFolds(protocol.name, what, f"{suggestion(unknown[0], promised)}Leave it out.")
+    held, notes = [], []
+    for key in promised:
         if key in allowed:
-            counts = [len(shared_values(columns[key], fold)) for fold in folds]
+            values = values_by_id(table, key)
+            counts = [len(shared_values(values, fold)) for fold in folds]
             notes.append(
                 f"overlap allowed: {key} ({sum(map(bool, counts))} of {len(folds)} folds share up to {max(counts)})"
             )
-        elif table[key].isna().all() if key in SPARSE else table[key].isna().any():
+        elif key != SOURCE and (table[key].isna().all() if key in SPARSE else table[key].isna().any()):
             notes.append(f"'{key}' is not filled, so it cannot be held out")
         else:
-            kept.append(key)
-    return tuple(kept), notes
+            held.append(key)
+    return tuple(held), notes
 
 
-def _measured(
-    table: pd.DataFrame, folds: list[Fold], columns: dict[str, dict[str, str]]
-) -> tuple[tuple[str, ...], list[str]]:
+def measured(table: pd.DataFrame, folds: Iterable[Fold]) -> tuple[tuple[str, ...], str]:
+    """Which keys folds that somebody else made hold out, and the words for it.
+
+    Args:
+        table: Manifest with all ids of the folds.
+        folds: The folds.
+    """
+    folds = list(folds)
     kept: list[str] = []
     shared: list[str] = []
-    for key in KEYS:
-        if table[key].notna().all():
-            worst = max(len(shared_values(columns[key], fold)) for fold in folds)
-            (shared if worst else kept).append(f"{key} ({worst} on both sides)" if worst else key)
-    note = f"folds as given; held out as measured: {listing(kept)}; not held out: {listing(shared)}"
-    return tuple(kept), [note]
+    keys = [key for key in KEYS if key in table and table[key].notna().all()]
+    for key in [*keys, SOURCE] if has_copies(table) else keys:
+        values = values_by_id(table, key)
+        worst = max((len(shared_values(values, fold)) for fold in folds), default=0)
+        (shared if worst else kept).append(f"{key} ({worst} on both sides)" if worst else key)
+    return tuple(kept), f"held out as measured: {listing(kept)}; not held out: {listing(shared)}"

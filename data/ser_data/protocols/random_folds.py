@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser_data.protocols.base import Draft, Protocol
+from ser_data.protocols.originals import firsts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +23,15 @@ WARNING = (
 
 def _draft(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
     rng = np.random.default_rng(seed)
-    labels = table["label"].fillna("").to_numpy()
-    fold = np.empty(len(table), dtype=np.int64)
+    heads, place = firsts(table, np.arange(len(table)))  # versions of one utterance are dealt together
+    labels = table["label"].fillna("").to_numpy()[heads]
+    fold = np.empty(len(heads), dtype=np.int64)
     dealt = 0
     for label in sorted(set(labels)):
         rows = rng.permutation(np.flatnonzero(labels == label))
         fold[rows] = (dealt + np.arange(len(rows))) % FOLDS  # goes on where the last class ended: folds of equal size
         dealt += len(rows)
-    tests = [fold == number for number in range(min(FOLDS, len(table)))]
+    tests = [fold[place] == number for number in range(min(FOLDS, len(heads)))]
     return [
         Draft(name=str(i + 1), test=test, pool=~test, dev=tests[(i + 1) % len(tests)] & ~test)
         for i, test in enumerate(tests)
