@@ -172,10 +172,12 @@ def _summary(job: Any, result: Any, same: str) -> str:
         lines.append(
             f"{count:,} skipped ({job.cache / NAME}). Mend them and run the same command again; it does only these."
         )
-    if result.interrupted:
+    if result.interrupted and result.left:
         lines.append(f"Interrupted; what is committed is kept. To go on: {same}")
-    elif not result.left or job.shards is not None:
-        lines.append(f"Features are in {job.cache}. Next: ser-fuse --cache {job.cache} --fusion cross --pooling stats")
+    elif result.next:
+        lines += [f"Features are in {job.cache}.", result.next]
+    elif not result.left:
+        lines.append(f"This part is done; its features are in {job.cache}. Other parts still have work.")
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ from ser_extract.errors import DiskTooSmall
 from ser_extract.failures import Skipped, from_problems, write_failures
 from ser_extract.inputs import NO_VIDEO
 from ser_extract.job import ExtractJob
+from ser_extract.next_step import next_step
 from ser_extract.progress import PlainReporter, Reporter
 from ser_extract.runners import RUNNERS
 from ser_extract.shard import MANIFEST, Assignment, UnitResult
@@ -39,10 +40,11 @@ class Result:
         utterances: Utterances of the manifest.
         encoded: Per modality the utterances encoded by this run.
         skipped: Everything in `failures.csv`.
-        left: Units of work that are still open (interrupted, or another part's).
+        left: Units of this part's work that are still open.
         seconds: Wall time.
         interrupted: Whether Ctrl-C or SIGTERM ended it.
         without_video: Utterances that have no video, where video is encoded: rows without frames.
+        next: What to do with the features, as one line; empty while any part has work left.
     """
 
     utterances: int
@@ -52,6 +54,7 @@ class Result:
     seconds: float
     interrupted: bool
     without_video: int = 0
+    next: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -93,15 +96,19 @@ class Extraction:
                 done = Result(len(manifest), self._encoded, (), 0, 0.0, False)
                 done = replace(done, without_video=self._without_video)
                 left = self._work(stop)
-                done = replace(done, left=left, interrupted=stop.level > 0)
+                done = replace(done, left=left, interrupted=stop.level > 0 and left > 0)
             except KeyboardInterrupt:
                 if done is None:  # nothing planned yet
                     return Result(0, {}, (), 0, time.monotonic() - started, True)
-                done = replace(done, interrupted=True)
+                left = len(self._units(self._job.shards))
+                done = replace(done, left=left, interrupted=left > 0)
             finally:
                 self._reporter.end()
         skipped = self._skipped(cache, manifest)
         write_failures(self._job.cache, skipped)
+        if not done.left and (self._job.shards is None or not self._units()):
+            specs = {stream.modality: stream.encoder.specs for stream in self._streams}
+            done = replace(done, next=next_step(self._job, manifest, specs))
         return replace(done, skipped=skipped, seconds=time.monotonic() - started)
 
     def _told(self, level: int) -> None:
@@ -132,25 +139,26 @@ class Extraction:
         if needed * SPARE > free:
             raise DiskTooSmall(str(self._job.cache), int(needed * SPARE), free)
 
-    def _units(self) -> list[Unit]:
+    def _units(self, share: tuple[int, int] | None = None) -> list[Unit]:
+        """Work that is left: of one share of the job, or of all."""
         units: list[Unit] = []
         for stream in self._streams:
             pending = {layer: list(writer.pending()) for layer, writer in self._writers[stream.modality].items()}
             seconds = {entry.item.id: entry.seconds for entry in stream.inputs}
             units += gather(stream.modality, pending, seconds)
-        return part(units, self._job.shards)
+        return part(units, share)
 
     def _work(self, stop: Stop) -> int:
         """Runs what is pending, again as long as that finishes something; returns what is left."""
         begun: set[str] = set()
-        while units := self._units():
+        while units := self._units(self._job.shards):
             finished = 0
             for result in self._run(units, stop, begun):
                 finished += 1
                 self._encoded[result.key[0]] += len(result.key[1]) - len(result.failures)
             if stop.level or not finished:
-                break
-        return len(units)
+                return len(self._units(self._job.shards))
+        return 0
 
     def _run(self, units: Sequence[Unit], stop: Stop, begun: set[str]) -> Iterator[UnitResult]:
         job = self._job

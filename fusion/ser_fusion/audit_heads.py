@@ -15,7 +15,7 @@ from ser_fusion.job import FuseJob
 
 if TYPE_CHECKING:
     from ser_fusion.evaluation.audit import Heads
-    from ser_fusion.run import Listener
+    from ser_fusion.listener import Listener
 
 
 def audited_job(job: FuseJob, protocol: str) -> FuseJob:

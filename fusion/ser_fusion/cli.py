@@ -248,10 +248,14 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
             raise click.UsageError(f"{option}: {first['msg']}") from error
         except (FusionError, CorpusError) as error:
             raise click.ClickException(_told(error)) from error
-        from ser_fusion.run import run
+        from ser_fusion.study import open_job
 
         try:
-            outcome = run(job, command=shlex.join(["ser-fuse", *sys.argv[1:]]), listener=told, like=like)
+            study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
+            from ser_fusion.run import run
+
+            command = shlex.join(["ser-fuse", *sys.argv[1:]])
+            outcome = run(job, command=command, listener=told, like=like, study=study)
         except (FusionError, CorpusError, CacheError) as error:
             raise click.ClickException(_told(error)) from error
     if outcome.remaining:

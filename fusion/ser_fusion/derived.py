@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 if TYPE_CHECKING:
-    from ser_fusion.run import Listener, Prepared
+    from ser_fusion.listener import Listener
+    from ser_fusion.run import Prepared
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from ser_fusion.losses.material import Material
 from ser_fusion.planning import Task
 
 if TYPE_CHECKING:
-    from ser_fusion.run import Listener
+    from ser_fusion.listener import Listener
 
 NAME = "lost-streams.parquet"
 

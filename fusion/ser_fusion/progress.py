@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ser_fusion.listener import Listener
+
 if TYPE_CHECKING:
     from ser_fusion.planning import Task
-    from ser_fusion.run import Listener
     from ser_fusion.study import Study
 
 
 @contextmanager
-def listener() -> "Iterator[Listener]":
+def listener() -> Iterator[Listener]:
     """A bar on a terminal, lines elsewhere."""
-    from ser_fusion.run import Listener
 
     class Shown(Listener):
         """Draws jobs as they are done; time left from the mean time of a job so far."""

@@ -14,13 +14,14 @@ from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
+from ser_fusion.listener import Listener
 from ser_fusion.losses.material import Material, material_of
 from ser_fusion.planning import Task, tasks
 from ser_fusion.run_record import describe, gather, read_done, table_rows, write_json, write_study
 from ser_fusion.runners import RUNNERS
 from ser_fusion.runners.local import default_workers
 from ser_fusion.shares import judging
-from ser_fusion.study import Study, open_study, study_options
+from ser_fusion.study import Study, open_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,22 +41,6 @@ class Outcome:
     failed: int
     metrics: Mapping[str, Any]
     report: Path | None
-
-
-class Listener:
-    """Told how a run goes; the command draws it, tests ignore it."""
-
-    def study(self, study: Study, tasks: Sequence[Task], done: int) -> None:
-        """The study is open; so many jobs, of which some are done already."""
-
-    def epoch(self) -> None:
-        """Some job finished an epoch."""
-
-    def job(self, task: Task, seconds: float) -> None:
-        """A job is done."""
-
-    def step(self, name: str) -> None:
-        """Another long step begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +74,12 @@ class Prepared:
 
 
 def run(
-    job: FuseJob, *, command: str = "", listener: Listener | None = None, like: Mapping[str, Any] | None = None
+    job: FuseJob,
+    *,
+    command: str = "",
+    listener: Listener | None = None,
+    like: Mapping[str, Any] | None = None,
+    study: Study | None = None,
 ) -> Outcome:
     """Trains what is missing, gathers the results, judges them.
 
@@ -98,12 +88,13 @@ def run(
         command: How it was asked for, kept in ``run.json``.
         listener: Told of progress.
         like: ``run.json`` of a run that is to be repeated exactly; refused if cache or folds have changed.
+        study: The job's study, if the caller has opened it already (``open_job``).
 
     Raises:
         FusionError, CacheError, CorpusError: What was asked cannot be done; finished jobs are kept.
     """
     listener = listener or Listener()
-    prepared = prepare(job, command=command, like=like)
+    prepared = prepare(job, command=command, like=like, study=study)
     workers = train_all(prepared, listener)
     remaining = len(prepared.remaining)
     if remaining:
@@ -112,12 +103,14 @@ def run(
         return judge(prepared, listener, workers)
 
 
-def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None = None) -> Prepared:
+def prepare(
+    job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None = None, study: Study | None = None
+) -> Prepared:
     """Opens the study, plans all trainings and claims the run directory; see ``run``."""
     began = time.perf_counter()
     if job.tune and find_spec("optuna") is None:
         raise ExtraMissing("--tune", "optuna", "tune")
-    material, rows, todo, device = plan(job)
+    material, rows, todo, device = plan(job, study)
     study = replace(material.study, table=material.study.table.iloc[: material.scored])
     start = describe(job, study, rows, command, device)
     start["notes"] += material.notes
@@ -131,9 +124,9 @@ def prepare(job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None =
     return Prepared(study=study, material=material, rows=rows, tasks=todo, **places)
 
 
-def plan(job: FuseJob) -> tuple[Material, tuple[Row, ...], list[Task], str]:
+def plan(job: FuseJob, study: Study | None = None) -> tuple[Material, tuple[Row, ...], list[Task], str]:
     """What to learn from, the table's rows, all trainings of all shares, and the device; asked on any machine."""
-    study = open_study(job.cache, **study_options(job))
+    study = study or open_job(job)
     require_members(job.ensemble, study.folds, job.seeds)
     rows, device = job.rows(tuple(study.streams)), resolve_device(job.device)
     material = material_of(job, study, labels=job.labels, manifest=job.manifest)

@@ -1,8 +1,10 @@
 """The heads: one file and one line each. Loading a row imports torch; reading the names does not."""
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ser_data.catalog import Catalog
+from ser_fusion.errors import StreamMissing
 
 if TYPE_CHECKING:
     from ser_fusion.heads.base import Head
@@ -118,3 +120,23 @@ HEADS: "Catalog[type[Head]]" = Catalog(
         "late-average": _late_average,
     },
 )
+
+SINGLE = ("audio", "text", "video")
+"""Heads of one stream: each reads the stream of its own name. All others read two streams or more."""
+
+
+def check_streams(names: Iterable[str], available: Sequence[str]) -> None:
+    """Refuses heads whose streams are not there, before torch is loaded; the heads themselves ask again.
+
+    Args:
+        names: Names of heads of this table.
+        available: Streams of the study.
+
+    Raises:
+        StreamMissing: A head needs another stream.
+    """
+    for name in names:
+        if name in SINGLE and name not in available:
+            raise StreamMissing(name, f"the stream {name}", tuple(available))
+        if name not in SINGLE and len(available) < 2:
+            raise StreamMissing(name, "two streams or more", tuple(available))

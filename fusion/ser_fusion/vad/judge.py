@@ -12,7 +12,8 @@ from ser_fusion.vad.references import rating_references
 from ser_fusion.vad.report import markdown
 
 if TYPE_CHECKING:
-    from ser_fusion.run import Listener, Outcome, Prepared
+    from ser_fusion.listener import Listener
+    from ser_fusion.run import Outcome, Prepared
 
 
 def judge_ratings(prepared: "Prepared", features: Any, *, name: str) -> tuple[dict[str, Any], list[pd.DataFrame]]:

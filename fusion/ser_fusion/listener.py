@@ -1,0 +1,24 @@
+"""What a run tells whoever watches it; without torch, so that a command can watch from its first second."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ser_fusion.planning import Task
+    from ser_fusion.study import Study
+
+
+class Listener:
+    """Told how a run goes; the command draws it, tests ignore it."""
+
+    def study(self, study: "Study", tasks: "Sequence[Task]", done: int) -> None:
+        """The study is open; so many jobs, of which some are done already."""
+
+    def epoch(self) -> None:
+        """Some job finished an epoch."""
+
+    def job(self, task: "Task", seconds: float) -> None:
+        """A job is done."""
+
+    def step(self, name: str) -> None:
+        """Another long step begins."""
