@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 from ser_data.audio import AudioError, audio_hash
 from ser_data.errors import BadManifest, BadSettings, listing, suggestion
-from ser_data.labels import LabelScheme, resolve_scheme
+from ser_data.labels import LabelScheme, clean_map, resolve_scheme
 from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.names import clean_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,9 +242,12 @@ def read_map(labels: str | Path | None, sources: Mapping[str, Manifest]) -> dict
 
 def _order(given: Any, maps: Mapping[str, Mapping[str, Any]], where: str, remedy: str) -> tuple[str, ...]:
     """The classes in order: as declared, else as they first occur."""
-    found = tuple(dict.fromkeys(kind for table in maps.values() for kind in table if kind != "ignore"))
+    found = tuple(dict.fromkeys(clean_name(kind) for table in maps.values() for kind in table if kind != "ignore"))
     if given is None:
         return found
+    given = (
+        [clean_name(kind) for kind in given] if isinstance(given, list) and set(map(type, given)) == {str} else given
+    )
     if not isinstance(given, list) or set(given) != set(found) or len(given) != len(found):
         raise BadSettings(where, f"'classes' is {given}, but the tables map to {listing(found)}", remedy)
     return tuple(given)
@@ -253,9 +257,6 @@ def _scheme(title: str, table: Mapping[str, Any], order: tuple[str, ...], where:
     for key, labels in table.items():
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise BadSettings(where, f"{title}: '{key}' is not a list of labels", remedy)
-    everything = [label for labels in table.values() for label in labels]
-    twice = sorted({label for label in everything if everything.count(label) > 1})
-    if twice:
-        raise BadSettings(where, f"{title}: the label '{twice[0]}' stands in two places", "Leave it in one of them.")
-    mapping = {label: kind for kind, labels in table.items() if kind != "ignore" for label in labels}
-    return LabelScheme(title, order, mapping, frozenset(table.get("ignore", ())))
+    own = clean_map(table, f"{where}: {title}")
+    mapping = {label: kind for kind, labels in own.items() if kind != "ignore" for label in labels}
+    return LabelScheme(title, order, mapping, frozenset(own.get("ignore", ())))

@@ -14,12 +14,13 @@ positive = ["hap", "exc"]
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_data.errors import BadSettings, UnknownLabel, UnknownName
+from ser_data.errors import BadSettings, UnknownLabel, UnknownName, listing
+from ser_data.names import clean_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,9 +139,21 @@ def read_scheme(path: Path) -> LabelScheme:
         raise BadSettings(
             str(path), f"is not a label scheme{f' (unknown key {unknown[0]})' if unknown else ''}", remedy
         )
-    everything = [label for some in lists for label in some]
+    mapped = clean_map({**(classes or {}), "": ignore}, str(path))
+    return _scheme(str(content.get("name", path.stem)), mapped, mapped.pop(""))
+
+
+def clean_map(classes: Mapping[str, Sequence[str]], where: str) -> dict[str, tuple[str, ...]]:
+    """Class -> labels as clean names (`ser_data.names`), as a manifest has them.
+
+    Raises:
+        BadSettings: A label in two places, or two classes of one name.
+    """
+    done = {clean_name(kind): tuple(map(clean_name, labels)) for kind, labels in classes.items()}
+    everything = [label for labels in done.values() for label in labels]
     twice = sorted({label for label in everything if everything.count(label) > 1})
     if twice:
-        raise BadSettings(str(path), f"the label '{twice[0]}' stands in two places", "Leave it in one of them.")
-    mapped = {kind: tuple(labels) for kind, labels in (classes or {}).items()}
-    return _scheme(str(content.get("name", path.stem)), mapped, tuple(ignore))
+        raise BadSettings(where, f"the label '{twice[0]}' stands in two places", "Leave it in one of them.")
+    if len(done) != len(classes):
+        raise BadSettings(where, f"two of the classes {listing(map(repr, classes))} have one name", "Join them.")
+    return done

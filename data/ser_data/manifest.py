@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ser_data.columns import conform
+from ser_data.csv_file import csv_frame
 from ser_data.errors import BadManifest, listing
+from ser_data.names import alike_in
 from ser_data.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _METADATA = b"ser_data"
+TABLE_NOTES = ("blanks in names", "line breaks in cells", "empty columns", "shared stem")
+"""Reasons of problems that say something of the table as a whole and leave no row out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,11 @@ class Problem:
     where: str = ""
     dropped: bool = True
 
+    @property
+    def told(self) -> str:
+        """The same as a note on the whole table, without an id."""
+        return f"{self.reason}{f' ({self.where})' if self.where else ''}: {self.detail}"
+
     def __str__(self) -> str:
         place = f" ({self.where})" if self.where else ""
         return f"{self.id or '(no id)'}: {self.reason}: {self.detail}{place}"
@@ -78,18 +87,27 @@ class Manifest:
     Args:
         table: Columns of `Utterance` in any order and number, at least `id`; further columns are kept as text. The table
             is copied, completed (`text_normalised`, `text_hash`, `duration`) and put into fixed types: text as `object`
-            with `None`, numbers as float64 with NaN, `turn` as Int64.
+            with `None`, numbers as float64 with NaN, `turn` as Int64. Names lose blanks at their ends and are composed
+            (`ser_data.names`); how many were changed becomes a problem that drops nothing.
         info: The corpus's card.
         problems: Dropped and suspect rows.
+        ids_as_stored: Leave ids as they are, since rows of a cache lie under them.
 
     Raises:
         BadManifest: Missing or doubled ids.
     """
 
-    def __init__(self, table: "pd.DataFrame", info: CorpusInfo, problems: Iterable[Problem] = ()) -> None:
-        self.table = conform(table, info.name)
+    def __init__(
+        self,
+        table: "pd.DataFrame",
+        info: CorpusInfo,
+        problems: Iterable[Problem] = (),
+        *,
+        ids_as_stored: bool = False,
+    ) -> None:
+        self.table, unclean = conform(table, info.name, ids_as_stored=ids_as_stored)
         self.info = info
-        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.problems: tuple[Problem, ...] = (*problems, *_unclean(unclean))
         twice = self.table["id"][self.table["id"].duplicated()].unique()
         if len(twice):
             raise BadManifest(
@@ -100,6 +118,12 @@ class Manifest:
     def dropped(self) -> tuple[Problem, ...]:
         """The problems whose row is not in the table."""
         return tuple(problem for problem in self.problems if problem.dropped)
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What is to be known of the whole table: names that were tidied, names that look alike, cells with line breaks."""
+        whole = tuple(problem for problem in self.problems if problem.reason in TABLE_NOTES)
+        return (*whole, *(_alike(column, names) for column, names in alike_in(self.table)))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -135,8 +159,13 @@ class Manifest:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: str = "manifest") -> "Manifest":
+    def from_bytes(cls, data: bytes, where: str = "manifest", *, ids_as_stored: bool = True) -> "Manifest":
         """The manifest that `to_bytes` wrote.
+
+        Args:
+            data: Parquet.
+            where: What it is called in errors.
+            ids_as_stored: See `Manifest`.
 
         Raises:
             BadManifest: Not Parquet, or Parquet that is not a manifest.
@@ -153,7 +182,7 @@ class Manifest:
             info, problems = _read_card(raw, where)
         except (pa.ArrowException, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise BadManifest(where, f"cannot be read as a manifest ({str(error).splitlines()[0]})", remedy) from error
-        return cls(table.to_pandas(), info, problems)
+        return cls(table.to_pandas(), info, problems, ids_as_stored=ids_as_stored)
 
     def _card(self) -> str:
         """Card and problems as JSON."""
@@ -190,12 +219,30 @@ class Manifest:
             raise BadManifest(str(path), f"no manifest format '{path.suffix}'", "Give a file in .parquet or .csv.")
         if not path.is_file():
             raise BadManifest(str(path), "no such file", "Write it with ser-data convert, or correct the path.")
-        manifest = cls.from_bytes(path.read_bytes(), str(path)) if path.suffix == ".parquet" else _from_csv(path)
+        if path.suffix == ".parquet":
+            manifest = cls.from_bytes(path.read_bytes(), str(path), ids_as_stored=False)
+        else:
+            manifest = _from_csv(path)
         base = path.resolve().parent
         for column in ("path", "video_path"):
             resolved = [None if value is None else str(base / value) for value in manifest.table[column]]
             manifest.table[column] = pd.Series(resolved, index=manifest.table.index, dtype=object)
         return manifest
+
+
+def _unclean(unclean: dict[str, list[str]]) -> list[Problem]:
+    """One problem for all names that had blanks around them or were not composed."""
+    if not unclean:
+        return []
+    cells = ", ".join(f"{len(names):,} of {column} (as {names[0]!r})" for column, names in unclean.items())
+    total = sum(len(names) for names in unclean.values())
+    detail = f"blanks were removed from, or Unicode was composed in, {total:,} cells: {cells}"
+    return [Problem("", "blanks in names", detail, dropped=False)]
+
+
+def _alike(column: str, names: tuple[str, ...]) -> Problem:
+    detail = f"{listing(map(repr, names))} differ only in case, blanks or Unicode form"
+    return Problem("", "names alike", detail, f"column {column}", dropped=False)
 
 
 def _read_card(raw: bytes, where: str) -> tuple[CorpusInfo, list[Problem]]:
@@ -223,17 +270,16 @@ def read_card_beside(path: Path) -> CorpusInfo | None:
 
 
 def _from_csv(path: Path) -> Manifest:
-    import pandas as pd
-
     try:
-        # Texts such as "None" and "NA" are things people say; only an empty field is missing.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
+        table = csv_frame(path)
         card = path.with_suffix(".card.json")
         if card.is_file():
             info, problems = _read_card(card.read_bytes(), str(card))
         else:
             info, problems = CorpusInfo(name=path.stem, title=path.stem, licence="not stated"), []
-    except (ValueError, KeyError, TypeError) as error:  # not UTF-8, ragged rows, a card of something else
+    except BadManifest as error:
+        raise BadManifest(str(path), f"cannot be read as a manifest: it {error.problem}", error.remedy) from error
+    except (ValueError, KeyError, TypeError) as error:  # a card of something else
         remedy = "For a CSV of your own (path, label, ...) give --corpus csv --root FILE."
         raise BadManifest(str(path), f"cannot be read as a manifest ({str(error).splitlines()[0]})", remedy) from error
     try:

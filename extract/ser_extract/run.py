@@ -89,6 +89,8 @@ class Extraction:
         with Stop(self._told) as stop:
             try:
                 manifest = read_corpus(self._job)
+                for note in manifest.notes:
+                    self._reporter.note(f"Note: {note.told}.")
                 encoders = [open_encoder(self._job, modality) for modality in modalities(self._job, manifest)]
                 cache = create_cache(self._job.cache)
                 self._open(cache, manifest, encoders)

@@ -256,11 +256,12 @@ def open_study(
     usable = usable.drop(columns="target_name")
     usable.index.name = None
     notes = [f"no utterance of class {name}" for name in scheme.classes if name not in classes]
+    notes += [note.told for note in source.notes]
     notes += _text_changed(layers, usable)
     layers, masked, told = mask(layers, list(usable.index))
     notes += told
     if folds is not None:
-        split = _restrict(Folds.from_csv(folds, once=PROTOCOLS[protocol].once), usable)
+        split = _restrict(Folds.from_csv(folds, once=PROTOCOLS[protocol].once, known=set(table["id"])), usable)
         split.check(usable)
     else:
         split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))

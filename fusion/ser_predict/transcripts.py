@@ -1,9 +1,11 @@
 """Transcripts of the recordings: from a CSV table of path (or file, or id) and text."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ser_data.csv_file import csv_frame
+from ser_data.errors import BadManifest
+from ser_data.names import clean_name, visible
 from ser_predict.errors import BadTranscripts
 
 KEYS = ("path", "file", "id")
@@ -11,6 +13,8 @@ KEYS = ("path", "file", "id")
 
 class Transcripts(Mapping[str, str]):
     """Texts of a table, found by path, file name, or file name without ending, whichever matches first.
+
+    File names are compared as names (`ser_data.names`): composed and decomposed letters are the same.
 
     Args:
         texts: Key as written in the table -> text.
@@ -22,7 +26,7 @@ class Transcripts(Mapping[str, str]):
         self._resolved = {str((folder / key).resolve()): text for key, text in texts.items()}
         names: dict[str, set[str]] = {}
         for key, text in texts.items():
-            for name in (Path(key).name, Path(key).stem):
+            for name in (clean_name(Path(key).name), clean_name(Path(key).stem)):
                 names.setdefault(name, set()).add(text)
         self._names = {name: next(iter(found)) for name, found in names.items() if len(found) == 1}
 
@@ -32,8 +36,8 @@ class Transcripts(Mapping[str, str]):
         for text in (
             self._texts.get(str(path)),
             self._resolved.get(str(file.resolve())),
-            self._names.get(file.name),
-            self._names.get(file.stem),
+            self._names.get(clean_name(file.name)),
+            self._names.get(clean_name(file.stem)),
         ):
             if text is not None:
                 return text
@@ -53,21 +57,19 @@ def read_transcripts(path: Path) -> Transcripts:
     """Reads a table.
 
     Raises:
-        BadTranscripts: Not there, not UTF-8, or without the columns.
+        BadTranscripts: Not there, not UTF-8, without the columns, a quote that is not closed, or a row that is no row.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip().lower() for name in reader.fieldnames or []]
-            key = next((name for name in KEYS if name in columns), None)
-            if key is None or "text" not in columns:
-                raise BadTranscripts(str(path), f"its columns are {', '.join(columns) or 'none'}")
-            reader.fieldnames = columns
-            texts = {
-                row[key]: row["text"].strip() for row in reader if row.get(key) and (row.get("text") or "").strip()
-            }
+        table = csv_frame(path)
     except OSError as error:
         raise BadTranscripts(str(path), error.strerror or "it cannot be read") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadTranscripts(str(path), f"it cannot be read ({error})") from error
+    except BadManifest as error:
+        raise BadTranscripts(str(path), f"{error.problem}. {error.remedy}") from error
+    columns = [str(name).lower() for name in table.columns]
+    key = next((name for name in KEYS if name in columns), None)
+    if key is None or columns.count(key) != 1 or columns.count("text") != 1:
+        raise BadTranscripts(str(path), f"its columns are {', '.join(map(str, table.columns)) or 'none'}")
+    table.columns = columns
+    lines = zip(table[key], table["text"], strict=True)
+    texts = {name.strip(): text.strip() for name, text in lines if name.strip() and visible(text)}
     return Transcripts(texts, path.parent)

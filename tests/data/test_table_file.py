@@ -49,6 +49,7 @@ def test_bad_rows_are_told_and_the_rest_is_read(tmp_path: Path, tone):
         ("11", "missing label", "t.csv, line 12", False),
         ("12", "missing text", "t.csv, line 13", False),
         ("13", "empty text", "t.csv, line 14", False),
+        ("", "line breaks in cells", "t.csv", False),
     }
     assert manifest.table["duration"].round(3).tolist()[2] == 0.05
     assert manifest.table["text_normalised"].tolist()[-1] == "two lines"
@@ -114,9 +115,11 @@ def test_files_need_not_be_checked_and_text_needs_no_audio(tmp_path: Path):
     ("data", "message"),
     [
         (b"file,label\nx.wav,y\n", "no column 'path'; found file, label"),
-        (b"path,path\nx.wav,y\n", "a column occurs twice"),
+        (b"path,path\nx.wav,y\n", "a column that occurs twice"),
         (b"path,label\nx.wav,y\n", "no usable row among 1; the first problem: x: missing file"),
-        (b"", "no usable row"),
+        (b"", r"is empty \(0 bytes\)"),
+        (b"\xef\xbb\xbf\n \n", "is empty"),
+        (b"path,label\n", "has no row below its header"),
         ("path,label\n".encode("utf-16"), "UTF-16"),
     ],
 )

@@ -230,3 +230,12 @@ def test_other_compute_is_declared(corpus, job):
         float(found) for file in records for found in re.findall(r'"compute_error":\s*([0-9.e-]+)', file.read_text())
     ]
     assert len(errors) == 1 and 1e-5 < errors[0] < 0.1
+
+
+def test_what_is_odd_about_the_table_is_told(corpus, job, capsys):
+    root = corpus(2)
+    root.write_text(root.read_text().replace(",a,", ",a ,").replace("\n", ",\n"))
+    assert run(job(root, modalities=("text",))).exit_code == 0
+    told = capsys.readouterr().err
+    assert "Note: blanks in names: blanks were removed from" in told and "1 of label (as 'a ')" in told
+    assert "Note: empty columns" in told

@@ -113,3 +113,16 @@ def test_order_of_the_manifest_changes_nothing(small_cache: Path, tmp_path: Path
     again = open_study(small_cache, manifest=tmp_path / "shuffled.parquet")
     assert again.data_fingerprint == open_study(small_cache).data_fingerprint
     pd.testing.assert_index_equal(again.table.index, table.index)
+
+
+def test_blanks_and_names_alike_are_told_with_the_study(small_cache: Path, tmp_path: Path) -> None:
+    table = open_study(small_cache).table.drop(columns="target")
+    speakers, labels = table["speaker"].nunique(), table["label"].nunique()
+    table["label"] = [f"{label} " if n % 2 else label for n, label in enumerate(table["label"])]
+    table["speaker"] = [who.upper() if n // 6 % 2 else who for n, who in enumerate(table["speaker"])]
+    table.to_csv(tmp_path / "own.csv", index=False)
+    study = open_study(small_cache, manifest=tmp_path / "own.csv", protocol="random")
+    assert len(study.classes) == labels and study.table["speaker"].nunique() > speakers
+    notes = " ".join(study.notes)
+    assert "blanks were removed from" in notes and f"{len(table) // 2:,} of label" in notes
+    assert "differ only in case, blanks or Unicode form" in notes and "column speaker" in notes

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ser_data.corpora.base import length, require_folder
 from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.csv_file import csv_frame
 from ser_data.errors import BadManifest, BadRoot, CorpusError, listing
 from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.names import clean_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,9 +65,9 @@ class AudFormat:
         seen: set[str] = set()
         for number, raw in enumerate(frame.to_dict("records"), 2):
             where = f"db.{name}, line {number}"
-            given = str(raw["file"])
+            given = str(raw["file"]).strip()
             start, end = _time(raw.get("start")), _time(raw.get("end"))
-            ident = given.rsplit(".", 1)[0] + (f"@{start:g}" if start else "")
+            ident = clean_name(given.rsplit(".", 1)[0]) + (f"@{start:g}" if start else "")
             try:
                 path = contained(base, given)
             except PathEscapes as error:
@@ -134,7 +136,8 @@ def _load(base: Path, name: str) -> "pd.DataFrame":
     if (found := path.with_name(path.name + ".parquet")).is_file():
         return pd.read_parquet(found).reset_index().drop(columns=["index"], errors="ignore")
     if (found := path.with_name(path.name + ".csv")).is_file():
-        return pd.read_csv(found, dtype=str, keep_default_na=False, na_values=[""])
+        frame = csv_frame(found)
+        return frame.where(frame != "", None)
     there = tuple(sorted(p.name for p in base.glob("db.*")))
     raise BadRoot(
         "audformat",

@@ -7,14 +7,15 @@
 The text of `x.wav` may lie beside it in `x.txt`. The folder is an archive: `metadata.csv` may not name files outside of it.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from ser_data.corpora.base import AUDIO_SUFFIXES, length, require_folder, visible_files
 from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.csv_file import read_csv
 from ser_data.errors import BadRoot
 from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.names import as_name, clean_name
 
 PART_NAMES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 
@@ -59,7 +60,7 @@ def _from_folders(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
     for path in visible_files(base, AUDIO_SUFFIXES):
         inside = path.relative_to(base)
         folders = inside.parts[:-1]
-        name = inside.with_suffix("").as_posix()
+        name = clean_name(inside.with_suffix("").as_posix())
         if len(folders) < 1 + parts:
             problems.append(Problem(name, "missing label", "the file lies in no folder of a label", str(inside)))
         elif name in seen:
@@ -82,28 +83,32 @@ def _from_folders(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
 def _from_metadata(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
-    with (base / "metadata.csv").open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        if "file_name" not in (reader.fieldnames or ()):
-            found = tuple(reader.fieldnames or ())
-            raise BadRoot("audiofolder", str(base / "metadata.csv"), "column file_name", found, "Rename the column.")
-        for raw in reader:
-            where = f"metadata.csv, line {reader.line_num}"
-            row: dict[str, Any] = {key: value for key, value in raw.items() if key and value}
-            given = str(row.pop("file_name", ""))
-            name = str(row.setdefault("id", Path(given).with_suffix("").as_posix()))
-            try:
-                path = contained(base, given)
-            except PathEscapes as error:
-                problems.append(Problem(name, "path escapes", error.why, where))
-                continue
-            if name in seen:
-                problems.append(Problem(name, "duplicate id", "the first one is used", where))
-            elif not path.is_file():
-                problems.append(Problem(name, "missing file", str(path), where))
-            else:
-                seen.add(name)
-                rows.append({**row, "path": str(path)})
+    table = read_csv(base / "metadata.csv", errors="replace", delimiters=",")
+    problems += [Problem("", *note, "metadata.csv", dropped=False) for note in table.notes]
+    if "file_name" not in table.header:
+        raise BadRoot("audiofolder", str(base / "metadata.csv"), "column file_name", table.header, "Rename the column.")
+    for line, raw in table.rows:
+        where = f"metadata.csv, line {line}"
+        if isinstance(raw, str):
+            problems.append(Problem("", "bad row", raw, where))
+            continue
+        row: dict[str, Any] = {key: value for key, value in raw.items() if key and value}
+        given = str(row.pop("file_name", ""))
+        name = as_name(row.get("id")) or as_name(Path(given).with_suffix("").as_posix()) or ""
+        if as_name(row.get("id")) is None:
+            row["id"] = name
+        try:
+            path = contained(base, given)
+        except PathEscapes as error:
+            problems.append(Problem(name, "path escapes", error.why, where))
+            continue
+        if name in seen:
+            problems.append(Problem(name, "duplicate id", "the first one is used", where))
+        elif not path.is_file():
+            problems.append(Problem(name, "missing file", str(path), where))
+        else:
+            seen.add(name)
+            rows.append({**row, "path": str(path)})
     return rows
 
 

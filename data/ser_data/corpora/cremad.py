@@ -5,15 +5,17 @@
 carry no emotion.
 """
 
-import csv
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ser_data.corpora.base import length, require_folder, visible_files
+from ser_data.csv_file import read_csv
 from ser_data.errors import BadRoot
 from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.names import clean_name
 
 EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 LETTERS = {name[0].upper(): name for name in EMOTIONS.values()}
@@ -65,10 +67,10 @@ class CremaD:
         base = require_folder("cremad", root)
         audio = base / "AudioWAV" if (base / "AudioWAV").is_dir() else base
         home = audio.parent
-        votes = _votes(home / "processedResults" / "tabulatedVotes.csv")
-        actors = _actors(home / "VideoDemographics.csv")
-        rows: dict[str, dict[str, Any]] = {}
         problems: list[Problem] = []
+        votes = _votes(home / "processedResults" / "tabulatedVotes.csv", problems)
+        actors = _actors(home / "VideoDemographics.csv", problems)
+        rows: dict[str, dict[str, Any]] = {}
         for path in visible_files(audio, (".wav", ".flac")):
             row = _row(path, votes, actors, label_from, problems)
             if row is None:
@@ -124,27 +126,36 @@ def _row(
     }
 
 
-def _votes(path: Path) -> dict[str, dict[str, int]]:
+def _votes(path: Path, problems: list[Problem]) -> dict[str, dict[str, int]]:
     """Clip -> emotion -> number of raters who heard it in the voice; empty without the table."""
-    if not path.is_file():
-        return {}
     votes: dict[str, dict[str, int]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        first = (reader.fieldnames or [""])[0]
-        for row in reader:
-            if (row[first] or "").startswith(_VOICE):
+    for line, row in _rows(path, problems):
+        if next(iter(row.values())).strip().startswith(_VOICE):
+            try:
                 counts = {name: int(float(row.get(letter) or 0)) for letter, name in LETTERS.items()}
-                votes[Path(row["fileName"]).stem] = {name: count for name, count in counts.items() if count}
+                votes[Path(clean_name(row["fileName"])).stem] = {name: count for name, count in counts.items() if count}
+            except (KeyError, ValueError) as error:
+                what = f"{type(error).__name__}: {error}"
+                problems.append(Problem("", "bad row", what, f"{path.name}, line {line}", dropped=False))
     return votes
 
 
-def _actors(path: Path) -> dict[str, dict[str, str]]:
+def _actors(path: Path, problems: list[Problem]) -> dict[str, dict[str, str]]:
     """Actor -> the row of `VideoDemographics.csv`; empty without the table."""
+    return {clean_name(row.get("ActorID", "")): row for _, row in _rows(path, problems)}
+
+
+def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line and row of one of the repository's tables; nothing without the table. Bad rows become problems."""
     if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return {row["ActorID"]: dict(row) for row in csv.DictReader(file)}
+        return
+    table = read_csv(path, errors="replace", delimiters=",")
+    problems += [Problem("", *note, path.name, dropped=False) for note in table.notes]
+    for line, row in table.rows:
+        if isinstance(row, str):
+            problems.append(Problem("", "bad row", row, f"{path.name}, line {line}", dropped=False))
+        else:
+            yield line, row
 
 
 CORPUS = CremaD()

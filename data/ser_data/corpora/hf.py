@@ -16,6 +16,7 @@ from ser_data.corpora.base import length, require_folder
 from ser_data.corpora.contained import PathEscapes, contained
 from ser_data.errors import BadManifest, BadRoot, listing
 from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.names import as_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +79,7 @@ class HuggingFace:
             for number, raw in enumerate(table.to_pylist()):
                 where = f"{file.relative_to(base)}, row {number}"
                 row = {target: raw[source] for target, source in found.items() if target != "audio"}
-                ident = str(row.get("id") or f"{split or 'row'}-{len(rows) + len(problems):06d}")
+                ident = as_name(row.get("id")) or f"{split or 'row'}-{len(rows) + len(problems):06d}"
                 if names and isinstance(row.get("label"), int):
                     known = 0 <= row["label"] < len(names)
                     row["label"] = names[row["label"]] if known else None

@@ -5,7 +5,6 @@ repeat over the three parts, so the part becomes a prefix: `train_dia0_utt0`. Sp
 between the parts (it is one series), dialogues are not.
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,11 @@ from typing import Any
 
 from ser_data.corpora.base import AUDIO_SUFFIXES, require_folder, visible_files
 from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.csv_file import read_csv
 from ser_data.errors import BadRoot
 from ser_data.labels import SCHEMES
 from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.names import clean_name
 
 FILES = {"train": "train_sent_emo.csv", "dev": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 # Names of the folders in the official archives, by part
@@ -107,13 +108,16 @@ def _audio(root: Path, part: str, problems: list[Problem]) -> dict[str, Path] | 
 
 
 def _rows(path: Path, part: str, files: dict[str, Path] | None, problems: list[Problem]) -> Iterator[dict[str, Any]]:
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    for row in reader:
-        where = f"{path.name}, line {reader.line_num}"
+    table = read_csv(path, errors="replace", delimiters=",")
+    problems += [Problem("", *note, path.name, dropped=False) for note in table.notes]
+    for line, row in table.rows:
+        where = f"{path.name}, line {line}"
+        if isinstance(row, str):
+            problems.append(Problem("", "bad row", row, where))
+            continue
         try:
             stem = f"dia{int(row['Dialogue_ID'])}_utt{int(row['Utterance_ID'])}"
-            turn, label, words = int(row["Utterance_ID"]), row["Emotion"].strip().lower(), row["Utterance"]
+            turn, label, words = int(row["Utterance_ID"]), clean_name(row["Emotion"]).lower(), row["Utterance"]
             start, end = seconds(row["StartTime"]), seconds(row["EndTime"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             problems.append(Problem("", "bad row", f"{type(error).__name__}: {error}", where))
@@ -138,7 +142,7 @@ def _rows(path: Path, part: str, files: dict[str, Path] | None, problems: list[P
             "id": name,
             "where": where,
             "path": None if audio is None else str(audio),
-            "speaker": row["Speaker"].strip(),
+            "speaker": row["Speaker"],
             "dialogue": f"{part}_dia{int(row['Dialogue_ID'])}",
             "turn": turn,
             "label": label,

@@ -7,23 +7,22 @@ are relative to the file; `..` and absolute paths are allowed, since it is the u
 line number and never ends the run.
 """
 
-import csv
-import io
 import json
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from ser_data.csv_file import Row, decode, read_csv
 from ser_data.errors import BadManifest, BadRoot, listing
 from ser_data.manifest import CorpusInfo, Manifest, Problem, read_card_beside
+from ser_data.names import NAMES, as_name, plain_text
 from ser_data.text import normalise
 from ser_data.utterance import PARTS
 from ser_data.video import CROPS
 
-Row = tuple[int, dict[str, Any] | str]  # line number, and the row or what is wrong with it
 _EXPECTED = (
     "path",
     "label",
@@ -40,12 +39,6 @@ _EXPECTED = (
 )
 
 
-def _decode(data: bytes, path: Path) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadManifest(str(path), "is UTF-16, not UTF-8", "Save it as 'CSV UTF-8'.")
-    return data.decode("utf-8-sig", errors="surrogateescape")  # bytes that are not UTF-8 become lone surrogates
-
-
 def _is_utf8(row: dict[str, str]) -> bool:
     try:
         "".join(row.values()).encode()
@@ -54,33 +47,8 @@ def _is_utf8(row: dict[str, str]) -> bool:
     return True
 
 
-def _csv_rows(data: bytes, path: Path) -> Iterator[Row]:
-    text = _decode(data, path)
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
-    if len(set(header)) != len(header):
-        raise BadManifest(str(path), f"a column occurs twice in {listing(header)}", "Rename one of them.")
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:  # a field of more than 16 MB: mostly a quote that is never closed
-            yield reader.line_num, str(error)
-            continue
-        if not any(field.strip() for field in fields):
-            continue
-        if len(fields) != len(header):
-            yield reader.line_num, f"{len(fields)} fields where the header has {len(header)}"
-        else:
-            yield reader.line_num, dict(zip(header, fields, strict=True))
-
-
-def _jsonl_rows(data: bytes, path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_decode(data, path).split("\n"), 1):
+def _jsonl_rows(text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -91,8 +59,22 @@ def _jsonl_rows(data: bytes, path: Path) -> Iterator[Row]:
         if not isinstance(row, dict):
             yield number, "not a JSON object"
             continue
-        # `votes` stays JSON; every other value becomes the text that a CSV would hold
-        yield number, {key: "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value) for key, value in row.items()}  # fmt: skip
+        yield number, {key: _cell(key, value) for key, value in row.items()}
+
+
+def _cell(column: str, value: Any) -> str:
+    """A JSON value as the text that a CSV would hold; `votes` stays JSON, and 1 and 1.0 are one name."""
+    if column in NAMES:
+        return plain_text(value) or ""
+    return "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _rows(path: Path, kind: str) -> tuple[Iterable[Row], list[Problem]]:
+    """The rows of a table and what is to be known of all of it."""
+    if kind == "csv":
+        found = read_csv(path)
+        return found.rows, [Problem("", *note, path.name, dropped=False) for note in found.notes]
+    return _jsonl_rows(decode(path.read_bytes(), path)), []
 
 
 def resolve_path(base: Path, given: str) -> str:
@@ -129,17 +111,17 @@ class TableFile:
             raise BadRoot(
                 self.info.name, str(root), "file", (found,), f"Give the table itself: --root FILE.{self.info.name}."
             )
-        rows = _csv_rows if self.info.name == "csv" else _jsonl_rows
         good: list[dict[str, Any]] = []
-        problems: list[Problem] = []
         seen: dict[str, str] = {}
         base = root.resolve().parent
-        for line, row in rows(root.read_bytes(), root):
+        rows, notes = _rows(root, self.info.name)
+        problems = list(notes)
+        for line, row in rows:
             where = f"{root.name}, line {line}"
             if isinstance(row, str):
                 problems.append(Problem("", "bad row", row, where))
                 continue
-            if not good and not problems:
+            if not good and len(problems) == len(notes):
                 _check_columns(root, row)
             problem = _problem(row, base, where, labels, check_files, seen)
             if problem is not None:
@@ -148,8 +130,11 @@ class TableFile:
                     continue
             good.append({key: value if value != "" else None for key, value in row.items()})
         if not good:
-            first = f"; the first problem: {problems[0]}" if problems else ""
-            raise BadManifest(str(root), f"no usable row among {len(problems):,}{first}", "Correct the table.")
+            dropped = problems[len(notes) :]
+            if not dropped:
+                raise BadManifest(str(root), "has no row below its header", "Add one row for each utterance.")
+            what = f"no usable row among {len(dropped):,}; the first problem: {dropped[0]}"
+            raise BadManifest(str(root), what, "Correct the table.")
         info = read_card_beside(root) or replace(self.info, title=f"{root.name} ({self.info.title})")
         return Manifest(pd.DataFrame(good), info, problems)
 
@@ -166,12 +151,16 @@ def _problem(
     """What is wrong with a row, or `None`; fills in `id` and the absolute `path` and `video_path`."""
     given = (row.get("path") or "").strip()
     start = (row.get("start") or "").strip()
-    name = (row.get("id") or "").strip() or os.path.splitext(given)[0] + (f"@{start}" if start else "")
+    name = as_name(row.get("id")) or as_name(os.path.splitext(given)[0]) or ""
+    if not as_name(row.get("id")) and start:
+        name += f"@{start}"
     if not _is_utf8(row):
         return Problem(
             name.encode("utf-8", "replace").decode(), "not UTF-8", "the line holds bytes that are not UTF-8", where
         )
-    row["id"] = name = name or where.rsplit(" ", 1)[-1]
+    name = name or where.rsplit(" ", 1)[-1]
+    if as_name(row.get("id")) is None:
+        row["id"] = name
     if "path" in row:
         if not given:
             return Problem(name, "missing path", "the row names no file", where)
@@ -195,9 +184,9 @@ def _problem(
     if row.get("video_end") and float(row["video_end"]) <= float(row.get("video_start") or 0):
         told = f"video_end {row['video_end']} s is not after video_start {row.get('video_start') or 0} s"
         return Problem(name, "bad span", told, where)
-    if (row.get("part") or "train") not in PARTS:
+    if (as_name(row.get("part")) or "train") not in PARTS:
         return Problem(name, "bad part", f"'{row['part']}' is not one of {listing(PARTS)}", where)
-    label = (row.get("label") or "").strip()
+    label = as_name(row.get("label"))
     if label and labels is not None and label not in labels:
         return Problem(name, "unknown label", f"'{label}'; known are {listing(sorted(labels), 40)}", where)
     if "path" in row and check_files and not os.path.isfile(row["path"]):

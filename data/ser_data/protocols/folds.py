@@ -1,13 +1,15 @@
 """Folds: which utterances train, develop and test, as ids, with what the protocol promises about them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xxhash
 
-from ser_data.errors import BadFolds, listing
+from ser_data.csv_file import csv_frame
+from ser_data.errors import BadFolds, BadManifest, listing
+from ser_data.names import clean_name
 from ser_data.protocols.originals import SOURCE, originals
 from ser_data.utterance import PARTS
 
@@ -88,24 +90,29 @@ class Folds:
         dev: str = "as given",
         held_out: Iterable[str] = (),
         once: bool = True,
+        known: Container[str] = (),
     ) -> "Folds":
         """Reads `id,fold,part`. The file does not hold the promises: give them, and call `check`.
 
-        Raises:
-            BadFolds: No such file, other columns, an unknown part, or an id twice in a fold.
-        """
-        import pandas as pd
+        Names are cleaned (`ser_data.names`), but for ids that are `known` as they are written: those of an older cache.
 
+        Raises:
+            BadFolds: No such file, other columns, a quote that is not closed, an unknown part, or an id twice in a fold.
+        """
         path = Path(path)
         name = protocol or f"csv:{path.name}"
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise BadFolds(
-                name, f"{path} cannot be read ({error})", "Give a CSV with the columns id,fold,part."
-            ) from error
+            table = csv_frame(path)
+        except BadManifest as error:
+            raise BadFolds(name, f"{path}: {error.problem}", error.remedy) from error
+        except OSError as error:
+            what = f"{path} cannot be read ({error.strerror or error})"
+            raise BadFolds(name, what, "Give a CSV with the columns id,fold,part.") from error
         if not {"id", "fold", "part"} <= set(table.columns):
             raise BadFolds(name, f"{path} has the columns {listing(table.columns)}", "It needs id, fold and part.")
+        table["id"] = [name if name in known else clean_name(name) for name in table["id"]]
+        for column in ("fold", "part"):
+            table[column] = [clean_name(value) for value in table[column]]
         strange = table.index[~table["part"].isin(PARTS)]
         if len(strange):
             what = f"{path}, line {strange[0] + 2}: part '{table['part'][strange[0]]}'"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ser_data.manifest import Problem
+from ser_data.manifest import TABLE_NOTES, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Finding:
 # Reasons that a reader may give without anything being wrong with the copy
 _NOTES = frozenset(
     {
+        *TABLE_NOTES,
+        "names alike",
         "empty text",
         "extra transcript",
         "noise line",
@@ -55,6 +57,11 @@ _FIXES = {
     "bad row": "correct the row",
     "bad id": "restore the name from the archive",
     "bad span": "correct start and end",
+    "blanks in names": "nothing: they are read without; or correct the cells",
+    "line breaks in cells": "nothing, if they are meant; a forgotten quote swallows rows",
+    "empty columns": "nothing, or save the table without them",
+    "shared stem": "nothing: these ids keep the ending of the file",
+    "names alike": "write them in one way if they mean one",
     "bad number": "correct the number",
     "not UTF-8": "save the file as UTF-8, or restore it from the archive",
     "unknown label": "correct the label",

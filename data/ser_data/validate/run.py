@@ -52,7 +52,7 @@ def validate(name: str, root: str | Path, *, partial: bool = False, **options: A
         expected, count = PUBLISHED[name]
         found = count(manifest.table)
         cells = {cell: (found.get(cell, 0), number) for cell, number in expected.items()}
-    findings = [from_problem(problem) for problem in manifest.problems]
+    findings = [from_problem(problem) for problem in dict.fromkeys((*manifest.problems, *manifest.notes))]
     findings += _checks(name, root, manifest, partial)
     findings += [
         Finding("error", "count", "", f"{cell}: {got:,}, published {number:,} ({got - number:+,})", _COUNT_FIX)
