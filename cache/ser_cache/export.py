@@ -5,8 +5,6 @@ What was computed goes with them: the entry's spec as JSON, in each file.
 
 import csv
 import json
-import os
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from ser_cache.durable import writing
 from ser_cache.entry import Entry
 from ser_cache.errors import CacheError, MissingEntry
 from ser_cache.ragged import offsets_of
+from ser_cache.scratch import replacing
 from ser_cache.spec import slug
 
 Progress = Callable[[int, int], None]
@@ -87,15 +86,11 @@ def _chosen(infos: Sequence[EntryInfo], addresses: Sequence[str]) -> list[EntryI
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that becomes it at the end, so that a killed export leaves no half file."""
+    """A name that becomes ``path`` at the end, so that a killed export leaves no half file; refuses to replace one."""
     if path.exists():
         raise TargetExists(str(path))
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
+    with replacing(path) as scratch:
         yield scratch
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _spec(entry: Entry) -> str:
@@ -134,11 +129,14 @@ def _npz(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
 
 def _npz_each(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
     path = folder / entry.address
-    if path.exists():
-        raise TargetExists(str(path))
-    scratch = folder / f".{entry.address}.{uuid.uuid4().hex}.part"
-    scratch.mkdir()
-    with open(scratch / "index.csv", "x", newline="", encoding="utf-8") as file:
+    with _appearing(path) as scratch:
+        scratch.mkdir()
+        _npz_files(entry, scratch, tick)
+    return path
+
+
+def _npz_files(entry: Entry, folder: Path, tick: Callable[[int], None]) -> None:
+    with open(folder / "index.csv", "x", newline="", encoding="utf-8") as file:
         index = csv.writer(file)
         index.writerow(["id", "file", "frames"])
         for name in entry.ids:
@@ -146,12 +144,10 @@ def _npz_each(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
             arrays: dict[str, Any] = {"values": entry[name]} | (
                 {"special": _mask(entry, name)} if entry.special(name) is not None else {}
             )
-            np.savez(scratch / stored, **arrays)
+            np.savez(folder / stored, **arrays)
             index.writerow([name, stored, entry.frames(name)])
             tick(1)
-    (scratch / "spec.json").write_text(_spec(entry) + "\n", encoding="utf-8")
-    scratch.rename(path)
-    return path
+    (folder / "spec.json").write_text(_spec(entry) + "\n", encoding="utf-8")
 
 
 def _hdf5(entries: Sequence[Entry], path: Path, tick: Callable[[int], None]) -> Path:

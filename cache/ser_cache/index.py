@@ -8,7 +8,6 @@ when they have changed, and is thrown away without loss. It does not belong on a
 import json
 import os
 import sqlite3
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from ser_cache.errors import CacheError, Damaged, MissingRow, StaleEntry
 from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path, numbered
 from ser_cache.ledger import Ledger
 from ser_cache.ragged import offsets_of
+from ser_cache.scratch import replacing
 from ser_cache.shards import map_frames, open_data
 
 VERSION = 1
@@ -116,11 +116,10 @@ def build_index(cache: Path, to: Path | None = None, progress: Progress | None =
     """
     opened = open_cache(cache)
     path = to or default_path(cache)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     with writing(path):
         make_directory(path.parent.absolute())
         try:
-            with closing(sqlite3.connect(scratch)) as database:
+            with replacing(path) as scratch, closing(sqlite3.connect(scratch)) as database:
                 database.executescript(_TABLES)
                 database.execute("INSERT INTO about VALUES (?, ?)", (VERSION, str(cache.resolve())))
                 infos = opened.entries()
@@ -129,11 +128,8 @@ def build_index(cache: Path, to: Path | None = None, progress: Progress | None =
                     if progress is not None:
                         progress(number + 1, len(infos))
                 database.commit()
-            os.replace(scratch, path)
         except sqlite3.Error as error:
             raise OSError(str(error)) from error
-        finally:
-            scratch.unlink(missing_ok=True)
     return path
 
 

@@ -12,11 +12,11 @@ import hashlib
 import importlib.util
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ser_cache.scratch import private
 from ser_extract.errors import ExtractError
 
 
@@ -113,12 +113,11 @@ def demo_audio_encoder(cache: Path | None = None) -> Path:
     source = _checked_folder(AUDIO)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".whisper-", dir=cache))
-        try:
+        with private(final) as folder:
+            work = folder / final.name
+            work.mkdir()
             _write_whisper(source, work)
             _put(work, final)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise DemoEncoderError(f"{final} cannot be written ({error.strerror})", AUDIO.requirement, AUDIO.hub) from error
     return final

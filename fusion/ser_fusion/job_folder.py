@@ -1,11 +1,9 @@
 """The folder of one finished training: curve, weights, head, posteriors, and ``done.json`` last.
 
-Everything is written to a temporary folder beside it and renamed, so that a folder with ``done.json`` is complete.
+Everything is written to a hidden folder beside it and renamed, so that a folder with ``done.json`` is complete.
 """
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_cache.scratch import replacing
 from ser_fusion.features import StreamFrames
 from ser_fusion.planning import Task
 
@@ -60,12 +59,10 @@ def do_task(
         trained.notes.append(f"tuned: {json.dumps(settings)}")
     seconds = time.perf_counter() - began
     final = out / task.folder
-    scratch = final.with_name(f".{final.name}.{os.getpid()}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    _write(task, trained, streams, targets, ids, classes, scratch, attention, seconds, ratings)
-    shutil.rmtree(final, ignore_errors=True)
-    scratch.rename(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(final) as scratch:
+        scratch.mkdir()
+        _write(task, trained, streams, targets, ids, classes, scratch, attention, seconds, ratings)
     return seconds
 
 

@@ -85,11 +85,11 @@ def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Materia
     """Test predictions of one trained head for every subset, written into its folder."""
     import torch
 
+    from ser_cache.scratch import replacing
     from ser_fusion.feed import Feed
     from ser_fusion.job_folder import predictions
     from ser_fusion.model import load_model
     from ser_fusion.scoring import posteriors
-    from ser_fusion.shares import replacing
 
     study, rows = material.study, task.parts["test"]
     ids = list(study.table.index)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ser_cache.scratch import sweep
 from ser_fusion.derived import derive
 from ser_fusion.environment import resolve_device
 from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
@@ -119,6 +120,7 @@ def prepare(
     if like is not None:
         _same_ground(job.out, like, start)
     _claim(job.out, start)
+    sweep(job.out, deep=True)
     write_study(job.out, study)
     places: dict[str, Any] = {"job": job, "start": start, "device": device, "began": began}
     return Prepared(study=study, material=material, rows=rows, tasks=todo, **places)

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ser_cache.scratch import replacing
 from ser_fusion.context import described, previous_turns
 from ser_fusion.environment import environment
 from ser_fusion.job import NORMS, FuseJob, Row
 from ser_fusion.planning import Task, departures
-from ser_fusion.shares import replacing
 from ser_fusion.study import Study
 
 if TYPE_CHECKING:

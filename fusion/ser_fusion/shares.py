@@ -1,21 +1,9 @@
-"""Several processes on one run directory (``--jobs i/N``): files that are replaced at once, and one judge at a time."""
+"""Several processes on one run directory (``--jobs i/N``): one judge at a time."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name of our own to write to, which then replaces ``path`` at once."""
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield scratch
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 @contextmanager

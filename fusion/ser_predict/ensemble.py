@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.evaluation.calibration import fit_temperature, tempered
 from ser_fusion.evaluation.metrics import score_fold
-from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_predict.errors import NoModel
 
 if TYPE_CHECKING:
@@ -180,11 +180,8 @@ def _names(run: RunDirectory) -> tuple[str, ...]:
 
 
 def _folders(path: Path, slug: str) -> list[tuple[Path, dict[str, Any]]]:
-    found = []
-    for folder in sorted((path / "jobs" / slug).glob("fold*-seed*")):
-        if (folder / "done.json").is_file():
-            found.append((folder, json.loads((folder / "done.json").read_text())))
-    return found
+    found = [folder for folder in job_folders(path, slug) if (folder / "done.json").is_file()]
+    return [(folder, json.loads((folder / "done.json").read_text())) for folder in found]
 
 
 def _arrays(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

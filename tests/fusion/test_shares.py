@@ -11,7 +11,7 @@ import pandas as pd
 
 from ser_fusion.job import FuseJob
 from ser_fusion.run import Listener, prepare, run, train_all
-from ser_fusion.shares import judging, replacing
+from ser_fusion.shares import judging
 
 
 def job(cache: Path, out: Path, **options: Any) -> FuseJob:
@@ -73,7 +73,32 @@ def test_three_shares_at_once_one_killed_make_the_whole(small_cache: Path, tmp_p
     assert outcome.remaining == 0 and outcome.report is not None and outcome.report.is_file()
     pd.testing.assert_frame_equal(posteriors(shared), posteriors(whole))
     assert json.loads((shared / "run.json").read_text())["finished"]
-    assert not [path for path in shared.rglob("*.part") if path.is_file()]
+    assert not list(shared.rglob("*.part"))
+
+
+def test_what_a_killed_training_left_is_removed_and_never_read(small_cache: Path, tmp_path: Path) -> None:
+    """Killed with a half file open; the next run of the same command, and ser-compare, clear it away."""
+    out = tmp_path / "run"
+
+    def die_writing() -> None:
+        def half(frame: pd.DataFrame, path: Path, **options: Any) -> None:
+            Path(path).write_bytes(b"")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        prepared = prepare(job(small_cache, out))
+        pd.DataFrame.to_parquet = half  # type: ignore[assignment]
+        train_all(prepared)
+
+    assert ended(start(die_writing)) == -signal.SIGKILL
+    (left,) = out.rglob("*.part")
+    assert list(left.rglob("test.parquet")) and not list(out.glob("jobs/*/*/test.parquet"))
+    older = out / "jobs/audio-stats/.fold2-seed0.999999999.part"  # as older versions named it; there is no such process
+    living = out / f"jobs/audio-stats/.fold1-seed0.{os.getpid()}.part"
+    for folder in (older, living):
+        folder.mkdir()
+        (folder / "test.parquet").write_bytes(b"")
+    prepare(job(small_cache, out))
+    assert list(out.rglob("*.part")) == [living]
 
 
 def test_two_shares_write_a_new_run_directory_at_once(small_cache: Path, tmp_path: Path) -> None:
@@ -97,15 +122,3 @@ def test_one_judge_at_a_time(tmp_path: Path) -> None:
     assert [ended(pid) for pid in pids] == [0, 0, 0]
     lines = log.read_text().splitlines()
     assert all(len(set(lines[k : k + 200])) == 1 for k in (0, 200, 400))
-
-
-def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_text("old")
-    try:
-        with replacing(path) as scratch:
-            scratch.write_text("half")
-            raise OSError
-    except OSError:
-        pass
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x"]

@@ -223,17 +223,12 @@ def _write(
     parts: Mapping[str, NDArray[np.int64]],
     result: tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any], float],
 ) -> None:
-    """Predictions first, ``done.json`` last: a folder that has it is complete."""
+    """The folder of one fit, which appears whole."""
+    from ser_cache.scratch import replacing
     from ser_fusion.evaluation.references import posterior_frame
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "done.json").unlink(missing_ok=True)
     dev, test, settings, seconds = result
     fold = str(study.folds.folds[number].name)
-    for part, values in (("dev", dev), ("test", test)):
-        frame = posterior_frame(study.table, study.classes, parts[part], fold, seed, values, values.argmax(axis=1))
-        frame.insert(0, "row", row.slug)
-        frame.to_parquet(folder / f"{part}.parquet", index=False)
     done = {
         "fingerprint": mark,
         "row": row.slug,
@@ -242,9 +237,14 @@ def _write(
         "settings": settings,
         "seconds": round(seconds, 3),
     }
-    scratch = folder / ".done.json.part"
-    scratch.write_text(json.dumps(done, indent=1) + "\n")
-    scratch.replace(folder / "done.json")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as scratch:
+        scratch.mkdir()
+        for part, values in (("dev", dev), ("test", test)):
+            frame = posterior_frame(study.table, study.classes, parts[part], fold, seed, values, values.argmax(axis=1))
+            frame.insert(0, "row", row.slug)
+            frame.to_parquet(scratch / f"{part}.parquet", index=False)
+        (scratch / "done.json").write_text(json.dumps(done, indent=1) + "\n")
 
 
 def _read(folder: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":

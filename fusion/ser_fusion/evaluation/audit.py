@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ser_cache.scratch import replacing
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of
@@ -202,7 +203,6 @@ def _features(run: RunDirectory, table: pd.DataFrame) -> dict[str, tuple[str, np
 def write_audit(run_dir: str | Path, audit: dict[str, Any]) -> Path:
     """Puts an audit into a run directory, where `evaluate_run` and the report find it."""
     target = Path(run_dir) / "audit.json"
-    scratch = target.with_name(".audit.json.part")
-    scratch.write_text(json.dumps(audit, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    scratch.replace(target)
+    with replacing(target) as scratch:
+        scratch.write_text(json.dumps(audit, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return target

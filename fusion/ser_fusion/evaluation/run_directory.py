@@ -16,6 +16,11 @@ from ser_fusion.evaluation.errors import NotARun
 PREDICTION_COLUMNS = ("row", "id", "fold", "seed", "label", "predicted")
 
 
+def job_folders(path: Path, slug: str = "*") -> list[Path]:
+    """The folders of trainings (of one row), sorted. They appear whole; half-written ones have other names."""
+    return sorted((path / "jobs").glob(f"{slug}/fold*-seed*"))
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """One finished (or interrupted) run of `ser-fuse`.

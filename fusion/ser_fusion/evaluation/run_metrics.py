@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ser_cache.scratch import replacing, sweep
 from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration
 from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families, fold_sizes
@@ -43,6 +44,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         NotARun: the folder is no run directory.
     """
     run = RunDirectory.open(run_dir)
+    sweep(run.path, deep=True)
     classes, utterances = run.classes, run.utterances
     kind = unit_kind(utterances)
     seen = seen_text(utterances, run.folds)
@@ -90,10 +92,8 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
     }
     beside = _beside(run.path)
     clean = finite(metrics if beside is None else {**metrics, "vad": beside})
-    target = run.path / "metrics.json"
-    scratch = target.with_name(".metrics.json.part")
-    scratch.write_text(json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    scratch.replace(target)
+    with replacing(run.path / "metrics.json") as scratch:
+        scratch.write_text(json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return clean
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ser_fusion.evaluation.run_directory import job_folders
 from ser_fusion.reporting.plots.classes import class_plot
 from ser_fusion.reporting.plots.confusion import confusion_plot, difference_plot
 from ser_fusion.reporting.plots.curves import curve_key, curve_plot
@@ -91,9 +92,9 @@ def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
     found: list[Any] = []
     if safe_name(slug) != slug:
         return found
-    for path in sorted((run_dir / "jobs" / slug).glob(f"*/{file}")):
+    for job in job_folders(run_dir, slug):
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            found.append(json.loads((job / file).read_text(encoding="utf-8")))
         except (OSError, json.JSONDecodeError):
             continue
     return found

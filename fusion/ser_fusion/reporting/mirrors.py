@@ -10,7 +10,7 @@ from typing import Any
 
 from ser_fusion.evaluation.errors import EvaluationError
 from ser_fusion.evaluation.metrics import METRICS
-from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 
 
 class MirrorMissing(EvaluationError, ImportError):
@@ -39,13 +39,13 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _curves(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Job name (`row/fold0-seed0`) and learning curve of every job that has one."""
-    for path in sorted((folder / "jobs").glob("*/*/curve.json")):
+    for job in job_folders(folder):
         try:
-            curve = json.loads(path.read_text(encoding="utf-8"))
+            curve = json.loads((job / "curve.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             continue
         if isinstance(curve, list):
-            yield f"{path.parent.parent.name}/{path.parent.name}", curve
+            yield f"{job.parent.name}/{job.name}", curve
 
 
 def _numbers(epoch: Mapping[str, Any]) -> dict[str, float]:

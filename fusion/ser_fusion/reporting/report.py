@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ser_cache.scratch import replacing
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import assets, tables, words
@@ -102,9 +103,8 @@ def write_report(
         ]
         write_tables(everything, run.path / "tables")
     target = run.path / "report.html"
-    scratch = target.with_name(".report.html.part")
-    scratch.write_text(page, encoding="utf-8")
-    scratch.replace(target)
+    with replacing(target) as scratch:
+        scratch.write_text(page, encoding="utf-8")
     return target
 
 

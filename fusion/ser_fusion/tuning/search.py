@@ -19,8 +19,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ser_cache.scratch import replacing
 from ser_fusion.errors import FusionError
-from ser_fusion.shares import locked, replacing
+from ser_fusion.shares import locked
 from ser_fusion.tuning.space import SETTINGS, own_values
 
 if TYPE_CHECKING:

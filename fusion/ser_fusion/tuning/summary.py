@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_fusion.shares import replacing
+from ser_cache.scratch import replacing
 from ser_fusion.tuning.search import Search, Trial, as_study, best_of
 
 if TYPE_CHECKING:

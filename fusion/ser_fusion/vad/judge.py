@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ser_cache.scratch import replacing
 from ser_fusion.evaluation.run_metrics import finite
-from ser_fusion.shares import replacing
 from ser_fusion.vad.metrics import DEFINITIONS, summarise_ratings
 from ser_fusion.vad.references import rating_references
 from ser_fusion.vad.report import markdown

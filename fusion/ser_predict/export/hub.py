@@ -38,6 +38,7 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
     """
     from safetensors.numpy import save_file
 
+    from ser_cache.scratch import replacing
     from ser_predict.export.card import model_card
 
     source, tensors, rows = predictor.source, {}, []
@@ -62,9 +63,15 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
         "cache": {"entries": entries},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CARD).write_text(model_card(predictor), encoding="utf-8")
-    (folder / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    with replacing(folder / WEIGHTS) as scratch:
+        save_file(tensors, scratch, metadata={"format": "pt"})
+    texts = {
+        CARD: model_card(predictor),
+        CONFIG: json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+    for name, text in texts.items():  # config.json last: the folder reads as an export only with all of it
+        with replacing(folder / name) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     return folder
 
 

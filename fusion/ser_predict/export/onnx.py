@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_cache.scratch import replacing
 from ser_predict.errors import ExtraMissing, NotExported
 from ser_predict.export.samples import Samples, draw_samples, read_samples
 
@@ -53,8 +54,7 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
     graph = Graph(ensemble, marked).eval()
     samples = read_samples(predictor, CHECKED) or draw_samples(predictor, CHECKED)
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / f".{MODEL}.part"
-    try:
+    with replacing(folder / MODEL) as scratch:
         _write(graph, samples, scratch)
         difference = _compare(graph, ensemble, samples, scratch)
         if not difference <= TOLERANCE:
@@ -65,10 +65,8 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
         facts = _facts(predictor, graph, marked) | {
             "checked": {"utterances": samples.count, "frames_of": samples.origin, "largest_difference": difference}
         }
-        (folder / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        scratch.replace(folder / MODEL)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replacing(folder / FACTS) as scratch:
+        scratch.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return facts
 
 
