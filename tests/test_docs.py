@@ -75,7 +75,7 @@ def test_blocks_run(page: Path, tmp_path: Path):
             check=False,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1800,
         )
         told = f"{page.name}:\n{block['code']}\n--- rc {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         assert done.returncode == 0, told

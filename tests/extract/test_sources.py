@@ -188,7 +188,8 @@ def test_a_silent_hub_is_told_within_ten_seconds(tmp_path):
         spent = time.monotonic() - started
     assert done.stdout.count("\n") == 3, done.stderr
     assert "the model hub gave none" in done.stdout
-    assert spent < hub.CONTACT_SECONDS + 6  # the limit, and the start of Python on a busy machine
+    if spent > hub.CONTACT_SECONDS + 6:  # the limit, and the start of Python
+        raise TimeoutError(f"the hub was waited for {spent:.0f} s")
 
 
 def test_the_hub_s_local_copy_comes_first(folder, no_network, monkeypatch, tmp_path):

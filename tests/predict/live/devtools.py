@@ -50,7 +50,9 @@ class Tab:
         wanted = {"expression": code, "returnByValue": True, "awaitPromise": True, "userGesture": True}
         stop = time.monotonic() + 30
         while "error" in (told := self._ask("Runtime.evaluate", wanted)):  # the page is only just being loaded
-            assert "context" in told["error"]["message"] and time.monotonic() < stop, told
+            assert "context" in told["error"]["message"], told
+            if time.monotonic() > stop:
+                raise TimeoutError(f"the page was not loaded: {told}")
             time.sleep(0.05)
         assert "exceptionDetails" not in told["result"], told["result"]["exceptionDetails"]
         return told["result"]["result"].get("value")
@@ -60,7 +62,8 @@ class Tab:
         stop = time.monotonic() + seconds
         while not (value := self.run(code)):
             told = self.run("document.body?.dataset.state + ': ' + document.getElementById('status')?.textContent")
-            assert time.monotonic() < stop, f"{code} did not become true within {seconds} s; the page says {told}"
+            if time.monotonic() > stop:
+                raise TimeoutError(f"{code} did not become true within {seconds} s; the page says {told}")
             time.sleep(0.05)
         return value
 
@@ -122,4 +125,4 @@ def _port(file: Path, process: "subprocess.Popen[bytes]") -> int:
         if file.is_file() and (lines := file.read_text().split()):
             return int(lines[0])
         time.sleep(0.1)
-    raise AssertionError("Chromium did not start")
+    raise TimeoutError("Chromium did not start")
