@@ -11,12 +11,15 @@ from ser_cache.catalog import Cache, EntryInfo, open_cache
 from ser_cache.errors import MissingEntry
 from ser_cache.ledger import Ledger
 
+ENDLESS = 10_000
+"""Columns off a terminal: no cell is cut, wrapped or shortened there."""
+
 
 def show(table: Table) -> None:
     """Prints to stdout; as wide as the table needs where stdout is no terminal, so that nothing is cut off."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = Console(highlight=False, width=ENDLESS)
     console.print(table)
 
 

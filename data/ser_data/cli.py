@@ -11,6 +11,7 @@ from ser_data.corpora import CORPORA
 from ser_data.errors import CorpusError
 from ser_data.protocols import PROTOCOLS
 from ser_data.settings import SettingsGroup
+from ser_data.terminal import console
 
 if TYPE_CHECKING:
     from ser_data.manifest import Manifest
@@ -66,17 +67,17 @@ def list_(name: str | None, schemes: bool, protocols: bool) -> None:
 
     if schemes:
         rows = [[s.name, ", ".join(s.classes), ", ".join(sorted(s.ignored))] for s in SCHEMES.values()]
-        show.console().print(show.grid("Label schemes", ["name", "classes", "left out"], rows))
+        console().print(show.grid("Label schemes", ["name", "classes", "left out"], rows))
     elif protocols:
         rows = [
             [p.name, p.title, ", ".join(p.held_out) if p.held_out is not None else "as measured"]
             for p in PROTOCOLS.values()
         ]
-        show.console().print(show.grid("Protocols", ["name", "rule", "held out"], rows))
+        console().print(show.grid("Protocols", ["name", "rule", "held out"], rows))
     elif name:
-        show.console().print(show.corpus(CORPORA[name].info, options_of(name)))
+        console().print(show.corpus(CORPORA[name].info, options_of(name)))
     else:
-        show.console().print(show.corpora([corpus.info for corpus in CORPORA.values()]))
+        console().print(show.corpora([corpus.info for corpus in CORPORA.values()]))
 
 
 @main.command()
@@ -103,7 +104,7 @@ def validate(
     with waiting(f"Checking {corpus}"):
         report = run(corpus, root, partial=partial, **parse_options(corpus, options))
     for table in show.report(report, everything):
-        show.console().print(table)
+        console().print(table)
     errors, notes = len(report.errors), len(report.findings) - len(report.errors)
     synthetic = " (synthetic)" if report.manifest.info.synthetic else ""
     verdict = "valid" if not errors else f"{errors:,} violations"
@@ -132,7 +133,7 @@ def describe(
     found = with_labels(read_any(corpus, root, manifest, options), labels)
     description = numbers.describe(found, make_folds(found, protocol) if protocol else None)
     for table in show.description(description):
-        show.console().print(table)
+        console().print(table)
     if plot:
         numbers.plot(found, description, plot)
         click.echo(f"Plot: {plot}")
@@ -161,7 +162,7 @@ def folds(
     made = protocols.make_folds(found, protocol, dev=dev, seed=seed, allow_overlap=allow_overlap)
     if drop_seen_text:
         made = protocols.drop_seen_text(found.table, made)
-    show.console().print(show.folds(made, protocols.text_overlap(found.table, made)))
+    console().print(show.folds(made, protocols.text_overlap(found.table, made)))
     for note in made.notes:
         click.echo(f"Note: {note}.")
     if out:
@@ -207,7 +208,7 @@ def join(sources: tuple[str, ...], labels: str | None, split_by: str | None, dro
     with counting("Hashing audio") as tell:
         joined = run(read_named(sources), labels=labels, split_by=split_by, drop_leaks=drop_leaks, progress=tell)
     for line in show.joined(joined, drop_leaks):
-        show.console().print(line)
+        console().print(line)
     click.echo(f"Labels: {joined.write(out)}")
     click.echo(f"{len(joined.manifest):,} utterances of {len(joined.corpora)} corpora: {out}")
     if out.endswith(".csv"):

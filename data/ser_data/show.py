@@ -4,7 +4,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,12 +15,6 @@ if TYPE_CHECKING:
     from ser_data.manifest import CorpusInfo, Manifest
     from ser_data.protocols import Folds
     from ser_data.validate import Report
-
-
-def console() -> Console:
-    """For results. Not on a terminal it is wide, so that no cell is cut in a log file."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=200)
 
 
 def grid(title: str, columns: list[str], rows: list[list[str]]) -> Table:

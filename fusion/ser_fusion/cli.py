@@ -261,15 +261,14 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
     if outcome.remaining:
         click.echo(f"{outcome.remaining:,} jobs are left to other shares; the last one to end judges {outcome.out}.")
         return 0
-    from rich.console import Console
-
+    from ser_data.terminal import console
     from ser_fusion.reporting.terminal import result_table
     from ser_fusion.vad.report import RatingTable
 
     if outcome.metrics.get("task") != "vad":
-        Console().print(result_table(dict(outcome.metrics)))
+        console().print(result_table(dict(outcome.metrics)))
     if ratings := outcome.metrics if outcome.metrics.get("task") == "vad" else outcome.metrics.get("vad"):
-        Console().print(RatingTable(ratings))
+        console().print(RatingTable(ratings))
     click.echo(f"Report: {outcome.report}")
     if outcome.failed:
         click.echo(

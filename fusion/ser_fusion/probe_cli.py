@@ -84,8 +84,9 @@ def _run(cache: Path, pooling: str, out: Path, options: dict[str, Any]) -> int:
 
 
 def _show(lines: Any, chance: float) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from ser_data.terminal import console
 
     table = Table(
         title="Linear probes",
@@ -105,7 +106,7 @@ def _show(lines: Any, chance: float) -> None:
             "chosen" if line.chosen else "",
             "(best)" if line.best_on_test else "",
         )
-    Console().print(table)
+    console().print(table)
 
 
 def main() -> None:

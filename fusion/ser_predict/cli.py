@@ -176,7 +176,9 @@ def _run(
             for _ in told():
                 pass
     if form == "table" and any(one.error is None for one in done):
-        Console().print(lines.table(done))
+        from ser_data.terminal import console as results_console
+
+        results_console().print(lines.table(done))
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
         with save.open("w", encoding="utf-8", newline="") as out:

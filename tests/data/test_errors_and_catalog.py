@@ -68,3 +68,16 @@ def test_links_that_leave_an_archive_are_refused_and_inner_ones_are_not(tmp_path
         contained(root, "out/x.wav")
     assert contained(root, "in/x.wav") == root / "in/x.wav"
     assert contained(root, "a\\b c\\ü.wav") == root / "a/b c/ü.wav"
+
+
+def test_off_a_terminal_no_cell_is_cut_or_wrapped(capsys):
+    from rich.table import Table
+
+    from ser_data.terminal import console
+
+    long = "an encoder's name that is far longer than any terminal is wide " * 10
+    table = Table("name", "value")
+    table.add_row(long, "0.123 ± 0.045")
+    console().print(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(long.strip() in line and "0.123 ± 0.045" in line for line in lines)

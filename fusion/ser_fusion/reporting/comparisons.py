@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ser_data.terminal import console as results_console
 from ser_fusion.reporting.numbers import points, probability
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ def print_comparisons(
     runs: Sequence[str], *, metric: str, conditional: bool, draws: int, seed: int, as_json: bool
 ) -> None:
     """Compares and prints: sentences of the declared families, then a table of all pairs."""
-    from rich.console import Console
     from rich.text import Text
 
     from ser_fusion.evaluation.pairing import compare_all, conditional_tests, pairs_of
@@ -35,7 +35,7 @@ def print_comparisons(
         ]
         print(json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False))
         return
-    console = Console(soft_wrap=False)
+    console = results_console()
     if not found:
         console.print("One trained row: nothing to compare.")
         return
@@ -86,7 +86,6 @@ def _pair_table(found: "Sequence[Comparison]", metric: str) -> "Table":
 
 def print_summary(file: Path, as_json: bool) -> None:
     """Welch's tests of a printed table."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -108,7 +107,7 @@ def print_summary(file: Path, as_json: bool) -> None:
             f"{test.freedom:.1f}",
             f"{test.p:.3f}",
         )
-    console = Console()
+    console = results_console()
     console.print(table)
     console.print(
         Text(
@@ -120,14 +119,13 @@ def print_summary(file: Path, as_json: bool) -> None:
 
 def list_runs(folder: Path) -> None:
     """The runs below a folder; those with one fold fingerprint and one class count can be compared."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from ser_fusion.evaluation.run_list import find_runs
 
     found = list(find_runs(folder))
-    console = Console()
+    console = results_console()
     if not found:
         console.print(
             Text(f"No run below {folder}. A run is a folder with a run.json, as `ser-fuse --out DIR` writes it.")
