@@ -9,10 +9,10 @@ from pathlib import Path
 
 import xxhash
 
-from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
+from ser_cache.durable import create_exclusive, replace_file, writing
 from ser_cache.errors import Damaged, MissingAttachment, WrongRows
-from ser_cache.layout import check_inside
 from ser_cache.seal import LIMIT, read_bytes
+from ser_cache.tree import folder, inside, names
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -24,10 +24,10 @@ def attach(root: Path, name: str, data: bytes) -> None:
     if len(data) > LIMIT:
         raise WrongRows(f"attachment {name!r}", f"it has {len(data):,} bytes, more than {LIMIT:,}")
     with writing(root / "attachments" / name):
-        make_directory(root / "attachments")
-        make_directory(root / "checksums" / name)
-    create_exclusive(root / "checksums" / name / _note(data), b"")
-    replace_file(check_inside(root, f"attachments/{name}"), data)
+        notes = folder(root, "checksums", name)
+        folder(root, "attachments")
+    create_exclusive(notes / _note(data), b"")
+    replace_file(inside(root, f"attachments/{name}"), data)
 
 
 def attachment(root: Path, name: str) -> bytes:
@@ -35,20 +35,17 @@ def attachment(root: Path, name: str) -> bytes:
     if not NAME.fullmatch(name):
         raise MissingAttachment(str(root), name, attachments(root))
     try:
-        data = read_bytes(check_inside(root, f"attachments/{name}"))
+        data = read_bytes(inside(root, f"attachments/{name}"))
     except FileNotFoundError:
         raise MissingAttachment(str(root), name, attachments(root)) from None
-    if not (root / "checksums" / name / _note(data)).exists():
+    if _note(data) not in names(root, "checksums", name):
         raise Damaged(f"{root}/attachments/{name}", "its checksum was never noted")
     return data
 
 
 def attachments(root: Path) -> tuple[str, ...]:
     """Names of what is attached."""
-    try:
-        return tuple(sorted(path.name for path in (root / "attachments").iterdir() if NAME.fullmatch(path.name)))
-    except FileNotFoundError:
-        return ()
+    return tuple(names(root, "attachments", like=NAME))
 
 
 def _note(data: bytes) -> str:

@@ -9,9 +9,11 @@ from ser_cache.attachments import attach, attachment, attachments
 from ser_cache.containers import container as known_container
 from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
 from ser_cache.entry import Entry
-from ser_cache.errors import AmbiguousEntry, Damaged, MissingEntry, NotACache, SpecMismatch, Unsafe, UnsupportedFormat
+from ser_cache.errors import AmbiguousEntry, Damaged, MissingEntry, NotACache, SpecMismatch, UnsupportedFormat
+from ser_cache.layout import ADDRESS, PLAN_NAME, TEMPORARY_NAME
 from ser_cache.seal import read_sealed, seal
 from ser_cache.spec import SCHEMA, EntrySpec, differences
+from ser_cache.tree import folder, inside, names
 from ser_cache.withdrawals import read_withdrawn, record_withdrawal
 from ser_cache.writer import Writer
 
@@ -51,18 +53,8 @@ class Cache:
         return f"Cache({str(self.path)!r})"
 
     def entry_paths(self) -> list[Path]:
-        """Directories of the entries; a link among them is refused."""
-        directory = self.path / "entries"
-        if directory.is_symlink():
-            raise Unsafe(str(directory), "it is a symbolic link")
-        try:
-            paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
-        except FileNotFoundError:
-            return []
-        for path in paths:
-            if path.is_symlink():
-                raise Unsafe(str(path), "it is a symbolic link")
-        return paths
+        """Folders of the entries, sorted; a link among them is refused, names that no entry can have are ignored."""
+        return [inside(self.path, f"entries/{name}") for name in names(self.path, "entries", like=ADDRESS)]
 
     def entries(self) -> tuple[EntryInfo, ...]:
         """Every entry, sorted by address."""
@@ -136,11 +128,10 @@ class Cache:
             SpecMismatch: other declared inputs, and no ``replace``; it names the fields.
         """
         known_container(container)
-        path = self.path / "entries" / spec.address
-        record = path / "entry.json"
+        with writing(self.path):
+            path = folder(self.path, "entries", spec.address)
+        record = inside(path, "entry.json")
         data = seal({"kind": "entry", "fingerprint": spec.fingerprint, "spec": spec.as_dict()})
-        with writing(path):
-            make_directory(path)
         if not record.exists():
             create_exclusive(record, data)
         found = read_spec(path)
@@ -169,7 +160,7 @@ def read_spec(path: Path) -> EntrySpec:
 
 def _begun(path: Path) -> bool:
     """Whether a directory is an entry, and not one that a writer is just creating."""
-    return (path / "entry.json").exists() or any((path / "plans").glob("*.json"))
+    return "entry.json" in names(path) or bool(names(path, "plans", like=PLAN_NAME))
 
 
 def check_format(path: Path) -> None:
@@ -179,7 +170,7 @@ def check_format(path: Path) -> None:
     try:
         record = read_sealed(path / "format.json", 1 << 16)
     except FileNotFoundError as error:
-        if (path / "entries").is_dir():
+        if "entries" in names(path):
             raise Damaged(f"{path}/format.json", "it is missing") from error
         raise NotACache(str(path), "it has no format.json") from error
     if record.get("format") != "ser-cache":
@@ -206,12 +197,12 @@ def create_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cac
     with writing(root):
         make_directory(root.absolute())
         if not (root / "format.json").exists():
-            others = [name for name in os.listdir(root) if not (name.startswith(".") and name.endswith(".tmp"))]
+            others = [name for name in names(root) if not TEMPORARY_NAME.fullmatch(name)]
             if others and not (root / "format.json").exists():  # asked again: another process may be making this cache
                 if "entries" in others:
                     check_format(root)
-                raise NotACache(str(root), f"it has other files ({min(others)!r}) and no format.json")
+                raise NotACache(str(root), f"it has other files ({others[0]!r}) and no format.json")
             create_exclusive(root / "format.json", seal(FORMAT))
         check_format(root)
-        make_directory(root / "entries")
+        folder(root, "entries")
     return Cache(root, verify_reads)

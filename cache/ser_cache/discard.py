@@ -1,11 +1,11 @@
 """Deleting shards: the commit record first, durably, then the data; a kill in between leaves what gc removes."""
 
-import shutil
 from pathlib import Path
 
 from ser_cache.commit import Commit
 from ser_cache.durable import sync_directory
 from ser_cache.failpoints import failpoint
+from ser_cache.tree import remove
 
 
 def drop_commit(entry: Path, file: Path, commit: Commit, keep_data: bool = False) -> None:
@@ -21,8 +21,5 @@ def drop_commit(entry: Path, file: Path, commit: Commit, keep_data: bool = False
 def remove_data(path: Path) -> None:
     """Deletes the data of one shard, a file or a folder; nothing happens if they are gone."""
     failpoint("data.remove.before")
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    remove(path)
     failpoint("data.remove.after")

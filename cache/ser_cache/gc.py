@@ -6,8 +6,6 @@ A commit record goes first and its data after, so a kill in between leaves only 
 record may belong to a writer at work, therefore only those older than ``older_hours`` are taken.
 """
 
-import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,10 @@ from ser_cache.catalog import Cache, read_spec
 from ser_cache.commit import read_commit
 from ser_cache.discard import drop_commit, remove_data
 from ser_cache.durable import writing
-from ser_cache.layout import DATA_NAME, TEMPORARY_NAME
+from ser_cache.layout import DATA_NAME, REMOVED_NAME, TEMPORARY_NAME
 from ser_cache.ledger import Key, Ledger
 from ser_cache.remove import rewrite_withdrawn
+from ser_cache.tree import check, files, names, newest, remove, size
 from ser_cache.verify import commit_files
 from ser_cache.withdrawals import complete_copies
 
@@ -43,14 +42,20 @@ class Swept:
 
 
 def sweep(cache: Cache, older_hours: float = 24.0, dry_run: bool = False) -> Swept:
-    """Sweeps the whole cache; raises Damaged if a record is bad (verify first)."""
+    """Sweeps the whole cache.
+
+    Raises:
+        Damaged: a record is bad; verify first.
+        Unsafe: there is a link in the cache; nothing was removed.
+    """
+    check(cache.path)
     swept = Swept()
     limit = time.time() - older_hours * 3600
     with writing(cache.path):
         if not dry_run:
             complete_copies(cache.path)
         for path in cache.entry_paths():
-            if (path / "entry.json").exists():
+            if "entry.json" in names(path):
                 _sweep_entry(cache, path, limit, dry_run, swept)
         _sweep_temporary(cache.path, limit, dry_run, swept)
     return swept
@@ -75,16 +80,16 @@ def _sweep_entry(cache: Cache, path: Path, limit: float, dry_run: bool, swept: S
         if not dry_run:
             drop_commit(path, file, commit, keep_data=commit.path in kept)
         kept.add(commit.path)  # counted already, not again as an orphan
-    for data in sorted((path / "data").iterdir()) if (path / "data").is_dir() else []:
-        if data.name not in kept and DATA_NAME.fullmatch(data.name) and _newest(data) <= limit:
+    for data in (path / "data" / name for name in names(path, "data", like=DATA_NAME)):
+        if data.name not in kept and newest(data) <= limit:
             swept.orphans += 1
-            swept.bytes += size_of(data)
+            swept.bytes += size(data)
             if not dry_run:
                 remove_data(data)
-    for bad in sorted((path / "quarantine").iterdir()) if (path / "quarantine").is_dir() else []:
-        if _newest(bad) <= limit:
+    for bad in (path / "quarantine" / name for name in names(path, "quarantine")):
+        if newest(bad) <= limit:
             swept.quarantined += 1
-            swept.bytes += size_of(bad)
+            swept.bytes += size(bad)
             if not dry_run:
                 remove_data(bad)
 
@@ -106,32 +111,14 @@ def _dead(ledger: Ledger, withdrawn: frozenset[str]) -> set[Key]:
 
 
 def _sweep_temporary(root: Path, limit: float, dry_run: bool, swept: Swept) -> None:
-    for folder, folders, files in os.walk(root):
-        for name in files:
-            path = Path(folder, name)
-            if (TEMPORARY_NAME.fullmatch(name) or name.startswith(".bad-")) and _newest(path) <= limit:
-                swept.temporary += 1
-                swept.bytes += size_of(path)
-                if not dry_run:
-                    path.unlink(missing_ok=True)
-        for name in [each for each in folders if each.startswith(".removed-")]:
-            folders.remove(name)
-            swept.shards += 1
-            swept.bytes += size_of(Path(folder, name))
+    for name in names(root, "entries", like=REMOVED_NAME):
+        swept.shards += 1
+        swept.bytes += size(root / "entries" / name)
+        if not dry_run:
+            remove(root / "entries" / name)
+    for path in (file for name in names(root) for file in files(root / name)):
+        if (TEMPORARY_NAME.fullmatch(path.name) or path.name.startswith(".bad-")) and newest(path) <= limit:
+            swept.temporary += 1
+            swept.bytes += size(path)
             if not dry_run:
-                shutil.rmtree(Path(folder, name))
-
-
-def size_of(path: Path) -> int:
-    return sum(os.lstat(file).st_size for file in _files(path))
-
-
-def _newest(path: Path) -> float:
-    """Time of the last change in a file or folder, seconds since 1970."""
-    return max((os.lstat(file).st_mtime for file in [path, *_files(path)] if os.path.lexists(file)), default=0.0)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir() and not path.is_symlink():
-        return [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
-    return [path]
+                remove(path)

@@ -25,11 +25,12 @@ from ser_cache.catalog import Cache, EntryInfo, open_cache
 from ser_cache.commit import read_commit
 from ser_cache.durable import make_directory, writing
 from ser_cache.errors import CacheError, Damaged, MissingRow, StaleEntry
-from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path, numbered
+from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path
 from ser_cache.ledger import Ledger
 from ser_cache.ragged import offsets_of
 from ser_cache.scratch import replacing
 from ser_cache.shards import map_frames, open_data
+from ser_cache.tree import inside, names
 
 VERSION = 1
 Progress = Callable[[int, int], None]
@@ -96,12 +97,12 @@ def _key(utterance: str) -> bytes:
 def state(cache: Cache, info: EntryInfo) -> str:
     """Hash of the names of an entry's records, and of who is withdrawn: the records themselves never change."""
     digest = xxhash.xxh3_128(info.fingerprint.encode())
-    for name in numbered(info.path / "plans", PLAN_NAME):
+    for name in names(info.path, "plans", like=PLAN_NAME):
         digest.update(f"plan {name}\n".encode())
-    for generation in numbered(info.path / "commits", GENERATION_NAME):
-        for name in numbered(info.path / "commits" / generation, COMMIT_NAME):
+    for generation in names(info.path, "commits", like=GENERATION_NAME):
+        for name in names(info.path, "commits", generation, like=COMMIT_NAME):
             digest.update(f"{generation}/{name}\n".encode())
-    for name in numbered(cache.path / "withdrawn", PLAN_NAME):
+    for name in names(cache.path, "withdrawn", like=PLAN_NAME):
         digest.update(f"withdrawn {name}\n".encode())
     return digest.hexdigest()
 
@@ -207,9 +208,9 @@ class Index:
 
     def entries(self) -> list[dict[str, Any]]:
         """Counts of each entry."""
-        names = ("address", "utterances", "frames", "failures", "missing", "commits", "bytes")
-        found = self._database.execute(f"SELECT {', '.join(names)} FROM entry ORDER BY address")
-        return [dict(zip(names, values, strict=True)) for values in found]
+        fields = ("address", "utterances", "frames", "failures", "missing", "commits", "bytes")
+        found = self._database.execute(f"SELECT {', '.join(fields)} FROM entry ORDER BY address")
+        return [dict(zip(fields, values, strict=True)) for values in found]
 
     def find(self, utterance: str) -> tuple[Located, ...]:
         """The rows of one utterance in all entries."""
@@ -243,7 +244,7 @@ class Index:
             StaleEntry: its commit is no longer there.
             Damaged: its bytes are not those written.
         """
-        entry = self.cache / "entries" / address
+        entry = inside(self.cache, f"entries/{address}")
         place = next((each for each in self.find(utterance) if each.address == address), None)
         if place is None:
             raise MissingRow(str(entry), (utterance,), 1)

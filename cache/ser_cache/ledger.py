@@ -12,8 +12,9 @@ from ser_cache.bulk import uncollected
 from ser_cache.commit import Commit, read_commit
 from ser_cache.errors import Damaged
 from ser_cache.items import Failure
-from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path, numbered, plan_path
+from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path, plan_path
 from ser_cache.plan import Plan, read_plan
+from ser_cache.tree import names
 
 Key = tuple[int, int]  # generation, shard
 
@@ -41,10 +42,9 @@ class Ledger:
         """
         self.refresh_plans()
         found: dict[Key, int] = {}
-        directory = self.path / "commits"
-        for name in numbered(directory, GENERATION_NAME):
+        for name in names(self.path, "commits", like=GENERATION_NAME):
             generation = int(name)
-            files = numbered(directory / name, COMMIT_NAME)
+            files = names(self.path, "commits", name, like=COMMIT_NAME)
             if files and generation not in self.plans:
                 self.refresh_plans()  # made since
                 if generation not in self.plans:
@@ -62,8 +62,8 @@ class Ledger:
 
     def committed(self, key: Key) -> bool:
         """Whether the shard has a commit on disk, by its name alone: one that only writes need not read what others wrote."""
-        names = numbered(self.path / "commits" / f"{key[0]:04d}", COMMIT_NAME)
-        return any(name.startswith(f"{key[1]:08d}-") for name in names)
+        found = names(self.path, "commits", f"{key[0]:04d}", like=COMMIT_NAME)
+        return any(name.startswith(f"{key[1]:08d}-") for name in found)
 
     def refresh_plans(self) -> None:
         """Reads the plans that are new on disk.
@@ -71,8 +71,7 @@ class Ledger:
         Raises:
             Damaged: a plan is bad, or they have a gap.
         """
-        names = numbered(self.path / "plans", PLAN_NAME)
-        for number, name in enumerate(names, start=1):
+        for number, name in enumerate(names(self.path, "plans", like=PLAN_NAME), start=1):
             if name != f"{number:04d}.json":
                 raise Damaged(str(plan_path(self.path, number)), "it is missing, and later plans are there")
             if number not in self.plans:

@@ -131,12 +131,13 @@ def print_details(details: list[dict[str, Any]]) -> None:
 
 def usage_table(rows: list[dict[str, Any]]) -> Table:
     """Table of `ser_cache.usage.usage`."""
-    names = ("live", "dead", "orphans", "quarantine", "records")
-    table = _table("entry", right=names)
+    from ser_cache.usage import KINDS
+
+    table = _table("entry", right=KINDS)
     for row in rows:
-        table.add_row(row["entry"], *(readable(row[name]) for name in names))
+        table.add_row(row["entry"], *(readable(row[name]) for name in KINDS))
     if len(rows) > 1:
-        table.add_row("all", *(readable(sum(row[name] for row in rows)) for name in names))
+        table.add_row("all", *(readable(sum(row[name] for row in rows)) for name in KINDS))
     return table
 
 

@@ -14,6 +14,7 @@ from ser_cache.entry import Entry
 from ser_cache.errors import CacheError, SpecMismatch, WrongRows
 from ser_cache.items import Failure, Item, Row, Shard
 from ser_cache.spec import EntrySpec, differences
+from ser_cache.tree import check
 
 Progress = Callable[[int, int], None]
 
@@ -96,6 +97,7 @@ def merge(
     _check_hashes([each for address in specs for each in _open(known, address)])
     attached = _attachments(known, attachments_of)
     target = create_cache(into)
+    check(into)
     if new := sorted(withdrawn - target.withdrawn()):
         target.withdraw(new)
     merged = Merged(withdrawn=len(withdrawn), attachments=tuple(sorted(attached)))

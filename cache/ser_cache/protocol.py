@@ -19,13 +19,15 @@ from ser_cache.commit import Commit
 from ser_cache.containers import container
 from ser_cache.containers.base import Container, Content
 from ser_cache.discard import remove_data
-from ser_cache.durable import create_exclusive, make_directory, sync_tree, writing
+from ser_cache.durable import create_exclusive, sync_tree, writing
 from ser_cache.failpoints import failpoint
 from ser_cache.items import Failure, Outcome, Row
-from ser_cache.layout import commit_path, new_data_name, regular_files
+from ser_cache.layout import commit_path, new_data_name
 from ser_cache.ledger import Key
 from ser_cache.ragged import offsets_of
 from ser_cache.spec import EntrySpec
+from ser_cache.tree import files as files_of
+from ser_cache.tree import folder
 
 
 def write_commit(
@@ -51,7 +53,8 @@ def write_commit(
     name, files = None, {}
     commits = commit_path(entry, *key, revision)
     with writing(entry):
-        make_directory(commits.parent)
+        folder(entry, "commits", commits.parent.name)
+        folder(entry, "data")
         if rows:
             name = new_data_name(*key, store.suffix)
             content = Content(arrays, offsets, tuple(row.id for row in rows), special, _attributes(spec))
@@ -108,7 +111,7 @@ def _write_data(store: Container, path: Path, content: Content) -> dict[str, tup
         failpoint("data.write.before")
         store.write(path, content)
         failpoint("data.write.after")
-        found = regular_files(path)
+        found = files_of(path)
         sync_tree(path, found)
         return {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
     except BaseException:

@@ -17,12 +17,13 @@ from ser_cache.attachments import NAME
 from ser_cache.catalog import FORMAT, Cache, create_cache, open_cache, read_spec
 from ser_cache.checksum import hash_file
 from ser_cache.commit import Commit
-from ser_cache.durable import create_exclusive, make_directory, sync_tree, writing
+from ser_cache.durable import create_exclusive, sync_tree, writing
 from ser_cache.errors import CacheError, Damaged, MissingEntry, NotACache, SpecMismatch
-from ser_cache.layout import COMMIT_NAME, PLAN_NAME, check_inside, commit_path, regular_files
+from ser_cache.layout import COMMIT_NAME, PLAN_NAME, commit_path
 from ser_cache.ledger import Ledger
 from ser_cache.seal import seal, unseal
 from ser_cache.spec import EntrySpec, differences
+from ser_cache.tree import check, files, folder, inside, names
 from ser_cache.withdrawals import COPY_NAME
 
 CONDITIONAL = ("s3", "s3a", "memory")
@@ -156,6 +157,7 @@ def push(cache: Path, url: str, progress: Progress | None = None) -> Moved:
         SpecMismatch, RemoteConflict: the store's cache was made or planned differently.
     """
     opened, store, moved = open_cache(cache), Store(url), Moved()
+    check(cache)
     _same(store, "format.json", seal(FORMAT))
     _send_withdrawn(opened, store)
     work: list[tuple[str, Path, Commit]] = []
@@ -183,8 +185,8 @@ def push(cache: Path, url: str, progress: Progress | None = None) -> Moved:
             progress(number + 1, len(work))
     for name in opened.attachments():
         data = opened.attachment(name)
-        for note in sorted((cache / "checksums" / name).iterdir()):
-            store.replace(f"checksums/{name}/{note.name}", b"")
+        for note in names(cache, "checksums", name):
+            store.replace(f"checksums/{name}/{note}", b"")
         store.replace(f"attachments/{name}", data)
     return moved
 
@@ -192,7 +194,7 @@ def push(cache: Path, url: str, progress: Progress | None = None) -> Moved:
 def _send_shard(store: Store, base: str, entry: Path, commit: Commit, moved: Moved) -> None:
     names = [f"{base}/data/{name}" for name in commit.files]
     for name, remote in zip(commit.files, names, strict=True):
-        store.send(check_inside(entry, f"data/{name}"), remote)
+        store.send(inside(entry, f"data/{name}"), remote)
     record = commit_path(entry, commit.generation, commit.shard, commit.revision)
     if store.create(f"{base}/{record.relative_to(entry).as_posix()}", record.read_bytes()):
         moved.committed += 1
@@ -203,10 +205,9 @@ def _send_shard(store: Store, base: str, entry: Path, commit: Commit, moved: Mov
 
 
 def _send_withdrawn(cache: Cache, store: Store) -> None:
-    directory = cache.path / "withdrawn"
-    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
-        if PLAN_NAME.fullmatch(path.name) or COPY_NAME.fullmatch(path.name):
-            _same(store, f"withdrawn/{path.name}", path.read_bytes())
+    for name in names(cache.path, "withdrawn"):
+        if PLAN_NAME.fullmatch(name) or COPY_NAME.fullmatch(name):
+            _same(store, f"withdrawn/{name}", (cache.path / "withdrawn" / name).read_bytes())
 
 
 def pull(
@@ -239,14 +240,15 @@ def pull(
     if absent := [name for name in addresses if name not in known]:
         raise MissingEntry(store.url, absent[0], known)
     create_cache(into)
+    check(into)
     _fetch_withdrawn(store, into)
     work: list[tuple[str, Path, str, bytes, Commit]] = []
     for address in addresses or known:
         work += _fetch_records(store, address, into)
     for number, (base, entry, name, data, commit) in enumerate(work):
-        path = check_inside(entry, name)
+        path = inside(entry, name)
         with writing(path):
-            make_directory(path.parent)
+            folder(entry, *name.split("/")[:-1])
         ours = path.read_bytes() if path.exists() else data  # another record: our own rows of a race that we lost
         if not records and commit.path is not None and ours == data:
             _fetch_data(store, base, entry, commit, moved)
@@ -275,10 +277,10 @@ def _fetch_records(store: Store, address: str, into: Path) -> list[tuple[str, Pa
         for name in store.names(f"{base}/commits/{generation}")
         if generation.isdecimal() and COMMIT_NAME.fullmatch(name)
     ]
-    entry = into / "entries" / address
-    with writing(entry):
-        make_directory(entry / "plans")
-        make_directory(entry / "data")
+    with writing(into):
+        entry = folder(into, "entries", address)
+        folder(entry, "plans")
+        folder(entry, "data")
     if not create_exclusive(entry / "entry.json", store.read(f"{base}/entry.json")):
         _same_spec(read_spec(entry), spec, store.url)
     for name in store.names(f"{base}/plans"):
@@ -297,11 +299,11 @@ def _fetch_records(store: Store, address: str, into: Path) -> list[tuple[str, Pa
 
 def _fetch_data(store: Store, base: str, entry: Path, commit: Commit, moved: Moved) -> None:
     for name, (size, digest) in commit.files.items():
-        target = check_inside(entry, f"data/{name}")
+        target = inside(entry, f"data/{name}")
         if target.exists() and target.stat().st_size == size:
             continue
         with writing(target):
-            make_directory(target.parent)
+            folder(entry, "data", *name.split("/")[:-1])
             scratch = entry / "data" / f".{uuid.uuid4().hex}.tmp"
             try:
                 store.fetch(f"{base}/data/{name}", scratch)
@@ -314,7 +316,7 @@ def _fetch_data(store: Store, base: str, entry: Path, commit: Commit, moved: Mov
                 scratch.unlink(missing_ok=True)
         moved.bytes += size
     path = entry / "data" / str(commit.path)
-    sync_tree(path, regular_files(path))
+    sync_tree(path, files(path))
 
 
 def _fetch_withdrawn(store: Store, into: Path) -> None:
@@ -322,7 +324,7 @@ def _fetch_withdrawn(store: Store, into: Path) -> None:
         if PLAN_NAME.fullmatch(name) or COPY_NAME.fullmatch(name):
             data = store.read(f"withdrawn/{name}")
             with writing(into):
-                make_directory(into / "withdrawn")
+                folder(into, "withdrawn")
             path = into / "withdrawn" / name
             if not create_exclusive(path, data):
                 _compare(path.read_bytes(), data, f"withdrawn/{name}", store.url)

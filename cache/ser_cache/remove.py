@@ -5,9 +5,6 @@ under the next revision of its commit record, and the old one is deleted. A kill
 command or by gc.
 """
 
-import os
-import shutil
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,7 @@ import numpy as np
 from ser_cache.catalog import Cache
 from ser_cache.commit import Commit, read_commit
 from ser_cache.discard import drop_commit
-from ser_cache.durable import sync_directory, writing
+from ser_cache.durable import writing
 from ser_cache.errors import Damaged, MissingEntry, MissingRow
 from ser_cache.failpoints import failpoint
 from ser_cache.items import Row
@@ -28,6 +25,7 @@ from ser_cache.protocol import write_commit
 from ser_cache.ragged import offsets_of
 from ser_cache.shards import map_frames, open_data, read_special
 from ser_cache.spec import EntrySpec
+from ser_cache.tree import aside, check, move, remove
 from ser_cache.verify import commit_files
 from ser_cache.withdrawals import complete_copies
 
@@ -52,7 +50,9 @@ def remove_utterances(cache: Cache, ids: Iterable[str]) -> Removed:
 
     Raises:
         MissingRow: an id is in no plan of any entry; nothing was done then.
+        Unsafe: there is a link in the cache; nothing was done then.
     """
+    check(cache.path)
     asked = tuple(dict.fromkeys(ids))
     withdrawn = cache.withdrawn()
     known = set(withdrawn)
@@ -132,13 +132,13 @@ def _rewrite(path: Path, spec: EntrySpec, key: Key, commit: Commit, withdrawn: f
 
 def remove_entry(cache: Cache, address: str) -> None:
     """Removes a whole entry; it is invisible at once, and a kill in between is finished by gc."""
+    check(cache.path)
     paths = cache.entry_paths()
     path = next((each for each in paths if each.name == address), None)
     if path is None:
         raise MissingEntry(str(cache.path), address, tuple(each.name for each in paths))
     with writing(path):
-        hidden = path.with_name(f".removed-{uuid.uuid4().hex}")
-        os.rename(path, hidden)
-        sync_directory(path.parent)
+        hidden = aside(path, "removed")
+        move(path, path.parent, hidden.name)
         failpoint("entry.remove")
-        shutil.rmtree(hidden)
+        remove(hidden)

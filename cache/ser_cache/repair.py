@@ -6,26 +6,32 @@ a writer is at work.
 """
 
 import contextlib
-import os
 import uuid
 from pathlib import Path
 
 from ser_cache.catalog import FORMAT
 from ser_cache.commit import Commit, read_commit
-from ser_cache.durable import make_directory, replace_file, sync_directory, writing
+from ser_cache.durable import replace_file, sync_directory, writing
 from ser_cache.errors import CacheError
 from ser_cache.failpoints import failpoint
 from ser_cache.items import Item
-from ser_cache.layout import PLAN_NAME, numbered, plan_path
+from ser_cache.layout import PLAN_NAME, plan_path
 from ser_cache.plan import Plan, create_plan, read_plan
 from ser_cache.seal import seal
+from ser_cache.tree import check, folder, move, names, remove
 from ser_cache.verify import Finding, Report, commit_files
 from ser_cache.withdrawals import read_withdrawal
 
 
 def repair(root: Path, report: Report) -> list[str]:
-    """Repairs every finding of a report; returns a line for each that could not be."""
-    order = ("format", "withdrawal", "commit", "data", "plan", "entry", "attachment", "link")
+    """Repairs every finding of a report; returns a line for each that could not be.
+
+    Where the report names a link, nothing is repaired: what lies behind it may belong to somebody else.
+    """
+    if links := [each for each in report.findings if each.kind == "link"]:
+        return [f"{each.path}: {each.problem}; remove it by hand, then verify again." for each in links]
+    check(root)
+    order = ("format", "withdrawal", "commit", "data", "plan", "entry", "attachment")
     problems = []
     for finding in sorted(report.findings, key=lambda each: order.index(each.kind)):
         with writing(finding.path):
@@ -48,19 +54,14 @@ def _repair(root: Path, finding: Finding) -> str | None:
         return _restore_entry(finding.entry)
     elif finding.kind == "attachment":
         _drop_attachment(root, finding.path)
-    else:
-        return f"{finding.path}: {finding.problem}; remove it by hand."
     return None
 
 
 def quarantine(entry: Path, path: Path) -> None:
     """Moves a file or folder of an entry aside, durably; nothing happens if it is gone."""
-    make_directory(entry / "quarantine")
+    into = folder(entry, "quarantine")
     failpoint("quarantine.before")
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(path, entry / "quarantine" / f"{uuid.uuid4().hex[:8]}-{path.name}")
-        sync_directory(path.parent)
-    sync_directory(entry / "quarantine")
+    move(path, into, f"{uuid.uuid4().hex[:8]}-{path.name}")
     failpoint("quarantine.after")
 
 
@@ -102,9 +103,8 @@ def _rebuild_plan(entry: Path, generation: int) -> str | None:
             hashes |= {name: input_hash for name, (_, input_hash) in commit.failures.items()}
         shards.append(tuple(Item(name, hashes[name]) for name in sorted(hashes)))
     path = plan_path(entry, generation)
-    if path.exists() or path.is_symlink():
-        quarantine(entry, path)
-    make_directory(path.parent)
+    quarantine(entry, path)
+    folder(entry, "plans")
     create_plan(entry, Plan(generation, fingerprint, spec, recipe, tuple(shards), {}))
     return None
 
@@ -118,7 +118,7 @@ def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]
     from ser_cache.catalog import read_spec
 
     plans = []
-    for name in numbered(entry / "plans", PLAN_NAME):
+    for name in names(entry, "plans", like=PLAN_NAME):
         with contextlib.suppress(CacheError, OSError):
             plans.append(read_plan(entry / "plans" / name, int(name[:-5])))
     recipe = next((plan.recipe for plan in reversed(plans) if plan.recipe), None)
@@ -132,7 +132,7 @@ def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]
 
 def _restore_entry(entry: Path) -> str | None:
     spec, _, fingerprint = _known_spec(entry)
-    if spec is None and (numbered(entry / "plans", PLAN_NAME) or any(commit_files(entry))):
+    if spec is None and (names(entry, "plans", like=PLAN_NAME) or any(commit_files(entry))):
         return _no_spec(entry)
     quarantine(entry, entry / "entry.json")
     if spec is not None:  # else killed before anything was planned: the next run makes the record again
@@ -153,11 +153,6 @@ def _restore_withdrawal(path: Path) -> str | None:
 
 def _drop_attachment(root: Path, path: Path) -> None:
     """Moves a bad attachment aside and forgets its notes; the next run attaches it again."""
-    notes = root / "checksums" / path.name
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(path, path.with_name(f".bad-{uuid.uuid4().hex[:8]}-{path.name}"))
-    if notes.is_dir():
-        for note in notes.iterdir():
-            note.unlink()
-        notes.rmdir()
-        sync_directory(notes.parent)
+    move(path, path.parent, f".bad-{uuid.uuid4().hex[:8]}-{path.name}")
+    remove(root / "checksums" / path.name)
+    sync_directory(folder(root, "checksums"))

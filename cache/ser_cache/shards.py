@@ -13,7 +13,7 @@ from ser_cache.commit import Commit
 from ser_cache.containers import container
 from ser_cache.containers.base import Expected, OpenShard
 from ser_cache.errors import Damaged, Unsafe
-from ser_cache.layout import check_inside, regular_files
+from ser_cache.tree import files, inside
 
 
 class Frames(Protocol):
@@ -36,9 +36,9 @@ def open_data(entry: Path, commit: Commit) -> OpenShard:
     """Opens the container of a commit after checking paths, links and the size of every file."""
     if commit.path is None or commit.container is None:
         raise Damaged(f"{entry}/commits/{commit.generation:04d}/{commit.shard:08d}", "it has no data")
-    path = check_inside(entry, f"data/{commit.path}")
+    path = inside(entry, f"data/{commit.path}")
     try:
-        found = {str(file.relative_to(path.parent)): file.stat().st_size for file in regular_files(path)}
+        found = {str(file.relative_to(path.parent)): file.stat().st_size for file in files(path)}
     except FileNotFoundError as error:
         raise Damaged(str(path), "it is gone") from error
     for name, (size, _) in commit.files.items():

@@ -1,12 +1,20 @@
 """Where the bytes of a cache are."""
 
 from ser_cache.catalog import Cache
-from ser_cache.gc import size_of
 from ser_cache.ledger import Ledger
+from ser_cache.tree import check, names, size
+
+KINDS = ("live", "dead", "container", "orphans", "quarantine", "records")
 
 
 def usage(cache: Cache) -> list[dict[str, object]]:
-    """Bytes of each entry: live rows, dead rows in live or dead shards, data without a commit, quarantine, records."""
+    """Bytes of each entry, by kind.
+
+    ``live``: frames that readers see. ``dead``: frames that were superseded or withdrawn. ``container``: what Zarr or HDF5
+    needs beside the frames (ids, offsets, masks, metadata, padding). ``orphans``: data without a commit. ``quarantine``:
+    what a repair moved aside. ``records``: plans, commits and the like.
+    """
+    check(cache.path)
     found: list[dict[str, object]] = []
     withdrawn = cache.withdrawn()
     for info in cache.entries():
@@ -15,20 +23,11 @@ def usage(cache: Cache) -> list[dict[str, object]]:
         wanted = {name: value for name, value in ledger.wanted().items() if name not in withdrawn}
         width = info.spec.features * info.spec.itemsize
         live = sum(ledger.commits[key].frames[row] * width for key, row in ledger.rows(wanted).values())
+        frames = sum(commit.total * width for commit in ledger.commits.values())
         held = sum(commit.size for commit in ledger.commits.values())
-        names = {commit.path for commit in ledger.commits.values()}
-        data = info.path / "data"
-        orphans = sum(size_of(each) for each in data.iterdir() if each.name not in names) if data.is_dir() else 0
-        moved = info.path / "quarantine"
-        aside = size_of(moved) if moved.is_dir() else 0
-        found.append(
-            {
-                "entry": info.address,
-                "live": live,
-                "dead": held - live,
-                "orphans": orphans,
-                "quarantine": aside,
-                "records": size_of(info.path) - held - orphans - aside,
-            }
-        )
+        known = {commit.path for commit in ledger.commits.values()}
+        orphans = sum(size(info.path / "data" / name) for name in names(info.path, "data") if name not in known)
+        aside = size(info.path / "quarantine")
+        parts = (live, frames - live, held - frames, orphans, aside, size(info.path) - held - orphans - aside)
+        found.append({"entry": info.address, **dict(zip(KINDS, parts, strict=True))})
     return found

@@ -18,11 +18,12 @@ from ser_cache.catalog import Cache, check_format, read_spec
 from ser_cache.checksum import hash_file
 from ser_cache.commit import Commit, read_commit
 from ser_cache.errors import CacheError
-from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, numbered, plan_path
+from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, plan_path
 from ser_cache.ledger import Key, Ledger
 from ser_cache.plan import Plan, read_plan
 from ser_cache.ragged import offsets_of
 from ser_cache.shards import open_data, read_special
+from ser_cache.tree import names, strangers
 from ser_cache.withdrawals import COPY_NAME, read_withdrawal
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -75,19 +76,18 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
     try:
         check_format(root)
     except CacheError as error:
-        if not (root / "entries").is_dir():
+        if "entries" not in names(root):
             raise
         report.findings.append(Finding("format", root / "format.json", _line(error)))
+    links = [Finding("link", path, problem) for path, problem in strangers(root)]
+    if links:  # what lies behind a link does not belong to this cache: nothing more is read
+        report.findings = links
+        return report
     cache = Cache(root)
     report.findings += _withdrawals(root)
     withdrawn = frozenset() if report.findings else cache.withdrawn()
-    try:
-        paths = cache.entry_paths()
-    except CacheError as error:
-        report.findings.append(Finding("link", root / "entries", _line(error)))
-        paths = []
     jobs: list[tuple[Path, Commit]] = []
-    for path in paths:
+    for path in cache.entry_paths():
         found, commits = _records(path, report, withdrawn)
         report.findings += found
         jobs += [(path, commit) for commit in commits if commit.path is not None and data]
@@ -131,9 +131,9 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
     """Checks the JSON records of one entry; returns findings and the commits that are good."""
     findings: list[Finding] = []
     plans: dict[int, Plan] = {}
-    numbers = [int(name[:-5]) for name in numbered(path / "plans", PLAN_NAME)]
-    generations = [int(name) for name in numbered(path / "commits", GENERATION_NAME)]
-    used = [number for number in generations if numbered(path / "commits" / f"{number:04d}", COMMIT_NAME)]
+    numbers = [int(name[:-5]) for name in names(path, "plans", like=PLAN_NAME)]
+    generations = names(path, "commits", like=GENERATION_NAME)
+    used = [int(name) for name in generations if names(path, "commits", name, like=COMMIT_NAME)]
     for number in range(1, max([*numbers, *used], default=0) + 1):
         try:
             plans[number] = read_plan(plan_path(path, number), number)
@@ -143,7 +143,7 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
     try:
         fingerprint = read_spec(path).fingerprint
     except (CacheError, OSError) as error:
-        if plans or used or (path / "entry.json").exists():
+        if plans or used or "entry.json" in names(path):
             findings.append(Finding("entry", path / "entry.json", _line(error), path))
         if plans:
             fingerprint = plans[max(plans)].fingerprint
@@ -178,15 +178,16 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
 
 def commit_files(path: Path) -> Iterator[tuple[Key, int, Path]]:
     """((generation, shard), revision, file) of every commit record of an entry, in order."""
-    for name in numbered(path / "commits", GENERATION_NAME):
-        for file in numbered(path / "commits" / name, COMMIT_NAME):
+    for name in names(path, "commits", like=GENERATION_NAME):
+        for file in names(path, "commits", name, like=COMMIT_NAME):
             yield (int(name), int(file[:8])), int(file[9:13]), path / "commits" / name / file
 
 
 def _withdrawals(root: Path) -> list[Finding]:
     findings = []
     directory = root / "withdrawn"
-    numbers = {int(name.split(".")[0]) for pattern in (PLAN_NAME, COPY_NAME) for name in numbered(directory, pattern)}
+    found = [name for pattern in (PLAN_NAME, COPY_NAME) for name in names(root, "withdrawn", like=pattern)]
+    numbers = {int(name.split(".")[0]) for name in found}
     for number in range(1, max(numbers, default=0) + 1):
         for suffix in (".json", ".copy"):
             path = directory / f"{number:04d}{suffix}"
@@ -199,11 +200,7 @@ def _withdrawals(root: Path) -> list[Finding]:
 
 def _attachments(root: Path) -> list[Finding]:
     findings = []
-    try:
-        noted = {path.name for path in (root / "checksums").iterdir() if NAME.fullmatch(path.name)}
-    except FileNotFoundError:
-        noted = set()
-    for name in sorted(noted | set(attachments(root))):
+    for name in sorted({*names(root, "checksums", like=NAME), *attachments(root)}):
         try:
             attachment(root, name)
         except (CacheError, OSError) as error:

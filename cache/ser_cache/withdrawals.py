@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
+from ser_cache.durable import create_exclusive, replace_file, writing
 from ser_cache.errors import Damaged
-from ser_cache.layout import PLAN_NAME, numbered
+from ser_cache.layout import PLAN_NAME
 from ser_cache.seal import read_sealed, seal
+from ser_cache.tree import folder, names
 
 COPY_NAME = re.compile(r"[0-9]{4,9}\.copy")
 
@@ -21,12 +22,12 @@ COPY_NAME = re.compile(r"[0-9]{4,9}\.copy")
 def read_withdrawn(root: Path) -> frozenset[str]:
     """Ids that are withdrawn now."""
     directory = root / "withdrawn"
-    names = numbered(directory, PLAN_NAME)
+    copies = names(root, "withdrawn", like=COPY_NAME)
+    records = names(root, "withdrawn", like=PLAN_NAME)  # listed last: one that is just being made may lack its copy
     ids: set[str] = set()
-    copies = numbered(directory, COPY_NAME)
-    if len(names) < len(copies):
-        raise Damaged(str(directory), f"it has {len(names)} records and {len(copies)} copies")
-    for number, name in enumerate(names, start=1):
+    if len(records) < len(copies):
+        raise Damaged(str(directory), f"it has {len(records)} records and {len(copies)} copies")
+    for number, name in enumerate(records, start=1):
         if name != f"{number:04d}.json":
             raise Damaged(str(directory), f"the record {number:04d}.json is missing")
         action, named = read_withdrawal(directory / name, number)
@@ -47,12 +48,11 @@ def read_withdrawal(path: Path, number: int) -> tuple[str, set[str]]:
 
 def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
     """Appends a record (``withdraw`` or ``admit``) to the log; durable on return."""
-    directory = root / "withdrawn"
-    with writing(directory):
-        make_directory(directory)
+    with writing(root / "withdrawn"):
+        directory = folder(root, "withdrawn")
     named = sorted(set(ids))
     while True:
-        number = len(numbered(directory, PLAN_NAME)) + 1
+        number = len(names(root, "withdrawn", like=PLAN_NAME)) + 1
         record = {"kind": "withdrawal", "token": uuid.uuid4().hex, "number": number, "action": action, "ids": named}
         data = seal(record)
         if create_exclusive(directory / f"{number:04d}.json", data):
@@ -63,7 +63,7 @@ def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
 def complete_copies(root: Path) -> None:
     """Makes the copies that a killed withdrawal did not come to."""
     directory = root / "withdrawn"
-    for name in numbered(directory, PLAN_NAME):
+    for name in names(root, "withdrawn", like=PLAN_NAME):
         copy = (directory / name).with_suffix(".copy")
         if not copy.exists():
             read_withdrawal(directory / name, int(name[:-5]))

@@ -20,13 +20,14 @@ import numpy as np
 
 from ser_cache.bulk import uncollected
 from ser_cache.containers import container
-from ser_cache.durable import make_directory, writing
+from ser_cache.durable import writing
 from ser_cache.errors import WrongRows
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
 from ser_cache.ledger import Key, Ledger, Work
 from ser_cache.plan import Plan, create_plan, cut
 from ser_cache.protocol import write_commit
 from ser_cache.spec import EntrySpec, canonical
+from ser_cache.tree import folder
 
 
 class Writer:
@@ -54,7 +55,7 @@ class Writer:
         self._others = False  # whether another writer was seen at work
         for name in ("plans", "commits", "data", "quarantine"):
             with writing(path):
-                make_directory(path / name)
+                folder(path, name)
 
     @uncollected()
     def plan(self, items: Iterable[Item], *, retry_failed: bool = False) -> PlanSummary:
