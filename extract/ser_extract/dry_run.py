@@ -17,6 +17,7 @@ from ser_data.video import VideoError
 from ser_data.video_decoding import IsolatedVideoDecoder
 from ser_extract.corpus import read_corpus
 from ser_extract.encoders.base import Description, Modality
+from ser_extract.encoders.engine import load_engine
 from ser_extract.inputs import UNREADABLE, Input
 from ser_extract.job import ExtractJob, resolve_device
 from ser_extract.progress import Reporter, duration
@@ -89,7 +90,7 @@ def _probe(job: ExtractJob, stream: Stream, pending: list[Input], utterances: di
     torch.set_num_threads(1)
     encoder = stream.encoder
     options = job.engine_options(stream.modality, encoder.description.rate)
-    engine = encoder.family.load(encoder.source, encoder.description, encoder.layers, options)
+    engine = load_engine(encoder.family, encoder.source, encoder.description, encoder.layers, options)
     cost = spent = 0.0
     for entry in [usable[int(q * (len(usable) - 1))] for q in QUANTILES]:
         utterance = utterances[entry.item.id]

@@ -23,6 +23,7 @@ from ser_data.utterance import Utterance
 from ser_data.video import VideoError
 from ser_data.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Encoded, Engine, Modality, Refused
+from ser_extract.encoders.engine import load_engine
 from ser_extract.encoders.source import Source
 from ser_extract.errors import UtteranceFailed
 from ser_extract.job import ExtractJob
@@ -105,7 +106,7 @@ class ShardProcessor:
             job, encoder = self._assignment.job, self._encoders[modality]
             options = job.engine_options(modality, encoder.description.rate)
             layers = self._assignment.layers[modality]
-            self._engines[modality] = encoder.family.load(encoder.source, encoder.description, layers, options)
+            self._engines[modality] = load_engine(encoder.family, encoder.source, encoder.description, layers, options)
         return self._engines[modality]
 
     def process(
@@ -205,7 +206,9 @@ class ShardProcessor:
             return
         options = replace(job.engine_options(modality, encoder.description.rate), compute="float32", engine="stock")
         layers = self._assignment.layers[modality]
-        exact = encoder.family.load(encoder.source, encoder.description, layers, options).encode(inputs[:COMPARED])
+        exact = load_engine(encoder.family, encoder.source, encoder.description, layers, options).encode(
+            inputs[:COMPARED]
+        )
         rough = self.engine(modality).encode(inputs[:COMPARED])
         pairs = [
             (one.states[max(layers)], other.states[max(layers)])
@@ -293,6 +296,6 @@ class ShardProcessor:
             "threads": self._threads,
             "policy": dict(self.engine(modality).policy),
             "revision": source.revision,
-            "weights_format": "safetensors" if source.safetensors else "bin, read with weights_only",
+            "weights_format": "safetensors" if source.files.safetensors else "bin, read with weights_only",
             "seconds": round(seconds, 3),
         } | ({"compute_error": self._compute_error[modality]} if modality in self._compute_error else {})

@@ -97,7 +97,7 @@ class Recogniser:
             model, info = kind.from_pretrained(
                 folder,
                 dtype=torch.float32,
-                use_safetensors=self._source.safetensors,
+                use_safetensors=self._source.files.safetensors,
                 weights_only=True,
                 output_loading_info=True,
                 **local,

@@ -76,9 +76,11 @@ class StreamEncoder:
     def encode(self, inputs: list[Any]) -> "list[Encoded | Refused]":
         """Hidden states of waveforms, normalised texts or clips; the weights are loaded at the first call."""
         if self._engine is None:
+            from ser_extract.encoders.engine import load_engine
+
             kind = self.encoder
             options = self.job.engine_options(kind.modality, kind.description.rate)
-            self._engine = kind.family.load(kind.source, kind.description, kind.layers, options)
+            self._engine = load_engine(kind.family, kind.source, kind.description, kind.layers, options)
         return self._engine.encode(inputs)
 
 

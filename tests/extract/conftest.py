@@ -40,7 +40,10 @@ WIDE = {"intermediate_size": 48}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("wav2vec2", AUDIO),
     "wav2vec2-large": ("wav2vec2", AUDIO | LARGE),
+    # attention adapters in the blocks, as MMS has them, and a stack of convolutions behind them
+    "wav2vec2-adapters": ("wav2vec2", AUDIO | LARGE | {"adapter_attn_dim": 8, "add_adapter": True}),
     "hubert": ("hubert", AUDIO),
+    "hubert-adapters": ("hubert", AUDIO | LARGE | {"adapter_attn_dim": 8}),
     "hubert-batch-norm": ("hubert", AUDIO | LARGE | {"conv_pos_batch_norm": True}),
     "wavlm": ("wavlm", AUDIO | {"num_buckets": 32, "max_bucket_distance": 80}),
     "wavlm-large": ("wavlm", AUDIO | LARGE | {"num_buckets": 32, "max_bucket_distance": 80}),
@@ -236,13 +239,28 @@ def speech() -> Callable[[float, int], "np.ndarray[Any, Any]"]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with an argument `variant` runs for every tiny encoder; `audio_variant`, `text_variant` for the modality's."""
+    """A test with an argument `variant` runs for every tiny encoder; `audio_variant`, `text_variant` for the modality's;
+    `family_variant` for one of each model type, the one with the most parts."""
     from ser_extract.encoders import ENCODERS
 
     for argument, modality in (("variant", None), *((f"{one}_variant", one) for one in ("audio", "text", "video"))):
         if argument in metafunc.fixturenames:
             chosen = [name for name, (kind, _) in VARIANTS.items() if modality in (None, ENCODERS[kind].modality)]
             metafunc.parametrize(argument, chosen)
+    if "family_variant" in metafunc.fixturenames:
+        metafunc.parametrize("family_variant", {kind: name for name, (kind, _) in VARIANTS.items()}.values())
+
+
+@pytest.fixture(scope="session")
+def variants() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Variant -> model type and config."""
+    return VARIANTS
+
+
+@pytest.fixture(scope="session")
+def save_encoder() -> Callable[..., Path]:
+    """(folder, model type, config) -> the folder of a random model."""
+    return save
 
 
 @pytest.fixture(scope="session")

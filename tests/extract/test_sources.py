@@ -93,7 +93,7 @@ def test_a_pickle_is_read_as_weights_only(folder, tmp_path):
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
     source = open_source(str(folder), "text")
-    assert not source.safetensors
+    assert not source.files.safetensors
     assert (encode(source) == expected).all()
     marker = tmp_path / "it-ran"
     torch.save(weights | {"x": Evil(marker)}, folder / "pytorch_model.bin")
@@ -109,7 +109,7 @@ def test_weights_that_are_not_there_are_no_random_ones(folder):
     gone = next(name for name in weights if "layer.1.attention" in name)
     del weights[gone]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EncoderBroken, match="lacks 1 weights of a bert encoder"):
+    with pytest.raises(EncoderBroken, match="lack 1 weights of a bert encoder"):
         encode(open_source(str(folder), "text"))
 
 
@@ -122,7 +122,7 @@ def test_a_folder_without_its_files_says_which(folder, file):
 
 def test_a_config_that_is_no_json_is_told(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(EncoderBroken, match=r"config.json is no JSON"):
+    with pytest.raises(EncoderBroken, match=r"config.json is not valid JSON"):
         open_source(str(folder), "text")
 
 

@@ -6,5 +6,5 @@ their tokenizer's config (256 in all-MiniLM), which is then the window.
 
 from ser_extract.encoders.tokens import TextFamily
 
-FAMILY = TextFamily("bert", lambda model: model.encoder.layer, packs=lambda config: 0)
-ELECTRA = TextFamily("electra", lambda model: model.encoder.layer, packs=lambda config: 0)
+FAMILY = TextFamily("bert", lambda model: model.encoder.layer, packs=True)
+ELECTRA = TextFamily("electra", lambda model: model.encoder.layer, packs=True)

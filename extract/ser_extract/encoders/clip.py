@@ -16,5 +16,19 @@ PROCESSOR: dict[str, Any] = {
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
 
-FAMILY = ImageFamily("clip", lambda tower: tower.encoder.layers, PROCESSOR, patch=32, part="vision_config")
-TOWER = ImageFamily("clip_vision_model", lambda tower: tower.encoder.layers, PROCESSOR, patch=32)
+NORM = "post_layernorm"
+FAMILY = ImageFamily(
+    "clip",
+    lambda tower: tower.encoder.layers,
+    PROCESSOR,
+    patch=32,
+    part="vision_config",
+    unused=("text_model", "text_projection", "visual_projection", "logit_scale", f"vision_model.{NORM}"),
+)
+TOWER = ImageFamily(
+    "clip_vision_model",
+    lambda tower: tower.encoder.layers,
+    PROCESSOR,
+    patch=32,
+    unused=(NORM, f"vision_model.{NORM}"),  # transformers before 5.5 keeps the tower's own name in front
+)

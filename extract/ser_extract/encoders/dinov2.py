@@ -14,12 +14,14 @@ def _blocks(model: Any) -> Any:
     return model.layers if hasattr(model, "layers") else model.encoder.layer
 
 
-FAMILY = ImageFamily("dinov2", _blocks, PROCESSOR, patch=14, any_size=True)
+UNUSED = ("layernorm", "embeddings.mask_token")
+FAMILY = ImageFamily("dinov2", _blocks, PROCESSOR, patch=14, any_size=True, unused=UNUSED)
 REGISTERS = ImageFamily(
     "dinov2_with_registers",
     _blocks,
     PROCESSOR,
     patch=14,
     any_size=True,
-    extra=lambda config: 1 + int(config.get("num_register_tokens", 4)),
+    extra=lambda config: 1 + config.num_register_tokens,
+    unused=UNUSED,
 )

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ser_extract.errors import EncoderNotFound
+from ser_extract.errors import EncoderBroken, EncoderNotFound
 
 CONTACT_SECONDS = 8.0
 """Longest wait for the hub's first answer; a failure is told within 10 s."""
@@ -31,7 +31,7 @@ def fetch(name: str, modality: str, *, revision: str | None, offline: bool) -> t
         return here, _commit(here)
     if offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise EncoderNotFound(
-            name, modality, "it is no local folder, the hub's cache has no copy, and --offline forbids the hub"
+            name, modality, "it is no local folder, the hub's cache has no whole copy, and --offline forbids the hub"
         )
     info = _contact(name, modality, revision)
     return _download(name, modality, info), str(info.sha)
@@ -41,13 +41,19 @@ def _local(name: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    from ser_extract.encoders.source import weight_files
+    from ser_extract.encoders.weight_files import find_weights
 
     try:
         folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    return folder if (folder / "config.json").is_file() and weight_files(folder)[0] else None
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        find_weights(folder, name)
+    except EncoderBroken:  # a download that broke off: what is whole on the hub is fetched once more
+        return None
+    return folder
 
 
 def _commit(folder: Path) -> str | None:
@@ -83,7 +89,8 @@ def _download(name: str, modality: str, info: Any) -> Path:
 
     files = [sibling.rfilename for sibling in info.siblings or ()]
     top = [file for file in files if "/" not in file]
-    weights = ["*.safetensors"] if any(file.endswith(".safetensors") for file in top) else ["pytorch_model*.bin"]
+    safe = any(file in top for file in ("model.safetensors", "model.safetensors.index.json"))
+    weights = ["model*.safetensors"] if safe else ["pytorch_model*.bin"]
     patterns = [file for file in top if any(Path(file).match(pattern) for pattern in (*SMALL_FILES, *weights))]
     try:
         return Path(snapshot_download(name, revision=info.sha, allow_patterns=patterns))

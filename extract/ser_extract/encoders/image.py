@@ -22,6 +22,7 @@ from ser_extract.encoders.base import (
 )
 from ser_extract.encoders.pixels import read_pixels
 from ser_extract.encoders.source import Source
+from ser_extract.encoders.stated import CONFIG, Image
 from ser_extract.errors import EncoderBroken
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ImageFamily:
         any_size: Whether positions are interpolated to the frame's size; else it must be the config's.
         part: Key of the vision tower's config inside `config.json`; empty where it is the config itself.
         extra: Tokens beside the patches: the class token, and registers.
+        unused: Modules that no hidden state goes through, as `load_model` takes them.
     """
 
     modality: Modality = "video"
@@ -57,15 +59,16 @@ class ImageFamily:
         square: bool = False,
         any_size: bool = False,
         part: str = "",
-        extra: Callable[[Mapping[str, Any]], int] = lambda config: 1,
+        extra: Callable[[Image], int] = lambda config: 1,
+        unused: tuple[str, ...] = (),
     ) -> None:
         self.name, self._blocks, self._processor, self._patch = name, blocks, processor, patch
-        self._square, self._any_size, self._part, self._extra = square, any_size, part, extra
+        self._square, self._any_size, self._part, self._extra, self._unused = square, any_size, part, extra, unused
 
     def describe(self, source: Source, options: InputOptions) -> Description:
-        config = source.config.get(self._part) or {} if self._part else source.config
+        config = Image.of(source.config.get(self._part) or {} if self._part else source.config, source.name, CONFIG)
         pixels = read_pixels(source, self._processor, square=self._square)
-        patch, own = int(config.get("patch_size", self._patch)), config.get("image_size", 224)
+        patch, own = config.patch_size or self._patch, config.image_size
         size = pixels.size
         if size is None:
             raise EncoderBroken(
@@ -79,7 +82,7 @@ class ImageFamily:
                 f"its preprocessor_config.json makes frames of {size[0]} x {size[1]}, its config.json wants {own} x {own}",
                 "Copy both files from the same repository.",
             )
-        depth, width = int(config.get("num_hidden_layers", 12)), int(config.get("hidden_size", 768))
+        depth, width = config.num_hidden_layers, config.hidden_size
         tokens = (size[0] // patch) * (size[1] // patch) + self._extra(config)
         return Description(
             modality="video",
@@ -105,4 +108,4 @@ class ImageFamily:
         from ser_extract.encoders.image_engine import load
 
         pixels = read_pixels(source, self._processor, square=self._square)
-        return load(source, description, layers, options, pixels, self._blocks)
+        return load(source, description, layers, options, pixels, self._blocks, self._unused)

@@ -27,9 +27,10 @@ def load(
     options: EngineOptions,
     pixels: Pixels,
     blocks: Callable[[Any], nn.ModuleList],
+    unused: tuple[str, ...],
 ) -> "ImageEngine":
     """Loads a vision tower; of CLIP, its text tower is dropped."""
-    model = load_model(source, options)
+    model = load_model(source, options, unused)
     tower = getattr(model, "vision_model", model)
     most = CPU_FRAMES if options.device == "cpu" else ACCELERATOR_FRAMES
     if options.batch is not None:

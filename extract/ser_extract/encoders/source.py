@@ -5,14 +5,14 @@ moved, and a changed byte is noticed. A hub id is looked for on this machine fir
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ser_extract.encoders.weight_files import ADAPTER, WHOLE, WeightFiles, find_weights, read_json
 from ser_extract.errors import EncoderBroken
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
 TOKENIZER = (
     "tokenizer.json",
@@ -39,10 +39,10 @@ class Source:
         folder: Where the files are.
         revision: Commit hash of the hub's repository, or None for a local folder.
         config: `config.json`, parsed.
-        weights: `xxh3:<hex>` over names and bytes of the weight files; the folder's place does not enter.
+        weights: `xxh3:<hex>` over names and bytes of the weight files that are read; the folder's place does not enter.
         config_hash: `xxh3:<hex>` of the config without the keys in `VOLATILE`.
         preprocessing_hash: `xxh3:<hex>` over the preprocessing and tokenizer files.
-        safetensors: Whether the weights are safetensors; else pytorch `.bin`, read with `weights_only=True` only.
+        files: The weight files: those that are hashed are read, and no others.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Source:
     weights: str
     config_hash: str
     preprocessing_hash: str
-    safetensors: bool
+    files: WeightFiles
 
     @property
     def model_type(self) -> str:
@@ -64,7 +64,10 @@ class Source:
         if plain.is_file():
             return read_json(plain, self.name)
         joint = self.folder / "processor_config.json"
-        return read_json(joint, self.name).get("feature_extractor", {}) if joint.is_file() else {}
+        inner = read_json(joint, self.name).get("feature_extractor", {}) if joint.is_file() else {}
+        if not isinstance(inner, dict):
+            raise EncoderBroken(self.name, f"feature_extractor in {joint.name} is not a JSON object", WHOLE)
+        return inner
 
     def declared(self) -> dict[str, Any]:
         """The facts of the fingerprint that come from the files."""
@@ -93,26 +96,6 @@ def open_source(name: str, modality: str, *, revision: str | None = None, offlin
     return _read(name, folder, commit)
 
 
-def weight_files(folder: Path) -> tuple[list[Path], bool]:
-    """The weight files of a folder and whether they are safetensors; both kinds present: safetensors are taken."""
-    for pattern in WEIGHTS:
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
-        if found:
-            return found, pattern == WEIGHTS[0]
-    return [], False
-
-
-def read_json(path: Path, name: str) -> dict[str, Any]:
-    """A JSON object from a file of an encoder's folder."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise EncoderBroken(name, f"{path.name} is no JSON ({error})", "Copy the folder again.") from error
-    if not isinstance(value, dict):
-        raise EncoderBroken(name, f"{path.name} is no JSON object", "Copy the folder again.")
-    return value
-
-
 def _folder_name(folder: Path) -> str:
     own = folder.resolve()
     return f"{own.parent.name}/{own.name}" if own.name.lower() in UNTELLING or own.name.isdigit() else own.name
@@ -120,17 +103,13 @@ def _folder_name(folder: Path) -> str:
 
 def _read(name: str, folder: Path, revision: str | None) -> Source:
     if not (folder / "config.json").is_file():
-        raise EncoderBroken(
-            name, f"there is no config.json in {folder}", "Give a folder as transformers' save_pretrained writes it."
-        )
+        adapter = f" ({ADAPTER} says that it holds a peft adapter only)" if (folder / ADAPTER).is_file() else ""
+        raise EncoderBroken(name, f"there is no config.json in {folder}{adapter}", WHOLE)
     config = read_json(folder / "config.json", name)
-    files, safe = weight_files(folder)
-    if not files:
-        raise EncoderBroken(
-            name,
-            f"there are no weights (model.safetensors or pytorch_model.bin) in {folder}",
-            "Give a folder as transformers' save_pretrained writes it.",
-        )
+    files = find_weights(folder, name)
+    elsewhere = config.get("transformers_weights")
+    if elsewhere is not None and elsewhere not in [path.name for path in files.paths]:
+        raise EncoderBroken(name, f"its config.json names other weights ({elsewhere!r}: transformers_weights)", WHOLE)
     kept = {key: value for key, value in config.items() if key not in VOLATILE}
     others = [folder / file for file in (*PREPROCESSING, *TOKENIZER) if (folder / file).is_file()]
     return Source(
@@ -138,10 +117,10 @@ def _read(name: str, folder: Path, revision: str | None) -> Source:
         folder=folder,
         revision=revision,
         config=config,
-        weights=_hash_files(files),
+        weights=_hash_files(files.paths),
         config_hash=_hash_bytes(json.dumps(kept, sort_keys=True).encode()),
         preprocessing_hash=_hash_files(others),
-        safetensors=safe,
+        files=files,
     )
 
 
@@ -151,7 +130,7 @@ def _hash_bytes(data: bytes) -> str:
     return f"xxh3:{xxhash.xxh3_128_hexdigest(data)}"
 
 
-def _hash_files(files: list[Path]) -> str:
+def _hash_files(files: Sequence[Path]) -> str:
     """Hash over (name, content hash) of files in the order of their names: about 1 s per GB."""
     import xxhash
 

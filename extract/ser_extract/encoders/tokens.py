@@ -13,7 +13,9 @@ from ser_extract.encoders.base import (
     Windowing,
     block_flops,
 )
-from ser_extract.encoders.source import Source, read_json
+from ser_extract.encoders.source import Source
+from ser_extract.encoders.stated import CONFIG, LEAST_POSITIONS, TOKENIZER, Text, Tokenizer
+from ser_extract.encoders.weight_files import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,12 +31,10 @@ class TextFamily:
     Args:
         name: The config's `model_type`.
         blocks: Loaded base model -> its stack of blocks.
-        positions: Config -> most tokens of one piece, special tokens included.
-        depth: Key of the number of blocks in the config, and its default.
-        features: Key of the width, and its default.
+        stated: What its config.json states: depth, width, positions.
         instead: Model -> layer -> module whose output is that hidden state where it is not the block's own.
-        packs: Config -> position of a text's first token, if the model takes positions and its attention can be replaced
-            (`packed_text`); None: it runs in padded batches.
+        packs: Whether the model takes positions and its attention can be replaced (`packed_text`); else it runs in
+            padded batches.
     """
 
     modality: Modality = "text"
@@ -44,24 +44,21 @@ class TextFamily:
         name: str,
         blocks: "Callable[[Any], nn.ModuleList]",
         *,
-        positions: Callable[[Mapping[str, Any]], int] = lambda config: int(config.get("max_position_embeddings", 512)),
-        depth: tuple[str, int] = ("num_hidden_layers", 12),
-        features: tuple[str, int] = ("hidden_size", 768),
+        stated: type[Text] = Text,
         instead: "Callable[[Any], Mapping[int, nn.Module]]" = lambda model: {},
-        packs: Callable[[Mapping[str, Any]], int] | None = None,
+        packs: bool = False,
     ) -> None:
-        self.name, self._blocks, self._positions = name, blocks, positions
-        self._depth, self._features, self._instead, self._packs = depth, features, instead, packs
+        self.name, self._blocks, self._stated, self._instead, self._packs = name, blocks, stated, instead, packs
 
     def describe(self, source: Source, options: InputOptions) -> Description:
-        positions = self._positions(source.config)
-        tokenizer = source.folder / "tokenizer_config.json"
+        config = self._stated.of(source.config, source.name, CONFIG)
+        depth, width, positions = config.depth, config.width, config.positions
+        tokenizer = source.folder / TOKENIZER
         if tokenizer.is_file():
-            stated = read_json(tokenizer, source.name).get("model_max_length")
-            if isinstance(stated, (int, float)) and 8 <= stated < positions:
+            stated = Tokenizer.of(read_json(tokenizer, source.name), source.name, TOKENIZER).model_max_length
+            if stated is not None and LEAST_POSITIONS <= stated < positions:
                 positions = int(stated)
         windowing = Windowing("tokens", positions, min(OVERLAP, positions // 4))
-        depth, width = int(source.config.get(*self._depth)), int(source.config.get(*self._features))
         return Description(
             modality="text",
             family=self.name,
@@ -82,7 +79,7 @@ class TextFamily:
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
         from ser_extract.encoders.tokens_engine import load
 
-        first = None if self._packs is None else self._packs(source.config)
+        first = self._stated.of(source.config, source.name, CONFIG).first if self._packs else None
         return load(source, description, layers, options, self._blocks, self._instead, first)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused, Windowing
 from ser_extract.encoders.batches import BatchRule
-from ser_extract.encoders.loading import autocast, load_model
+from ser_extract.encoders.loading import autocast, first_line, load_model
 from ser_extract.encoders.packed_text import PackedTexts
 from ser_extract.encoders.source import Source
 from ser_extract.encoders.taps import Taps
@@ -26,6 +26,7 @@ from ser_extract.errors import EncoderBroken
 BATCH_TEXTS = 32
 BATCH_TOKENS = 2048
 PACK_TOKENS = 2048
+UNUSED = ("pooler",)
 ALIKE = 0.7  # a batch's shortest text against its longest on a CPU: padding costs at most three tenths
 
 
@@ -39,7 +40,7 @@ def load(
     first: int | None = None,
 ) -> "TextEngine":
     """Loads a text encoder and its tokenizer; `first` is the position of a text's first token where texts can be packed."""
-    model = load_model(source, options)
+    model = load_model(source, options, UNUSED)
     taps = Taps(blocks(model), layers, instead(model))
     packs = options.engine == "auto" and options.device == "cpu" and options.compute == "float32"
     packed = PackedTexts(model, taps, first) if packs and options.batch is None and first is not None else None
@@ -54,11 +55,9 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(
             str(source.folder), local_files_only=True, trust_remote_code=False, use_fast=True
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EncoderBroken(
-            source.name, f"its tokenizer cannot be loaded ({first})", "Save the tokenizer into the same folder."
-        ) from error
+    except Exception as error:  # whatever a foreign file makes transformers and its readers raise
+        told = f"its tokenizer cannot be loaded ({first_line(error)})"
+        raise EncoderBroken(source.name, told, "Save the tokenizer into the same folder.") from error
 
 
 class TextEngine:

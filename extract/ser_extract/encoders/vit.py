@@ -19,4 +19,4 @@ def _blocks(model: Any) -> Any:
     return model.layers if hasattr(model, "layers") else model.encoder.layer
 
 
-FAMILY = ImageFamily("vit", _blocks, PROCESSOR, patch=16, square=True)
+FAMILY = ImageFamily("vit", _blocks, PROCESSOR, patch=16, square=True, unused=("pooler", "layernorm"))

@@ -18,9 +18,8 @@ from ser_extract.encoders.base import (
     block_flops,
 )
 from ser_extract.encoders.source import Source
+from ser_extract.encoders.stated import CONFIG, PREPROCESSOR, Waveform, WaveformExtractor
 
-KERNELS = (10, 3, 3, 3, 3, 2, 2)
-STRIDES = (5, 2, 2, 2, 2, 2, 2)
 PREPROCESSING = 1
 """Version of what happens between file and model; raised when features of the same file would change."""
 
@@ -38,18 +37,17 @@ def frame_count(kernels: Sequence[int], strides: Sequence[int]) -> Callable[[int
 
 def describe(source: Source, family: str, options: InputOptions) -> Description:
     """The description of any raw-waveform config; defaults are those of transformers' config classes."""
-    config = source.config
-    kernels = tuple(config.get("conv_kernel", KERNELS))
-    strides = tuple(config.get("conv_stride", STRIDES))
-    extractor = source.preprocessor()
-    rate = int(extractor.get("sampling_rate", 16_000))
+    config = Waveform.of(source.config, source.name, CONFIG)
+    kernels, strides = config.conv_kernel, config.conv_stride
+    extractor = WaveformExtractor.of(source.preprocessor(), source.name, PREPROCESSOR)
+    rate = extractor.sampling_rate
     step = prod(strides)
     field = 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         field = (field - 1) * stride + kernel
     overlap = max(int(options.overlap_seconds * rate) // step, -(-field // step) + 1) * step
     windowing = Windowing("samples", max(int(options.max_seconds * rate) // step * step, 2 * overlap), overlap)
-    depth, width = int(config.get("num_hidden_layers", 12)), int(config.get("hidden_size", 768))
+    depth, width = config.num_hidden_layers, config.hidden_size
     frames = frame_count(kernels, strides)
     return Description(
         modality="audio",
@@ -67,7 +65,7 @@ def describe(source: Source, family: str, options: InputOptions) -> Description:
         declared={
             "preprocessing": PREPROCESSING,
             "rate": rate,
-            "normalised": bool(extractor.get("do_normalize", True)),
+            "normalised": extractor.do_normalize,
             "windowing": {"unit": "samples", "length": windowing.length, "overlap": windowing.overlap},
         },
     )

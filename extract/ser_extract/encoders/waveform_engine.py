@@ -19,11 +19,13 @@ from ser_extract.encoders.batches import BatchRule
 from ser_extract.encoders.groupnorm import LengthGroupNorm
 from ser_extract.encoders.loading import autocast, load_model
 from ser_extract.encoders.source import Source
+from ser_extract.encoders.stated import CONFIG, Waveform
 from ser_extract.encoders.taps import Taps
-from ser_extract.encoders.waveform import STRIDES
 from ser_extract.encoders.windows import cut, join_layers
 
 ACCELERATOR_SECONDS = 160
+UNUSED = ("adapter", "masked_spec_embed")
+"""The convolutions behind the blocks that some checkpoints add, and the vector that training puts on masked frames."""
 
 
 class WaveformEngine:
@@ -102,9 +104,8 @@ def load(
         options: Device and batching.
         maskable: Whether an attention mask undoes padding exactly (with the length-masked group norm).
     """
-    model = load_model(source, options)
-    strides = tuple(source.config.get("conv_stride", STRIDES))
-    step = prod(strides)
+    model = load_model(source, options, UNUSED)
+    step = prod(Waveform.of(source.config, source.name, CONFIG).conv_stride)
     normalize = bool(description.declared["normalised"])
     if options.engine == "auto" and options.device == "cpu" and options.compute == "float32" and options.batch is None:
         from ser_extract.encoders.packed import PackedForward

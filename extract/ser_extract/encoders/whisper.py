@@ -18,9 +18,30 @@ from ser_extract.encoders.base import (
     block_flops,
 )
 from ser_extract.encoders.source import Source
+from ser_extract.encoders.stated import CONFIG, PREPROCESSOR, Whisper, WhisperExtractor
+from ser_extract.errors import EncoderBroken
 
 PREPROCESSING = 1
 HALVING = 2  # stride of the second convolution: mel frames per encoder frame
+
+
+def read_stated(source: Source) -> tuple[Whisper, WhisperExtractor]:
+    """Config and extractor; the extractor makes the mel bins that the config wants.
+
+    Raises:
+        EncoderBroken: One of the two is wrong, or they do not fit each other.
+    """
+    config = Whisper.of(source.config, source.name, CONFIG)
+    extractor = WhisperExtractor.of(source.preprocessor(), source.name, PREPROCESSOR)
+    bins = config.num_mel_bins
+    if extractor.feature_size not in (None, bins):
+        raise EncoderBroken(
+            source.name,
+            f"its preprocessor_config.json makes {extractor.feature_size} mel bins (feature_size), "
+            f"its config.json wants {bins} (num_mel_bins)",
+            "Copy both files from the same repository.",
+        )
+    return config, extractor.model_copy(update={"feature_size": bins})
 
 
 class WhisperFamily:
@@ -29,15 +50,13 @@ class WhisperFamily:
     modality: Modality = "audio"
 
     def describe(self, source: Source, options: InputOptions) -> Description:
-        config, extractor = source.config, source.preprocessor()
-        rate, hop = int(extractor.get("sampling_rate", 16_000)), int(extractor.get("hop_length", 160))
-        step, depth = hop * HALVING, int(config.get("encoder_layers", 4))
-        own = int(config.get("max_source_positions", 1500))
+        config, extractor = read_stated(source)
+        rate, step = extractor.sampling_rate, extractor.hop_length * HALVING
+        depth, width, own = config.encoder_layers, config.d_model, config.max_source_positions
         wanted = own if options.context_seconds is None else round(options.context_seconds * rate) // step
         positions = max(min(wanted, own), 1)
         overlap = min(int(options.overlap_seconds * rate) // step, positions // 4) * step
         windowing = Windowing("samples", positions * step, overlap)
-        width = int(config.get("d_model", 384))
         return Description(
             modality="audio",
             family="whisper",

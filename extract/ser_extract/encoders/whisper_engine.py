@@ -14,20 +14,18 @@ from ser_extract.encoders.loading import autocast, load_model
 from ser_extract.encoders.source import Source
 from ser_extract.encoders.taps import Taps
 from ser_extract.encoders.waveform_engine import WaveformEngine, to_device
-from ser_extract.encoders.whisper import HALVING
+from ser_extract.encoders.whisper import HALVING, read_stated
 
 ACCELERATOR_BATCH = 16
-EXTRACTOR = ("feature_size", "sampling_rate", "hop_length", "chunk_length", "n_fft", "padding_value", "dither")
+UNUSED = ("decoder",)
 
 
 def load(source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> WaveformEngine:
     """Loads the encoder; a shortened context cuts its table of positions."""
     from transformers import WhisperFeatureExtractor
 
-    encoder = load_model(source, options).get_encoder()
-    extractor = WhisperFeatureExtractor(
-        **{key: value for key, value in source.preprocessor().items() if key in EXTRACTOR}
-    )
+    encoder = load_model(source, options, UNUSED).get_encoder()
+    extractor = WhisperFeatureExtractor(**read_stated(source)[1].model_dump())
     step = extractor.hop_length * HALVING
     positions = description.windowing.length // step
     if positions != encoder.config.max_source_positions:

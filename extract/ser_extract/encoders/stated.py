@@ -1,0 +1,143 @@
+"""What `config.json` and the preprocessor's file state, checked: one model for each kind of file. No torch.
+
+Only the keys that planning reads are here; transformers checks the others when it loads the model. Defaults are those of
+transformers' config classes. A wrong value is an `EncoderBroken` that names file, key and value.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ser_extract.errors import EncoderBroken
+
+Depth = Annotated[int, Field(ge=1, le=1_000)]
+"""Blocks; no encoder known has a tenth of the bound."""
+Width = Annotated[int, Field(ge=1, le=1 << 16)]
+LEAST_POSITIONS = 8
+Positions = Annotated[int, Field(ge=LEAST_POSITIONS, le=1 << 22)]
+Index = Annotated[int, Field(ge=0, le=1 << 22)]
+Convolutions = Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Field(min_length=1, max_length=64)]
+Rate = Annotated[int, Field(ge=1_000, le=384_000)]
+CONFIG, PREPROCESSOR, TOKENIZER = "config.json", "preprocessor_config.json", "tokenizer_config.json"
+
+
+class Stated(BaseModel):
+    """A file of an encoder's folder; keys that are not declared are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], name: str, file: str) -> Self:
+        """Checks what a file says.
+
+        Args:
+            values: The file, parsed.
+            name: The encoder, for messages.
+            file: Name of the file, for messages.
+
+        Raises:
+            EncoderBroken: A value is of the wrong type or out of range.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            got = f" has {key} = {json.dumps(first['input'], default=str)[:60]}" if key else ""
+            told = f"its {file}{got}: {first['msg']}"
+            raise EncoderBroken(name, told, f"Copy {file} from the model's repository again, or mend it.") from error
+
+
+class Waveform(Stated):
+    """wav2vec 2.0, HuBERT, WavLM, data2vec-audio."""
+
+    num_hidden_layers: Depth = 12
+    hidden_size: Width = 768
+    conv_kernel: Convolutions = (10, 3, 3, 3, 3, 2, 2)
+    conv_stride: Convolutions = (5, 2, 2, 2, 2, 2, 2)
+
+    @model_validator(mode="after")
+    def _in_pairs(self) -> Self:
+        if len(self.conv_kernel) != len(self.conv_stride):
+            raise ValueError(
+                f"conv_kernel has {len(self.conv_kernel)} values and conv_stride has {len(self.conv_stride)}"
+            )
+        return self
+
+
+class WaveformExtractor(Stated):
+    """The feature extractor of a raw-waveform encoder."""
+
+    sampling_rate: Rate = 16_000
+    do_normalize: bool = True
+
+
+class Whisper(Stated):
+    """Whisper."""
+
+    encoder_layers: Depth = 4
+    d_model: Width = 384
+    max_source_positions: Positions = 1500
+    num_mel_bins: Annotated[int, Field(ge=1, le=1_024)] = 80
+
+
+class WhisperExtractor(Stated):
+    """Whisper's log-mel; `feature_size` None: as many bins as the config has."""
+
+    feature_size: Annotated[int, Field(ge=1, le=1_024)] | None = None
+    sampling_rate: Rate = 16_000
+    hop_length: Annotated[int, Field(ge=1, le=10_000)] = 160
+    chunk_length: Annotated[int, Field(ge=1, le=3_600)] = 30
+    n_fft: Annotated[int, Field(ge=2, le=1 << 16)] = 400
+    padding_value: float = 0.0
+    dither: float = 0.0
+
+
+class Text(Stated):
+    """BERT and ELECTRA; the base of the others."""
+
+    num_hidden_layers: Depth = 12
+    hidden_size: Width = 768
+    max_position_embeddings: Positions = 512
+
+    @property
+    def depth(self) -> int:
+        return self.num_hidden_layers
+
+    @property
+    def width(self) -> int:
+        return self.hidden_size
+
+    @property
+    def first(self) -> int:
+        """Position of a text's first token."""
+        return 0
+
+    @property
+    def positions(self) -> int:
+        """Most tokens of one piece, special tokens included."""
+        return self.max_position_embeddings - self.first
+
+    @model_validator(mode="after")
+    def _has_positions(self) -> Self:
+        if self.positions < LEAST_POSITIONS:
+            raise ValueError(f"max_position_embeddings = {self.max_position_embeddings} leaves no position for a text")
+        return self
+
+
+class Tokenizer(Stated):
+    """Of a tokenizer's config only the length that it states; some state 1e30 for none."""
+
+    model_max_length: float | None = None
+
+
+class Image(Stated):
+    """ViT, a CLIP tower, DINOv2."""
+
+    num_hidden_layers: Depth = 12
+    hidden_size: Width = 768
+    image_size: Annotated[int, Field(ge=1, le=1 << 14)] = 224
+    num_register_tokens: Index = 4
+    patch_size: Annotated[int, Field(ge=1, le=1 << 14)] | None = None
