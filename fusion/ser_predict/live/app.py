@@ -19,6 +19,8 @@ from ser_predict.live.session import session
 from ser_predict.live.store import Store
 from ser_predict.live.uploads import Uploads
 
+BESIDE = 32
+"""Requests at a time beside the microphones: pages, their files, uploads."""
 PAGE = Path(__file__).parent / "page"
 FILES = {
     "live.css": "text/css",
@@ -77,7 +79,7 @@ def build(engine: Engine, token: str, *, host: str, port: int, connections: int,
         Route("/upload", Uploads(engine, store), methods=["POST"]),
         WebSocketRoute("/live", live),
     ]
-    return Guard(Starlette(routes=routes, lifespan=lifespan), token, names(host, port))
+    return Guard(Starlette(routes=routes, lifespan=lifespan), token, names(host, port), connections + BESIDE)
 
 
 def _page(engine: Engine, save: Path | None) -> str:

@@ -35,12 +35,14 @@ class Guard:
         app: What is guarded.
         token: Must stand in the query as ``token``.
         known: Whether a ``Host`` is a name of this server.
+        most: Requests and microphones at a time; whoever has no token is not counted.
     """
 
-    def __init__(self, app: ASGIApp, token: str, known: Callable[[str], bool]) -> None:
+    def __init__(self, app: ASGIApp, token: str, known: Callable[[str], bool], most: int) -> None:
         self.app = app
         self._token = token.encode()
         self._known = known
+        self._most, self._inside = most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses, or passes on; headers that keep the page to itself are put on every answer."""
@@ -48,11 +50,18 @@ class Guard:
             await self.app(scope, receive, send)
             return
         problem, host = self._problem(scope)
-        if problem is None:
-            await self.app(scope, receive, _with_headers(send, host))
+        if problem is None and self._inside < self._most:
+            self._inside += 1
+            try:
+                await self.app(scope, receive, _with_headers(send, host))
+            finally:
+                self._inside -= 1
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})  # before accepting: the handshake ends with 403
+        elif problem is None:
+            busy = PlainTextResponse(f"Busy: {self._most} requests at a time; try again in a moment.\n", 503)
+            await busy(scope, receive, _with_headers(send, host))
         else:
             await PlainTextResponse(f"Refused: {problem}.\n", 403)(scope, receive, _with_headers(send, "127.0.0.1"))
 

@@ -12,6 +12,7 @@ from ser_predict.errors import NotServed
 from ser_predict.live.app import build
 from ser_predict.live.engine import Engine
 from ser_predict.live.guard import is_loopback
+from ser_predict.live.patience import PatientHttp, PatientSocket
 
 if TYPE_CHECKING:
     from ser_predict.predictor import Predictor
@@ -45,12 +46,12 @@ def serve(predictor: "Predictor", hop: float, host: str, port: int, connections:
         click.echo(f"http://{shown}:{port}/?token={token}")
         config = uvicorn.Config(
             app,
-            ws="websockets-sansio",
+            http=PatientHttp,
+            ws=PatientSocket,
             ws_max_size=LARGEST_FRAME,
             ws_max_queue=4,
             ws_per_message_deflate=False,
             h11_max_incomplete_event_size=1 << 14,
-            limit_concurrency=connections + 32,
             timeout_graceful_shutdown=1,
             log_level="warning",
             access_log=False,  # it would print the token

@@ -118,7 +118,7 @@ async def _frame(websocket: WebSocket) -> dict[str, Any]:
 def _read(frame: dict[str, Any]) -> dict[str, Any]:
     try:
         told = json.loads(frame.get("text") or "")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also a number of thousands of digits, or brackets in thousands
         raise BadFrame("a text frame must be JSON") from None
     if not isinstance(told, dict):
         raise BadFrame("a text frame must be a JSON object")

@@ -307,3 +307,71 @@ def test_heads_that_need_words_need_a_recogniser(start_server: Any, small: Any, 
 def test_a_taken_port_is_told(server: Any, start_server: Any):
     with pytest.raises(AssertionError, match="cannot be had"):
         start_server("--row", "audio", "--port", server.host.rsplit(":", 1)[1])
+
+
+def wait_for_end(stream: socket.socket, seconds: float) -> bool:
+    """Whether the server ends a connection within so many seconds."""
+    stream.settimeout(seconds)
+    try:
+        while stream.recv(1 << 16):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def test_connections_that_say_nothing_or_little_hold_nobody_and_are_ended(server: Any):
+    """Two hundred that hang, half of them in the middle of a head: the page, a file and a microphone are served at once."""
+    host, port = server.host.split(":")
+    with ExitStack() as open_ones:
+        idle = [open_ones.enter_context(socket.create_connection((host, int(port)))) for _ in range(200)]
+        for stream in idle[::2]:
+            stream.sendall(b"GET / HTTP/1.1\r\nhost: ")
+        assert ask(server)[0] == 200
+        assert ask(server, "/page/live.js")[0] == 200
+        assert talk(server.socket, voice(1))[-1]["type"] == "done"
+        assert all(wait_for_end(stream, 30) for stream in idle)
+
+
+def test_more_idle_connections_than_there_is_room_for_end_the_oldest(server: Any):
+    host, port = server.host.split(":")
+    with ExitStack() as open_ones:
+        idle = [open_ones.enter_context(socket.create_connection((host, int(port)))) for _ in range(300)]
+        assert ask(server)[0] == 200
+        assert all(wait_for_end(stream, 5) for stream in idle[:30])
+        assert ask(server)[0] == 200
+
+
+def test_a_body_that_drips_behind_a_refusal_is_ended(server: Any):
+    host, port = server.host.split(":")
+    with socket.create_connection((host, int(port))) as stream:
+        stream.sendall(f"POST /upload HTTP/1.1\r\nhost: {server.host}\r\ncontent-length: 9999\r\n\r\nx".encode())
+        assert b" 403 " in stream.recv(1 << 16)
+        assert wait_for_end(stream, 30)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"type": "start", "rate": ' + "9" * 5_000 + "}", "{" * 10, "", '"x"', '{"a":' * 40_000, "NaN"],
+    ids=["deep", "digits", "cut", "empty", "text", "objects", "nan"],
+)
+def test_a_frame_that_is_not_of_the_protocol_gets_a_close_code(server: Any, text: str):
+    with connect(server.socket, proxy=None) as stream:
+        stream.send(text)
+        assert json.loads(stream.recv(timeout=60))["type"] == "error"
+        with pytest.raises(ConnectionClosed) as caught:
+            stream.recv(timeout=60)
+        assert caught.value.rcvd is not None and caught.value.rcvd.code == 1008
+
+
+@pytest.mark.parametrize("length", ["9" * 5_000, "-1", "1e9", str(1 << 70)])
+def test_a_length_that_is_none_is_refused(server: Any, length: str):
+    host, port = server.host.split(":")
+    with socket.create_connection((host, int(port))) as stream:
+        head = f"POST /upload?token={server.token} HTTP/1.1\r\nhost: {server.host}\r\ncontent-length: {length}\r\n\r\n"
+        stream.sendall(head.encode())
+        stream.settimeout(60)
+        assert stream.recv(1 << 12).split()[1] in (b"400", b"413")
+    assert ask(server)[0] == 200
