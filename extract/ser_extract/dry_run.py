@@ -6,6 +6,7 @@ Nothing is written.
 
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def forecast(job: ExtractJob, reporter: Reporter) -> str:
         phase = f"hash {modality}"
         reporter.begin(phase, len(utterances), 0.0)
         stream = open_stream(encoder, utterances, partial(reporter.advance, phase, 1, 0.0))
-        frames = sum(entry.item.frames or 0 for entry in stream.inputs)
+        counts = _frames(stream, utterances)
+        frames = sum(counts.values())
         missing = {spec.layer: _missing(job, stream, spec.address) for spec in encoder.specs}
         size = " + ".join(
             f"L{layer} {len(left):,} to do, "
@@ -49,13 +51,16 @@ def forecast(job: ExtractJob, reporter: Reporter) -> str:
             for layer, left in missing.items()
         )
         hours = f"{stream.seconds / 3600:.2f} h, " if modality != "text" else ""
-        lines.append(f"{modality} with {encoder.source.name}: {hours}about {frames:,} frames; {size}")
+        frames_of = f"{frames:,} tokens" if modality == "text" else f"about {frames:,} frames"
+        lines.append(f"{modality} with {encoder.source.name}: {hours}{frames_of}; {size}")
         total += sum(
-            (entry.item.frames or 0) * encoder.description.features * SIZES[job.dtype]
+            counts[entry.item.id] * encoder.description.features * SIZES[job.dtype]
             for left in missing.values()
             for entry in left
         )
         pending = {entry.item.id: entry for left in missing.values() for entry in left}
+        if pending:
+            reporter.note(f"{modality}: loads the encoder and times a few utterances ...")
         seconds = _probe(job, stream, list(pending.values()), {utterance.id: utterance for utterance in utterances})
         whole += seconds
     reporter.end()
@@ -63,6 +68,17 @@ def forecast(job: ExtractJob, reporter: Reporter) -> str:
     lines.append(f"to write: {_bytes(total)} ({job.dtype}); free on the disk of {job.cache}: {_bytes(free)}")
     lines.append(f"about {duration(whole / workers)} with {workers} workers (probe on one core: {duration(whole)})")
     return "\n".join(lines)
+
+
+def _frames(stream: Stream, utterances: Sequence[Utterance]) -> dict[str, int]:
+    """Frames that each utterance will have: counted by the tokenizer for text, by duration for the rest."""
+    if stream.modality != "text":
+        return {entry.item.id: entry.item.frames or 0 for entry in stream.inputs}
+    from ser_extract.encoders.tokens_engine import load_tokenizer
+
+    texts = [utterance.text_normalised or "" for utterance in utterances]
+    tokens = load_tokenizer(stream.encoder.source)(texts, truncation=False, padding=False)["input_ids"] if texts else []
+    return {one.id: len(ids) if one.text_normalised else 0 for one, ids in zip(utterances, tokens, strict=True)}
 
 
 def _missing(job: ExtractJob, stream: Stream, address: str) -> list[Input]:

@@ -170,6 +170,15 @@ def test_a_dry_run_writes_nothing_and_says_how_much(extract, corpus):
     assert "L1 0 to do" in done.stdout and "L3 4 to do" in done.stdout
 
 
+def test_a_dry_run_counts_the_tokens_that_a_run_writes(extract, corpus):
+    root = str(corpus(4, ({"id": "long", "path": "u00.wav", "label": "a", "text": "hmm, the-sad; okay? " * 9},)))
+    arguments = ["--corpus", "csv", "--root", root, "--cache", "cache", "--modalities", "text"]
+    done = extract(*arguments, "--dry-run")
+    extract(*arguments)
+    entry = open_cache("cache").select(modality="text")
+    assert f"{sum(entry.frames(name) for name in entry.ids):,} tokens" in done.stdout
+
+
 def test_check_recomputes_and_notices_drift(extract, corpus, tiny, monkeypatch):
     arguments = ["--corpus", "csv", "--root", str(corpus(4)), "--cache", "cache"]
     extract(*arguments)
