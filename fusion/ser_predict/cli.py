@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from ser_data.corpora.base import AUDIO_SUFFIXES, visible_files
 from ser_data.errors import CorpusError
 from ser_data.settings import SettingsCommand
 from ser_predict.errors import PredictError
@@ -62,26 +63,41 @@ SHOWN = 20
 def command(run: Path, files: tuple[Path, ...], text: str | None, transcripts: Path | None, **options: Any) -> None:
     """Predicts the emotions of recordings with the heads that RUN trained, averaged over its folds and seeds.
 
-    The run's own encoders and layers are used. Recordings much longer than the training's go in windows. Exit code 3 if
+    FILES are recordings, or folders of them. The run's own encoders and layers are used. Recordings much longer than the training's go in windows. Exit code 3 if
     some FILE could not be read.
 
     Example: ser-predict runs/demo/results talk.wav --asr openai/whisper-tiny.en --timeline plots
     """
-    if text is not None and len(files) != 1:
-        raise click.UsageError(f"--text is the transcript of one FILE; {len(files)} are given. Give --transcripts CSV.")
-    video = options["video"]
-    if video is not None and not video.is_dir() and len(files) != 1:
+    recordings = _recordings(files)
+    if text is not None and len(recordings) != 1:
         raise click.UsageError(
-            f"--video {video} is no folder, and {len(files)} FILEs are given. Give a folder of videos."
+            f"--text is the transcript of one FILE; {len(recordings)} are given. Give --transcripts CSV."
+        )
+    video = options["video"]
+    if video is not None and not video.is_dir() and len(recordings) != 1:
+        raise click.UsageError(
+            f"--video {video} is not a folder, and {len(recordings)} FILEs are given. Give a folder of videos."
         )
     save = options["save"]
     if save is not None and save.suffix not in (".csv", ".jsonl"):
         raise click.UsageError(f"--save writes .csv or .jsonl; '{save}' ends in neither.")
     try:
-        sys.exit(_predict(run, [str(file) for file in files], text, transcripts, options))
+        sys.exit(_predict(run, recordings, text, transcripts, options))
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
+
+
+def _recordings(paths: tuple[Path, ...]) -> list[str]:
+    """The recordings that are meant: files as given, and for a folder all recordings below it, sorted by name.
+
+    A folder without recordings stays in the list, so that it is reported as skipped.
+    """
+    found: list[str] = []
+    for path in paths:
+        below = [str(file) for file in visible_files(path, AUDIO_SUFFIXES)] if path.is_dir() else []
+        found += below or [str(path)]
+    return found
 
 
 def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | None, options: dict[str, Any]) -> int:
@@ -101,6 +117,7 @@ def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | 
                 name: options[name]
                 for name in ("audio_encoder", "text_encoder", "video_encoder", "video_crop", "offline")
             },
+            text=texts is not None,
             video=options["video"] is not None,
             device=options["device"] or "auto",
         )
@@ -130,7 +147,7 @@ def _opening(predictor: "Predictor") -> str:
     main = predictor.main
     temperatures = sorted(member.temperature for member in main.members)
     share, right = predictor.reliability()
-    told = f"Row {main.slug}: {len(main.members)} heads averaged"
+    told = f"Row {main.slug} answers ({predictor.reason}): it reads {' and '.join(main.streams)}, {len(main.members)} heads averaged"
     if isfinite(main.uwa):
         told += f", development UWA {main.uwa:.3f}"
     if temperatures[-1] != 1.0:

@@ -54,7 +54,8 @@ class Predictor:
         audio_encoder: Where the run's speech encoder is, if its recorded name leads nowhere.
         text_encoder: The same for text.
         video_encoder: The same for video.
-        video: Whether videos come with the recordings; else only rows that read none are used.
+        text: Whether transcripts come with the recordings; rows that read them are then preferred.
+        video: Whether videos come with the recordings; rows that read them are then preferred, else not used.
         video_crop: ``left`` or ``right`` half of the pictures; None: all of them.
         cache: Where the run's cache is, for old runs that were moved.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -66,6 +67,7 @@ class Predictor:
         main: The heads used where every stream they read is there.
         specs: What the features of each stream were computed from, one per layer.
         windowing: How long recordings are cut.
+        reason: Why these heads answer.
         notes: What a reader of the predictions should know.
         source: Where the heads come from, and what is known about them.
 
@@ -88,6 +90,7 @@ class Predictor:
         audio_encoder: str | None = None,
         text_encoder: str | None = None,
         video_encoder: str | None = None,
+        text: bool = False,
         video: bool = False,
         video_crop: str | None = None,
         cache: str | Path | None = None,
@@ -99,16 +102,18 @@ class Predictor:
         self.classes: tuple[str, ...] = self.source.classes
         self.threshold = threshold
         self.notes: list[str] = []
+        self.reason = ""
         self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
         self._streams, self._crop = (*STREAMS, "video") if video else STREAMS, video_crop
-        self.main = self._choose(row)
+        given = {"text": text or asr is not None, "video": video}
+        self.main = self._choose(row, tuple(stream for stream, there in given.items() if there))
         self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
-        given = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder}
+        named = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder}
         old = None if cache is None else Path(cache)
         self._encoders: dict[str, StreamEncoder] = {}
         for stream in self._needed() if encoders else ():
-            chosen = given.get(stream)
+            chosen = named.get(stream)
             names = [chosen] if chosen else places(stream, self.specs[stream][0], self.source.facts, old)
             self._encoders[stream] = open_stream_encoder(
                 stream, self.specs[stream], names, device=device, offline=offline
@@ -179,11 +184,11 @@ class Predictor:
         """Of the main heads' development predictions: the share at or above the threshold, and how many of those are right."""
         return self.main.reliability(self.threshold)
 
-    def _choose(self, slug: str | None) -> Ensemble:
+    def _choose(self, slug: str | None, given: tuple[str, ...]) -> Ensemble:
         usable = [row for row in self.source.usable if set(self.source.streams(str(row["slug"]))) <= set(self._streams)]
         path, known = str(self.source.path), tuple(str(row["slug"]) for row in usable)
         if slug is None:
-            row = self.source.best(self._streams)
+            row = self.source.best(self._streams, given)
             if row is None:
                 problem = "it has no finished training"
                 if self.source.usable:
@@ -193,6 +198,7 @@ class Predictor:
                 raise NoModel(path, problem, known)
             if (left := len(self.source.usable) - len(usable)) > 0:
                 self._note(f"{left} rows of the run read video, {NO_VIDEO}")
+            self._explain(row, given)
         else:
             found = [one for one in self.source.rows if slug in (one["slug"], one["name"])]
             if not found:
@@ -200,7 +206,30 @@ class Predictor:
             row = found[0]
             if not set(self.source.streams(str(row["slug"]))) <= set(self._streams):
                 raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", known)
+            self.reason = "chosen with --row"
+            self._unread(row, given)
         return self.source.open(row, **self._options)
+
+    def _explain(self, row: Mapping[str, Any], given: tuple[str, ...]) -> None:
+        """Says why this row answers, and what another would have scored or what this one leaves unread."""
+        slug = str(row["slug"])
+        read = self.source.streams(slug)
+        self.reason = "best on development data"
+        if set(given) & set(read):
+            self.reason += f" among the rows that read the {' and '.join(one for one in given if one in read)} you gave"
+        best = self.source.best(self._streams)
+        if best is not None and str(best["slug"]) != slug:
+            other, score = str(best["slug"]), self.source.uwa(str(best["slug"]))
+            self._note(
+                f"the row '{other}' has the higher development UWA ({score:.3f}) and does not read all you gave (--row {other})"
+            )
+        self._unread(row, given)
+
+    def _unread(self, row: Mapping[str, Any], given: tuple[str, ...]) -> None:
+        read = self.source.streams(str(row["slug"]))
+        for stream in given:
+            if stream not in read:
+                self._note(f"the row '{row['slug']}' does not read {stream}; what you gave as {stream} changes nothing")
 
     def _needed(self) -> list[str]:
         """Streams of the main heads, and audio if there are heads for recordings without a transcript."""

@@ -58,13 +58,23 @@ class HeadSource(ABC):
         """Rows that can predict a new recording: not those that need other speech of the same speaker."""
         return [row for row in self.rows if not row.get("transductive")]
 
-    def best(self, available: Sequence[str]) -> Mapping[str, Any] | None:
-        """The usable row with the best development UWA that reads only the available streams; None if there is none."""
+    def best(self, available: Sequence[str], given: Sequence[str] = ()) -> Mapping[str, Any] | None:
+        """The usable row with the best development UWA among those that read most of what was given.
+
+        Args:
+            available: Streams that a row may read.
+            given: Streams that the user gave on purpose: a row that reads more of them comes first.
+
+        Returns:
+            None if no usable row reads only the available streams.
+        """
         fitting = [row for row in self.usable if set(self.streams(str(row["slug"]))) <= set(available)]
-        if not fitting:
-            return None
-        scores = [self.uwa(str(row["slug"])) for row in fitting]
-        return fitting[int(np.argmax(np.nan_to_num(scores, nan=-1.0)))]
+
+        def rank(row: Mapping[str, Any]) -> tuple[int, float]:
+            slug = str(row["slug"])
+            return len(set(given) & set(self.streams(slug))), float(np.nan_to_num(self.uwa(slug), nan=-1.0))
+
+        return max(fitting, key=rank, default=None)
 
 
 class RunHeads(HeadSource):

@@ -169,3 +169,36 @@ def test_usage_is_told(small: Any, predict: Any, tmp_path: Path):
     assert wrong.exit_code == 1 and "cannot be used for speech recognition" in flat(wrong.output)
     encoder = predict(small.file(0), "--asr", small.audio_encoder)  # an encoder without a head that writes letters
     assert encoder.exit_code in (1, 3) and "Traceback" not in encoder.output
+
+
+def test_a_row_that_reads_what_was_given_answers_and_says_why(small: Any, predict: Any):
+    """Whatever scores best on development data: a transcript that is given is read, or it is said that it is not."""
+    done = predict(small.file(0), "--text", small.rows[0]["text"], "--format", "csv")
+    (line,) = csv.DictReader(io.StringIO(done.stdout))
+    assert line["row"] != "audio-stats" and line["text_source"] == "given"
+    assert "among the rows that read the text you gave" in done.stderr
+    unread = predict(small.file(0), "--text", small.rows[0]["text"], "--row", "audio", "--format", "csv")
+    assert "chosen with --row" in unread.stderr and "does not read text" in unread.stderr
+
+
+def test_a_row_is_preferred_for_what_it_reads_over_its_score(small: Any, monkeypatch: pytest.MonkeyPatch):
+    from ser_predict.sources import open_heads
+
+    source = open_heads(small.run)
+    monkeypatch.setattr(type(source), "uwa", lambda self, slug: 0.9 if slug.startswith("audio") else 0.1)
+    assert source.best(("audio", "text"))["slug"].startswith("audio")
+    assert "text" in source.streams(source.best(("audio", "text"), ("text",))["slug"])
+
+
+def test_a_folder_stands_for_the_recordings_below_it(small: Any, predict: Any, tmp_path: Path):
+    (tmp_path / "b").mkdir()
+    for name in ("a.wav", "b/c.wav", ".hidden.wav", "notes.txt"):
+        (tmp_path / name).write_bytes(Path(small.file(0)).read_bytes())
+    done = predict(tmp_path, "--row", "audio", "--format", "csv")
+    assert done.exit_code == 0, done.output
+    files = [line["file"] for line in csv.DictReader(io.StringIO(done.stdout))]
+    assert files == [str(tmp_path / "a.wav"), str(tmp_path / "b" / "c.wav")]
+    (tmp_path / "empty").mkdir()
+    skipped = predict(tmp_path / "empty", small.file(0), "--row", "audio")
+    assert skipped.exit_code == 3 and "1 of 2 recordings predicted, 1 skipped" in skipped.stderr
+    assert "folder" in skipped.stderr.lower()
