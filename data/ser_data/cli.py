@@ -147,7 +147,9 @@ def describe(
 @click.option("--labels", help="Label scheme; utterances that it leaves out are not split.")
 @click.option("--seed", default=0, show_default=True, help="For what is drawn at random.")
 @click.option("--allow-overlap", multiple=True, metavar="KEY", help="Held-out key that may be broken; repeatable.")
-@click.option("--drop-seen-text", is_flag=True, help="Leave training utterances out whose text is tested.")
+@click.option(
+    "--drop-seen-text", is_flag=True, help="Leave training and development utterances out whose text is tested."
+)
 @click.option("--out", type=click.Path(dir_okay=False), help="Write id,fold,part as CSV.")
 @reports_errors
 def folds(

@@ -55,7 +55,10 @@ _path = click.Path(path_type=Path)
     "--allow-overlap", callback=types.words(), metavar="KEYS", help="Held-out keys that may be on both sides."
 )
 @click.option(
-    "--drop-seen-text", is_flag=True, default=None, help="Leave training utterances out whose text is tested."
+    "--drop-seen-text",
+    is_flag=True,
+    default=None,
+    help="Leave training and development utterances out whose text is tested.",
 )
 @click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
 @click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")

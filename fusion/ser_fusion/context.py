@@ -2,7 +2,8 @@
 
 Per stream the mean over the content frames of each of the K previous turns of the same dialogue, as tokens behind the
 utterance's own frames. Features only: no label of any turn is read. Turns without a usable label are previous turns like any
-other, as long as the cache holds them. Nothing later than the utterance is seen.
+other, as long as the cache holds them. A turn that had not ended when the utterance began is not read, where the manifest
+says when turns begin and end; where it does not, "previous" means earlier in the dialogue's order, and nothing more.
 
 Source of the idea: the context models of conversation corpora (Poria et al. 2017, bc-LSTM; Hazarika et al. 2018, CMN), here
 without their recurrence over whole dialogues.
@@ -10,6 +11,7 @@ without their recurrence over whole dialogues.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.errors import ContextImpossible
 from ser_fusion.features import Allocate, Context, StreamFrames
+from ser_fusion.separation import Leak, Separation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from ser_cache import Entry
     from ser_fusion.study import Study
 
+TOLERANCE = 1e-3  # seconds that times in tables are rounded to
 NOT_READ = frozenset({"concat", "gated"})  # heads without attention: tokens that are not content mean nothing to them
 _WITHOUT_ATTENTION = frozenset(
     {"audio", "text", "late", "late-average"}
@@ -40,11 +44,15 @@ class Before:
         previous: (utterances, K) int64; column k - 1 is the k-th turn before: its row in the table, or the table's length
             plus its place in ``extra``; -1 where the dialogue had not begun.
         hashes: Per stream the digest of what ``extra`` was extracted from.
+        overlapped: Utterances for which a nearer turn was passed over, because it had not ended.
+        timed: Utterances of which begin and end in the dialogue are known.
     """
 
     extra: tuple[str, ...]
     previous: NDArray[np.int64]
     hashes: tuple[str, ...]
+    overlapped: int = 0
+    timed: int = 0
 
     @property
     def fingerprint(self) -> str:
@@ -55,12 +63,14 @@ class Before:
 
 
 def previous_turns(study: "Study", count: int) -> Before:
-    """The ``count`` turns before each utterance of the study.
+    """The ``count`` turns before each utterance of the study that had ended when it began.
 
-    The order is the manifest's ``turn`` where a whole dialogue has it, else ``start``.
+    The order is the manifest's ``turn`` where a whole dialogue has it, else ``start``. Begin and end are ``dialogue_start``
+    and ``dialogue_end``, else ``start`` and ``end`` (or ``duration``) where all turns of a dialogue lie in one file.
 
     Raises:
-        ContextImpossible: No dialogues, no order, or a dialogue on two sides of a fold.
+        ContextImpossible: No dialogues, no order, a dialogue on two sides of a fold, or previous turns of speakers (or
+            sessions, ...) that are tested.
     """
     turns = study.turns
     if turns is None or turns["dialogue"].isna().all():
@@ -71,14 +81,21 @@ def previous_turns(study: "Study", count: int) -> Before:
     _check_whole(study)
     ids = list(study.table.index)
     rows = {name: number for number, name in enumerate(ids)}
-    orders = [_in_order(str(name), group) for name, group in turns.dropna(subset=["dialogue"]).groupby("dialogue")]
     wanted: set[str] = set()
     before: dict[str, list[str]] = {}
-    for order in orders:
-        for place, name in enumerate(order):
-            if name in rows:
-                before[name] = order[max(0, place - count) : place][::-1]
-                wanted.update(before[name])
+    overlapped = timed = 0
+    for name, group in turns.dropna(subset=["dialogue"]).groupby("dialogue"):
+        order = _in_order(str(name), group)
+        spans = _spans(group)
+        for place, own in enumerate(order):
+            if own not in rows:
+                continue
+            limit = spans[own][0] + TOLERANCE
+            ended = (other for other in order[:place][::-1] if not spans[other][1] > limit)  # not known: by order alone
+            before[own] = list(islice(ended, count))
+            wanted.update(before[own])
+            overlapped += before[own] != order[max(0, place - count) : place][::-1]
+            timed += spans[own][0] == spans[own][0]
     extra = tuple(sorted(wanted - rows.keys()))
     rows |= {name: len(ids) + number for number, name in enumerate(extra)}
     previous = np.full((len(ids), count), -1, dtype=np.int64)
@@ -89,7 +106,33 @@ def previous_turns(study: "Study", count: int) -> Before:
     for stream in sorted(study.layers):
         known = study.layers[stream][-1].input_hashes
         hashes.append(xxhash.xxh3_128_hexdigest("\0".join(str(known.get(name, "")) for name in extra).encode()))
-    return Before(extra, previous, tuple(hashes))
+    found = Before(extra, previous, tuple(hashes), overlapped, timed)
+    _check_apart(study, found)
+    return found
+
+
+def turns_behind(study: "Study", count: int) -> "pd.DataFrame":
+    """The previous turns that are not in the study's table, with the manifest's columns, as its streams hold them."""
+    return _turns(study, previous_turns(study, count))
+
+
+def _turns(study: "Study", before: Before) -> "pd.DataFrame":
+    assert study.turns is not None
+    return study.turns.set_index("id", drop=False).loc[list(before.extra)]
+
+
+def _spans(turns: "pd.DataFrame") -> dict[str, tuple[float, float]]:
+    """Begin and end of each turn in its dialogue, in seconds; NaN where they are not known."""
+    import pandas as pd
+
+    ids = turns["id"].tolist()
+    if {"dialogue_start", "dialogue_end"} <= set(turns.columns):
+        begin, end = (pd.to_numeric(turns[name], errors="coerce") for name in ("dialogue_start", "dialogue_end"))
+    elif turns["path"].nunique() > 1:  # seconds in files of their own say nothing about each other
+        return dict.fromkeys(ids, (float("nan"), float("nan")))
+    else:
+        begin, end = turns["start"], turns["end"].fillna(turns["start"] + turns["duration"])
+    return dict(zip(ids, zip(begin.tolist(), end.tolist(), strict=True), strict=True))
 
 
 def _in_order(dialogue: str, turns: "pd.DataFrame") -> list[str]:
@@ -119,6 +162,22 @@ def _check_whole(study: "Study") -> None:
                     problem = f"fold {fold.name} has turns of dialogue {dialogue} in {other} and in {part}"
                     remedy = "Give a --protocol and a --dev that keep dialogues whole, such as session or official."
                     raise ContextImpossible(problem, remedy)
+
+
+def _check_apart(study: "Study", before: Before) -> None:
+    """Refuses context in which a training would read turns of whom (or of what) it is tested on.
+
+    Turns without a label are in no fold, so the folds' own guard does not see them.
+    """
+    apart = Separation.of(study.table, study.folds.held_out, len(study.table), _turns(study, before))
+    for fold in study.folds.folds:
+        try:
+            parts = {"train": study.rows(fold.train), "dev": study.rows(fold.dev), "test": study.rows(fold.test)}
+            apart.check(parts, [before.previous])
+        except Leak as leak:
+            problem = f"what fold {fold.name} learns from has {leak.count:,} previous turns whose {leak.key} is tested in that fold"
+            remedy = "Give a --protocol that keeps all who speak in a dialogue together, such as session."
+            raise ContextImpossible(problem, remedy) from leak
 
 
 def with_context(
@@ -176,6 +235,8 @@ def described(before: Before, study: "Study") -> dict[str, Any]:
         "turns": int(before.previous.shape[1]),
         "pooled": "mean over the content frames of each previous turn",
         "utterances_with_context": int(usable.any(1).sum()),
+        "utterances_with_known_times": before.timed,
+        "utterances_with_overlapping_turns_left_out": before.overlapped,
         "previous_turns_without_label": len(before.extra),
         "previous_turns_without_features": missing,
         "fingerprint": before.fingerprint,

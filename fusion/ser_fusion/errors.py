@@ -189,6 +189,6 @@ class ExtraTextUnusable(FusionError, ValueError):
     def __str__(self) -> str:
         return (
             f"{self.path} cannot be used as extra text: {self.problem}.\n"
-            "It is a CSV with id, label and perhaps fold, of lines that ser-extract put into the same cache with the same text\n"
+            "It is a CSV with id, text, label and perhaps fold, of lines that ser-extract put into the same cache with the same text\n"
             "encoder and layer (ser-extract --corpus csv --modalities text, before the corpus itself)."
         )

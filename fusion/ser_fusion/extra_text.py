@@ -15,12 +15,16 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ser_data.protocols.folds import TEXT, key_values
+from ser_data.text import comparison_key, text_hash
 from ser_fusion.errors import ExtraTextUnusable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ser_fusion.study import Study
 
-COLUMNS = ("id", "label")
+COLUMNS = ("id", "text", "label")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +34,15 @@ class ExtraText:
     Attributes:
         ids: Ids in the text entry of the cache.
         targets: Class numbers of the study, (lines,).
-        folds: Fold a line belongs to, ``""`` for none; such a line is used where that fold trains.
-        hashes: Of the text.
+        folds: Fold a line belongs to, None for none; such a line is used where that fold trains.
+        texts: The words (``ser_data.text.comparison_key``), by which a line is found to be tested.
+        hashes: Of the text that the cache holds.
     """
 
     ids: tuple[str, ...]
     targets: NDArray[np.int64]
     folds: NDArray[np.object_]
+    texts: tuple[str, ...]
     hashes: NDArray[np.object_]
 
     @property
@@ -48,20 +54,18 @@ class ExtraText:
     def rows(self, study: "Study", parts: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
         """The lines that may train, (2, lines): rows of the stream ``text``, and class numbers.
 
-        A line may not belong to a development or test fold, and its text may not occur there.
+        A line may not belong to a development or test fold, and its words may not occur there.
         """
-        held = np.concatenate([parts["dev"], parts["test"]])
-        names = study.table.index[held]
-        closed = set(study.table["fold"].iloc[held].astype(str)) if "fold" in study.table else set()
-        hashes = study.streams["text"].input_hashes
-        seen = {hashes[name] for name in names}
-        free = [fold not in closed and mark not in seen for fold, mark in zip(self.folds, self.hashes, strict=True)]
+        held = study.table.iloc[np.concatenate([parts["dev"], parts["test"]])]
+        closed = set(held["fold"].dropna().astype(str))
+        seen = set(key_values(held, TEXT)) - {None}
+        free = [fold not in closed and text not in seen for fold, text in zip(self.folds, self.texts, strict=True)]
         lines = np.flatnonzero(free)
         return np.stack([len(study.table) + lines, self.targets[lines]])
 
 
 def read_extra_text(path: Path, study: "Study") -> ExtraText:
-    """Reads the lines: a CSV with ``id``, ``label`` and, where lines belong to folds of the corpus, ``fold``.
+    """Reads the lines: a CSV with ``id``, ``text``, ``label`` and, where lines belong to folds of the corpus, ``fold``.
 
     Raises:
         ExtraTextUnusable: It cannot be read, lacks a column, names ids that the text entry does not hold, or no class fits.
@@ -87,9 +91,25 @@ def read_extra_text(path: Path, study: "Study") -> ExtraText:
             f"{len(unknown):,} of its {len(table):,} lines are not in the text entry of {study.cache}, as {unknown[0]}",
         )
     hashes = entries[-1].input_hashes
+    others = [name for name, text in zip(table["id"], table["text"], strict=True) if text_hash(text) != hashes[name]]
+    if others:
+        problem = (
+            f"{len(others):,} of its {len(table):,} texts are not those that were extracted, as that of {others[0]}"
+        )
+        raise ExtraTextUnusable(str(path), problem)
+    folds = table["fold"] if "fold" in table else table["id"].map(lambda _: "")
     return ExtraText(
         ids=tuple(table["id"]),
         targets=np.array([study.classes.index(name) for name in table["label"]], dtype=np.int64),
-        folds=(table["fold"] if "fold" in table else table["id"].map(lambda _: "")).to_numpy(dtype=object),
+        folds=np.array([fold or None for fold in folds], dtype=object),
+        texts=tuple(comparison_key(text) for text in table["text"]),
         hashes=np.array([hashes[name] for name in table["id"]], dtype=object),
     )
+
+
+def lines_behind(path: Path, study: "Study") -> "pd.DataFrame":
+    """The lines as rows behind those of the study: ``id``, ``fold``, ``text``."""
+    import pandas as pd
+
+    extra = read_extra_text(path, study)
+    return pd.DataFrame({"id": list(extra.ids), "fold": extra.folds, "text": list(extra.texts)}, dtype=object)

@@ -85,7 +85,7 @@ class FuseJob(LeverOptions):
         dev: How the development part is chosen.
         folds: CSV of folds (id, fold, part) instead of a protocol.
         allow_overlap: Held-out keys that may be on both sides.
-        drop_seen_text: Leave training utterances out whose text is tested.
+        drop_seen_text: Leave training and development utterances out whose text is tested.
         table: ``study`` for the study's ten rows, instead of ``fusion`` x ``pooling``.
         fusion: Heads; may be empty where there are classifiers.
         classifier: scikit-learn classifiers on pooled features, by name or as ``pkg.mod:Class``.

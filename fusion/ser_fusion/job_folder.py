@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ser_cache.scratch import replacing
 from ser_fusion.features import StreamFrames
 from ser_fusion.planning import Task
+from ser_fusion.separation import Separation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,7 @@ def do_task(
     on_epoch: Callable[[], None],
     votes: NDArray[np.float32] | None = None,
     ratings: NDArray[np.float32] | None = None,
+    apart: Separation | None = None,
 ) -> float:
     """Trains one job and writes its folder; returns seconds."""
     from ser_fusion.train import train
@@ -51,10 +53,9 @@ def do_task(
     if task.search is not None:
         from ser_fusion.tuning.search import settle
 
-        task, settings = settle(task, streams, targets, out, on_epoch, votes)
-    trained = train(
-        task.plan, streams, targets, task.parts, votes=votes, ratings=ratings, on_epoch=lambda _: on_epoch()
-    )
+        task, settings = settle(task, streams, targets, out, on_epoch, votes, ratings, apart)
+    more: dict[str, Any] = {"votes": votes, "ratings": ratings, "apart": apart}
+    trained = train(task.plan, streams, targets, task.parts, on_epoch=lambda _: on_epoch(), **more)
     if settings is not None:
         trained.notes.append(f"tuned: {json.dumps(settings)}")
     seconds = time.perf_counter() - began

@@ -17,11 +17,11 @@ from ser_fusion.heads import HEADS
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.losses.check import check_heads
 from ser_fusion.losses.levers import PLAIN, levers_of, spoken
-from ser_fusion.losses.material import Material
+from ser_fusion.losses.material import Material, material_of
 from ser_fusion.presets import PRESETS, Preset, resolve_shape
 from ser_fusion.study import Study
 from ser_fusion.train import Plan
-from ser_fusion.tuning.inner import inner_folds
+from ser_fusion.tuning.inner import Inner, inner_folds
 from ser_fusion.tuning.search import Search
 from ser_fusion.tuning.space import DEFAULT
 
@@ -84,6 +84,7 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
     available = tuple(study.streams)
     folds = study.folds.folds
     parts = [fold_parts(study, number) for number in range(len(folds))]
+    inner: dict[tuple[int, float], Inner] = {}
     made = []
     for seed in job.seeds:
         for row in rows:
@@ -97,11 +98,12 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
                 if material is not None:
                     split["train"] = np.concatenate([split["train"], material.joining(split, row.fraction)])
                 own = replace(plan, seed=(seed, number))
-                search = (
-                    _search(job, material.study if material else study, row, number, plan, split, data)
-                    if job.tune
-                    else None
-                )
+                search = None
+                if job.tune:
+                    whole = material or material_of(job, study, labels=job.labels, manifest=job.manifest)
+                    if (number, row.fraction) not in inner:
+                        inner[number, row.fraction] = inner_folds(whole.study, split, job.inner, whole.apart)
+                    search = _search(job, whole.study, row, number, plan, split, data, inner[number, row.fraction])
                 mark = _fingerprint(
                     own, split, data if search is None else f"{data}|{search.fingerprint}|{job.tune}", job
                 )
@@ -121,20 +123,26 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
 
 
 def _search(
-    job: FuseJob, study: Study, row: Row, fold: int, plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str
+    job: FuseJob,
+    study: Study,
+    row: Row,
+    fold: int,
+    plan: Plan,
+    parts: Mapping[str, NDArray[np.int64]],
+    data: str,
+    inner: Inner,
 ) -> Search:
     """The search for a row on a fold: from its training and development part, without its test part."""
     space = job.space or {name: dict(given) for name, given in DEFAULT.items()}
-    key, inner = inner_folds(study, parts["train"], job.inner)
-    inner = tuple(rows for rows in inner if (study.targets[rows] >= 0).any())  # turns without a class cannot score
-    known = {"train": parts["train"], "dev": parts["dev"], **{f"inner{n}": rows for n, rows in enumerate(inner)}}
+    scored = [rows for rows in inner.folds if (study.targets[rows["test"]] >= 0).any()]  # others cannot score
+    known = {"train": parts["train"], "dev": parts["dev"]}
+    known |= {f"inner{n}-{part}": rows[part] for n, rows in enumerate(scored) for part in rows}
     mark = _fingerprint(plan, known, f"{data}|{row.slug}|{fold}|{job.sampler}|{json.dumps(space, sort_keys=True)}", job)
     return Search(
         trials=job.tune,
         space=space,
         sampler=job.sampler,
-        key=key,
-        inner=inner,
+        inner=replace(inner, folds=tuple(scored)),
         fingerprint=mark,
         folder=f"tuning/{row.slug}/fold{fold}",
     )

@@ -4,7 +4,7 @@ Opening one reads labels and directories only (seconds for 10,000 utterances); f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +50,7 @@ class Study:
         info: The corpus's card.
         notes: What a reader of results must know.
         masked: Stream -> how many utterances take part without it.
-        turns: All rows of the manifest, usable or not: columns ``id``, ``dialogue``, ``turn``, ``start``.
+        turns: All rows of the manifest, usable or not.
     """
 
     cache: Path
@@ -190,7 +190,7 @@ def open_study(
         manifest: Labels, speakers and folds from this file instead of the cache's own manifest.
         folds: CSV with id, fold, part; overrides ``protocol``, which then only says whether folds may share test utterances.
         allow_overlap: Held-out keys that may be on both sides.
-        drop_seen_text: Leave training utterances out whose text is tested.
+        drop_seen_text: Leave training and development utterances out whose text is tested.
         modalities: Streams to use; empty for all in the cache.
         layer: Layer of every stream: a number, ``last``, ``all``, or None if there is only one.
         audio_layer: The same for the stream ``audio`` alone.
@@ -261,8 +261,8 @@ def open_study(
     layers, masked, told = mask(layers, list(usable.index))
     notes += told
     if folds is not None:
-        split = _restrict(Folds.from_csv(folds, once=PROTOCOLS[protocol].once, known=set(table["id"])), usable)
-        split.check(usable)
+        given = Folds.from_csv(folds, once=PROTOCOLS[protocol].once, known=set(table["id"]))
+        split = _measured(_restrict(given, usable), usable)
     else:
         split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))
     if drop_seen_text:
@@ -280,7 +280,7 @@ def open_study(
         info=source.info,
         notes=(*notes, *split.notes),
         masked=masked,
-        turns=source.table[["id", "dialogue", "turn", "start"]],
+        turns=source.table,
     )
 
 
@@ -373,8 +373,6 @@ def _text_changed(layers: Mapping[str, tuple["Entry", ...]], table: "pd.DataFram
 
 def _restrict(folds: "Folds", table: "pd.DataFrame") -> "Folds":
     """Given folds without the utterances that cannot be used."""
-    from dataclasses import replace
-
     kept = set(table["id"])
 
     def part(ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -383,6 +381,15 @@ def _restrict(folds: "Folds", table: "pd.DataFrame") -> "Folds":
     return replace(
         folds, folds=tuple(replace(f, train=part(f.train), dev=part(f.dev), test=part(f.test)) for f in folds.folds)
     )
+
+
+def _measured(folds: "Folds", table: "pd.DataFrame") -> "Folds":
+    """Given folds, checked, with the keys that they hold out in fact."""
+    from ser_data.protocols.make import measured
+
+    folds.check(table)
+    held_out, note = measured(table, folds.folds)
+    return replace(folds, held_out=held_out, notes=(*folds.notes, f"folds as given; {note}"))
 
 
 def study_options(job: Any) -> dict[str, Any]:

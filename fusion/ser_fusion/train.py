@@ -25,6 +25,7 @@ from ser_fusion.model import Model
 from ser_fusion.presets import Training
 from ser_fusion.schedule import Schedule
 from ser_fusion.scoring import calibrate, posteriors, scores
+from ser_fusion.separation import Separation
 from ser_fusion.vad.model import rate
 
 Rows = NDArray[np.int64]
@@ -118,6 +119,7 @@ def train(
     padded: bool = False,
     on_epoch: Callable[[int], None] | None = None,
     on_read: Callable[[Rows], None] | None = None,
+    apart: Separation | None = None,
 ) -> Trained:
     """Trains a head.
 
@@ -133,10 +135,17 @@ def train(
         padded: Use the padded engine on the CPU too; same results within rounding.
         on_epoch: Called after each epoch with its number.
         on_read: Called with the rows of the study whose frames are read, whenever they are.
+        apart: What the folds promise to keep apart, asserted on these very rows; None where nothing was promised.
+
+    Raises:
+        Leak: The rows break that promise.
 
     Returns:
         The best model by development score; among several dropouts the best one likewise.
     """
+    if apart is not None:
+        contexts = (streams[name].context for name in plan.streams)
+        apart.check(parts, [context.previous for context in contexts if context is not None])
     candidates = plan.dropouts or (plan.shape.dropout,)
     best: tuple[float, Trained] | None = None
     device = torch.device(plan.device)

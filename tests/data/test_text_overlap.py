@@ -1,7 +1,11 @@
-"""Text that is tested and was trained on: measured, split off, and dropped from training only."""
+"""Text that is tested and was trained on: measured, split off, and dropped from what may train."""
+
+from dataclasses import replace
 
 import pandas as pd
+import pytest
 
+from ser_data.errors import BadFolds
 from ser_data.protocols import drop_seen_text, make_folds, seen_text, text_overlap
 
 TABLE = pd.DataFrame(
@@ -26,11 +30,22 @@ def test_overlap_per_fold():
     assert table["share"].tolist() == [0.5, 0.5, 1.0]
 
 
-def test_dropping_touches_training_only():
+def test_dropping_touches_what_may_train_and_never_the_test_part():
     folds = make_folds(TABLE, "session")
     kept = drop_seen_text(TABLE, folds)
     for before, after in zip(folds.folds, kept.folds, strict=True):
-        assert (before.test, before.dev) == (after.test, after.dev)
+        assert before.test == after.test and len(after.dev) < len(before.dev)  # a refit trains on the development part
         assert not seen_text(TABLE, after).any()
-    assert kept.folds[0].train == ("c2", "c3") and "3 training utterances" in kept.notes[-1]
+        assert not seen_text(TABLE, replace(after, train=after.dev)).any()
+    assert kept.folds[0].train == ("c2", "c3") and "6 training and development utterances" in kept.notes[-1]
     assert kept.fingerprint != folds.fingerprint
+    assert kept.held_out == ("session", "speaker", "text")
+    kept.check(TABLE)
+    with pytest.raises(BadFolds, match="text hello there on both sides"):
+        replace(folds, held_out=kept.held_out).check(TABLE)
+
+
+def test_nothing_left_to_train_on_is_said():
+    table = TABLE.assign(text="the same")
+    with pytest.raises(BadFolds, match="every training text of fold 1 is tested"):
+        drop_seen_text(table, make_folds(table, "session"))

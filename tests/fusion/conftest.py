@@ -227,3 +227,9 @@ def frames_of() -> Callable[[Corpus], dict[str, Any]]:
 def plant() -> Callable[..., Corpus]:
     """``plant(kind, n=..)``, for fixtures that live longer than a test."""
     return planted
+
+
+@pytest.fixture(scope="session")
+def write_cache() -> Callable[..., Path]:
+    """``write_cache(corpus, path)``, for fixtures that live longer than a test."""
+    return write

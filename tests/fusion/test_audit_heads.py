@@ -68,7 +68,7 @@ def test_training_leaves_out_what_is_tested(small_cache: Path, tmp_path: Path) -
         tested = set(texts[list(with_.test)])
         assert tested & set(texts[list(with_.train)])  # else the test says nothing
         assert not tested & set(texts[list(without.train)])
-        assert (with_.dev, with_.test) == (without.dev, without.test)
-        dropped += len(with_.train) - len(without.train)
-    assert any(f"{dropped:,} training utterances left out" in note for note in cleaned.notes)
+        assert not tested & set(texts[list(without.dev)]) and with_.test == without.test
+        dropped += len(with_.train) - len(without.train) + len(with_.dev) - len(without.dev)
+    assert any(f"{dropped:,} training and development utterances left out" in note for note in cleaned.notes)
     assert plain.data_fingerprint != cleaned.data_fingerprint

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ser_data.manifest import Manifest
+from ser_data.text import comparison_key
 from ser_fusion.errors import ExtraTextUnusable, RunUnreadable
 from ser_fusion.extra_text import read_extra_text
 from ser_fusion.feed import Feed
@@ -91,7 +92,7 @@ def lines(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     table = study.table.drop(columns="target").assign(fold=study.table["session"])
     kept = np.arange(len(table)) // 6 % 3 > 0
     Manifest(table[kept], study.info).write(folder / "kept.parquet")
-    table[~kept][["id", "label", "fold"]].to_csv(folder / "more.csv", index=False)
+    table[~kept][["id", "text", "label", "fold"]].to_csv(folder / "more.csv", index=False)
     return folder / "kept.parquet", folder / "more.csv"
 
 
@@ -134,18 +135,19 @@ def test_lines_whose_text_is_tested_are_left_out(small_cache: Path, lines: tuple
     study = open_study(small_cache, manifest=lines[0], protocol="manifest")
     parts, extra = fold_parts(study, 0), read_extra_text(lines[1], study)
     before = extra.rows(study, parts)[0]
-    tested = study.streams["text"].input_hashes[study.table.index[parts["test"][0]]]
-    hashes = extra.hashes.copy()
-    hashes[before[0] - len(study.table)] = tested
-    assert set(before) - set(replace(extra, hashes=hashes).rows(study, parts)[0]) == {before[0]}
+    tested = study.table["text"].iloc[parts["test"][0]]
+    texts = list(extra.texts)
+    texts[before[0] - len(study.table)] = comparison_key(f"{tested.upper()}!")  # the same words to a listener
+    assert set(before) - set(replace(extra, texts=tuple(texts)).rows(study, parts)[0]) == {before[0]}
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("id\nx\n", "no column label"),
-        ("id,label\nx,bored\n", "no line has a label"),
-        ("id,label\nnobody,class0\n", "not in the text entry"),
+        ("id,text\nx,y\n", "no column label"),
+        ("id,label\nx,class0\n", "no column text"),
+        ("id,text,label\nx,y,bored\n", "no line has a label"),
+        ("id,text,label\nnobody,y,class0\n", "not in the text entry"),
         (None, "cannot be read"),
     ],
 )

@@ -115,14 +115,15 @@ def test_inner_folds_hold_whole_groups_of_the_training_part(
 ) -> None:
     task, _, study = first
     speakers = study.table["speaker"].to_numpy()
-    assert task.search is not None and task.search.key == "speaker"  # one session trains, of two speakers
-    held = np.concatenate(task.search.inner)
+    assert task.search is not None and task.search.inner.key == "speaker"  # one session trains, of two speakers
+    held = np.concatenate([one["test"] for one in task.search.inner.folds])
     assert sorted(held) == sorted(task.parts["train"]) and len(set(held)) == len(held)
-    for one in task.search.inner:
-        assert not set(speakers[one]) & set(speakers[np.setdiff1d(task.parts["train"], one)])
+    for one in task.search.inner.folds:
+        assert sorted([*one["train"], *one["test"]]) == sorted(task.parts["train"])
+        assert not set(speakers[one["test"]]) & set(speakers[one["train"]])
     wider = job(small_cache, Path("unused"), dev="none", inner=2)
     other = open_study(small_cache, dev="none")
-    (search,) = {t.search.key for t in tasks(wider, other, wider.rows(tuple(other.streams)), "cpu") if t.search}
+    (search,) = {t.search.inner.key for t in tasks(wider, other, wider.rows(tuple(other.streams)), "cpu") if t.search}
     assert search == "session"
 
 
@@ -198,11 +199,11 @@ def test_turns_without_a_class_train_in_the_search_and_never_score(small_cache: 
     prepared = prepare(asked)
     task, study = prepared.tasks[0], prepared.material.study
     assert task.search is not None
-    held = np.concatenate(task.search.inner)
+    held = np.concatenate([one["test"] for one in task.search.inner.folds])
     assert (study.targets[task.parts["train"]] == -1).any() and sorted(held) == sorted(task.parts["train"])
     speakers = study.table["speaker"].to_numpy()
-    for one in task.search.inner:
-        assert not set(speakers[one]) & set(speakers[np.setdiff1d(task.parts["train"], one)])
+    for one in task.search.inner.folds:
+        assert not set(speakers[one["test"]]) & set(speakers[one["train"]])
     train_all(prepared)
     assert all(0.0 <= score <= 1.0 for trial in trials_of(tmp_path / "out").values() for score in trial["inner_uwa"])
 

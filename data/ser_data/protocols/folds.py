@@ -5,19 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from ser_data.csv_file import csv_frame
 from ser_data.errors import BadFolds, BadManifest, listing
 from ser_data.names import clean_name
 from ser_data.protocols.originals import SOURCE, originals
+from ser_data.text import comparison_key
 from ser_data.utterance import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-SPARSE = frozenset({"audio_hash"})  # columns in which two missing values are not the same thing
+TEXT = "text"
+SPARSE = frozenset({"audio_hash", TEXT})  # columns in which two missing values are not the same thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +173,28 @@ class Folds:
                     raise BadFolds(self.protocol, what, remedy)
 
 
-def values_by_id(table: "pd.DataFrame", column: str) -> dict[str, str]:
-    """Id -> the column's value as text; a missing one is `(missing)`, which counts as a value, except of an audio file.
+def key_values(table: "pd.DataFrame", column: str) -> "NDArray[np.object_]":
+    """The value by which a column keeps rows apart, as text, (rows,); None where it is missing.
 
-    The column `source` stands for the original that a row is a version of; see `ser_data.protocols.originals`.
+    The column `source` stands for the original that a row is a version of (`ser_data.protocols.originals`), the column
+    `text` for its words (`ser_data.text.comparison_key`).
     """
     if column == SOURCE:
-        return dict(zip(table["id"].to_numpy(dtype=object), map(str, originals(table)), strict=True))
+        return originals(table)
     values = table[column].to_numpy(dtype=object)
     missing = table[column].isna().to_numpy()
+    if column == TEXT:
+        return np.array(
+            [None if gap else comparison_key(v) or None for v, gap in zip(values, missing, strict=True)], object
+        )
+    return np.array([None if gap else str(v) for v, gap in zip(values, missing, strict=True)], dtype=object)
+
+
+def values_by_id(table: "pd.DataFrame", column: str) -> dict[str, str]:
+    """Id -> the column's value (`key_values`); a missing one is `(missing)`, which counts as a value, except of audio and text."""
     ids = table["id"].to_numpy(dtype=object)
     empty = [f"(none: {name})" for name in ids] if column in SPARSE else ["(missing)"] * len(ids)
-    known = (none if gap else str(value) for value, gap, none in zip(values, missing, empty, strict=True))
+    known = (none if v is None else v for v, none in zip(key_values(table, column), empty, strict=True))
     return dict(zip(ids, known, strict=True))
 
 

@@ -8,17 +8,15 @@ from dataclasses import replace
 
 import pandas as pd
 
-from ser_data.protocols.folds import Fold, Folds
-from ser_data.text import comparison_key
+from ser_data.errors import BadFolds
+from ser_data.protocols.folds import TEXT, Fold, Folds, key_values
 
 Keys = dict[str, str | None]
 
 
 def text_keys(table: pd.DataFrame) -> Keys:
     """Comparison key by id; `None` where there is no text or no letter in it."""
-    texts = table["text"].to_numpy(dtype=object)
-    keys = (comparison_key(text) or None if isinstance(text, str) else None for text in texts)
-    return dict(zip(table["id"].to_numpy(dtype=object), keys, strict=True))
+    return dict(zip(table["id"].to_numpy(dtype=object), key_values(table, TEXT), strict=True))
 
 
 def seen_text(table: pd.DataFrame, fold: Fold, keys: Keys | None = None) -> "pd.Series[bool]":
@@ -46,14 +44,28 @@ def text_overlap(table: pd.DataFrame, folds: Folds) -> pd.DataFrame:
 
 
 def drop_seen_text(table: pd.DataFrame, folds: Folds) -> Folds:
-    """The same folds without the training utterances whose text is tested; dev and test stay as they are."""
+    """The same folds without the training and development utterances whose text is tested.
+
+    Test parts stay as they are. `text` is then among the held-out keys, so that nothing that joins a training later brings
+    a tested text back.
+
+    Raises:
+        BadFolds: Every training text of a fold is tested.
+    """
     keys = text_keys(table)
     kept = []
     dropped = 0
     for fold in folds.folds:
         tested = {keys[name] for name in fold.test} - {None}
-        train = tuple(name for name in fold.train if keys[name] not in tested)
-        dropped += len(fold.train) - len(train)
-        kept.append(replace(fold, train=train))
-    note = f"--drop-seen-text: {dropped:,} training utterances left out over {len(kept)} folds, because their text is tested"
-    return replace(folds, folds=tuple(kept), notes=(*folds.notes, note))
+        train, dev = (tuple(name for name in part if keys[name] not in tested) for part in (fold.train, fold.dev))
+        if not train:
+            remedy = "Leave --drop-seen-text out, or give a protocol that keeps the texts apart, such as scenario."
+            raise BadFolds(folds.protocol, f"every training text of fold {fold.name} is tested", remedy)
+        dropped += len(fold.train) + len(fold.dev) - len(train) - len(dev)
+        kept.append(replace(fold, train=train, dev=dev))
+    note = (
+        f"--drop-seen-text: {dropped:,} training and development utterances left out over {len(kept)} folds, because their "
+        "text is tested"
+    )
+    held_out = tuple(dict.fromkeys((*folds.held_out, TEXT)))
+    return replace(folds, folds=tuple(kept), held_out=held_out, notes=(*folds.notes, note))

@@ -1,27 +1,28 @@
 """What trainings learn from beside the class numbers of a study: votes, and turns that may train and are never scored.
 
-The turns stand behind the study's own rows, with class -1, and only ever in training parts. A fold that separates speakers,
-sessions, dialogues, scenarios or given folds keeps separating them: a turn joins a training part only if, by every key that
-the fold separates, nobody in the development or test part shares its value.
+The turns stand behind the study's own rows, with class -1, and only ever in training parts. Folds that keep the test part or the
+development part apart by some key (speaker, session, scenario, corpus, ...) keep doing so: see ``Separation.joining``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xxhash
 from numpy.typing import NDArray
 
-from ser_fusion.losses.options import LeverOptions
+from ser_fusion.context import turns_behind
+from ser_fusion.extra_text import lines_behind
 from ser_fusion.losses.votes import read_votes
+from ser_fusion.separation import Separation
 from ser_fusion.vad.ratings import RatingsMissing, dimensions_of, ratings_of
 
 if TYPE_CHECKING:
+    from ser_fusion.job import FuseJob
     from ser_fusion.study import Study
 
-KEYS = ("session", "speaker", "dialogue", "scenario", "fold", "part")
 Rows = NDArray[np.int64]
 
 
@@ -32,6 +33,7 @@ class Material:
     Attributes:
         study: The study; with further rows of class -1 behind its own where turns without a class may train.
         scored: How many rows are the study's own.
+        apart: What keeps all these rows apart, and those that streams hold behind them.
         votes: Class distribution per row, (rows, classes) float32, or None.
         dimensions: Which ratings are learned.
         ratings: Their values per row, (rows, dimensions) float32, NaN where there is none; or None.
@@ -40,10 +42,16 @@ class Material:
 
     study: "Study"
     scored: int
+    apart: Separation
     votes: NDArray[np.float32] | None = None
     dimensions: tuple[str, ...] = ()
     ratings: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """What ``do_task`` is told of it beside the class numbers: plain data, picklable."""
+        return {"votes": self.votes, "ratings": self.ratings, "apart": self.apart}
 
     @property
     def fingerprint(self) -> str:
@@ -64,27 +72,19 @@ class Material:
             parts: ``train``, ``dev``, ``test`` of the study's own rows.
             fraction: Share of the training speakers; below 1 only turns of speakers that train are taken.
         """
-        more = np.arange(self.scored, len(self.study.table))
-        table = self.study.table
-        held_back = np.concatenate([parts["dev"], parts["test"]])
-        for key in KEYS:
-            if not len(more) or key not in table:
-                continue
-            values = table[key].astype(object).where(table[key].notna(), None).to_numpy()
-            train, others = set(values[parts["train"]]), set(values[held_back])
-            if None not in train | others and not train & others:
-                allowed = train if key == "speaker" and fraction < 1 else None
-                more = more[
-                    [v is not None and v not in others and (allowed is None or v in allowed) for v in values[more]]
-                ]
-        return more.astype(np.int64)
+        more = np.arange(self.scored, len(self.study.table), dtype=np.int64)
+        more = self.apart.joining(parts, more)
+        if fraction >= 1:
+            return more
+        speakers = self.study.table["speaker"]
+        return more[speakers.iloc[more].isin(speakers.iloc[parts["train"]].dropna()).to_numpy()]
 
 
-def material_of(job: LeverOptions, study: "Study", *, labels: str | None, manifest: object = None) -> Material:
+def material_of(job: "FuseJob", study: "Study", *, labels: str | None, manifest: object = None) -> Material:
     """What the trainings of a job read.
 
     Args:
-        job: The levers.
+        job: The job.
         study: The study.
         labels: The job's label scheme, as for ``open_study``.
         manifest: The job's manifest, as for ``open_study``.
@@ -102,10 +102,10 @@ def material_of(job: LeverOptions, study: "Study", *, labels: str | None, manife
     return replace(given, dimensions=known, ratings=ratings_of(given.study.table, known))
 
 
-def _voted(job: LeverOptions, study: "Study", labels: str | None, manifest: object) -> Material:
+def _voted(job: "FuseJob", study: "Study", labels: str | None, manifest: object) -> Material:
     """The study, with votes and with turns that only they make usable."""
     if job.targets == "majority":
-        return Material(study=study, scored=len(study.table))
+        return Material(study=study, scored=len(study.table), apart=_apart(job, study, len(study.table)))
     from ser_cache import open_cache
     from ser_data.labels import resolve_scheme
     from ser_fusion.study import read_manifest
@@ -125,4 +125,13 @@ def _voted(job: LeverOptions, study: "Study", labels: str | None, manifest: obje
     if votes.unvoted:
         notes.append(f"{votes.unvoted:,} utterances have no vote for any class and keep their label")
     shares = np.concatenate([votes.own, votes.others[extracted]])
-    return Material(study=wider, scored=len(study.table), votes=shares, notes=tuple(notes))
+    scored = len(study.table)
+    return Material(study=wider, scored=scored, apart=_apart(job, wider, scored), votes=shares, notes=tuple(notes))
+
+
+def _apart(job: "FuseJob", study: "Study", scored: int) -> Separation:
+    """What keeps apart the rows of a study and those that its streams hold behind them."""
+    behind = turns_behind(study, job.context) if job.context else None
+    if job.extra_text:
+        behind = lines_behind(job.extra_text, study)
+    return Separation.of(study.table, study.folds.held_out, scored, behind)

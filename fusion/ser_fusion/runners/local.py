@@ -71,9 +71,9 @@ def _work_here(
     try:
         for task in todo:
             ids = list(study.table.index)
-            more = (material.votes, material.ratings)
+            more = material.learned
             seconds = do_task(
-                task, streams, study.targets, ids, study.classes, job.out, job.save_attention, on_epoch, *more
+                task, streams, study.targets, ids, study.classes, job.out, job.save_attention, on_epoch, **more
             )
             on_done(task, seconds)
     finally:
@@ -94,7 +94,7 @@ def _work_there(
     news: Any = context.Queue()
     study = material.study
     ids = list(study.table.index)
-    common = (handles, study.targets, ids, study.classes, job.out, job.save_attention, material.votes, material.ratings)
+    common = (handles, study.targets, ids, study.classes, job.out, job.save_attention, material.learned)
     for number in range(len(todo)):
         jobs.put((number, todo[number]))
     for _ in range(workers):
@@ -154,13 +154,13 @@ def _worker(common: tuple[Any, ...], jobs: Any, news: Any) -> None:
     from ser_fusion.job_folder import do_task
 
     torch.set_num_threads(1)
-    handles, targets, ids, classes, out, attention, *more = common
+    handles, targets, ids, classes, out, attention, more = common
     streams = {name: attach(handle) for name, handle in handles.items()}
     while (item := jobs.get()) is not None:
         number, task = item
         try:
             seconds = do_task(
-                task, streams, targets, ids, classes, out, attention, lambda: news.put(("epoch", 0, 0.0)), *more
+                task, streams, targets, ids, classes, out, attention, lambda: news.put(("epoch", 0, 0.0)), **more
             )
         except Exception:  # noqa: BLE001 - whatever it is, the parent must hear of it
             news.put(("failed", number, traceback.format_exc()))

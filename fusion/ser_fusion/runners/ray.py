@@ -79,8 +79,8 @@ class Worker:
         if is_done(task, job.out):
             return 0.0
         ids, data = list(study.table.index), (self.streams, study.targets)
-        keep, more = job.save_attention, (self.material.votes, self.material.ratings)
-        return do_task(task, *data, ids, study.classes, job.out, keep, lambda: None, *more)
+        keep, more = job.save_attention, self.material.learned
+        return do_task(task, *data, ids, study.classes, job.out, keep, lambda: None, **more)
 
 
 def run(

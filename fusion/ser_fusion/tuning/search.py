@@ -1,7 +1,7 @@
 """The search for one row on one outer fold: N trials on inner folds, each kept on disk as soon as it is known.
 
-A trial trains once per inner fold: on the outer training part without the held-out groups, stopped on the outer development
-part, scored on the held-out groups. Its score is the mean UWA. The outer test fold is not read: the reader records what was
+A trial trains once per inner fold (``ser_fusion.tuning.inner``): on the outer training part without what the held-out groups
+share, stopped on the outer development part, scored on the held-out groups. Its score is the mean UWA. The outer test fold is not read: the reader records what was
 read, and a search that read a tested utterance is an error, not a result.
 
 Trial 0 is the row's own settings. What trial n tries depends on the row, the fold, n, and the trials before it, on nothing
@@ -27,7 +27,9 @@ from ser_fusion.tuning.space import SETTINGS, own_values
 if TYPE_CHECKING:
     from ser_fusion.features import StreamFrames
     from ser_fusion.planning import Task
+    from ser_fusion.separation import Separation
     from ser_fusion.train import Plan
+    from ser_fusion.tuning.inner import Inner
 
 STARTUP = 5  # random trials before TPE takes over
 Rows = NDArray[np.int64]
@@ -42,8 +44,7 @@ class Search:
         trials: Budget, the same for every row.
         space: Settings and their ranges.
         sampler: ``tpe`` or ``random``.
-        key: Column whose values stay whole in the inner folds.
-        inner: Rows of the study held out, per inner fold.
+        inner: The inner folds.
         fingerprint: Of everything that decides a trial beside its number.
         folder: Path below the run directory.
     """
@@ -51,8 +52,7 @@ class Search:
     trials: int
     space: Mapping[str, Mapping[str, Any]]
     sampler: str
-    key: str
-    inner: tuple[Rows, ...]
+    inner: "Inner"
     fingerprint: str
     folder: str
 
@@ -77,6 +77,8 @@ def settle(
     out: Path,
     on_epoch: Callable[[], None],
     votes: NDArray[np.float32] | None = None,
+    ratings: NDArray[np.float32] | None = None,
+    apart: "Separation | None" = None,
 ) -> "tuple[Task, dict[str, Any]]":
     """The task with the settings that the search chose for its row and fold, searching first if need be.
 
@@ -87,7 +89,7 @@ def settle(
     folder = out / search.folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".searching"):
-        trials = run_search(task, search, streams, targets, folder, on_epoch, votes)
+        trials = run_search(task, search, streams, targets, folder, on_epoch, votes, ratings, apart)
     best = best_of(trials)
     return replace(task, plan=with_settings(task.plan, best["settings"])), best["settings"]
 
@@ -100,13 +102,18 @@ def run_search(
     folder: Path,
     on_epoch: Callable[[], None],
     votes: NDArray[np.float32] | None = None,
+    ratings: NDArray[np.float32] | None = None,
+    apart: "Separation | None" = None,
 ) -> list[Trial]:
     """All trials, those on disk and those that were missing, in order."""
     blind = targets.copy()
     blind[task.parts["test"]] = -1  # their labels are not even there
-    if votes is not None:
-        votes = votes.copy()
-        votes[task.parts["test"]] = np.nan
+    more: dict[str, Any] = {"votes": votes, "ratings": ratings}
+    for name, values in more.items():
+        if values is not None:
+            more[name] = values.copy()
+            more[name][task.parts["test"]] = np.nan
+    more["apart"] = None if apart is None else apart.inside(search.inner.held_out, task.parts["test"])
     tested = set(task.parts["test"].tolist())
     trials: list[Trial] = []
     for number in range(search.trials):
@@ -116,7 +123,7 @@ def run_search(
             settings = propose(search, task, number, trials)
             trial = {"fingerprint": search.fingerprint, "number": number, "settings": settings}
             seen: set[int] = set()
-            trial |= evaluate(task, search, settings, streams, blind, on_epoch, seen, votes)
+            trial |= evaluate(task, search, settings, streams, blind, on_epoch, seen, **more)
             if seen & tested:
                 raise HeldOutRead(search.folder, len(seen & tested))
             trial["utterances_read"], trial["of_the_test_fold"] = len(seen), 0
@@ -212,21 +219,23 @@ def evaluate(
     targets: Rows,
     on_epoch: Callable[[], None],
     seen: set[int],
-    votes: NDArray[np.float32] | None = None,
+    **more: Any,
 ) -> Trial:
-    """Trains once per inner fold; scores, epochs and development curves. ``seen`` gets every row that was read."""
+    """Trains once per inner fold; scores, epochs and development curves.
+
+    ``seen`` gets every row that was read; ``more`` is ``train``'s: votes, ratings, and what is to stay apart.
+    """
     from ser_fusion.train import train
 
     began = time.perf_counter()
     base = replace(with_settings(task.plan, settings), dropouts=(), refit=False, trace_test=False)
     scores, epochs, curves = [], [], []
-    for number, part in enumerate(search.inner):
-        held = part[targets[part] >= 0]  # turns without a class may train, but cannot score
-        parts = {"train": np.setdiff1d(task.parts["train"], part), "dev": task.parts["dev"], "test": held}
+    for number, cut in enumerate(search.inner.folds):
+        held = cut["test"][targets[cut["test"]] >= 0]  # turns without a class may train, but cannot score
         # one seed per inner fold: trials differ by their settings, not by their draws
         plan = replace(base, seed=(task.fold, number))
         told: dict[str, Any] = {"on_epoch": lambda _: on_epoch(), "on_read": lambda read: seen.update(read.tolist())}
-        done = train(plan, streams, targets, parts, votes=votes, **told)
+        done = train(plan, streams, targets, {**cut, "test": held}, **more, **told)
         right = done.test.argmax(1) == targets[held]
         scores.append(float(np.mean([right[targets[held] == c].mean() for c in np.unique(targets[held])])))
         epochs.append(done.best_epoch)

@@ -42,8 +42,10 @@ def _one(out: Path, task: "Task") -> dict[str, Any]:
         "trials": search.trials,
         "sampler": search.sampler,
         "space": {name: dict(given) for name, given in search.space.items()},
-        "inner_folds": len(search.inner),
-        "kept_whole": search.key,
+        "inner_folds": len(search.inner.folds),
+        "kept_whole": search.inner.key,
+        "kept_apart": list(search.inner.held_out),
+        "not_kept_apart": list(search.inner.lacking),
         "chosen": best["settings"],
         "chosen_trial": best["number"],
         "inner_uwa": best["score"],
@@ -78,6 +80,17 @@ def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _apart(found: Sequence[dict[str, Any]]) -> list[str]:
+    """What the inner folds keep apart, and where they keep less apart than the outer ones."""
+    kept = {tuple(one["kept_apart"]) for one in found}
+    said = [f"Inner folds keep apart: {'; or '.join(sorted(', '.join(keys) or 'utterances' for keys in kept))}."]
+    for one in found:
+        if one["not_kept_apart"]:
+            lacking = ", ".join(one["not_kept_apart"])
+            said.append(f"{one['name']}, fold {one['fold']}: too little would be left to keep apart {lacking} as well.")
+    return said
+
+
 def _page(found: Sequence[dict[str, Any]]) -> list[str]:
     first = found[0]
     read = sum(one["of_the_test_fold"] for one in found)
@@ -87,7 +100,15 @@ def _page(found: Sequence[dict[str, Any]]) -> list[str]:
         f"{first['kept_whole']} whole; they choose settings and are too hopeful as estimates. Utterances of the test folds\n"
         f"that were read in all searches: {read}."
     )
-    lines = ["# Tuning", "", about, "", "| row | fold | own settings | best | at trial | chosen | best so far |"]
+    lines = [
+        "# Tuning",
+        "",
+        about,
+        "",
+        *_apart(found),
+        "",
+        "| row | fold | own settings | best | at trial | chosen | best so far |",
+    ]
     lines.append("|---|---|---|---|---|---|---|")
     for one in found:
         chosen = ", ".join(f"{name} {_value(value)}" for name, value in one["chosen"].items())
