@@ -63,7 +63,11 @@ _path = click.Path(path_type=Path)
 @click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
 @click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
 @click.option("--seeds", callback=types.numbers, metavar="0-2", help="Seeds.  [default: 0]")
-@click.option("--epochs", type=click.IntRange(1, 50), help="At most so many.  [default: 50]")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, 50),
+    help="So many; with early stopping at most so many.  [default: 5, more for few utterances; with early stopping 50]",
+)
 @click.option("--stride", type=click.IntRange(1, 1000), help="Mean of K audio frames before any head.  [default: 1]")
 @click.option(
     "--tune", type=click.IntRange(0, 1000), metavar="N", help="Search each row's settings with N trials per fold."
@@ -106,25 +110,45 @@ _path = click.Path(path_type=Path)
 @click.option("--weight-decay", type=click.FloatRange(0), help="Weight decay.  [default: the preset's]")
 @click.option("--batch", type=click.IntRange(1), help="Utterances per step.  [default: the preset's]")
 @click.option(
-    "--dropout",
+    "--frame-dropout",
     callback=types.shares,
     metavar="P,...",
-    help="One probability, or several to choose from on development data.",
+    help="Dropout of frames; several are tried and chosen on development data.  [default: the preset's]",
 )
 @click.option(
-    "--patience", type=click.IntRange(1), help="Epochs without improvement before stopping.  [default: the preset's]"
+    "--pool-dropout",
+    callback=types.shares,
+    metavar="P,...",
+    help="Dropout of the pooled vector before the classifier; several likewise.  [default: the preset's]",
 )
 @click.option(
-    "--select", type=click.Choice(["uwa", "loss"]), help="Development score that chooses the epoch.  [default: uwa]"
+    "--pool-norm",
+    type=click.Choice(["none", "batch"]),
+    help="batch: normalise pooled vectors over the training utterances.  [default: the preset's]",
+)
+@click.option(
+    "--early-stopping",
+    is_flag=True,
+    default=None,
+    help="Stop when the development score falls behind and keep the best epoch, instead of a fixed length.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Epochs without a better development score before early stopping.  [default: 10, emobox 20]",
+)
+@click.option(
+    "--select",
+    type=click.Choice(["uwa", "loss"]),
+    help="Development score that chooses the epoch, or among dropouts.  [default: uwa]",
 )
 @click.option(
     "--class-weights", type=click.Choice(["none", "balanced"]), help="Weigh the loss by class.  [default: none]"
 )
 @click.option(
-    "--refit",
-    is_flag=True,
+    "--refit/--no-refit",
     default=None,
-    help="Then train anew on training and development part, for the number of epochs chosen on the latter.",
+    help="Train again on training and development part together and test that head.  [default: unless training stops early]",
 )
 @click.option(
     "--re-pair",

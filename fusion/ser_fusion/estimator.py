@@ -35,12 +35,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         pooling: Name of the pooling.
         preset: Name of the preset.
         stride: Mean of so many frames in time before the head.
-        epochs: At most so many.
+        epochs: So many, or at most so many where ``validation`` stops the training; None for the preset's length.
         lr: Learning rate; None for the preset's.
-        dropout: Probability; None for the preset's.
+        frame_dropout: Dropout of frames; None for the preset's.
+        pool_dropout: Dropout of the classifier's input; None for the preset's.
         patience: Epochs without improvement before stopping; None for the preset's.
-        validation: Share of the training speakers that stops the training early and chooses the epoch; 0 trains all epochs
-            on everything. Utterances instead of speakers where there are fewer than two speakers.
+        validation: Share of the training speakers that stops the training early and chooses the epoch; 0 trains a fixed
+            length on everything. Utterances instead of speakers where there are fewer than two speakers.
         seed: What all random draws derive from.
 
     Attributes:
@@ -57,11 +58,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         pooling: str = "stats",
         preset: str = "corrected",
         stride: int = 1,
-        epochs: int = 50,
+        epochs: int | None = None,
         lr: float | None = None,
-        dropout: float | None = None,
+        frame_dropout: float | None = None,
+        pool_dropout: float | None = None,
         patience: int | None = None,
-        validation: float = 0.2,
+        validation: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.study = study
@@ -71,7 +73,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.stride = stride
         self.epochs = epochs
         self.lr = lr
-        self.dropout = dropout
+        self.frame_dropout = frame_dropout
+        self.pool_dropout = pool_dropout
         self.patience = patience
         self.validation = validation
         self.seed = seed
@@ -157,7 +160,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         from ser_fusion.job import FuseJob
         from ser_fusion.planning import plan_of
 
-        given = {"lr": self.lr, "patience": self.patience, "dropout": None if self.dropout is None else (self.dropout,)}
+        given: dict[str, Any] = {"lr": self.lr, "patience": self.patience if self.validation else None}
+        for name in ("frame_dropout", "pool_dropout"):
+            value = getattr(self, name)
+            given[name] = None if value is None else (value,)
         job = FuseJob(
             cache=self.study.cache,
             out=Path("unused"),
@@ -166,6 +172,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             preset=(self.preset,),
             stride=self.stride,
             epochs=self.epochs,
+            early_stopping=bool(self.validation),
+            refit=False,
             **{name: value for name, value in given.items() if value is not None},
         )
         available = tuple(self.study.streams)

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ser_data.errors import UnknownName
 from ser_fusion.classifiers import CLASSIFIERS
+from ser_fusion.former_jobs import in_todays_words
 from ser_fusion.heads import HEADS
 from ser_fusion.losses.options import LeverOptions
 from ser_fusion.poolings import POOLINGS
@@ -103,16 +104,19 @@ class FuseJob(LeverOptions):
         video_encoder: Which encoder's video features, if the cache holds several.
         dtype: Which stored precision, if the cache holds both.
         seeds: Seeds; each trains every row on every fold.
-        epochs: At most so many.
+        epochs: So many; at most so many with early stopping. None for the preset's length.
+        early_stopping: Stop when the development part says so and keep the best epoch, instead of a fixed length.
         patience: Epochs without improvement before stopping; None for the preset's.
-        select: Development score that chooses the epoch: ``uwa`` or ``loss``.
+        select: Development score that chooses the epoch, or among dropouts: ``uwa`` or ``loss``.
         schedule: Learning-rate schedule; None for the preset's.
         lr: Learning rate; None for the preset's.
         weight_decay: None for the preset's.
         batch: Utterances per step; None for the preset's.
-        dropout: Probabilities to choose from on development data, per fold and seed; empty for the preset's one value.
+        frame_dropout: Dropout of frames; several to choose from on development data, per fold and seed; empty for the preset's.
+        pool_dropout: Dropout of the classifier's input, likewise; where both are several they are taken pair by pair.
+        pool_norm: Norm of pooled vectors: ``batch`` or ``none``; None for the preset's.
         class_weights: ``balanced`` weighs the loss by inverse class frequency.
-        refit: Train anew on training and development part for the chosen number of epochs.
+        refit: Train again on training and development part together, and test that head; None: unless training stops early.
         re_pair: In training, pair the streams anew each epoch within the class; for corpora whose pairs are artificial.
         tune: Trials per row and fold in the search for its settings on inner folds; 0 for no search.
         space: Settings to search and their ranges; empty for the default space.
@@ -165,16 +169,19 @@ class FuseJob(LeverOptions):
     video_encoder: str | None = None
     dtype: Literal["float16", "float32"] | None = None
     seeds: tuple[int, ...] = (0,)
-    epochs: int = Field(50, ge=1, le=50)
+    epochs: int | None = Field(None, ge=1, le=50)
+    early_stopping: bool = False
     patience: int | None = Field(None, ge=1)
     select: Literal["uwa", "loss"] = "uwa"
     schedule: Literal["plateau", "cosine", "one-cycle", "none"] | None = None
     lr: float | None = Field(None, gt=0)
     weight_decay: float | None = Field(None, ge=0)
     batch: int | None = Field(None, ge=1)
-    dropout: tuple[float, ...] = ()
+    frame_dropout: tuple[float, ...] = ()
+    pool_dropout: tuple[float, ...] = ()
+    pool_norm: Literal["none", "batch"] | None = None
     class_weights: Literal["none", "balanced"] = "none"
-    refit: bool = False
+    refit: bool | None = None
     re_pair: bool = False
     tune: int = Field(0, ge=0, le=1000)
     space: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -198,6 +205,11 @@ class FuseJob(LeverOptions):
     ensemble: tuple[Literal["seeds", "folds"], ...] = ()
     lost_streams: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, values: Any) -> Any:
+        return in_todays_words(values) if isinstance(values, Mapping) else values
+
     @field_validator("seeds", "pooling", "preset", "train_fraction")
     @classmethod
     def _some_and_unique(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -205,12 +217,24 @@ class FuseJob(LeverOptions):
             raise ValueError("give at least one")
         return tuple(dict.fromkeys(value))
 
-    @field_validator("dropout")
+    @field_validator("frame_dropout", "pool_dropout")
     @classmethod
     def _probabilities(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 <= p < 1 for p in value):
             raise ValueError("dropout lies in [0, 1)")
         return value
+
+    @model_validator(mode="after")
+    def _length_fits(self) -> "FuseJob":
+        given = {len(values) for values in (self.frame_dropout, self.pool_dropout) if len(values) > 1}
+        if len(given) > 1:
+            raise ValueError(
+                "--frame-dropout and --pool-dropout are taken pair by pair: give one value, or equally many"
+            )
+        stopping = self.early_stopping or any(PRESETS[name].training.patience is not None for name in self.preset)
+        if self.patience is not None and not stopping:
+            raise ValueError("--patience says when training stops early: give --early-stopping as well")
+        return self
 
     @field_validator("train_fraction")
     @classmethod
@@ -267,8 +291,8 @@ class FuseJob(LeverOptions):
     def _search_fits(self) -> "FuseJob":
         if self.space and not self.tune:
             raise ValueError("--space says what --tune N searches; give both")
-        if self.tune and len(self.dropout) > 1:
-            raise ValueError("--dropout with several values is a search of its own; leave it to --tune and --space")
+        if self.tune and max(len(self.frame_dropout), len(self.pool_dropout)) > 1:
+            raise ValueError("several values of a dropout are a search of their own; leave it to --tune and --space")
         return self
 
     @model_validator(mode="after")

@@ -117,7 +117,6 @@ def _write(
         "epochs": len(trained.curve),
         "best_epoch": trained.best_epoch,
         "best_epochs": {stream: epoch for stream, epoch in trained.best_epochs.items() if stream},
-        "dropout": trained.dropout,
         "seconds": round(seconds, 3),
         "notes": trained.notes,
         "parameters": trained.model.parameters_trained,

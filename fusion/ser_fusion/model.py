@@ -139,7 +139,7 @@ def load_model(folder: Path) -> Model:
     from safetensors.torch import load_file
 
     card = json.loads((folder / "head.json").read_text())
-    shape = Shape(**card["shape"])
+    shape = Shape.read(card["shape"])
     sizes = (card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
     model = Model(*sizes, context=card.get("context", 0), ratings=card.get("ratings", 0))
     model.load_state_dict(load_file(folder / "weights.safetensors"))

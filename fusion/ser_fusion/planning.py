@@ -14,11 +14,12 @@ from ser_fusion.errors import ClassMissing
 from ser_fusion.extra_text import read_extra_text
 from ser_fusion.features import stride_of
 from ser_fusion.heads import HEADS
+from ser_fusion.heads.shape import Shape
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.losses.check import check_heads
 from ser_fusion.losses.levers import PLAIN, levers_of, spoken
 from ser_fusion.losses.material import Material, material_of
-from ser_fusion.presets import PRESETS, Preset, resolve_shape
+from ser_fusion.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
 from ser_fusion.study import Study
 from ser_fusion.train import Plan
 from ser_fusion.tuning.inner import Inner, inner_folds
@@ -26,6 +27,7 @@ from ser_fusion.tuning.search import Search
 from ser_fusion.tuning.space import DEFAULT
 
 _OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
+_SHAPES = ("pool_norm", "stream_dropout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,22 +162,22 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
     streams = HEADS[row.fusion].reads(row.fusion, available)
     pooling = row.pooling or "mean"
     shape = resolve_shape(preset, pooling=pooling, text_pooling=row.text_pooling, streams=len(streams))
-    if job.stream_dropout is not None:
-        shape = replace(shape, stream_dropout=job.stream_dropout)
-    given = {name: getattr(job, name) for name in _OVERRIDES if getattr(job, name) is not None}
+    shape = replace(shape, **{name: getattr(job, name) for name in _SHAPES if getattr(job, name) is not None})
+    dropouts = dropouts_of(job, shape)
+    training = training_of(job, preset)
     return Plan(
         fusion=row.fusion,
         streams=streams,
-        shape=replace(shape, dropout=job.dropout[0]) if len(job.dropout) == 1 else shape,
-        training=replace(preset.training, **given),
-        dropouts=job.dropout if len(job.dropout) > 1 else (),
+        shape=replace(shape, frame_dropout=dropouts[0][0], pool_dropout=dropouts[0][1]),
+        training=training,
+        dropouts=dropouts if len(dropouts) > 1 else (),
         normalise=preset.normalise,
         pad_to=_pad_to(preset, study, streams, job),
         classes=len(study.classes),
         epochs=job.epochs,
         select=job.select,
         class_weights=job.class_weights,
-        refit=job.refit,
+        refit=refits(job, training),
         re_pair=job.re_pair,
         levers=levers_of(job, study.classes),
         context=job.context,
@@ -183,6 +185,25 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
         trace_test=job.trace_test,
         device=device,
     )
+
+
+def training_of(job: FuseJob, preset: Preset) -> Training:
+    """How a preset's rows are trained: its own way, or stopped early if asked, with the job's own values."""
+    base = EARLY_STOPPING if job.early_stopping and preset.training.patience is None else preset.training
+    return replace(base, **{name: getattr(job, name) for name in _OVERRIDES if getattr(job, name) is not None})
+
+
+def refits(job: FuseJob, training: Training) -> bool:
+    """Whether the tested head is trained on training and development part: as asked, else where the length is fixed."""
+    return training.patience is None if job.refit is None else job.refit
+
+
+def dropouts_of(job: FuseJob, shape: Shape) -> tuple[tuple[float, float], ...]:
+    """The pairs (frame, pool) of dropouts to choose from; one pair if nothing is to be chosen."""
+    frame, pool = job.frame_dropout or (shape.frame_dropout,), job.pool_dropout or (shape.pool_dropout,)
+    count = max(len(frame), len(pool))
+    one, other = (values * count if len(values) == 1 else values for values in (frame, pool))
+    return tuple(zip(one, other, strict=True))
 
 
 def _pad_to(preset: Preset, study: Study, streams: Sequence[str], job: FuseJob) -> dict[str, int]:
@@ -237,16 +258,27 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
     """What of a row differs from the source its preset names."""
     preset = PRESETS[row.preset]
     said = list(preset.departures)
+    training = training_of(job, preset)
     for name in _OVERRIDES:
-        value = getattr(job, name)
-        if value is not None and value != getattr(preset.training, name):
-            said.append(f"{name.replace('_', ' ')} {value} instead of {getattr(preset.training, name)}")
-    if job.dropout and job.dropout != (preset.shape.dropout,):
-        said.append(f"dropout {' or '.join(map(str, job.dropout))} instead of {preset.shape.dropout}")
+        value, own = getattr(training, name), getattr(preset.training, name)
+        if value != own and (name != "patience" or own is not None):
+            said.append(f"{name.replace('_', ' ')} {value} instead of {own}")
+    if training.patience is not None and preset.training.patience is None:
+        said.append(f"stopped after {training.patience} epochs without a better development score, the best epoch kept")
+    if job.epochs is not None:
+        said.append(f"{'at most ' if training.patience is not None else ''}{job.epochs} epochs")
+    for name in ("frame_dropout", "pool_dropout"):
+        given, own = getattr(job, name), getattr(preset.shape, name)
+        if given and given != (own,):
+            said.append(f"{name.replace('_', ' ')} {' or '.join(map(str, given))} instead of {own}")
+    if job.pool_norm is not None and job.pool_norm != preset.shape.pool_norm:
+        said.append(f"pooled vectors' norm: {job.pool_norm} instead of {preset.shape.pool_norm}")
     if preset.weighted_layers and all(len(entries) == 1 for entries in study.layers.values()):
         said.append("one layer instead of a learned sum of all (--layer all)")
-    if job.refit:
-        said.append("trained anew on training and development part for the number of epochs chosen on the latter")
+    if training.patience is not None and job.refit:
+        said.append("trained again on training and development part for the number of epochs chosen on the latter")
+    if training.patience is None and job.refit is False:
+        said.append("not trained again on training and development part together")
     if job.re_pair:
         said.append("streams paired anew within the class in every training epoch")
     said += spoken(job, study.classes, row.fusion)

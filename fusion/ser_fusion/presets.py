@@ -25,7 +25,8 @@ class Training:
         weight_decay: L2 penalty (adam) or decoupled decay (adamw).
         batch: Utterances per step.
         schedule: ``plateau`` (halved after 4 epochs without a better development score), ``cosine``, ``one-cycle``, ``none``.
-        patience: Epochs without a better development score before training stops.
+        patience: Epochs without a better development score before training stops, and the best epoch's weights are kept. None
+            for a fixed length (``schedule.fixed_epochs``), whose last weights are kept.
         clip: Greatest norm of the gradient; 0 for none.
         average: Decay per step of the running average of the weights, which is what is scored and kept; 0 for the plain
             weights. 0.99 averages about the last hundred steps.
@@ -36,7 +37,7 @@ class Training:
     weight_decay: float = 0.01
     batch: int = 32
     schedule: str = "plateau"
-    patience: int = 10
+    patience: int | None = 10
     clip: float = 1.0
     average: float = 0.0
 
@@ -79,12 +80,17 @@ class Preset:
         return asdict(self)
 
 
+EARLY_STOPPING = Training(lr=5e-4, average=0.99)
+"""What ``--early-stopping`` puts in the place of a training of fixed length: at most ``STOPPED_EPOCHS``, not refitted."""
+
+STOPPED_EPOCHS = 50
+
 CORRECTED = Preset(
     name="corrected",
     title="masked, normalised, statistics over time (default)",
     source="this project; the heads of Rajan et al. 2022 with the faults of docs/heads.md mended",
-    shape=Shape(dropout=0.5, stream_dropout=0.3),
-    training=Training(lr=5e-4, average=0.99),
+    shape=Shape(pool_norm="batch"),
+    training=Training(lr=2e-3, schedule="one-cycle", patience=None, average=0.99),
 )
 
 AS_FOUND = Preset(
@@ -98,7 +104,8 @@ AS_FOUND = Preset(
         attention_heads=8,
         residual=False,
         hidden=0.25,
-        dropout=0.0,
+        frame_dropout=0.0,
+        pool_dropout=0.0,
     ),
     training=Training(optimiser="adam", lr=1e-4, weight_decay=0.0, schedule="plateau", clip=0.0),
     normalise=False,
@@ -117,7 +124,7 @@ S3PRL_ER = Preset(
     name="s3prl-er",
     title="SUPERB emotion: layer-weighted sum, Linear 256, mean pooling, Adam 1e-4",
     source="s3prl/downstream/emotion/config.yaml (01b17a8): UtteranceLevel, MeanPooling, projector 256, clip 1, batch 4 x 8",
-    shape=Shape(pooling="mean", width=256, attention=False, dropout=0.0),
+    shape=Shape(pooling="mean", width=256, attention=False, frame_dropout=0.0, pool_dropout=0.0),
     training=Training(optimiser="adam", lr=1e-4, weight_decay=0.0, batch=32, schedule="none", clip=1.0, patience=10),
     normalise=False,
     plain="mean",
@@ -132,7 +139,7 @@ EMOBOX = Preset(
     name="emobox",
     title="EmoBox: last layer, Linear 256, ReLU, mean pooling, Adam 1e-4",
     source="emo-box/EmoBox examples/sb/classifier_head.py and hparams/wav2vec2-base_freeze.yaml (bb22000)",
-    shape=Shape(pooling="mean", width=256, activation="relu", attention=False, dropout=0.0),
+    shape=Shape(pooling="mean", width=256, activation="relu", attention=False, frame_dropout=0.0, pool_dropout=0.0),
     training=Training(optimiser="adam", lr=1e-4, weight_decay=0.0, batch=32, schedule="none", clip=0.0, patience=20),
     normalise=False,
     plain="mean",

@@ -25,7 +25,7 @@ def listener() -> Iterator[Listener]:
             self.bar_task: Any = None
             self.began = time.monotonic()
             self.total = self.done = 0
-            self.epochs = self.epochs_each = 0
+            self.epochs = 0
             self.last_line = 0.0
 
         def study(self, study: "Study", tasks: "Sequence[Task]", done: int) -> None:
@@ -40,7 +40,6 @@ def listener() -> Iterator[Listener]:
             again = f", {done:,} of them done already" if done else ""
             say(f"{len(tasks):,} jobs (row, fold, seed){again}.")
             self.total, self.began = len(tasks) - done, time.monotonic()
-            self.epochs_each = tasks[0].plan.epochs if tasks else 1
             if self.total and sys.stderr.isatty():
                 self._start()
 

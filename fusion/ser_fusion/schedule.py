@@ -5,8 +5,23 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
+EPOCHS = 5  # of a training of fixed length, and so many more that these steps are made
+STEPS = 80
 PLATEAU_PATIENCE = 4  # epochs; below every preset's stopping patience, or the rate would never fall
 PLATEAU_GAIN = 1e-4  # of the development score; absolute, since a share of a negative score (minus a loss) is a loss
+
+
+def fixed_epochs(utterances: int, batch: int) -> int:
+    """How long a training without early stopping lasts: whole epochs that make ``STEPS`` steps, at least ``EPOCHS`` of them.
+
+    Measured on development parts; docs/heads.md has the figures.
+
+    Args:
+        utterances: Of the training part.
+        batch: Utterances per step.
+    """
+    steps = -(-utterances // batch)
+    return max(EPOCHS, -(-STEPS // max(1, steps)))
 
 
 class Schedule:

@@ -1,13 +1,14 @@
 """Trains one head on one fold with one seed: plain torch, deterministic, the test part touched once at the end.
 
-Every epoch is scored on the development part; the weights of the best epoch are restored. Randomness comes from one number
-derived from (seed, fold), so all rows of a table start from the same draws, whatever else ran before.
+A training lasts a fixed number of steps and its last weights count; or, with early stopping, every epoch is scored on the
+development part and the best epoch's weights are restored. Randomness comes from one number derived from (seed, fold), so all
+rows of a table start from the same draws, whatever else ran before.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from ser_fusion.heads.shape import Shape
 from ser_fusion.losses.levers import PLAIN, Levers
 from ser_fusion.losses.objective import Objective, Truth
 from ser_fusion.model import Model
-from ser_fusion.presets import Training
-from ser_fusion.schedule import Schedule
+from ser_fusion.pool_norm import settle_moments
+from ser_fusion.presets import STOPPED_EPOCHS, Training
+from ser_fusion.schedule import Schedule, fixed_epochs
 from ser_fusion.scoring import calibrate, posteriors, scores
 from ser_fusion.separation import Separation
 from ser_fusion.vad.model import rate
@@ -40,15 +42,15 @@ class Plan:
         streams: Streams it reads.
         shape: Sizes and switches.
         training: Optimiser, schedule, patience.
-        dropouts: Dropout probabilities to choose from on the development part; the shape's own if there is one.
+        dropouts: Pairs (frame, pool) of dropout probabilities to choose from on the development part; none for the shape's own.
         normalise: Features normalised by the training part.
         pad_to: Frames each utterance is filled to with zeros (as-found).
         classes: Number of classes.
-        epochs: At most so many.
+        epochs: So many; at most so many with early stopping. None: ``fixed_epochs``, with early stopping ``STOPPED_EPOCHS``.
         select: ``uwa`` or ``loss``.
         class_weights: ``none`` or ``balanced``.
-        refit: After the epoch was chosen, train anew on training and development part together for as many epochs, with the
-            same learning rates, and test that model.
+        refit: Then train again on training and development part together, and test that model. A training of fixed length
+            is made in the same way on more utterances; one that stopped early for as many epochs, with the same learning rates.
         re_pair: In training, pair every stream but the first with another utterance of the same class, anew each epoch.
         levers: Loss, targets and sampling where they are not plain cross-entropy on class numbers.
         context: Previous turns that are read at most.
@@ -61,11 +63,11 @@ class Plan:
     streams: tuple[str, ...]
     shape: Shape
     training: Training
-    dropouts: tuple[float, ...]
+    dropouts: tuple[tuple[float, float], ...]
     normalise: bool
     pad_to: Mapping[str, int]
     classes: int
-    epochs: int
+    epochs: int | None
     select: str
     class_weights: str
     seed: tuple[int, int]
@@ -82,12 +84,12 @@ class Trained:
     """The result of one job.
 
     Attributes:
-        model: With the weights of the best epoch.
+        model: With the weights that count.
         dev: Posteriors of the development part, (utterances, classes) float32, rows in the order given.
         test: The same of the test part.
         curve: One dict per epoch: epoch, lr, train_loss, dev_loss, dev_wa, dev_uwa, seconds [, test_wa, test_uwa].
-        best_epochs: Of each expert, by stream, where they are trained apart; else of the whole, under ``""``.
-        dropout: The probability that was used.
+        best_epochs: The epoch that weights are from: of each expert, by stream, where experts are trained apart; else of the
+            whole, under ``""``.
         ratings: Predicted ratings of the test part, (utterances, dimensions), where they are learned beside classes. With
             ``--task vad`` ``dev`` and ``test`` are ratings.
         notes: What a reader should know.
@@ -98,7 +100,6 @@ class Trained:
     test: NDArray[np.float32]
     curve: list[dict[str, Any]]
     best_epochs: dict[str, int]
-    dropout: float
     notes: list[str] = field(default_factory=list)
     ratings: NDArray[np.float32] | None = None
 
@@ -128,8 +129,8 @@ def train(
         streams: Frames of all streams.
         targets: Class number per utterance of the study, (utterances,) int64; -1 for one without a class, which may train
             where there are votes.
-        parts: ``train``, ``dev``, ``test``: rows of the study. Without a development part all epochs are run and the last
-            one counts. ``extra``, if there: (2, lines), rows of the stream ``text`` behind the study's, and their classes.
+        parts: ``train``, ``dev``, ``test``: rows of the study. Without a development part nothing stops early, and the last
+            epoch counts. ``extra``, if there: (2, lines), rows of the stream ``text`` behind the study's, and their classes.
         votes: Class distributions, (utterances, classes), where the plan's targets are votes.
         ratings: Valence, arousal, dominance, (utterances, dimensions), where the plan learns them.
         padded: Use the padded engine on the CPU too; same results within rounding.
@@ -141,49 +142,49 @@ def train(
         Leak: The rows break that promise.
 
     Returns:
-        The best model by development score; among several dropouts the best one likewise.
+        The model that counts; among several dropouts the one with the best development score.
     """
     if apart is not None:
         contexts = (streams[name].context for name in plan.streams)
         apart.check(parts, [context.previous for context in contexts if context is not None])
-    candidates = plan.dropouts or (plan.shape.dropout,)
+    candidates = plan.dropouts or ((plan.shape.frame_dropout, plan.shape.pool_dropout),)
     best: tuple[float, Trained] | None = None
     device = torch.device(plan.device)
     soft, rated = (None if one is None else torch.from_numpy(one) for one in (votes, ratings))
     known = Truth(torch.from_numpy(targets), soft, rated)
     answers = rate if plan.levers.task == "vad" else posteriors
     feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded, on_read=on_read)
-    for dropout in candidates:
-        score, trained = _fit(plan, dropout, feed, streams, known, parts, on_epoch)
+    for frame_dropout, pool_dropout in candidates:
+        one = replace(plan, shape=replace(plan.shape, frame_dropout=frame_dropout, pool_dropout=pool_dropout))
+        score, trained = _fit(one, feed, streams, known, parts, on_epoch)
         if best is None or score > best[0]:
-            best = (score, trained)
+            best, plan = (score, trained), one
     assert best is not None
     trained = best[1]
     trained.dev = answers(trained.model, feed, parts["dev"])
     if plan.refit and len(parts["dev"]):
         both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
         whole = {**parts, "train": both, "dev": both[:0]}
-        _, again = _fit(plan, trained.dropout, feed, streams, known, whole, on_epoch, trained)
+        like = None if plan.training.patience is None else trained
+        _, again = _fit(plan, feed, streams, known, whole, on_epoch, like)
         again.model.head.calibrate_like(trained.model.head)
         trained.model = again.model
-        trained.notes.append(f"trained anew on {len(both)} utterances for {trained.best_epoch} epochs")
+        trained.notes.append(f"trained again on {len(both)} utterances for {again.best_epoch} epochs")
     trained.test = answers(trained.model, feed, parts["test"])
     if plan.levers.vad_weight:
         trained.ratings = rate(trained.model, feed, parts["test"])
     return trained
 
 
-def build(plan: Plan, streams: Mapping[str, StreamFrames], dropout: float, ratings: int = 0) -> Model:
+def build(plan: Plan, streams: Mapping[str, StreamFrames], ratings: int = 0) -> Model:
     """An untrained model of the right sizes."""
-    values = {**plan.shape.as_dict(), "dropout": dropout}
     dims = {s: streams[s].features for s in plan.streams}
     layers = {s: len(streams[s].layers) for s in plan.streams}
-    return Model(plan.fusion, dims, layers, plan.classes, Shape(**values), plan.normalise, plan.context, ratings)
+    return Model(plan.fusion, dims, layers, plan.classes, plan.shape, plan.normalise, plan.context, ratings)
 
 
 def _fit(
     plan: Plan,
-    dropout: float,
     feed: Feed,
     streams: Mapping[str, StreamFrames],
     truth: Truth,
@@ -191,12 +192,13 @@ def _fit(
     on_epoch: Callable[[int], None] | None,
     like: Trained | None = None,
 ) -> tuple[float, Trained]:
-    """One training; ``like`` an earlier one for exactly as many epochs, the plateau schedule's learning rates replayed."""
+    """One training, and its development score; ``like`` an earlier one that stopped early, for exactly as many epochs, the
+    plateau schedule's learning rates replayed."""
     rates = [float(point["lr"]) for point in like.curve[: like.best_epoch]] if like else []
     number = int(np.random.SeedSequence(plan.seed).generate_state(1, np.uint64)[0] >> 1)
     torch.manual_seed(number)
     order = np.random.default_rng(plan.seed)
-    model = build(plan, streams, dropout, truth.dimensions if plan.levers.rates else 0).to(feed.device)
+    model = build(plan, streams, truth.dimensions if plan.levers.rates else 0).to(feed.device)
     rows, targets = parts["train"], truth.classes
     balanced = plan.class_weights == "balanced"
     objective = Objective(plan.levers, truth, rows, plan.classes, seed=plan.seed, device=feed.device, balanced=balanced)
@@ -208,11 +210,14 @@ def _fit(
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
     optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = -(-len(rows) // settings.batch)
-    schedule = Schedule(settings.schedule, optimiser, plan.epochs, steps)
+    stops = settings.patience is not None
+    epochs = plan.epochs or (STOPPED_EPOCHS if stops else fixed_epochs(len(rows), settings.batch))
+    schedule = Schedule(settings.schedule, optimiser, epochs, steps)
     average = Average(model, settings.average)
     curve: list[dict[str, Any]] = []
     best = BestEpoch(model, like.best_epochs if like else None)
-    for epoch in range(1, (len(rates) or plan.epochs) + 1):
+    last = len(rates) or epochs
+    for epoch in range(1, last + 1):
         if rates and schedule.plateau is not None:
             optimiser.param_groups[0]["lr"] = rates[epoch - 1]
         began, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
@@ -223,12 +228,14 @@ def _fit(
         loss = _epoch(model, feed, shuffled, partners, objective, optimiser, schedule, settings, average)
         point: dict[str, Any] = {"epoch": epoch, "lr": lr, "train_loss": loss}
         score = each = None
+        if stops or epoch == last:
+            settle_moments(average.model, feed, rows)
         if len(parts["dev"]):
             alone = calibrate(average.model, feed, parts["dev"], truth) if apart(model) else {}
             found = scores(average.model, feed, parts["dev"], truth)
             point |= {f"dev_{name}": value for name, value in found.items()}
             score = _chosen(plan, found)
-            each = {part: _chosen(plan, one) for part, one in {**alone, WHOLE: found}.items()}
+            each = {part: _chosen(plan, one) for part, one in {**alone, WHOLE: found}.items()} if stops else None
         if plan.trace_test and not rates:
             found = scores(average.model, feed, parts["test"], truth)
             point |= {f"test_{name}": value for name, value in found.items()}
@@ -237,26 +244,28 @@ def _fit(
         schedule.after_epoch(score)
         if on_epoch is not None:
             on_epoch(epoch)
-        best.offer(epoch, average.model, each)
-        if not rates and epoch - best.last >= settings.patience:
+        if stops or epoch == last:
+            best.offer(epoch, average.model, each)
+        if settings.patience is not None and not rates and epoch - best.last >= settings.patience:
             break
     model.load_state_dict(best.state)
-    score = best.scores[WHOLE]
+    if each is not None:
+        score = best.scores[WHOLE]
     if apart(model) and len(parts["dev"]):  # the experts' weights were never scored together
         calibrate(model, feed, parts["dev"], truth)
         score = _chosen(plan, scores(model, feed, parts["dev"], truth))
     nothing = np.zeros((0, plan.classes), dtype=np.float32)
-    notes = [] if len(parts["dev"]) else ["no development part: the last epoch counts"]
+    notes = ["no development part: the last epoch counts"] if stops and not len(parts["dev"]) else []
     if apart(model) and not len(parts["dev"]):
         notes.append("no development part: the experts' posteriors are not calibrated")
-    return score, Trained(model.eval(), nothing, nothing, curve, best.epochs, dropout, notes)
+    return -np.inf if score is None else score, Trained(model.eval(), nothing, nothing, curve, best.epochs, notes)
 
 
 class Average:
     """The running average of a model's weights (Polyak averaging): less noise than any one step's, no cost in prediction.
 
     Args:
-        model: Whose weights; its buffers never change in training.
+        model: Whose weights. Buffers that training changes (running moments) are copied after each epoch, not averaged.
         decay: Per step; 0 keeps the model itself. Smaller in the first steps, which should be forgotten soon.
 
     Attributes:
@@ -275,6 +284,12 @@ class Average:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+
+    @torch.no_grad()
+    def after_epoch(self, model: Model) -> None:
+        """One epoch is over."""
+        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)
 
 
 def _prepare(
@@ -327,9 +342,9 @@ def _epoch(
 ) -> float:
     model.train()
     total = 0.0
-    for start in range(0, len(rows), settings.batch):
-        part = rows[start : start + settings.batch]
-        others = {name: other[start : start + settings.batch] for name, other in partners.items()}
+    for where in _batches(len(rows), settings.batch, even=model.head.shape.pool_norm == "batch"):
+        part = rows[where]
+        others = {name: other[where] for name, other in partners.items()}
         loss = objective(model, feed.batch(part, others), part) / len(part)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -339,7 +354,19 @@ def _epoch(
         schedule.after_step()
         average.after_step(model)
         total += float(loss.detach()) * len(part)
+    average.after_epoch(model)
     return total / max(1, len(rows))
+
+
+def _batches(utterances: int, size: int, *, even: bool) -> Iterator[slice]:
+    """Where each batch lies: all of this size and the rest in the last one, or as many of about equal size (``even``), so that
+    no batch is too small for its own moments."""
+    count = -(-utterances // size)
+    for number in range(count):
+        if even:
+            yield slice(number * utterances // count, (number + 1) * utterances // count)
+        else:
+            yield slice(number * size, (number + 1) * size)
 
 
 def _chosen(plan: Plan, found: Mapping[str, float]) -> float:

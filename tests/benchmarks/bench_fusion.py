@@ -44,7 +44,7 @@ TO_REACH = {
     "SDPA, padded random": 3.0,
     "SDPA, padded, sorted by length": 1.2,
 }
-SHAPE = Shape(width=128, dropout=0.0)
+SHAPE = Shape(width=128, frame_dropout=0.0, pool_dropout=0.0)
 
 
 def sorted_batches(scale: str) -> dict[str, StreamFrames]:

@@ -80,7 +80,8 @@ def job(cache: Path, out: Path, **options: Any) -> FuseJob:
         "device": "cpu",
         "lr": 3e-3,
         "batch": 16,
-        "dropout": (0.1,),
+        "frame_dropout": (0.1,),
+        "pool_dropout": (0.1,),
     }
     return FuseJob(cache=cache, out=out, **{**given, **options})
 

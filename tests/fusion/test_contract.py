@@ -13,23 +13,33 @@ from ser_fusion.batches import Packed, Padded, pad
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head
 from ser_fusion.heads.shape import Shape
+from ser_fusion.pool_norm import PoolNorm
 from ser_fusion.poolings import POOLINGS
 
 Maker = Callable[..., dict[str, Packed]]
 DIMS = {"audio": 12, "text": 10, "video": 6}
 LENGTHS = {"audio": [7, 1, 30, 12], "text": [5, 3, 1, 9], "video": [2, 8, 3, 1]}
 SHAPES = {
-    "corrected": Shape(width=16, dropout=0.0),
+    "corrected": Shape(width=16, frame_dropout=0.0, pool_dropout=0.0, pool_norm="batch"),
     "as-found": Shape(
         width=None,
         project_single=False,
         residual=False,
         hidden=0.25,
-        dropout=0.0,
+        frame_dropout=0.0,
+        pool_dropout=0.0,
         pooling="modality-stats",
         attention_heads=4,
     ),
-    "full": Shape(width=16, dropout=0.0, pooling="attention", feedforward=24, activation="gelu", text_pooling="cls"),
+    "full": Shape(
+        width=16,
+        frame_dropout=0.0,
+        pool_dropout=0.0,
+        pooling="attention",
+        feedforward=24,
+        activation="gelu",
+        text_pooling="cls",
+    ),
 }
 
 
@@ -38,6 +48,9 @@ def make_head(name: str, shape: Shape, streams: tuple[str, ...] = ()) -> Head:
     kind, streams = HEADS[name], streams or (("video",) if name == "video" else ("audio", "text"))
     head = kind({s: DIMS[s] for s in kind.reads(name, streams)}, 4, shape).eval()
     head.prepare(torch.tensor([0, 0, 0, 1, 1, 2, 3]))
+    for norm in (module for module in head.modules() if isinstance(module, PoolNorm)):  # as training would leave them
+        torch.nn.init.normal_(norm.running_mean)
+        torch.nn.init.uniform_(norm.running_var, 0.1, 2.0)
     return head
 
 

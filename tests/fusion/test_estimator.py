@@ -47,7 +47,7 @@ def test_same_seed_same_model(study: Study):
 
 
 def test_clone_and_parameters(study: Study):
-    model = _quick(study, dropout=0.1)
+    model = _quick(study, pool_dropout=0.1)
     copy = clone(model)
     assert copy is not model and copy.study is study and copy.get_params() == model.get_params()
     copy.set_params(fusion="text", epochs=2)

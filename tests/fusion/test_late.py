@@ -36,7 +36,7 @@ def plan(**changes: Any) -> Plan:
     base = Plan(
         fusion="late-calibrated",
         streams=STREAMS,
-        shape=Shape(width=16, dropout=0.1),
+        shape=Shape(width=16, frame_dropout=0.1, pool_dropout=0.1),
         training=Training(lr=0.01, patience=20, schedule="none", clip=0.0),
         dropouts=(),
         normalise=True,

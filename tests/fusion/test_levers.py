@@ -22,7 +22,7 @@ CLASSES = 3
 PLAN = Plan(
     fusion="audio",
     streams=("audio",),
-    shape=Shape(width=16, dropout=0.1),
+    shape=Shape(width=16, frame_dropout=0.1, pool_dropout=0.1),
     training=Training(lr=4e-3, patience=50, average=0.9),
     dropouts=(),
     normalise=True,
@@ -35,7 +35,7 @@ PLAN = Plan(
 )
 ALONE = replace(
     PLAN,
-    shape=Shape(width=16, dropout=0.0, attention=False, pooling="mean"),
+    shape=Shape(width=16, frame_dropout=0.0, pool_dropout=0.0, attention=False, pooling="mean"),
     training=Training(lr=1e-2, patience=99, batch=16, schedule="none"),
     epochs=30,
     select="loss",

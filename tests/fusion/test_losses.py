@@ -53,7 +53,14 @@ def make_model(name: str = "self", **shape: Any) -> Model:
     torch.manual_seed(1)
     streams = HEADS[name].reads(name, ("video",) if name == "video" else ("audio", "text"))
     dims = {s: DIMS[s] for s in streams}
-    return Model(name, dims, dict.fromkeys(streams, 1), 4, Shape(**{"width": 8, "dropout": 0.0, **shape}), False)
+    return Model(
+        name,
+        dims,
+        dict.fromkeys(streams, 1),
+        4,
+        Shape(**{"width": 8, "frame_dropout": 0.0, "pool_dropout": 0.0, **shape}),
+        False,
+    )
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

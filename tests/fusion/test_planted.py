@@ -63,7 +63,7 @@ def score(worlds: Callable[[str], Any], kind: str, name: str) -> tuple[float, fl
     plan = Plan(
         fusion=name,
         streams=HEADS[name].reads(name, ("audio", "text")),
-        shape=Shape(width=24, dropout=0.1),
+        shape=Shape(width=24, frame_dropout=0.1, pool_dropout=0.1),
         training=Training(lr=4e-3, patience=4 if name in ADDITIVE else 8, batch=32),
         dropouts=(),
         normalise=True,

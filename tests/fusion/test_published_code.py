@@ -70,7 +70,7 @@ def test_the_head_is_the_published_one(name: str, make_batch: Callable[..., dict
 
 def test_masked_attention_equals_torchs(make_batch: Callable[..., dict[str, Packed]]) -> None:
     torch.manual_seed(0)
-    block = Attention(16, Shape(width=16, residual=False, dropout=0.0)).eval()
+    block = Attention(16, Shape(width=16, residual=False, frame_dropout=0.0, pool_dropout=0.0)).eval()
     nn.init.normal_(block.query.bias)
     nn.init.normal_(block.key_value.bias)
     batch = make_batch({"audio": [9, 1, 30], "text": [5, 3, 12]}, {"audio": 16, "text": 16})

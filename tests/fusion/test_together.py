@@ -85,7 +85,8 @@ def test_three_streams_beat_every_pair(
                 protocol="speaker-5",
                 epochs=7,
                 lr=8e-3,
-                dropout=(0.1,),
+                frame_dropout=(0.1,),
+                pool_dropout=(0.1,),
             )
             prepared = prepare(asked)
             train_all(prepared)

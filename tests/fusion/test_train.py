@@ -33,7 +33,7 @@ def plan(**changes: Any) -> Plan:
     base = Plan(
         fusion="cross",
         streams=("audio", "text"),
-        shape=Shape(width=16, dropout=0.1),
+        shape=Shape(width=16, frame_dropout=0.1, pool_dropout=0.1),
         training=Training(patience=3),
         dropouts=(),
         normalise=True,
@@ -124,7 +124,8 @@ def test_without_a_development_part_the_last_epoch_counts(data: Data) -> None:
 def test_the_padded_engine_trains_the_same_model(data: Data, fusion: str) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    same = plan(fusion=fusion, shape=Shape(width=16, dropout=0.0), epochs=2)
+    shape = Shape(width=16, frame_dropout=0.0, pool_dropout=0.0, pool_norm="batch")
+    same = plan(fusion=fusion, shape=shape, epochs=2)
     packed = train(same, streams, study.targets, parts)
     padded = train(same, streams, study.targets, parts, padded=True)
     np.testing.assert_allclose(packed.test, padded.test, atol=2e-3)
@@ -175,8 +176,8 @@ def test_the_plateau_schedule_sees_progress_in_a_falling_loss() -> None:
 def test_dropout_is_chosen_on_development_data(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    done = train(plan(dropouts=(0.99, 0.1)), streams, study.targets, parts)
-    assert done.dropout == 0.1
+    done = train(plan(dropouts=((0.99, 0.99), (0.1, 0.1))), streams, study.targets, parts)
+    assert done.model.card["shape"]["pool_dropout"] == 0.1
     assert np.array_equal(done.test, train(plan(), streams, study.targets, parts).test)
 
 
@@ -269,7 +270,7 @@ def test_refitting_adds_the_development_part_and_nothing_of_the_test_part(data: 
     usual, again = (train(plan(refit=flag), streams, study.targets, parts) for flag in (False, True))
     assert usual.curve[0]["train_loss"] == again.curve[0]["train_loss"] and usual.best_epoch == again.best_epoch
     assert np.array_equal(usual.dev, again.dev) and not np.array_equal(usual.test, again.test)
-    assert "trained anew on 80 utterances" in again.notes[0]
+    assert "trained again on 80 utterances" in again.notes[0]
     both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
     mean, _ = streams["audio"].moments(both)
     assert np.allclose(again.model.inputs["audio"].mean.numpy(), mean)

@@ -30,7 +30,7 @@ pytest.importorskip("optuna", reason="the extra tune is not installed")
 
 SPACE = {
     "lr": {"low": 1e-4, "high": 1e-2, "log": True},
-    "dropout": {"low": 0.0, "high": 0.5},
+    "pool_dropout": {"low": 0.0, "high": 0.5},
     "width": {"choices": [8, 16]},
 }
 
@@ -217,8 +217,8 @@ def test_what_a_trial_tries_depends_on_row_fold_and_number(small_cache: Path) ->
     drawn = [json.dumps(propose(task.search, task, number, [])) for task in made for number in (1, 2) if task.search]
     assert len(set(drawn)) == len(made) * 2
     assert drawn == [json.dumps(propose(t.search, t, number, [])) for t in made for number in (1, 2) if t.search]
-    one = asked.model_copy(update={"dropout": (0.17,)})
-    assert {t.plan.shape.dropout for t in tasks(one, study, one.rows(tuple(study.streams)), "cpu")} == {0.17}
+    one = asked.model_copy(update={"pool_dropout": (0.17,)})
+    assert {t.plan.shape.pool_dropout for t in tasks(one, study, one.rows(tuple(study.streams)), "cpu")} == {0.17}
     plain = asked.model_copy(update={"tune": 0, "space": {}})
     marks = {t.fingerprint for t in tasks(plain, study, plain.rows(tuple(study.streams)), "cpu")}
     assert not marks & {t.fingerprint for t in made}
@@ -229,8 +229,8 @@ def test_what_a_trial_tries_depends_on_row_fold_and_number(small_cache: Path) ->
     [
         ({"lr": {"low": 0.1}}, "give low and high"),
         ({"lr": {"low": 0.1, "high": 0.01}}, "not below high"),
-        ({"dropout": {"low": 0.0, "high": 1.5}}, "1.5 is not possible"),
-        ({"dropout": {"low": 0.0, "high": 0.5, "log": True}}, "low above 0"),
+        ({"pool_dropout": {"low": 0.0, "high": 1.5}}, "1.5 is not possible"),
+        ({"pool_dropout": {"low": 0.0, "high": 0.5, "log": True}}, "low above 0"),
         ({"width": {"choices": []}}, "a list"),
         ({"width": {"choices": [12.5]}}, "12.5 is not possible"),
         ({"width": [12]}, "give a table"),
@@ -251,7 +251,7 @@ def test_what_does_not_go_with_a_search(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ValidationError, match="give both"):
         job(tmp_path, tmp_path, tune=0)
     with pytest.raises(ValidationError, match="a search of its own"):
-        job(tmp_path, tmp_path, dropout=(0.1, 0.2))
+        job(tmp_path, tmp_path, pool_dropout=(0.1, 0.2))
     monkeypatch.setattr("ser_fusion.run.find_spec", lambda name: None)
     with pytest.raises(ExtraMissing, match=r"pip install 'ser-fusion\[tune\]'"):
         prepare(job(small_cache, tmp_path / "out"))

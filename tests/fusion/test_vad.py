@@ -89,7 +89,7 @@ def test_planted_ratings_are_found_alone_and_beside_the_classes(
     targets = np.array([int(label[-1]) for label in planted.labels])
     rows = np.arange(700)
     plan = Plan(
-        fusion=fusion, streams=("audio", "text"), shape=Shape(width=16, dropout=0.1), training=Training(lr=4e-3, patience=50),
+        fusion=fusion, streams=("audio", "text"), shape=Shape(width=16, frame_dropout=0.1, pool_dropout=0.1), training=Training(lr=4e-3, patience=50),
         dropouts=(), normalise=True, pad_to={}, classes=3, epochs=8, select="uwa", class_weights="none", seed=(0, 0),
         levers=Levers(vad_weight=0.5),
     )  # fmt: skip

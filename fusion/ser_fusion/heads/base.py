@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ser_fusion.batches import Batch, Frames
 from ser_fusion.errors import StreamMissing
 from ser_fusion.heads.shape import Shape
+from ser_fusion.pool_norm import PoolNorm
 from ser_fusion.poolings import POOLINGS
 
 _ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
@@ -110,7 +111,7 @@ class Projection(nn.Module):
         self.linear = nn.ModuleDict({s: nn.Linear(d, self.width) for s, d in dims.items() if s not in kept})
         self.activation = _ACTIVATIONS[shape.activation]()
         self.input_dropout = nn.Dropout(shape.input_dropout)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(shape.frame_dropout)
 
     def forward(self, batch: Batch) -> dict[str, Frames]:
         """(.., width) per stream."""
@@ -146,14 +147,14 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(weight)
         for layer in (self.query, self.key_value, self.out):
             nn.init.zeros_(layer.bias)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(shape.frame_dropout)
         self.norm = nn.LayerNorm(width) if shape.residual else None
         self.feedforward: nn.Module | None = None
         if shape.feedforward:
             self.feedforward = nn.Sequential(
                 nn.Linear(width, shape.feedforward),
                 nn.GELU(),
-                nn.Dropout(shape.dropout),
+                nn.Dropout(shape.frame_dropout),
                 nn.Linear(shape.feedforward, width),
             )
             self.feedforward_norm = nn.LayerNorm(width)
@@ -205,13 +206,16 @@ class Readout(nn.Module):
 
 
 class Pools(nn.Module):
-    """One pooling per stream."""
+    """One pooling per stream, and a norm of its vector (``Shape.pool_norm``): then a stream without frames gives zeros."""
 
     def __init__(self, streams: Sequence[str], width: int, shape: Shape) -> None:
         super().__init__()
         main = POOLINGS[shape.pooling]
         self.poolings = nn.ModuleDict({s: POOLINGS[shape.pooling_of(s.partition("<")[0])](width) for s in streams})
         self.widths = [int(pooling.out_width) for pooling in self.poolings.values()]  # type: ignore[arg-type]
+        self.norms: nn.ModuleDict | None = None
+        if shape.pool_norm == "batch":
+            self.norms = nn.ModuleDict(dict(zip(self.poolings, map(PoolNorm, self.widths), strict=True)))
         self.join = main.join
         self.out_width = main.joined_width(self.widths)
         self.stream_dropout = shape.stream_dropout
@@ -219,6 +223,9 @@ class Pools(nn.Module):
     def forward(self, frames: Mapping[str, Frames]) -> list[Tensor]:
         """One vector per stream, (batch, width of its pooling)."""
         vectors = [pooling(frames[stream]) for stream, pooling in self.poolings.items()]
+        if self.norms is not None:
+            norms = zip(self.norms.items(), vectors, strict=True)
+            vectors = [norm(vector, frames[stream].counts > 0) for (stream, norm), vector in norms]
         if self.stream_dropout and len(vectors) > 1:
             lengths = torch.tensor([frames[stream].lengths for stream in self.poolings], device=vectors[0].device)
             present = lengths.T > 0
@@ -259,6 +266,6 @@ def scale_kept(vectors: Sequence[Tensor], keep: Tensor) -> list[Tensor]:
 def classifier(width: int, classes: int, shape: Shape) -> nn.Sequential:
     """Dropout, [Linear to ``hidden`` x width,] Linear to the classes; no non-linearity, see ``Shape.hidden``."""
     if not shape.hidden:
-        return nn.Sequential(nn.Dropout(shape.dropout), nn.Linear(width, classes))
+        return nn.Sequential(nn.Dropout(shape.pool_dropout), nn.Linear(width, classes))
     hidden = max(1, round(width * shape.hidden))
-    return nn.Sequential(nn.Dropout(shape.dropout), nn.Linear(width, hidden), nn.Linear(hidden, classes))
+    return nn.Sequential(nn.Dropout(shape.pool_dropout), nn.Linear(width, hidden), nn.Linear(hidden, classes))

@@ -21,7 +21,7 @@ class BilinearHead(Head):
         super().__init__(dims, classes, shape)
         self.project = Projection(dims, shape)
         self.pool = Pools(self.streams, self.project.width, shape)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(shape.frame_dropout)
         self.transform = nn.ModuleList(nn.Linear(size, self.project.width) for size in self.pool.widths)
         self.classify = classifier(self.project.width, classes, shape)
 

@@ -22,7 +22,7 @@ class GatedHead(Head):
         self.project = Projection(dims, shape)
         width = self.project.width
         self.pool = Pools(self.streams, width, shape)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(shape.frame_dropout)
         self.transform = nn.ModuleList(nn.Linear(size, width) for size in self.pool.widths)
         self.gate = nn.Linear(sum(self.pool.widths), len(self.streams) * width)
         self.classify = classifier(width, classes, shape)

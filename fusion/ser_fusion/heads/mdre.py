@@ -30,7 +30,8 @@ class MdreHead(Head):
         self.recurrent = nn.ModuleDict({s: nn.GRU(d, HIDDEN, batch_first=True) for s, d in dims.items()})
         self.halve = nn.ModuleDict({s: nn.Linear(HIDDEN, HIDDEN // 2) for s in dims})
         self.input_dropout = nn.Dropout(shape.input_dropout)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.frame_dropout = nn.Dropout(shape.frame_dropout)
+        self.pool_dropout = nn.Dropout(shape.pool_dropout)
         self.classify = nn.Linear(len(dims) * (HIDDEN // 2), classes)
         for layer in self.recurrent.values():
             for matrix in layer.weight_hh_l0.chunk(3):  # type: ignore[operator]
@@ -42,5 +43,5 @@ class MdreHead(Head):
         for stream in self.streams:
             frames = batch[stream].map(self.input_dropout)
             state = frames.last_state(self.recurrent[stream])  # type: ignore[arg-type]
-            vectors.append(self.halve[stream](self.dropout(state)))
-        return self.classify(self.dropout(torch.cat(vectors, 1)))
+            vectors.append(self.halve[stream](self.frame_dropout(state)))
+        return self.classify(self.pool_dropout(torch.cat(vectors, 1)))

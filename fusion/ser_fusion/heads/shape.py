@@ -1,7 +1,8 @@
 """Sizes and switches of a head: what a preset decides and every head understands. No torch here."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,10 @@ class Shape:
         hidden: Width of a second linear layer before the classes, as a fraction of the pooled width; 0 for none. There is
             no non-linearity in the classifier: what streams have to do with each other is the head's business alone, so
             that heads can be told apart.
-        dropout: Probability, on projected frames, on attention output and on the pooled vector.
+        frame_dropout: Probability of dropping a feature of a projected frame or of an attention's output.
+        pool_dropout: Probability of dropping a feature of the vector that the classifier sees.
+        pool_norm: ``batch`` brings each feature of a pooled vector to zero mean and unit deviation over the training
+            utterances (``ser_fusion.pool_norm``); ``none`` leaves it as it is.
         input_dropout: Probability of dropping an input feature of a frame.
         stream_dropout: Probability of dropping a whole pooled stream of an utterance in training, never all of them (ModDrop,
             Neverova et al. 2016). Without it the stream that is learned by heart first, usually the text, leaves the others
@@ -39,7 +43,9 @@ class Shape:
     residual: bool = True
     feedforward: int = 0
     hidden: float = 0.0
-    dropout: float = 0.3
+    frame_dropout: float = 0.1
+    pool_dropout: float = 0.5
+    pool_norm: Literal["none", "batch"] = "none"
     input_dropout: float = 0.0
     stream_dropout: float = 0.0
 
@@ -50,3 +56,16 @@ class Shape:
     def as_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """From what ``as_dict`` gave, in this version or in an earlier one (``split_dropout``)."""
+        return cls(**split_dropout(values))
+
+
+def split_dropout(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which ``dropout``, the one probability of earlier versions, is both, without a norm of pooled vectors."""
+    rest = {name: value for name, value in values.items() if name != "dropout"}
+    if len(rest) == len(values):
+        return rest
+    return {**rest, "frame_dropout": values["dropout"], "pool_dropout": values["dropout"], "pool_norm": "none"}

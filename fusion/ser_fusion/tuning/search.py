@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ser_cache.scratch import replacing
 from ser_fusion.errors import FusionError
+from ser_fusion.heads.shape import split_dropout
 from ser_fusion.shares import locked
 from ser_fusion.tuning.space import SETTINGS, own_values
 
@@ -205,9 +206,12 @@ def with_settings(plan: "Plan", settings: Mapping[str, Any]) -> "Plan":
     """The plan with these settings."""
     parts: dict[str, dict[str, Any]] = {"training": {}, "shape": {}}
     for name, value in settings.items():
-        parts[SETTINGS[name].part][name] = value
+        if value is not None:
+            parts[SETTINGS[name].part][name] = value
     return replace(
-        plan, training=replace(plan.training, **parts["training"]), shape=replace(plan.shape, **parts["shape"])
+        plan,
+        training=replace(plan.training, **parts["training"]),
+        shape=replace(plan.shape, **split_dropout(parts["shape"])),
     )
 
 

@@ -58,7 +58,10 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "patience": Setting("training", int, 1),
         "clip": Setting("training", float),
         "average": Setting("training", float, 0.0, 1.0),
-        "dropout": Setting("shape", float, 0.0, 1.0),
+        "frame_dropout": Setting("shape", float, 0.0, 1.0),
+        "pool_dropout": Setting("shape", float, 0.0, 1.0),
+        "pool_norm": Setting("shape", str, words=("none", "batch")),
+        "dropout": Setting("shape", float, 0.0, 1.0),  # frame and pool alike, no norm: as earlier versions searched it
         "input_dropout": Setting("shape", float, 0.0, 1.0),
         "stream_dropout": Setting("shape", float, 0.0, 1.0),
         "width": Setting("shape", int, 1, 1 << 14),
@@ -73,7 +76,7 @@ DEFAULT: Space = MappingProxyType(
     {
         "lr": {"low": 1e-4, "high": 3e-3, "log": True},
         "weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
-        "dropout": {"low": 0.1, "high": 0.6},
+        "pool_dropout": {"low": 0.1, "high": 0.6},
         "width": {"choices": [64, 128, 256]},
         "attention_heads": {"choices": [1, 2, 4, 8]},
     }
@@ -130,6 +133,6 @@ def _check_setting(name: str, setting: Setting, given: Mapping[str, Any]) -> Non
 
 
 def own_values(space: Space, training: Any, shape: Any) -> dict[str, Any]:
-    """The settings of the space as a row has them without a search."""
+    """The settings of the space as a row has them without a search; None for one that it has not (``dropout``)."""
     places = {"training": training, "shape": shape}
-    return {name: getattr(places[SETTINGS[name].part], name) for name in space}
+    return {name: getattr(places[SETTINGS[name].part], name, None) for name in space}

@@ -187,7 +187,7 @@ class HubHeads(HeadSource):
         from ser_fusion.model import Model
 
         card = one["card"]
-        shape = Shape(**card["shape"])
+        shape = Shape.read(card["shape"])
         model = Model(card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
         prefix = f"{slug}/{number}/"
         own = {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
