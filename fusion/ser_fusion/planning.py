@@ -198,6 +198,18 @@ def refits(job: FuseJob, training: Training) -> bool:
     return training.patience is None if job.refit is None else job.refit
 
 
+def refit_note(job: FuseJob, study: Study) -> list[str]:
+    """What a reader of the result must know where tested heads have seen the development part; empty if none has."""
+    if not any(refits(job, training_of(job, PRESETS[name])) for name in job.preset):
+        return []
+    if not any(len(fold.dev) for fold in study.folds.folds):
+        return []
+    return [
+        "the tested heads are trained again on training and development part together; development predictions, temperatures "
+        "and whatever else is fitted on the development part come from the first training, which has not seen it"
+    ]
+
+
 def dropouts_of(job: FuseJob, shape: Shape) -> tuple[tuple[float, float], ...]:
     """The pairs (frame, pool) of dropouts to choose from; one pair if nothing is to be chosen."""
     frame, pool = job.frame_dropout or (shape.frame_dropout,), job.pool_dropout or (shape.pool_dropout,)

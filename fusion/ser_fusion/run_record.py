@@ -10,7 +10,7 @@ from ser_cache.scratch import replacing
 from ser_fusion.context import described, previous_turns
 from ser_fusion.environment import environment
 from ser_fusion.job import NORMS, FuseJob, Row
-from ser_fusion.planning import Task, departures
+from ser_fusion.planning import Task, departures, refit_note
 from ser_fusion.study import Study
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, devi
         "environment": environment(),
         "command": command,
         "seconds": None,
-        "notes": list(study.notes),
+        "notes": [*study.notes, *refit_note(job, study)],
         **_context(job, study),
     }
 

@@ -16,6 +16,7 @@ import onnxruntime
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
 from ser_fusion.model import Model
+from ser_fusion.pool_norm import PoolNorm
 from ser_predict.ensemble import Ensemble, Member
 from ser_predict.export.cli import command
 
@@ -28,7 +29,10 @@ def ensemble(fusion: str, pad_to: dict[str, int] | None = None, **shape: Any) ->
     streams = {fusion: DIMS[fusion]} if fusion in DIMS else DIMS
     torch.manual_seed(0)
     own = {stream: LAYERS[stream] for stream in streams}
-    model = Model(fusion, streams, own, 3, Shape(**{"width": 16, **shape}), True).eval()
+    model = Model(fusion, streams, own, 3, Shape(**{"width": 16, "pool_norm": "batch", **shape}), True).eval()
+    for norm in (module for module in model.modules() if isinstance(module, PoolNorm)):  # as training would leave them
+        torch.nn.init.normal_(norm.running_mean)
+        torch.nn.init.uniform_(norm.running_var, 0.1, 2.0)
     member = Member(model, "1", 0, 1.5, pad_to or {})
     return Ensemble(fusion, fusion, tuple(streams), False, 0.5, (member,), (np.zeros(0), np.zeros(0, bool)))
 
@@ -65,7 +69,7 @@ CASES = [
     pytest.param("late", {}, id="late", marks=ALL),
     pytest.param("late-calibrated", {}, id="late-calibrated", marks=ALL),
     pytest.param("gated", {"pooling": "attention"}, id="gated", marks=ALL),
-    pytest.param("concat", {"width": None}, id="concat", marks=ALL),
+    pytest.param("concat", {"width": None}, id="concat"),
     pytest.param("self", {}, id="self", marks=ALL),
     pytest.param("text-queries-audio", {}, id="text-queries-audio", marks=ALL),
     pytest.param("audio", {}, id="audio", marks=ALL),
