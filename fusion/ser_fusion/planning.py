@@ -204,10 +204,11 @@ def refit_note(job: FuseJob, study: Study) -> list[str]:
         return []
     if not any(len(fold.dev) for fold in study.folds.folds):
         return []
-    return [
+    told = (
         "the tested heads are trained again on training and development part together; development predictions, temperatures "
         "and whatever else is fitted on the development part come from the first training, which has not seen it"
-    ]
+    )
+    return [told]
 
 
 def dropouts_of(job: FuseJob, shape: Shape) -> tuple[tuple[float, float], ...]:
