@@ -177,7 +177,7 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
         epochs=job.epochs,
         select=job.select,
         class_weights=job.class_weights,
-        refit=refits(job, training),
+        refit=refits(job, training, row.fraction),
         re_pair=job.re_pair,
         levers=levers_of(job, study.classes),
         context=job.context,
@@ -193,9 +193,10 @@ def training_of(job: FuseJob, preset: Preset) -> Training:
     return replace(base, **{name: getattr(job, name) for name in _OVERRIDES if getattr(job, name) is not None})
 
 
-def refits(job: FuseJob, training: Training) -> bool:
-    """Whether the tested head is trained on training and development part: as asked, else where the length is fixed."""
-    return training.patience is None if job.refit is None else job.refit
+def refits(job: FuseJob, training: Training, fraction: float = 1.0) -> bool:
+    """Whether the tested head is trained on training and development part: as asked, else where the length is fixed and the
+    row has all training speakers (a share of them and all of the development part would be another share)."""
+    return training.patience is None and fraction == 1 if job.refit is None else job.refit
 
 
 def refit_note(job: FuseJob, study: Study) -> list[str]:
@@ -290,7 +291,7 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
         said.append("one layer instead of a learned sum of all (--layer all)")
     if training.patience is not None and job.refit:
         said.append("trained again on training and development part for the number of epochs chosen on the latter")
-    if training.patience is None and job.refit is False:
+    if training.patience is None and not refits(job, training, row.fraction):
         said.append("not trained again on training and development part together")
     if job.re_pair:
         said.append("streams paired anew within the class in every training epoch")
