@@ -297,6 +297,8 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
     if ratings := outcome.metrics if outcome.metrics.get("task") == "vad" else outcome.metrics.get("vad"):
         console().print(RatingTable(ratings))
     click.echo(f"Report: {outcome.report}")
+    for note in outcome.left_out:
+        click.echo(f"{note[0].upper()}{note[1:]}.", err=True)
     if outcome.failed:
         click.echo(
             f"{outcome.failed:,} utterances are left out of every row ({outcome.out / 'excluded.csv'}).", err=True

@@ -25,11 +25,22 @@ if TYPE_CHECKING:
 
 def is_done(task: Task, out: Path) -> bool:
     """Whether the run directory holds the finished result of exactly this job."""
+    return _done(task, out).get("fingerprint") == task.fingerprint
+
+
+def is_finished(task: Task, out: Path) -> bool:
+    """Whether it holds a result of this row, fold and seed on the same ground, perhaps by an older version."""
+    done = _done(task, out)
+    same = (done.get("row"), done.get("fold"), done.get("seed")) == (task.row.slug, task.fold_name, task.seed)
+    return same and done.get("ground", task.ground) == task.ground
+
+
+def _done(task: Task, out: Path) -> dict[str, Any]:
     try:
         done = json.loads((out / task.folder / "done.json").read_text())
     except (OSError, json.JSONDecodeError):
-        return False
-    return isinstance(done, dict) and done.get("fingerprint") == task.fingerprint
+        return {}
+    return done if isinstance(done, dict) else {}
 
 
 def do_task(
@@ -111,6 +122,7 @@ def _write(
         save_attention(trained.model, task, streams, ids, folder / "attention.safetensors", attention)
     done = {
         "fingerprint": task.fingerprint,
+        "ground": task.ground,
         "row": task.row.slug,
         "fold": task.fold_name,
         "seed": task.seed,

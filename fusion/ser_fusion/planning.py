@@ -43,6 +43,7 @@ class Task:
         parts: Rows of the study for ``train``, ``dev``, ``test``; with ``--extra-text`` also ``extra``, (2, lines): rows of
             the stream ``text`` behind those of the study, and their classes.
         fingerprint: xxh3-128 of plan, parts and data; a finished task with the same one is not done again.
+        ground: xxh3-128 of the data alone: utterances, inputs, labels and folds.
         search: How its settings are found before it is trained; None where they are the plan's.
     """
 
@@ -53,6 +54,7 @@ class Task:
     plan: Plan
     parts: Mapping[str, NDArray[np.int64]]
     fingerprint: str
+    ground: str
     search: Search | None = None
 
     @property
@@ -83,6 +85,7 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
         data += f"|{extra.fingerprint}"
     if job.context:
         data += f"|{previous_turns(study, job.context).fingerprint}"
+    ground = xxhash.xxh3_128_hexdigest(data.encode())
     available = tuple(study.streams)
     folds = study.folds.folds
     parts = [fold_parts(study, number) for number in range(len(folds))]
@@ -118,6 +121,7 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
                         plan=own,
                         parts=split,
                         fingerprint=mark,
+                        ground=ground,
                         search=search,
                     )
                 )

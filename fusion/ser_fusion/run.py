@@ -8,17 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ser_cache.scratch import sweep
 from ser_fusion.derived import derive
 from ser_fusion.environment import resolve_device
-from ser_fusion.errors import ExtraMissing, RunChanged, RunExists, RunUnreadable
+from ser_fusion.errors import ExtraMissing, RunChanged, RunUnreadable
 from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.listener import Listener
 from ser_fusion.losses.material import Material, material_of
 from ser_fusion.planning import Task, tasks
-from ser_fusion.run_record import describe, gather, read_done, table_rows, write_json, write_study
+from ser_fusion.run_memory import asked_jobs, claim, grown, kept, record
+from ser_fusion.run_record import describe, gather, read_done, table_rows, write_study
 from ser_fusion.runners import RUNNERS
 from ser_fusion.runners.local import default_workers
 from ser_fusion.shares import judging
@@ -35,6 +35,7 @@ class Outcome:
         failed: Utterances left out because the extraction failed on them.
         metrics: ``metrics.json``; empty if jobs remain.
         report: ``report.html``; None if jobs remain.
+        left_out: What earlier commands began in the directory and did not finish, in sentences.
     """
 
     out: Path
@@ -42,6 +43,7 @@ class Outcome:
     failed: int
     metrics: Mapping[str, Any]
     report: Path | None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,8 @@ class Prepared:
         start: ``run.json`` as it stands before training.
         device: ``cpu`` or a GPU.
         began: Clock at the start, in seconds.
+        earlier: Jobs that were run into the directory before; filled in when it is judged.
+        left_out: What of them is not in the table, in sentences.
     """
 
     job: FuseJob
@@ -67,6 +71,8 @@ class Prepared:
     start: dict[str, Any]
     device: str
     began: float
+    earlier: tuple[FuseJob, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def remaining(self) -> list[Task]:
@@ -95,6 +101,10 @@ def run(
         FusionError, CacheError, CorpusError: What was asked cannot be done; finished jobs are kept.
     """
     listener = listener or Listener()
+    for one in asked_jobs(like, job.model_dump(mode="json")) if like is not None else ():
+        train_all(
+            prepare(one, command=command, like=like, study=study), listener
+        )  # as they were run, the first one first
     prepared = prepare(job, command=command, like=like, study=study)
     workers = train_all(prepared, listener)
     remaining = len(prepared.remaining)
@@ -113,17 +123,39 @@ def prepare(
         raise ExtraMissing("--tune", "optuna", "tune")
     material, rows, todo, device = plan(job, study)
     study = replace(material.study, table=material.study.table.iloc[: material.scored])
-    start = describe(job, study, rows, command, device)
-    start["notes"] += material.notes
-    if job.task == "vad":
-        start["task"] = job.task
+    start = _start(job, material, study, rows, command, device)
     if like is not None:
         _same_ground(job.out, like, start)
-    _claim(job.out, start)
-    sweep(job.out, deep=True)
+    claim(job.out, start)
     write_study(job.out, study)
     places: dict[str, Any] = {"job": job, "start": start, "device": device, "began": began}
     return Prepared(study=study, material=material, rows=rows, tasks=todo, **places)
+
+
+def _start(
+    job: FuseJob, material: Material, study: Study, rows: Sequence[Row], command: str, device: str
+) -> dict[str, Any]:
+    start = describe(job, study, rows, command, device)
+    start["notes"] += material.notes
+    return {**start, "task": job.task} if job.task == "vad" else start
+
+
+def remember(prepared: Prepared) -> Prepared:
+    """The run with the rows and seeds that earlier commands have finished in the same directory."""
+    job, study = prepared.job, prepared.study
+    old = json.loads((job.out / "run.json").read_text(encoding="utf-8"))
+    earlier = [one for one in asked_jobs(old, job.model_dump(mode="json")) if one != job]
+    if not earlier:
+        return prepared
+    planned = [
+        (one, tasks(one, study, one.rows(tuple(study.streams)), prepared.device, prepared.material)) for one in earlier
+    ]
+    before = kept(job.out, prepared.rows, prepared.tasks, planned)
+    whole = grown(job, before)
+    start = _start(whole, prepared.material, study, before.rows, prepared.start["command"], prepared.device)
+    start |= {"job": prepared.start["job"], "notes": [*start["notes"], *before.notes]}
+    changed: dict[str, Any] = {"rows": before.rows, "tasks": before.tasks, "left_out": before.notes}
+    return replace(prepared, job=whole, start=start, earlier=tuple(earlier), **changed)
 
 
 def plan(job: FuseJob, study: Study | None = None) -> tuple[Material, tuple[Row, ...], list[Task], str]:
@@ -157,13 +189,14 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     from ser_fusion.tuning.summary import write_summary
     from ser_fusion.vad.judge import judge_alone, judge_beside
 
+    prepared = remember(prepared)
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
     if job.task == "vad":
         return judge_alone(prepared, listener, workers)
     listener.step("reference rows")
     features = stream_features(study)
     references = reference_rows(study, list(job.seeds), features=features)
-    classified, tests, developments = _classifiers(job, study, listener)
+    classified, tests, developments = _classifiers(prepared, listener)
     more = derive(prepared, classified, tests, developments, listener)
     others = [*tests, *more.tests, *(frame for _, frame in references)]
     gather(job.out, todo, others, [*developments, *more.developments])
@@ -176,9 +209,9 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     write_summary(job.out, todo)
     finished |= {"finished": True, "seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
     finished["training_seconds"] = round(sum(read_done(task, job.out)["seconds"] for task in todo), 1)
-    write_json(job.out / "run.json", finished)
+    record(job.out, finished)
     listener.step("leak audit")
-    heads = heads_under(job, listener) if job.audit_heads else None
+    heads = heads_under(audited(prepared), listener) if job.audit_heads else None
     write_audit(job.out, audit_study(study, features=features, heads=heads))
     listener.step("evaluation")
     if job.vad_weight:
@@ -186,33 +219,15 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     metrics = evaluate_run(job.out)
     listener.step("report")
     report = write_report(job.out)
-    return Outcome(out=job.out, remaining=0, failed=study.failed, metrics=metrics, report=report)
+    told: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
+    return Outcome(out=job.out, remaining=0, failed=study.failed, **told)
 
 
-def _claim(out: Path, start: Mapping[str, Any]) -> None:
-    """Makes the run directory ours, or refuses one that holds something else."""
-    try:
-        old = json.loads((out / "run.json").read_text())
-    except FileNotFoundError:
-        others = {p.name for p in out.iterdir() if not p.name.startswith(".")} if out.is_dir() else set()
-        if "run.json" in others:  # another share of the same run made it just now
-            return _claim(out, start)
-        if others:
-            raise RunExists(str(out), ("it has other files and no run.json",)) from None
-        out.mkdir(parents=True, exist_ok=True)
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunUnreadable(str(out), f"run.json cannot be read ({error})") from error
-    else:
-        ours = FuseJob.model_validate(start["job"]).shared()
-        try:
-            theirs = FuseJob.model_validate(old["job"]).shared()
-        except (KeyError, ValueError) as error:
-            raise RunUnreadable(str(out), "its run.json is of another version of ser-fuse") from error
-        found = [f"{key}: {theirs[key]!r} there, {ours[key]!r} now" for key in ours if theirs[key] != ours[key]]
-        found += [f"{key}: changed since" for key in ("data_fingerprint",) if old.get(key) != start[key]]
-        if found:
-            raise RunExists(str(out), tuple(found))
-    write_json(out / "run.json", start)
+def audited(prepared: Prepared) -> FuseJob:
+    """The job with the seeds of those commands that asked for an audit with heads."""
+    first = FuseJob.model_validate(prepared.start["job"])
+    seeds = [seed for one in (*prepared.earlier, first) if one.audit_heads for seed in one.seeds]
+    return prepared.job.model_copy(update={"seeds": tuple(dict.fromkeys(seeds))})
 
 
 def _same_ground(out: Path, like: Mapping[str, Any], start: Mapping[str, Any]) -> None:
@@ -226,14 +241,17 @@ def _same_ground(out: Path, like: Mapping[str, Any], start: Mapping[str, Any]) -
         raise RunChanged(str(out), tuple(changed))
 
 
-def _classifiers(job: FuseJob, study: Study, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
-    """Rows, test and development predictions of the job's scikit-learn classifiers; what is done already is read."""
-    if not job.classifier:
+def _classifiers(prepared: Prepared, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
+    """Rows, test and development predictions of the scikit-learn classifiers; what is done already is read."""
+    job, study = prepared.job, prepared.study
+    if not any(one.classifier for one in (job, *prepared.earlier)):
         return [], [], []
     from ser_fusion.classifiers.rows import fit_classifiers
 
     workers = job.workers if job.workers is not None else default_workers(len(study.folds.folds))
-    options: dict[str, Any] = {"seeds": job.seeds, "poolings": job.pooling, "norm": job.norm, "workers": workers}
+    asked = tuple(prepared.start["job"]["seeds"])  # the job's own seeds are those of all rows together
+    options: dict[str, Any] = {"seeds": asked, "poolings": job.pooling, "norm": job.norm, "workers": workers}
+    options["earlier"] = [(one.classifier, one.pooling, one.seeds) for one in prepared.earlier]
     return fit_classifiers(study, job.classifier, job.out, progress=listener.step, **options)
 
 

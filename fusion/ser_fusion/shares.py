@@ -18,8 +18,8 @@ def judging(out: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits while another process holds this file's lock; the lock goes with the process that holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    """Waits while another process holds the lock of this file or folder; the lock goes with the process that holds it."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         with suppress(ImportError, OSError):
             import fcntl

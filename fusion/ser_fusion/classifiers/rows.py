@@ -97,6 +97,7 @@ def fit_classifiers(
     norm: str = "train",
     workers: int = 1,
     progress: Callable[[str], None] = lambda name: None,
+    earlier: Sequence[tuple[Sequence[str], Sequence[str], Sequence[int]]] = (),
 ) -> "tuple[list[dict[str, Any]], list[pd.DataFrame], list[pd.DataFrame]]":
     """Fits what is missing.
 
@@ -109,6 +110,7 @@ def fit_classifiers(
         norm: ``train``, ``corpus``, ``speaker`` or ``speaker-neutral``.
         workers: Processes.
         progress: Called with each row's name before it is fitted.
+        earlier: Classifiers, poolings and seeds that were asked before: read where they are finished, never fitted.
 
     Returns:
         Row information, test predictions, development predictions; the columns of the run directory.
@@ -116,6 +118,12 @@ def fit_classifiers(
     from joblib import Parallel, delayed
 
     rows = classifier_table(names, tuple(study.streams), poolings)
+    asked = {row.slug: set(seeds) for row in rows}
+    before: dict[str, set[int]] = {}
+    for old_names, old_poolings, old_seeds in earlier:
+        for row in classifier_table(old_names, tuple(study.streams), old_poolings):
+            before.setdefault(row.slug, set()).update(old_seeds)
+            rows = rows if any(row.slug == known.slug for known in rows) else (*rows, row)
     layers = {name: [entry.spec.layer for entry in entries] for name, entries in study.layers.items()}
     pooled: dict[tuple[str, str], NDArray[np.float32]] = {}
     parts = [
@@ -127,10 +135,17 @@ def fit_classifiers(
     for row in rows:
         todo = [
             (number, seed, out / "jobs" / row.slug / f"fold{number}-seed{seed}")
-            for seed in (seeds if row.recipe.random else (0,))
+            for seed in (
+                sorted(asked.get(row.slug, set()) | before.get(row.slug, set())) if row.recipe.random else (0,)
+            )
             for number in range(len(parts))
         ]
         marks = {folder: _mark(row, mark, norm, number, seed) for number, seed, folder in todo}
+        lacking = {seed for _, seed, folder in todo if _done(folder) != marks[folder]}
+        wanted = asked.get(row.slug, set()) if row.recipe.random else {0} if row.slug in asked else set()
+        todo = [job for job in todo if job[1] in wanted or job[1] not in lacking]
+        if not todo:
+            continue
         missing = [job for job in todo if _done(job[2]) != marks[job[2]]]
         info = row.info(seeds, norm, layers)
         if missing:

@@ -70,6 +70,7 @@ def judge_alone(prepared: "Prepared", listener: "Listener", workers: int) -> "Ou
     """``--task vad``: ``metrics.json``, ``vad.md``, ``predictions.parquet``, and a ``run.json`` that is finished."""
     from ser_fusion.evaluation.references import stream_features
     from ser_fusion.run import Outcome
+    from ser_fusion.run_memory import record
     from ser_fusion.run_record import write_frame, write_json
 
     out, study = prepared.job.out, prepared.study
@@ -79,6 +80,7 @@ def judge_alone(prepared: "Prepared", listener: "Listener", workers: int) -> "Ou
     result, frames = judge_ratings(prepared, features, name="test")
     write_frame(out / "predictions.parquet", pd.concat(frames, ignore_index=True))
     spent = {"seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
-    write_json(out / "run.json", {**prepared.start, "finished": True, **spent})
+    record(out, {**prepared.start, "finished": True, **spent})
     write_json(out / "metrics.json", result)
-    return Outcome(out=out, remaining=0, failed=study.failed, metrics=result, report=out / "vad.md")
+    told: dict[str, Any] = {"metrics": result, "report": out / "vad.md", "left_out": prepared.left_out}
+    return Outcome(out=out, remaining=0, failed=study.failed, **told)
