@@ -37,12 +37,15 @@ GROWS = (
     "named_head",
 )
 MACHINERY = ("cache", "out", "workers", "runner", "ray_address", "ray_gpus", "part", "device", "save_attention")
-# What --norm says in every result; all but the first are transductive.
+# What --norm says in every row that used it; all but the first are transductive.
 NORMS = {
     "train": "",
     "corpus": "features normalised per corpus by all speech of that corpus, the tested one included",
     "speaker": "features normalised per speaker by all speech of that speaker, test speakers included",
-    "speaker-neutral": "features normalised per speaker by neutral speech of that speaker, test speakers included",
+    "speaker-neutral": (
+        "features normalised per speaker by the utterances of that speaker that are labelled neutral, tested ones included: "
+        "reads test labels (neutral or not)"
+    ),
 }
 JOINT = frozenset({"concat", "modality-stats"})  # poolings that single-stream heads leave to `stats` and `mean`
 

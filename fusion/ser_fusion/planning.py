@@ -19,6 +19,7 @@ from ser_fusion.job import FuseJob, Row
 from ser_fusion.losses.check import check_heads
 from ser_fusion.losses.levers import PLAIN, levers_of, spoken
 from ser_fusion.losses.material import Material, material_of
+from ser_fusion.norm import groups_of
 from ser_fusion.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
 from ser_fusion.study import Study
 from ser_fusion.train import Plan
@@ -76,9 +77,11 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
     Raises:
         ClassMissing: A training part lacks a class.
         StreamMissing: A head needs a stream that the study does not hold.
+        NoReference: ``--norm`` cannot be followed.
         LeverImpossible: A loss or sampling option that these heads or classes cannot follow.
     """
     check_heads(job, (row.fusion for row in rows), study.classes)
+    groups_of(material.study if material else study, job.norm)  # refused here, not when half of the rows are trained
     data = study.data_fingerprint + (material.fingerprint if material else "")
     extra = read_extra_text(job.extra_text, study) if job.extra_text else None
     if extra is not None:

@@ -110,8 +110,17 @@ def table_rows(
         sizes.setdefault(task.row.slug, int(read_done(task, out)["parameters"]))
     trained = [{**row, "parameters": sizes[row["slug"]]} for row in rows]
     references = [{**row, "parameters": sizes.get(str(row.get("of")), row["parameters"])} for row in references]
+    references = [_normalised(row, job.norm) for row in references]
     first = [row for row in references if job.table and row["slug"] == "random"]
     return [*first, *trained, *(row for row in references if row not in first)]
+
+
+def _normalised(row: dict[str, Any], norm: str) -> dict[str, Any]:
+    """A row that was made from others, with what ``--norm`` has to say of it."""
+    said = NORMS[norm]
+    if not row.get("transductive") or said in row["note"]:
+        return row
+    return {**row, "note": "; ".join(part for part in (row["note"], said) if part)}
 
 
 def write_study(out: Path, study: Study) -> None:

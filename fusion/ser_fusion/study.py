@@ -4,7 +4,7 @@ Opening one reads labels and directories only (seconds for 10,000 utterances); f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
+from ser_fusion.given_folds import given_folds
 from ser_fusion.heads import check_streams
 from ser_fusion.masked import OPTIONAL, mask
 from ser_fusion.presets import STUDY_ROWS
@@ -213,7 +214,7 @@ def open_study(
 
     from ser_cache import open_cache
     from ser_data.labels import LabelScheme, resolve_scheme
-    from ser_data.protocols import PROTOCOLS, Folds, make_folds
+    from ser_data.protocols import PROTOCOLS, make_folds
     from ser_data.protocols import drop_seen_text as without_seen_text
 
     opened = open_cache(cache)
@@ -261,8 +262,7 @@ def open_study(
     layers, masked, told = mask(layers, list(usable.index))
     notes += told
     if folds is not None:
-        given = Folds.from_csv(folds, once=PROTOCOLS[protocol].once, known=set(table["id"]))
-        split = _measured(_restrict(given, usable), usable)
+        split = given_folds(folds, PROTOCOLS[protocol].once, table, usable)
     else:
         split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))
     if drop_seen_text:
@@ -369,27 +369,6 @@ def _text_changed(layers: Mapping[str, tuple["Entry", ...]], table: "pd.DataFram
     if not changed:
         return []
     return [f"{changed:,} transcripts of the manifest are not the ones the text features were made from"]
-
-
-def _restrict(folds: "Folds", table: "pd.DataFrame") -> "Folds":
-    """Given folds without the utterances that cannot be used."""
-    kept = set(table["id"])
-
-    def part(ids: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for name in ids if name in kept)
-
-    return replace(
-        folds, folds=tuple(replace(f, train=part(f.train), dev=part(f.dev), test=part(f.test)) for f in folds.folds)
-    )
-
-
-def _measured(folds: "Folds", table: "pd.DataFrame") -> "Folds":
-    """Given folds, checked, with the keys that they hold out in fact."""
-    from ser_data.protocols.make import measured
-
-    folds.check(table)
-    held_out, note = measured(table, folds.folds)
-    return replace(folds, held_out=held_out, notes=(*folds.notes, f"folds as given; {note}"))
 
 
 def study_options(job: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ser_cache.items import Failure
 from ser_fusion.errors import ClassMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.job import FuseJob
 from ser_fusion.job_folder import is_done
-from ser_fusion.job_frames import NoReference
+from ser_fusion.norm import NoReference
 from ser_fusion.planning import fraction_of
 from ser_fusion.run import prepare, repeat, run, train_all
 from ser_fusion.run_record import gather
@@ -185,7 +185,8 @@ def test_transductive_normalisation_is_marked(small_cache: Path, tmp_path: Path)
     prepared = prepare(job(small_cache, tmp_path / "run", norm="speaker", epochs=1))
     assert all(row["transductive"] and "test speakers included" in row["note"] for row in prepared.start["rows"])
     with pytest.raises(NoReference, match="no class is called neutral"):
-        train_all(prepare(job(small_cache, tmp_path / "other", norm="speaker-neutral")))
+        prepare(job(small_cache, tmp_path / "other", norm="speaker-neutral"))  # before anything is trained
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_study_table(small_cache: Path, tmp_path: Path) -> None:

@@ -20,11 +20,14 @@ from ser_fusion.errors import ExtraMissing
 from ser_fusion.feed import Feed
 from ser_fusion.job import FuseJob
 from ser_fusion.job_frames import read_frames
+from ser_fusion.losses.material import material_of
 from ser_fusion.planning import Task, tasks
 from ser_fusion.run import prepare, run, train_all
+from ser_fusion.separation import Leak
 from ser_fusion.study import open_study
 from ser_fusion.tuning.search import HeldOutRead, settle
 from ser_fusion.tuning.space import DEFAULT, check_space
+from ser_fusion.tuning.summary import write_summary
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
 
@@ -101,12 +104,18 @@ def test_no_utterance_of_the_test_fold_is_read(
     assert trials_of(tmp_path / "b") == told
 
 
-def test_a_search_that_reads_the_test_fold_is_void(first: tuple[Task, dict[str, Any], Any], tmp_path: Path) -> None:
+def test_a_search_that_reads_the_test_fold_is_void(
+    first: tuple[Task, dict[str, Any], Any], small_cache: Path, tmp_path: Path
+) -> None:
     task, streams, study = first
     assert task.search is not None
-    leaky = replace(task, parts={**task.parts, "dev": np.append(task.parts["dev"], task.parts["test"][:3])})
+    cut = [{**one, "dev": np.append(one["dev"], task.parts["test"][:3])} for one in task.search.inner.folds]
+    leaky = replace(task, search=replace(task.search, inner=replace(task.search.inner, folds=tuple(cut))))
     with pytest.raises(HeldOutRead, match="read 3 utterances of the test fold"):
         settle(leaky, streams, study.targets, tmp_path, lambda: None)
+    apart = material_of(job(small_cache, tmp_path), study, labels=None).apart
+    with pytest.raises(Leak, match="of the search share a value of 'id' with the outer test part"):
+        settle(leaky, streams, study.targets, tmp_path, lambda: None, apart=apart)
     assert not list(tmp_path.rglob("trial*.json"))
 
 
@@ -125,6 +134,47 @@ def test_inner_folds_hold_whole_groups_of_the_training_part(
     other = open_study(small_cache, dev="none")
     (search,) = {t.search.inner.key for t in tasks(wider, other, wider.rows(tuple(other.streams)), "cpu") if t.search}
     assert search == "session"
+
+
+@pytest.fixture(scope="module")
+def crossed(
+    plant: Callable[..., Any], write_cache: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """240 turns of 10 speakers in 5 sessions, who all play 6 scenarios."""
+    corpus = plant("both", n=240, speakers=10, longest=10, features=(6, 5))
+    scenarios = [f"scene{number // 10 % 6}" for number in range(240)]
+    return write_cache(replace(corpus, columns={"scenario": scenarios}), tmp_path_factory.mktemp("crossed") / "cache")
+
+
+def test_inner_folds_keep_apart_what_the_protocol_keeps_apart(crossed: Path) -> None:
+    asked = job(crossed, Path("unused"), protocol="session+scenario")
+    study = open_study(crossed, protocol="session+scenario")
+    found = tasks(asked, study, asked.rows(tuple(study.streams)), "cpu")
+    for task in found:
+        assert task.search is not None
+        inner = task.search.inner
+        assert inner.key == "session" and inner.held_out == ("session", "scenario", "speaker") and not inner.lacking
+        assert len(inner.folds) == 3
+        for cut in inner.folds:
+            assert all(len(part) for part in cut.values()) and not set(task.parts["test"]) & set(
+                np.concatenate([*cut.values()])
+            )
+            learned = np.concatenate([cut["train"], cut["dev"]])
+            for key in inner.held_out:
+                column = study.table[key].to_numpy()
+                assert not set(column[learned]) & set(column[cut["test"]])
+            assert set(study.targets[cut["train"]]) == {0, 1, 2}
+
+
+def test_what_inner_folds_cannot_keep_apart_is_said(crossed: Path, tmp_path: Path) -> None:
+    """--dev speaker: the one session that develops trains too, so an inner fold of that session would stop on itself."""
+    asked = job(crossed, tmp_path / "out", protocol="session", dev="speaker", tune=1, inner=5)
+    prepared = prepare(asked)
+    assert all(task.search.inner.lacking for task in prepared.tasks if task.search)
+    train_all(prepared)
+    write_summary(asked.out, prepared.tasks)
+    page = (asked.out / "tuning.md").read_text()
+    assert "concat, fold 1: too little would be left to keep apart session" in page
 
 
 CODE = """

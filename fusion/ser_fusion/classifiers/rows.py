@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from ser_fusion.classifiers.base import Recipe, resolve_classifier
 from ser_fusion.classifiers.posteriors import choose_and_fit
+from ser_fusion.job import NORMS
+from ser_fusion.norm import groups_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +56,7 @@ class ClassifierRow:
         chosen = "settings by development data" if len(self.recipe.grid) > 1 else ""
         pooled = {"stats": "mean and deviation", "mean": "mean", "max": "maximum"}[self.pooling]
         note = [self.recipe.title, f"{pooled} over all frames", self.recipe.note, chosen, *joined]
-        if norm != "train":
-            group = "corpus, the tested one" if norm == "corpus" else "speaker, test speakers"
-            note.append(f"features normalised per {group} included")
+        note.append(NORMS[norm])
         return {
             "name": f"{self.recipe.name.rpartition(':')[2]}, {'+'.join(self.streams)}",
             "slug": self.slug,
@@ -195,20 +195,21 @@ def _features(
 
         ids = list(study.table.index)
         values = np.concatenate([pool_entry(entry, ids, pooling) for entry in study.layers[stream]], axis=1)
-        known[stream, pooling] = values if norm == "train" else _per_speaker(study, values, norm)
+        known[stream, pooling] = _per_speaker(study, values, norm)
     return known[stream, pooling]
 
 
 def _per_speaker(study: "Study", values: NDArray[np.float32], norm: str) -> NDArray[np.float32]:
     from ser_fusion.evaluation.probes import standardise
 
-    speakers = study.table["corpus" if norm == "corpus" else "speaker"].astype(str).to_numpy()
-    neutral = np.array([name.lower().startswith("neu") for name in study.classes])[study.targets]
+    groups, reference = groups_of(study, norm)
+    if groups is None:
+        return values
     out = values.copy()
-    for speaker in np.unique(speakers):
-        own = np.flatnonzero(speakers == speaker)
-        reference = own[neutral[own]] if norm == "speaker-neutral" and neutral[own].any() else own
-        out[own] = standardise(values[reference], values[own])[1]
+    for group in np.unique(groups):
+        own = np.flatnonzero(groups == group)
+        seen = own if reference is None else own[reference[own]]
+        out[own] = standardise(values[seen], values[own])[1]
     return out
 
 

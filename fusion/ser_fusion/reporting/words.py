@@ -137,9 +137,9 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
     elif metrics["unit"]["n"] < 6:
         lines.append(f"With {metrics['unit']['n']} speakers no test over speakers can reach p < .05.")
     if any(row.get("transductive") for row in metrics["rows"]):
-        lines.append(
-            "Some rows use the test part's own unlabelled speech (transductive); they stand in a table of their own."
-        )
+        labelled = any("labelled neutral" in str(row.get("note")) for row in metrics["rows"])
+        used = "speech, and which of it is labelled neutral" if labelled else "unlabelled speech"
+        lines.append(f"Some rows use the test part's own {used} (transductive); they stand in a table of their own.")
     departures = {row["name"]: row["departures"] for row in metrics["rows"] if row.get("departures")}
     lines += [f"{name} departs from its preset: {'; '.join(map(str, listed))}." for name, listed in departures.items()]
     return lines
