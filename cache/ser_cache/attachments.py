@@ -26,7 +26,7 @@ def attach(root: Path, name: str, data: bytes) -> None:
     with writing(root / "attachments" / name):
         notes = folder(root, "checksums", name)
         folder(root, "attachments")
-    create_exclusive(notes / _note(data), b"")
+    create_exclusive(notes / note(data), b"")
     replace_file(inside(root, f"attachments/{name}"), data)
 
 
@@ -38,7 +38,7 @@ def attachment(root: Path, name: str) -> bytes:
         data = read_bytes(inside(root, f"attachments/{name}"))
     except FileNotFoundError:
         raise MissingAttachment(str(root), name, attachments(root)) from None
-    if _note(data) not in names(root, "checksums", name):
+    if note(data) not in names(root, "checksums", name):
         raise Damaged(f"{root}/attachments/{name}", "its checksum was never noted")
     return data
 
@@ -48,5 +48,6 @@ def attachments(root: Path) -> tuple[str, ...]:
     return tuple(names(root, "attachments", like=NAME))
 
 
-def _note(data: bytes) -> str:
+def note(data: bytes) -> str:
+    """Name of the empty file that says that an attachment was given this content."""
     return f"{xxhash.xxh3_128(data).hexdigest()}-{len(data)}"

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from ser_cache.attachments import attach, attachment, attachments
+from ser_cache.census import born, lost
 from ser_cache.containers import container as known_container
 from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
 from ser_cache.entry import Entry
 from ser_cache.errors import AmbiguousEntry, Damaged, MissingEntry, NotACache, SpecMismatch, UnsupportedFormat
 from ser_cache.layout import ADDRESS, PLAN_NAME, TEMPORARY_NAME
+from ser_cache.log import WITNESSES
 from ser_cache.seal import read_sealed, seal
 from ser_cache.spec import SCHEMA, EntrySpec, differences
 from ser_cache.tree import folder, inside, names
 from ser_cache.withdrawals import read_withdrawn, record_withdrawal
 from ser_cache.writer import Writer
 
-FORMAT = {"kind": "format", "format": "ser-cache", "version": SCHEMA}
+FORMAT = {"kind": "format", "format": "ser-cache", "version": SCHEMA, "witnesses": True}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Cache:
         return [inside(self.path, f"entries/{name}") for name in names(self.path, "entries", like=ADDRESS)]
 
     def entries(self) -> tuple[EntryInfo, ...]:
-        """Every entry, sorted by address."""
+        """Every entry, sorted by address; raises Damaged if one is lost."""
+        for address in lost(self.path):
+            raise Damaged(f"{self.path}/entries/{address}", "the whole entry is gone, and its witness is there")
         return tuple(EntryInfo(read_spec(path), path) for path in self.entry_paths() if _begun(path))
 
     def select(
@@ -139,6 +143,8 @@ class Cache:
             if not replace:
                 raise SpecMismatch(spec.address, differences(found.as_dict(), spec.as_dict()))
             replace_file(record, data)
+        with writing(path):
+            born(self.path, spec.address)
         return Writer(path, spec, container, recipe, self.withdrawn)
 
 
@@ -163,8 +169,12 @@ def _begun(path: Path) -> bool:
     return "entry.json" in names(path) or bool(names(path, "plans", like=PLAN_NAME))
 
 
-def check_format(path: Path) -> None:
-    """Raises NotACache, Damaged or UnsupportedFormat unless ``format.json`` is one that is known."""
+def check_format(path: Path) -> bool:
+    """Whether a cache promises a witness for each record; those of the first release have none.
+
+    Raises:
+        NotACache, Damaged, UnsupportedFormat: ``format.json`` is none that is known.
+    """
     if not path.is_dir():
         raise NotACache(str(path), "there is no such directory")
     try:
@@ -177,6 +187,7 @@ def check_format(path: Path) -> None:
         raise NotACache(str(path), "its format.json is of something else")
     if record.get("version") != SCHEMA:
         raise UnsupportedFormat(str(path), record.get("version"), SCHEMA)
+    return record.get("witnesses") is True
 
 
 def open_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache:
@@ -205,4 +216,5 @@ def create_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cac
             create_exclusive(root / "format.json", seal(FORMAT))
         check_format(root)
         folder(root, "entries")
+        folder(root, WITNESSES)
     return Cache(root, verify_reads)

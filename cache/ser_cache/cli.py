@@ -88,11 +88,15 @@ def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
     click.echo(
         f"{report.shards:,} shards, {readable(report.bytes)} read: {len(report.findings):,} damaged.", err=as_json
     )
-    if not report.findings:
+    for path in report.lacking:
+        click.echo(f"Incomplete: {path} is missing; its record is good.", err=as_json)
+    if not report.findings and not (repair and report.lacking):
+        if report.lacking:
+            click.echo("A run was cut off before it made it, or it was lost. --repair makes it again.", err=as_json)
         for address, left in report.unfinished.items():
             click.echo(f"{address}: {len(left):,} planned utterances have no row yet.", err=as_json)
             _print_recipe(report.recipes.get(address), as_json)
-        return 3 if report.unfinished else 0
+        return 3 if report.unfinished or report.lacking else 0
     if not repair:
         click.echo("Nothing was changed. Add --repair to take the damaged shards out of the way.", err=as_json)
         return 1
@@ -104,13 +108,16 @@ def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
     recipes = {report.recipes.get(finding.entry.name) or finding.recipe for finding in report.findings if finding.entry}
     recipes |= {report.recipes.get(address) for address in after.unfinished}
     lost = sum(len(ids) for ids in after.unfinished.values())
-    if lost or any(finding.kind in ("plan", "attachment") for finding in report.findings):
+    gone = [finding.path.name for finding in report.findings if finding.kind == "lost"]
+    for name in gone:
+        click.echo(f"Nothing is left of the entry {name}.", err=as_json)
+    if lost or any(finding.kind in ("lost", "attachment") for finding in report.findings):
         click.echo(f"{lost:,} utterances have no row now. To restore them:", err=as_json)
         for recipe in sorted(each for each in recipes if each) or [""]:
             _print_recipe(recipe, as_json)
     if after.findings:
         return 1
-    return 3 if after.unfinished else 0
+    return 3 if after.unfinished or gone else 0
 
 
 def _print_recipe(recipe: str | None, err: bool) -> None:

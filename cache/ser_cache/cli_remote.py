@@ -11,8 +11,13 @@ from ser_cache.cli_frame import progress as progress_of
 @click.command("push")
 @cache_argument
 @click.argument("url")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Read what is on the store, and replace what is damaged there; use it after pull failed.",
+)
 @reported
-def push_cache(cache: Path, url: str) -> None:
+def push_cache(cache: Path, url: str, repair: bool) -> None:
     """Upload what a cache on an object store lacks. URL is s3://BUCKET/PREFIX.
 
     Each shard becomes visible when it is whole, by a conditional PUT; several machines may push at once, and a killed push
@@ -22,8 +27,10 @@ def push_cache(cache: Path, url: str) -> None:
     from ser_cache.remote import push
 
     with progress_of("push", "shards") as progress:
-        moved = push(cache, url, progress)
+        moved = push(cache, url, progress, repair=repair)
     click.echo(f"{moved.committed:,} shards pushed ({readable(moved.bytes)}), {moved.already:,} were there already.")
+    if repair:
+        click.echo(f"{moved.replaced:,} damaged shards on the store were replaced.")
 
 
 @click.command("pull")

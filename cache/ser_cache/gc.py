@@ -18,8 +18,8 @@ from ser_cache.layout import DATA_NAME, REMOVED_NAME, TEMPORARY_NAME
 from ser_cache.ledger import Key, Ledger
 from ser_cache.remove import rewrite_withdrawn
 from ser_cache.tree import check, files, names, newest, remove, size
+from ser_cache.upkeep import complete
 from ser_cache.verify import commit_files
-from ser_cache.withdrawals import complete_copies
 
 
 @dataclass
@@ -53,10 +53,9 @@ def sweep(cache: Cache, older_hours: float = 24.0, dry_run: bool = False) -> Swe
     limit = time.time() - older_hours * 3600
     with writing(cache.path):
         if not dry_run:
-            complete_copies(cache.path)
-        for path in cache.entry_paths():
-            if "entry.json" in names(path):
-                _sweep_entry(cache, path, limit, dry_run, swept)
+            complete(cache.path)
+        for info in cache.entries():
+            _sweep_entry(cache, info.path, limit, dry_run, swept)
         _sweep_temporary(cache.path, limit, dry_run, swept)
     return swept
 
@@ -117,7 +116,8 @@ def _sweep_temporary(root: Path, limit: float, dry_run: bool, swept: Swept) -> N
         if not dry_run:
             remove(root / "entries" / name)
     for path in (file for name in names(root) for file in files(root / name)):
-        if (TEMPORARY_NAME.fullmatch(path.name) or path.name.startswith(".bad-")) and newest(path) <= limit:
+        bad = any(part.startswith(".bad-") for part in path.relative_to(root).parts)
+        if (bad or TEMPORARY_NAME.fullmatch(path.name)) and newest(path) <= limit:
             swept.temporary += 1
             swept.bytes += size(path)
             if not dry_run:

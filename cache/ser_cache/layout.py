@@ -2,8 +2,9 @@
 
 ```
 CACHE/format.json  attachments/NAME  checksums/NAME/HASH-SIZE  withdrawn/0001.json|.copy
-CACHE/entries/ADDRESS/entry.json  plans/0001.json  commits/0001/00000012-0000.json
-                      data/0001-00000012-UUID.zarr|.h5  quarantine/
+CACHE/witnesses/entries/0001-made|removed-ADDRESS  witnesses/withdrawn/0001.json
+CACHE/entries/ADDRESS/entry.json  plans/0001.json|.copy  witnesses/plans/0001.json
+                      commits/0001/00000012-0000.json  data/0001-00000012-UUID.zarr|.h5  quarantine/
 ```
 """
 
@@ -18,10 +19,6 @@ COMMIT_NAME = re.compile(r"([0-9]{8})-([0-9]{4})\.json")
 GENERATION_NAME = re.compile(r"[0-9]{4,9}")
 REMOVED_NAME = re.compile(r"\.removed-[0-9a-f]{32}")
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.tmp")
-
-
-def plan_path(entry: Path, generation: int) -> Path:
-    return entry / "plans" / f"{generation:04d}.json"
 
 
 def commit_path(entry: Path, generation: int, shard: int, revision: int) -> Path:

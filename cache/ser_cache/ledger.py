@@ -12,8 +12,8 @@ from ser_cache.bulk import uncollected
 from ser_cache.commit import Commit, read_commit
 from ser_cache.errors import Damaged
 from ser_cache.items import Failure
-from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path, plan_path
-from ser_cache.plan import Plan, read_plan
+from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, commit_path
+from ser_cache.plan import Plan, plan_log
 from ser_cache.tree import names
 
 Key = tuple[int, int]  # generation, shard
@@ -48,7 +48,9 @@ class Ledger:
             if files and generation not in self.plans:
                 self.refresh_plans()  # made since
                 if generation not in self.plans:
-                    raise Damaged(str(plan_path(self.path, generation)), "it is missing, and its commits are there")
+                    raise Damaged(
+                        str(plan_log(self.path).record(generation)), "it is missing, and its commits are there"
+                    )
             if not files or self.plans[generation].fingerprint != self.fingerprint:
                 continue
             for file in files:  # sorted: the highest revision comes last
@@ -69,13 +71,12 @@ class Ledger:
         """Reads the plans that are new on disk.
 
         Raises:
-            Damaged: a plan is bad, or they have a gap.
+            Damaged: a plan is bad, or one is missing.
         """
-        for number, name in enumerate(names(self.path, "plans", like=PLAN_NAME), start=1):
-            if name != f"{number:04d}.json":
-                raise Damaged(str(plan_path(self.path, number)), "it is missing, and later plans are there")
+        log = plan_log(self.path)
+        for number in range(1, log.length() + 1):
             if number not in self.plans:
-                self.plans[number] = read_plan(plan_path(self.path, number), number)
+                self.plans[number] = log.read(log.record(number), number)
 
     def _read(self, key: Key, revision: int) -> None:
         path = commit_path(self.path, *key, revision)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_cache.durable import create_exclusive
 from ser_cache.errors import Damaged
 from ser_cache.items import Item
-from ser_cache.layout import plan_path
+from ser_cache.log import Log
 from ser_cache.seal import read_sealed, seal
 from ser_cache.spec import EntrySpec
 
@@ -74,8 +73,13 @@ def cut(items: Iterable[Item], spec: EntrySpec) -> tuple[tuple[Item, ...], ...]:
     return tuple(shards)
 
 
-def create_plan(entry: Path, plan: Plan) -> bool:
-    """Writes a plan under its number; False if another writer took the number first."""
+def plan_log(entry: Path) -> Log:
+    """The plans of an entry, as the log that they are."""
+    return Log(entry, "plans", read_plan)
+
+
+def sealed_plan(plan: Plan) -> bytes:
+    """The record as it is written."""
     record = {
         "kind": "plan",
         "token": uuid.uuid4().hex,
@@ -94,7 +98,7 @@ def create_plan(entry: Path, plan: Plan) -> bool:
         ],
         "resolves": dict(plan.resolves),
     }
-    return create_exclusive(plan_path(entry, plan.generation), seal(record))
+    return seal(record)
 
 
 def read_plan(path: Path, generation: int) -> Plan:

@@ -13,6 +13,7 @@ import google_crc32c
 import numpy as np
 
 from ser_cache.catalog import Cache
+from ser_cache.census import buried
 from ser_cache.commit import Commit, read_commit
 from ser_cache.discard import drop_commit
 from ser_cache.durable import writing
@@ -27,7 +28,7 @@ from ser_cache.shards import map_frames, open_data, read_special
 from ser_cache.spec import EntrySpec
 from ser_cache.tree import aside, check, move, remove
 from ser_cache.verify import commit_files
-from ser_cache.withdrawals import complete_copies
+from ser_cache.withdrawals import withdrawal_log
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def remove_utterances(cache: Cache, ids: Iterable[str]) -> Removed:
         raise MissingRow(str(cache.path), unknown, len(asked))
     if set(asked) - withdrawn:
         cache.withdraw(asked)
-    complete_copies(cache.path)
+    withdrawal_log(cache.path).complete()
     withdrawn = cache.withdrawn()
     rows = shards = 0
     for info in cache.entries():
@@ -138,6 +139,9 @@ def remove_entry(cache: Cache, address: str) -> None:
     if path is None:
         raise MissingEntry(str(cache.path), address, tuple(each.name for each in paths))
     with writing(path):
+        buried(
+            cache.path, address
+        )  # first: killed after it, the entry is still there and is removed by the same command
         hidden = aside(path, "removed")
         move(path, path.parent, hidden.name)
         failpoint("entry.remove")

@@ -10,17 +10,19 @@ import uuid
 from pathlib import Path
 
 from ser_cache.catalog import FORMAT
+from ser_cache.census import buried
 from ser_cache.commit import Commit, read_commit
 from ser_cache.durable import replace_file, sync_directory, writing
 from ser_cache.errors import CacheError
 from ser_cache.failpoints import failpoint
 from ser_cache.items import Item
-from ser_cache.layout import PLAN_NAME, plan_path
-from ser_cache.plan import Plan, create_plan, read_plan
+from ser_cache.log import WITNESSES
+from ser_cache.plan import Plan, plan_log, sealed_plan
 from ser_cache.seal import seal
 from ser_cache.tree import check, folder, move, names, remove
+from ser_cache.upkeep import complete
 from ser_cache.verify import Finding, Report, commit_files
-from ser_cache.withdrawals import read_withdrawal
+from ser_cache.withdrawals import withdrawal_log
 
 
 def repair(root: Path, report: Report) -> list[str]:
@@ -31,27 +33,33 @@ def repair(root: Path, report: Report) -> list[str]:
     if links := [each for each in report.findings if each.kind == "link"]:
         return [f"{each.path}: {each.problem}; remove it by hand, then verify again." for each in links]
     check(root)
-    order = ("format", "withdrawal", "commit", "data", "plan", "entry", "attachment")
+    order = ("format", "withdrawal", "commit", "data", "plan", "entry", "lost", "attachment")
     problems = []
     for finding in sorted(report.findings, key=lambda each: order.index(each.kind)):
         with writing(finding.path):
             problem = _repair(root, finding)
         if problem:
             problems.append(problem)
+    if not problems:
+        with writing(root):
+            complete(root)
     return problems
 
 
 def _repair(root: Path, finding: Finding) -> str | None:
     if finding.kind == "format":
-        replace_file(finding.path, seal(FORMAT))
+        known = dict(FORMAT) if WITNESSES in names(root) else {**FORMAT, "witnesses": False}
+        replace_file(finding.path, seal(known))
     elif finding.kind == "withdrawal":
-        return _restore_withdrawal(finding.path)
+        return _restore_withdrawal(root, finding.key[0])
     elif finding.kind in ("commit", "data") and finding.entry is not None:
         _quarantine_shard(finding.entry, finding)
     elif finding.kind == "plan" and finding.entry is not None:
-        return _rebuild_plan(finding.entry, finding.key[0])
+        return _restore_plan(finding.entry, finding.key[0])
     elif finding.kind == "entry" and finding.entry is not None:
         return _restore_entry(finding.entry)
+    elif finding.kind == "lost":
+        buried(root, finding.path.name)  # nothing is left of it; from now on it is not missed
     elif finding.kind == "attachment":
         _drop_attachment(root, finding.path)
     return None
@@ -78,11 +86,16 @@ def _quarantine_shard(entry: Path, finding: Finding) -> None:
             quarantine(entry, entry / "data" / name)
 
 
-def _rebuild_plan(entry: Path, generation: int) -> str | None:
-    """A plan under its old number, from the commits that fulfil it.
+def _restore_plan(entry: Path, generation: int) -> str | None:
+    """A plan from its copy or its witness; where none of them is left, one that withholds the entry.
 
-    What was not committed is planned again by the next run.
+    A plan that cannot be read may have said that another input's row is wanted than the plans before it. So what takes its
+    place says of every known utterance that a row is wanted which does not exist. The next run reads the corpus, compares
+    the input hashes and wants the right rows again; nothing that was committed is computed again.
     """
+    log = plan_log(entry)
+    if log.restore(generation):
+        return None
     commits: dict[int, Commit] = {}
     for key, revision, file in commit_files(entry):
         if key[0] == generation:
@@ -95,18 +108,27 @@ def _rebuild_plan(entry: Path, generation: int) -> str | None:
         fingerprint = next(iter(commits.values())).fingerprint
     if spec is None:
         return _no_spec(entry)
+    known = {name for plan in _good_plans(entry) for name, _ in plan.mentions()}
     shards = []
     for number in range(max(commits, default=-1) + 1):
         commit = commits.get(number)
         hashes = {} if commit is None else dict(zip(commit.ids, commit.input_hashes, strict=True))
         if commit is not None:
             hashes |= {name: input_hash for name, (_, input_hash) in commit.failures.items()}
+        known |= set(hashes)
         shards.append(tuple(Item(name, hashes[name]) for name in sorted(hashes)))
-    path = plan_path(entry, generation)
-    quarantine(entry, path)
-    folder(entry, "plans")
-    create_plan(entry, Plan(generation, fingerprint, spec, recipe, tuple(shards), {}))
+    withheld = dict.fromkeys(sorted(known), f"withheld:{uuid.uuid4().hex}")
+    plan = Plan(generation, fingerprint, spec, recipe, tuple(shards), withheld)
+    log.replace(generation, sealed_plan(plan))
     return None
+
+
+def _good_plans(entry: Path) -> list[Plan]:
+    log, plans = plan_log(entry), []
+    for number in range(1, log.known() + 1):
+        with contextlib.suppress(CacheError, OSError):
+            plans.append(log.read(log.record(number), number))
+    return plans
 
 
 def _no_spec(entry: Path) -> str:
@@ -117,10 +139,7 @@ def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]
     """(spec, recipe, fingerprint) of an entry, from its record or else its latest good plan."""
     from ser_cache.catalog import read_spec
 
-    plans = []
-    for name in names(entry, "plans", like=PLAN_NAME):
-        with contextlib.suppress(CacheError, OSError):
-            plans.append(read_plan(entry / "plans" / name, int(name[:-5])))
+    plans = _good_plans(entry)
     recipe = next((plan.recipe for plan in reversed(plans) if plan.recipe), None)
     with contextlib.suppress(CacheError, OSError):
         spec = read_spec(entry)
@@ -132,7 +151,7 @@ def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]
 
 def _restore_entry(entry: Path) -> str | None:
     spec, _, fingerprint = _known_spec(entry)
-    if spec is None and (names(entry, "plans", like=PLAN_NAME) or any(commit_files(entry))):
+    if spec is None and (plan_log(entry).known() or any(commit_files(entry))):
         return _no_spec(entry)
     quarantine(entry, entry / "entry.json")
     if spec is not None:  # else killed before anything was planned: the next run makes the record again
@@ -140,15 +159,14 @@ def _restore_entry(entry: Path) -> str | None:
     return None
 
 
-def _restore_withdrawal(path: Path) -> str | None:
-    twin = path.with_suffix(".copy" if path.suffix == ".json" else ".json")
-    try:
-        read_withdrawal(twin, int(path.stem))
-    except (CacheError, OSError):
-        return f"{path}: its copy {twin.name} is bad too; find out whose rows it hid, delete both, and withdraw again."
-    path.unlink(missing_ok=True)
-    replace_file(path, twin.read_bytes())
-    return None
+def _restore_withdrawal(root: Path, number: int) -> str | None:
+    log = withdrawal_log(root)
+    if log.restore(number):
+        return None
+    return (
+        f"{log.record(number)}: its copy and its witness are bad too, or they contradict each other; find out whose rows it "
+        "hid, delete the three, and withdraw again."
+    )
 
 
 def _drop_attachment(root: Path, path: Path) -> None:

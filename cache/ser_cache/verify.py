@@ -15,16 +15,19 @@ import numpy as np
 from ser_cache.attachments import NAME, attachment, attachments
 from ser_cache.bulk import uncollected
 from ser_cache.catalog import Cache, check_format, read_spec
+from ser_cache.census import lost
 from ser_cache.checksum import hash_file
 from ser_cache.commit import Commit, read_commit
 from ser_cache.errors import CacheError
-from ser_cache.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, plan_path
+from ser_cache.layout import COMMIT_NAME, GENERATION_NAME
 from ser_cache.ledger import Key, Ledger
-from ser_cache.plan import Plan, read_plan
+from ser_cache.log import Log
+from ser_cache.plan import Plan, plan_log
 from ser_cache.ragged import offsets_of
 from ser_cache.shards import open_data, read_special
 from ser_cache.tree import names, strangers
-from ser_cache.withdrawals import COPY_NAME, read_withdrawal
+from ser_cache.upkeep import lacking
+from ser_cache.withdrawals import withdrawal_log
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -34,7 +37,8 @@ class Finding:
     """One thing that is not as it was written.
 
     Attributes:
-        kind: ``format``, ``entry``, ``plan``, ``commit``, ``data``, ``withdrawal``, ``attachment`` or ``link``.
+        kind: ``format``, ``entry``, ``lost`` (a whole entry), ``plan``, ``commit``, ``data``, ``withdrawal``, ``attachment``
+            or ``link``.
         path: what is bad.
         problem: one line.
         entry: directory of the entry, None for what belongs to the whole cache.
@@ -59,12 +63,14 @@ class Report:
     Attributes:
         findings: everything bad; empty for a good cache.
         unfinished: address -> ids that are planned and not committed yet.
+        lacking: copies and witnesses that are missing, of records that are good.
         recipes: address -> command of the latest plan that has one.
         shards, bytes: what was read and compared.
     """
 
     findings: list[Finding] = field(default_factory=list)
     unfinished: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lacking: list[Path] = field(default_factory=list)
     recipes: dict[str, str | None] = field(default_factory=dict)
     shards: int = 0
     bytes: int = 0
@@ -72,9 +78,9 @@ class Report:
 
 def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -> Report:
     """Checks a whole cache, or without ``data`` only its records; raises NotACache if there is none."""
-    report = Report()
+    report, witnessed = Report(), False
     try:
-        check_format(root)
+        witnessed = check_format(root)
     except CacheError as error:
         if "entries" not in names(root):
             raise
@@ -84,8 +90,16 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
         report.findings = links
         return report
     cache = Cache(root)
-    report.findings += _withdrawals(root)
+    log = withdrawal_log(root)
+    report.findings += [
+        Finding("withdrawal", path, _line(error), key=(number, 0)) for number, path, error in _faults(log)
+    ]
     withdrawn = frozenset() if report.findings else cache.withdrawn()
+    report.findings += [
+        Finding("lost", root / "entries" / each, "the whole entry is gone, and its witness is there")
+        for each in lost(root)
+    ]
+    report.lacking = lacking(root, witnessed)
     jobs: list[tuple[Path, Commit]] = []
     for path in cache.entry_paths():
         found, commits = _records(path, report, withdrawn)
@@ -131,19 +145,19 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
     """Checks the JSON records of one entry; returns findings and the commits that are good."""
     findings: list[Finding] = []
     plans: dict[int, Plan] = {}
-    numbers = [int(name[:-5]) for name in names(path, "plans", like=PLAN_NAME)]
     generations = names(path, "commits", like=GENERATION_NAME)
     used = [int(name) for name in generations if names(path, "commits", name, like=COMMIT_NAME)]
-    for number in range(1, max([*numbers, *used], default=0) + 1):
-        try:
-            plans[number] = read_plan(plan_path(path, number), number)
-        except (CacheError, OSError) as error:
-            findings.append(Finding("plan", plan_path(path, number), _line(error), path, (number, 0)))
+    log = plan_log(path)
+    faults = list(_faults(log, max(used, default=0)))
+    findings += [Finding("plan", bad, _line(error), path, (number, 0)) for number, bad, error in faults]
+    for number in range(1, max([log.known(), *used]) + 1):
+        if log.record(number) not in {bad for _, bad, _ in faults}:
+            plans[number] = log.read(log.record(number), number)
     fingerprint = None
     try:
         fingerprint = read_spec(path).fingerprint
     except (CacheError, OSError) as error:
-        if plans or used or "entry.json" in names(path):
+        if plans or used or faults or "entry.json" in names(path):
             findings.append(Finding("entry", path / "entry.json", _line(error), path))
         if plans:
             fingerprint = plans[max(plans)].fingerprint
@@ -183,19 +197,11 @@ def commit_files(path: Path) -> Iterator[tuple[Key, int, Path]]:
             yield (int(name), int(file[:8])), int(file[9:13]), path / "commits" / name / file
 
 
-def _withdrawals(root: Path) -> list[Finding]:
-    findings = []
-    directory = root / "withdrawn"
-    found = [name for pattern in (PLAN_NAME, COPY_NAME) for name in names(root, "withdrawn", like=pattern)]
-    numbers = {int(name.split(".")[0]) for name in found}
-    for number in range(1, max(numbers, default=0) + 1):
-        for suffix in (".json", ".copy"):
-            path = directory / f"{number:04d}{suffix}"
-            try:
-                read_withdrawal(path, number)
-            except (CacheError, OSError) as error:
-                findings.append(Finding("withdrawal", path, _line(error)))
-    return findings
+def _faults(log: Log, least: int = 0) -> Iterator[tuple[int, Path, Exception]]:
+    """(number, path, what is wrong) of every record, copy and witness of a log that has ``least`` records or more."""
+    for number in range(1, max(log.known(), least) + 1):
+        for path, error in log.faults(number):
+            yield number, path, error
 
 
 def _attachments(root: Path) -> list[Finding]:
@@ -232,6 +238,7 @@ def as_json(report: Report) -> str:
                 for each in report.findings
             ],
             "unfinished": report.unfinished,
+            "lacking": [str(path) for path in report.lacking],
             "shards": report.shards,
             "bytes": report.bytes,
         },

@@ -24,7 +24,7 @@ from ser_cache.durable import writing
 from ser_cache.errors import WrongRows
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
 from ser_cache.ledger import Key, Ledger, Work
-from ser_cache.plan import Plan, create_plan, cut
+from ser_cache.plan import Plan, cut, plan_log, sealed_plan
 from ser_cache.protocol import write_commit
 from ser_cache.spec import EntrySpec, canonical
 from ser_cache.tree import folder
@@ -69,12 +69,14 @@ class Writer:
             WrongRows: an id twice, or a negative cost or number of frames.
         """
         self._items = _checked(items)
+        log = plan_log(self.path)
         while True:
             self._ledger.refresh()
+            log.complete()  # of a writer that was killed: nothing is built on a plan that could be lost unnoticed
             summary, plan = self._next_plan(retry_failed)
             if plan is None:
                 return summary
-            if create_plan(self.path, plan):  # a lost race means that another plan is there: look again
+            if log.append(plan.generation, sealed_plan(plan)):  # else another plan took its number: look again
                 retry_failed = False
 
     def _next_plan(self, retry_failed: bool) -> tuple[PlanSummary, Plan | None]:

@@ -20,9 +20,11 @@ from made_cache import CONTAINERS, data_files, in_child, items, spec, state, wri
 
 from ser_cache import CacheError, Item, create_cache, failpoints, open_cache
 from ser_cache.gc import sweep
+from ser_cache.plan import plan_log
 from ser_cache.remove import remove_utterances
 from ser_cache.repair import repair
 from ser_cache.verify import verify
+from ser_cache.withdrawals import withdrawal_log
 
 FULL = bool(os.environ.get("SER_CRASH_FULL"))
 SPECS = (spec(), spec(declared={"weights": "xxh3:ff"}))
@@ -88,10 +90,8 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 10_000), kind=st.sampled_from(["flip", "truncate", "delete"]))
     @precondition(lambda self: not self.damaged)
     def damage(self, seed: int, kind: str) -> None:
-        files = [
-            path for path in data_files(self.root) if "withdrawn" not in path.parts and "/quarantine/" not in str(path)
-        ]
-        files = [path for path in files if path.name != "format.json" and path.stat().st_size and path.suffix != ".tmp"]
+        files = [path for path in data_files(self.root) if "/quarantine/" not in str(path) and ".bad-" not in str(path)]
+        files = [path for path in files if path.stat().st_size and path.suffix != ".tmp"]
         if not files:
             return
         path = files[seed % len(files)]
@@ -103,6 +103,30 @@ class CacheMachine(RuleBasedStateMachine):
         else:
             path.write_bytes(old[: seed % len(old)] + bytes([old[seed % len(old)] ^ 4]) + old[seed % len(old) + 1 :])
         self.damaged = True
+
+    @rule(
+        kind=st.sampled_from(["plan", "withdrawal", "entry", "plans", "withdrawn", "witnesses"]),
+        copies=st.integers(0, 1),
+    )
+    @precondition(lambda self: not self.damaged)
+    def lose_a_tail(self, kind: str, copies: int) -> None:
+        """The last record of a log, alone or with its copy; a whole entry; a whole folder of records or witnesses."""
+        self._repair()  # what a killed writer did not acknowledge may be lost
+        entries = [path.parent for path in self.root.glob("entries/*/entry.json")]
+        log = withdrawal_log(self.root) if kind == "withdrawal" else plan_log(entries[0]) if entries else None
+        folder = self.root / kind if kind == "withdrawn" or not entries else entries[0] / kind
+        if kind in ("plan", "withdrawal") and log and log.length():
+            for path in log.places(log.length())[: copies + 1]:
+                path.unlink()
+        elif kind == "entry" and entries:
+            shutil.rmtree(entries[0])
+        elif folder.is_dir() and any(folder.iterdir()):
+            shutil.rmtree(folder)
+        else:
+            return
+        self.damaged = True
+        report = verify(self.root)
+        assert report.findings or report.unfinished or report.lacking, (kind, copies)
 
     @rule()
     def verify_and_repair(self) -> None:
@@ -166,7 +190,8 @@ class CacheMachine(RuleBasedStateMachine):
         self._write()
         sweep(open_cache(self.root), older_hours=0)
         self._write()
-        assert verify(self.root).findings == []
+        report = verify(self.root)
+        assert report.findings == [] and not report.unfinished and not report.lacking
         one = self.folder / "one"
         create_cache(one).withdraw(self.withdrawn)
         write(one, self.wanted, self.container, entry=self.spec)
