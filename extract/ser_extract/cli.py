@@ -86,6 +86,11 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
     "--on-error", type=click.Choice(["skip", "fail"]), help="What an utterance that fails does.  [default: skip]"
 )
 @click.option(
+    "--on-truncated",
+    type=click.Choice(["fail", "keep"]),
+    help="A recording that ends before its header says: a failure, or what is there of it.  [default: fail]",
+)
+@click.option(
     "--decode-timeout",
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds one file may take to decode.  [default: 60]",
@@ -172,6 +177,8 @@ def _summary(job: Any, result: Any, same: str) -> str:
         lines.append(
             f"{count:,} skipped ({job.cache / NAME}). Mend them and run the same command again; it does only these."
         )
+    if any(line.reason == "truncated" for line in result.skipped):
+        lines.append("Recordings are cut off. To take what is there of them: --on-truncated keep --retry-failed")
     if result.interrupted and result.left:
         lines.append(f"Interrupted; what is committed is kept. To go on: {same}")
     elif result.next:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ser_cache import CacheError, open_cache
-from ser_data.audio import AudioError, load_audio
+from ser_data.audio import AudioError
+from ser_data.decoding import IsolatedDecoder
 from ser_data.utterance import Utterance
 from ser_data.video import VideoError
 from ser_data.video_decoding import IsolatedVideoDecoder
@@ -129,7 +130,8 @@ def _load(utterance: Utterance, modality: Modality, description: Description) ->
     if modality == "text":
         return utterance.text_normalised
     if modality == "audio":
-        return load_audio(utterance.path or "", description.rate or 16_000, utterance.start, utterance.end)
+        with IsolatedDecoder() as sound:
+            return sound.load(utterance.path or "", description.rate or 16_000, utterance.start, utterance.end)
     with IsolatedVideoDecoder() as decoder:
         fps = description.frame_rate or 1.0
         return decoder.load(utterance.video_path or "", fps, *utterance.video_span, utterance.video_crop)

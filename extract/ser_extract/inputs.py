@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ser_cache import Item
 from ser_data.utterance import Utterance
 from ser_data.video import frame_count
 from ser_extract.encoders.base import Description, Modality
+
+if TYPE_CHECKING:
+    from ser_data.decoding import IsolatedDecoder
 
 HASHING_THREADS = 4
 UNREADABLE = "unreadable:"
@@ -30,11 +34,13 @@ class Input:
         item: For the plan.
         units: Samples at the encoder's rate (an estimate until decoded), characters, or frames of video.
         seconds: Duration in seconds; 0 for text.
+        unknown: Why nothing tells whether the recording is whole; empty where its header says how long it is.
     """
 
     item: Item
     units: int
     seconds: float
+    unknown: str = ""
 
 
 def collect(
@@ -52,8 +58,10 @@ def collect(
             results.append(_text(utterance, description))
             tick()
         return results
-    with ThreadPoolExecutor(HASHING_THREADS) as pool:
-        for found in pool.map(lambda utterance: _audio(utterance, description), utterances):
+    from ser_data.decoding import IsolatedDecoder
+
+    with IsolatedDecoder() as decoder, ThreadPoolExecutor(HASHING_THREADS) as pool:
+        for found in pool.map(lambda utterance: _audio(utterance, description, decoder), utterances):
             results.append(found)
             tick()
     return results
@@ -67,22 +75,27 @@ def _text(utterance: Utterance, description: Description) -> Input:
     return Input(item, len(text), 0.0)
 
 
-def _audio(utterance: Utterance, description: Description) -> Input:
+def _audio(utterance: Utterance, description: Description, decoder: "IsolatedDecoder") -> Input:
     from ser_data.audio import AudioError, audio_hash, probe_audio
+    from ser_data.av_audio import needs_av
 
     rate = description.rate or 16_000
     if utterance.path is None:
         return Input(Item(utterance.id, f"{UNREADABLE}missing", 0.0, 0), 0, 0.0)
+    unknown = ""
     try:
         identity = audio_hash(utterance.path, utterance.start, utterance.end)
         if utterance.end is not None:
             seconds = utterance.end - (utterance.start or 0.0)
         else:
-            seconds = max(probe_audio(utterance.path).duration - (utterance.start or 0.0), 0.0)
+            probe = decoder.probe if needs_av(utterance.path) else probe_audio
+            info = probe(utterance.path)
+            seconds, unknown = max(info.duration - (utterance.start or 0.0), 0.0), info.unknown
     except AudioError as error:
         return Input(Item(utterance.id, f"{UNREADABLE}{error.reason}", 0.0, 0), 0, 0.0)
     units = round(min(seconds, 1e6) * rate)
-    return Input(Item(utterance.id, identity, description.cost(units), description.frames(units)), units, units / rate)
+    item = Item(utterance.id, identity, description.cost(units), description.frames(units))
+    return Input(item, units, units / rate, unknown)
 
 
 def _videos(utterances: list[Utterance], description: Description, tick: Callable[[], None]) -> list[Input]:

@@ -6,6 +6,7 @@ neither torch nor weights.
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -131,6 +132,7 @@ class Extraction:
                 cache, encoder.specs, self._job.container, replace=self._job.replace, recipe=self._recipe
             )
             items = [entry.item for entry in stream.inputs]
+            self._tell_unknown(stream)
             self._without_video += sum(item.input_hash == NO_VIDEO for item in items)
             for writer in writers.values():
                 needed += writer.plan(items, retry_failed=self._job.retry_failed).bytes
@@ -140,6 +142,17 @@ class Extraction:
         free = shutil.disk_usage(self._job.cache).free
         if needed * SPARE > free:
             raise DiskTooSmall(str(self._job.cache), int(needed * SPARE), free)
+
+    def _tell_unknown(self, stream: Stream) -> None:
+        """Says how many recordings do not say how long they are."""
+        unknown = [entry for entry in stream.inputs if entry.unknown]
+        if unknown:
+            reasons = Counter(entry.unknown for entry in unknown)
+            why = "; ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common())
+            self._reporter.note(
+                f"Note: length unknown of {len(unknown):,} recordings, as {unknown[0].item.id} ({why}). "
+                "Nothing tells whether they are whole."
+            )
 
     def _units(self, share: tuple[int, int] | None = None) -> list[Unit]:
         """Work that is left: of one share of the job, or of all."""

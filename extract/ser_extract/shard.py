@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_cache import Failure, Row, create_cache
-from ser_data.audio import AudioError
+from ser_data.audio import LIMITS, AudioError
 from ser_data.decoding import IsolatedDecoder
 from ser_data.manifest import Manifest
 from ser_data.utterance import Utterance
@@ -90,7 +90,8 @@ class ShardProcessor:
         self._engines: dict[Modality, Engine] = {}
         self._compute_error: dict[Modality, float] = {}
         self._writers: dict[Modality, dict[int, Writer]] = {}
-        self._decoder = IsolatedDecoder(timeout=assignment.job.decode_timeout)
+        limits = replace(LIMITS, keep_truncated=assignment.job.on_truncated == "keep")
+        self._decoder = IsolatedDecoder(timeout=assignment.job.decode_timeout, limits=limits)
         self._pictures = IsolatedVideoDecoder(timeout=assignment.job.decode_timeout)
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="decode")
 

@@ -170,10 +170,13 @@ class TestReasons:
         (tmp_path / "a.wav").write_bytes(content)
         assert reason(tmp_path / "a.wav") == "unreadable"
 
-    def test_a_video_is_told_apart(self, tmp_path: Path) -> None:
+    def test_without_pyav_the_error_names_the_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "a.M4A").write_bytes(b"\0\0\0\x20ftypM4A " * 20)
-        with pytest.raises(AudioError, match="ffmpeg -i FILE"):
-            load_audio(tmp_path / "a.M4A")
+        assert reason(tmp_path / "a.M4A") == "unreadable"
+        monkeypatch.setattr("ser_data.av_audio.find_spec", lambda name: None)
+        for read in (load_audio, probe_audio):
+            with pytest.raises(AudioError, match=r"needs PyAV.*pip install 'ser-fusion\[video\]'"):
+                read(tmp_path / "a.M4A")
 
     def test_what_is_no_file(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.wav")  # would block a reader for ever

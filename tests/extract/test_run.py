@@ -239,3 +239,39 @@ def test_what_is_odd_about_the_table_is_told(corpus, job, capsys):
     told = capsys.readouterr().err
     assert "Note: blanks in names: blanks were removed from" in told and "1 of label (as 'a ')" in told
     assert "Note: empty columns" in told
+
+
+def test_a_recording_that_was_cut_off_is_a_failure_or_kept(corpus, job, capsys):
+    import soundfile
+
+    root = corpus(3)
+    folder = root.parent
+    whole = (folder / "u00.wav").read_bytes()
+    (folder / "u00.wav").write_bytes(whole[: len(whole) // 2])
+    (folder / "u01.wav").unlink()
+    soundfile.write(folder / "u01.ogg", 0.1 * np.random.default_rng(0).standard_normal(48_000), 16_000)
+    streamed = (folder / "u01.ogg").read_bytes()
+    (folder / "u01.ogg").write_bytes(streamed[: len(streamed) // 2])
+    root.write_text(root.read_text().replace("u01.wav", "u01.ogg"))
+    result = run(job(root, modalities=("audio",)))
+    assert result.exit_code == 3 and [(line.id, line.reason) for line in result.skipped] == [("u00", "truncated")]
+    assert "length unknown of 1 recordings, as u01 (it has no end-of-stream page: 1)" in capsys.readouterr().err
+    kept = run(job(root, modalities=("audio",), on_truncated="keep", retry_failed=True))
+    assert kept.exit_code == 0 and kept.encoded == {"audio": 1}
+
+
+def test_sound_in_an_mp4_gives_features(corpus, job, shared):
+    folder = shared / "cases" / "m4a"
+    if not folder.is_dir():
+        pytest.skip("no cases there")
+    result = run(job(folder / "list.csv", modalities=("audio",)))
+    assert result.exit_code == 0 and result.encoded == {"audio": 1}
+
+
+def test_meld_is_read_with_the_sound_of_its_mp4(job, shared):
+    folder = shared / "cases" / "m4a" / "meldmini"
+    if not folder.is_dir():
+        pytest.skip("no cases there")
+    result = run(job(folder, corpus="meld", modalities=("audio",)))
+    assert result.encoded["audio"] == 3  # of the other two parts no sound is there
+    assert {line.id.split("_")[0] for line in result.skipped} == {"dev", "test"}

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from ser_data.audio import AudioError, load_audio
+from ser_data.audio import AudioError
+from ser_data.decoding import IsolatedDecoder
 from ser_data.errors import BadManifest, CorpusError
 from ser_data.perturb.copies import both, plan_folds
 from ser_data.perturb.effects import Effects, perturb
@@ -89,25 +90,25 @@ def write_copy(
     folds = plan_folds(clean, effects.name, protocol, dev) if with_clean and protocol else {}
     _claim(out, {"corpus": manifest.info.name, "with_clean": with_clean, **effects.as_dict()})
     kept, paths, skipped = [], [], []
-    for number, (name, path, start, end) in enumerate(
-        zip(clean["id"], clean["path"], clean["start"], clean["end"], strict=True)
-    ):
-        target = out / "audio" / file_name(name)
-        reason = None
-        if path is None:
-            reason = "no audio"
-        elif not target.is_file():
-            try:
-                _write(target, perturb(load_audio(path, RATE, start, end), RATE, effects, name))
-            except AudioError as error:
-                reason = error.reason
-        if reason is None:
-            kept.append(number)
-            paths.append(f"audio/{target.name}")
-        else:
-            skipped.append((str(name), reason))
-        if progress is not None:
-            progress(number + 1, len(clean))
+    rows = zip(clean["id"], clean["path"], clean["start"], clean["end"], strict=True)
+    with IsolatedDecoder() as decoder:
+        for number, (name, path, start, end) in enumerate(rows):
+            target = out / "audio" / file_name(name)
+            reason = None
+            if path is None:
+                reason = "no audio"
+            elif not target.is_file():
+                try:
+                    _write(target, perturb(decoder.load(path, RATE, start, end), RATE, effects, name))
+                except AudioError as error:
+                    reason = error.reason
+            if reason is None:
+                kept.append(number)
+                paths.append(f"audio/{target.name}")
+            else:
+                skipped.append((str(name), reason))
+            if progress is not None:
+                progress(number + 1, len(clean))
     if not kept:
         reasons = ", ".join(sorted({reason for _, reason in skipped})) or "the corpus is empty"
         what = f"none of its utterances could be perturbed ({reasons})"

@@ -20,26 +20,28 @@ def audio_clips(utterances: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
     """
     import soundfile
 
-    from ser_data.audio import AudioError, load_audio
+    from ser_data.audio import AudioError, Limits
+    from ser_data.decoding import IsolatedDecoder
 
     clips: dict[str, str] = {}
     size = 0
-    for name in ids:
-        path = utterances["path"].get(name) if "path" in utterances else None
-        if not isinstance(path, str):
-            continue
-        start, end = (
-            float(value) if column in utterances and pd.notna(value := utterances[column].get(name)) else None
-            for column in ("start", "end")
-        )
-        try:
-            samples = load_audio(path, RATE, start=start, end=end)[: int(SECONDS * RATE)]
-        except AudioError:
-            continue
-        buffer = io.BytesIO()
-        soundfile.write(buffer, samples, RATE, format="FLAC", subtype="PCM_16")
-        size += buffer.tell()
-        if size > TOTAL:
-            break
-        clips[name] = "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    with IsolatedDecoder(limits=Limits(keep_truncated=True)) as decoder:
+        for name in ids:
+            path = utterances["path"].get(name) if "path" in utterances else None
+            if not isinstance(path, str):
+                continue
+            start, end = (
+                float(value) if column in utterances and pd.notna(value := utterances[column].get(name)) else None
+                for column in ("start", "end")
+            )
+            try:
+                samples = decoder.load(path, RATE, start=start, end=end)[: int(SECONDS * RATE)]
+            except AudioError:
+                continue
+            buffer = io.BytesIO()
+            soundfile.write(buffer, samples, RATE, format="FLAC", subtype="PCM_16")
+            size += buffer.tell()
+            if size > TOTAL:
+                break
+            clips[name] = "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return clips

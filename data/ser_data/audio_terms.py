@@ -1,0 +1,121 @@
+"""What is accepted of a recording, what its header says, and what can be wrong with it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_data.errors import MediaError
+
+REASONS: Final = {
+    "missing": "there is no such file",
+    "empty": "it holds no audio",
+    "unreadable": "it cannot be decoded",
+    "truncated": "it ends before its header says",
+    "nan": "it holds samples that are not finite",
+    "too_short": "it is too short",
+    "too_long": "it is too long",
+    "silent": "every sample is zero",
+    "span": "its span does not lie in the file",
+    "limits": "it is beyond the limits",
+    "decoder_crash": "the decoder died on it",
+    "decoder_hang": "the decoder did not come to an end",
+}
+
+
+class AudioError(MediaError):
+    """A file, or a span of it, cannot be had as audio."""
+
+    REASONS = REASONS
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted; everything beyond is an `AudioError`, before memory is spent on it.
+
+    Attributes:
+        shortest: Seconds; 25 ms is one frame of every usual speech encoder.
+        longest: Seconds of one span (or of a file without a span).
+        lowest_rate: Hz.
+        highest_rate: Hz.
+        channels: Most channels.
+        file_bytes: Largest file.
+        decoded_bytes: Most bytes of decoded mono float32 at the file's own rate.
+        keep_truncated: Take what is there of a file that was cut off.
+    """
+
+    shortest: float = 0.025
+    longest: float = 3600.0
+    lowest_rate: int = 1_000
+    highest_rate: int = 384_000
+    channels: int = 64
+    file_bytes: int = 8 << 30
+    decoded_bytes: int = 1 << 30
+    keep_truncated: bool = False
+
+
+LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says: a claim, not a measurement. Allocate nothing by it.
+
+    Attributes:
+        frames: Samples per channel.
+        rate: Hz.
+        channels: Number of channels.
+        duration: Seconds, frames / rate.
+        format: libsndfile's or ffmpeg's name of the container, e.g. "FLAC".
+        missing: What is missing by the header; empty if nothing is. Not everything shows without decoding.
+        unknown: Why the header says no length; empty if it does.
+    """
+
+    frames: int
+    rate: int
+    channels: int
+    duration: float
+    format: str
+    missing: str = ""
+    unknown: str = ""
+
+
+def refuse(name: str, rate: int, channels: int, limits: Limits) -> None:
+    """Raises `AudioError` for a rate or a number of channels beyond the limits."""
+    if not limits.lowest_rate <= rate <= limits.highest_rate:
+        told = f"{rate:,} Hz, {limits.lowest_rate:,} to {limits.highest_rate:,} Hz are read"
+        raise AudioError(name, "limits", told)
+    if not 1 <= channels <= limits.channels:
+        raise AudioError(name, "limits", f"{channels:,} channels, at most {limits.channels}")
+
+
+class Gathered:
+    """Blocks of samples as they are decoded: mean of the channels, finite, not more than the limits allow."""
+
+    def __init__(self, name: str, rate: int, limits: Limits) -> None:
+        self._name, self._rate, self._limits = name, rate, limits
+        self._capacity = min(int(limits.longest * rate), limits.decoded_bytes // 4)
+        self._blocks: list[NDArray[np.float32]] = []
+        self.total = 0
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Takes (samples, channels)."""
+        mono = block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            told = f"within {self.total / self._rate:.2f} s and the next {len(mono):,} samples"
+            raise AudioError(self._name, "nan", told)
+        self.total += len(mono)
+        if self.total > self._capacity:
+            told = f"over {self._capacity / self._rate:,.0f} s, at most {self._limits.longest:,.0f} s"
+            raise AudioError(self._name, "too_long", told)
+        self._blocks.append(mono)
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        return np.concatenate(self._blocks) if self._blocks else np.empty(0, np.float32)
+
+
+def wanted_samples(first: float, last: float, rate: int) -> int:
+    """Samples of a span."""
+    return max(round(last * rate) - round(first * rate), 1)
