@@ -35,6 +35,14 @@ def test_ece_is_small_for_right_posteriors_and_exact_for_a_constant_gap():
     assert scores(constant, right, bins=1)["ece"] == pytest.approx(0.3)
 
 
+def test_ece_bins_equal_confidences_together_whatever_the_order_of_rows():
+    uniform, targets = np.full((90, 3), 1 / 3), np.repeat([0, 1, 2], 30)
+    steps = np.repeat([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1]], 45, axis=0)
+    for order in (np.arange(90), np.arange(90)[::-1], np.random.default_rng(0).permutation(90)):
+        assert scores(uniform, targets[order])["ece"] == pytest.approx(0.0, abs=1e-12)  # right in a third, says a third
+        assert scores(steps[order], targets[order])["ece"] == pytest.approx(scores(steps, targets)["ece"])
+
+
 def test_temperature_is_recovered_and_leaves_decisions_alone():
     p, targets = sample(2, sharpen=2.5)
     temperature = fit_temperature(p, targets)

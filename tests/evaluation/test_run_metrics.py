@@ -111,7 +111,7 @@ def test_corpus_without_speakers_falls_back_to_folds(run_copy: Path):
     table = pd.read_parquet(run_copy / "utterances.parquet").assign(speaker=None, session=None, dialogue=None)
     table.to_parquet(run_copy / "utterances.parquet")
     got = evaluate_run(run_copy)
-    assert got["unit"] == {"kind": "fold", "n": 5}
+    assert got["unit"] == {"kind": "fold", "n": 5, "groups": 5, "general": True}
     assert "5 folds are too few for a test of 3 comparisons" in got["comparisons"][0]["sentence"]
 
 
@@ -139,6 +139,27 @@ def test_permutation_band_holds_what_knows_nothing(judged_run: Path):
     assert majority[0] == pytest.approx(majority[1]), (
         "shuffling within folds cannot move a row that is constant in each"
     )
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 10])
+def test_seeds_that_agree_do_not_narrow_the_permutation_band(seeds: int):
+    """Heads that know nothing lie outside the 95 % band in about 5 % of runs, however many seeds repeat their guesses."""
+    classes, studies, outside = list("abcd"), 120, 0
+    for study in range(studies):
+        rng = np.random.default_rng([study, seeds])
+        label, guess = rng.integers(0, 4, size=(2, 80))
+        parts = []
+        for seed in range(seeds):
+            own = np.where(rng.random(80) < 0.8, guess, rng.integers(0, 4, 80))
+            order = rng.permutation(80)  # the rows of a seed may come in any order
+            part = {"id": np.arange(80)[order], "label": label[order], "predicted": own[order]}
+            parts.append(pd.DataFrame(part).assign(fold=np.where(order < 40, "1", "2"), seed=seed))
+        frame = pd.concat(parts, ignore_index=True)
+        for column in ("label", "predicted"):
+            frame[column] = np.array(classes)[frame[column]]
+        low, high = label_permutation_band(frame, classes, draws=200)
+        outside += not low <= score_fold(frame["label"], frame["predicted"], classes)["UWA"] <= high
+    assert outside / studies <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / studies)
 
 
 def head(slug: str, fusion: str, **more: object) -> dict:

@@ -17,11 +17,11 @@ import pandas as pd
 from ser_cache.scratch import replacing
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
+from ser_fusion.evaluation.difference_test import difference_test
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of
 from ser_fusion.evaluation.permutation import label_permutation_band
 from ser_fusion.evaluation.references import Part, fixed_rows, parts_of, predictions_of, stream_features
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.evaluation.swap_test import swap_test
 from ser_fusion.evaluation.units import unit_counts, unit_kind
 
 if TYPE_CHECKING:
@@ -147,18 +147,18 @@ def _as_small(table: pd.DataFrame, parts: Sequence[Part], seed: int) -> list[Par
 def _against_trivial(
     found: Sequence[tuple[dict[str, Any], pd.DataFrame]], table: pd.DataFrame, classes: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Every other row against the best of the rows that neither hear nor read: difference of pooled UWA, swap test."""
+    """Every other row against the best of the rows that neither hear nor read: difference of pooled UWA, declared test."""
     kind = unit_kind(table)
-    counts = {row["slug"]: unit_counts(predictions, table, classes, kind).counts for row, predictions in found}
+    counts = {row["slug"]: unit_counts(predictions, table, classes, kind) for row, predictions in found}
     trivial = [row for row, _ in found if row["slug"] in TRIVIAL]
     if not trivial:
         return {}
-    best = max(trivial, key=lambda row: float(scores_of(counts[row["slug"]].sum(axis=0))["UWA"]))
+    best = max(trivial, key=lambda row: float(scores_of(counts[row["slug"]].pooled)["UWA"]))
     result = {}
     for slug, own in counts.items():
-        if slug not in TRIVIAL and own.shape == counts[best["slug"]].shape:
-            test = swap_test(own, counts[best["slug"]])
-            result[slug] = {"name": best["name"], "difference": test.difference, "p": test.p}
+        if slug not in TRIVIAL and own.units == counts[best["slug"]].units:
+            test = difference_test(own, counts[best["slug"]])
+            result[slug] = {"name": best["name"], "difference": test.interval.estimate, "p": test.p}
     return result
 
 

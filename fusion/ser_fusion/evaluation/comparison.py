@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_fusion.evaluation.difference_test import DifferenceTest, difference_test, joint_groups
 from ser_fusion.evaluation.families import EXPLORATORY, PRIMARY, holm
-from ser_fusion.evaluation.intervals import CorrectedT, corrected_t, difference_interval
-from ser_fusion.evaluation.metrics import summarise
-from ser_fusion.evaluation.swap_test import DRAWS, swap_test
-from ser_fusion.evaluation.units import UnitCounts
+from ser_fusion.evaluation.intervals import CorrectedT, corrected_t
+from ser_fusion.evaluation.metrics import scores_of
+from ser_fusion.evaluation.power import FEWEST, detectable_errors
+from ser_fusion.evaluation.swap_test import DRAWS
+from ser_fusion.evaluation.units import ENOUGH, UnitCounts
 
 ALPHA = 0.05
 
@@ -23,24 +25,26 @@ class Judged:
     Attributes:
         name, slug: of the row.
         units: confusion matrices per speaker.
-        fold_scores: fold name to score by metric, averaged over seeds.
     """
 
     name: str
     slug: str
     units: UnitCounts
-    fold_scores: dict[str, dict[str, float]]
-
-    @classmethod
-    def of(cls, row: dict[str, Any], predictions: pd.DataFrame, units: UnitCounts, classes: Sequence[str]) -> "Judged":
-        """From a row's information, its predictions and their counts per speaker."""
-        folds = summarise(predictions, classes)["folds"]
-        return cls(str(row["name"]), str(row["slug"]), units, {str(fold["fold"]): fold for fold in folds})
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A - B in one metric. Differences, errors and bounds in [-1, 1]; `p_holm` is None outside the declared families."""
+    """A - B in one metric. Differences, errors and bounds in [-1, 1].
+
+    Attributes:
+        p_holm: None outside the declared families.
+        test: `swap` (whole speakers) or `t` (over groups of speakers that no trained model links).
+        units, groups: how many speakers, and groups of them that no trained model links.
+        general: whether the result holds for the methods; else it is about these trained models.
+        exact, assignments: of the swap test; False and 0 otherwise.
+        corrected: the Nadeau-Bengio test, where results hold for the methods.
+        family_size: comparisons that Holm's correction counts.
+    """
 
     a: str
     b: str
@@ -52,11 +56,13 @@ class Comparison:
     low: float
     high: float
     error: float
-    detectable: float
     p: float
     p_holm: float | None
+    test: str
     unit: str
     units: int
+    groups: int
+    general: bool
     exact: bool
     assignments: int
     corrected: CorrectedT | None
@@ -64,13 +70,26 @@ class Comparison:
 
     @property
     def smallest(self) -> float:
-        """The smallest p-value that this design can give: all speakers agree, times the family's first Holm factor."""
-        return min(2.0 / 2.0**self.units * self.family_size, 1.0)
+        """The smallest p-value that this design can give, times the family's first Holm factor."""
+        return min(2.0 / 2.0**self.units * self.family_size, 1.0) if self.test == "swap" else 0.0
+
+    @property
+    def detectable(self) -> float:
+        """Smallest true difference that the declared test, corrected for its family, finds with 80 % power; NaN if none."""
+        if not self.general or self.units < FEWEST:
+            return float("nan")
+        swap = self.test == "swap"
+        return self.error * detectable_errors(self.units if swap else self.groups, ALPHA / self.family_size, swap=swap)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the declared test, corrected where it belongs to a family, rejects at 5 %."""
+        return (self.p if self.p_holm is None else self.p_holm) < ALPHA
 
     @property
     def significant(self) -> bool:
-        """Whether the declared test, corrected where it belongs to a family, rejects at 5 %."""
-        return (self.p if self.p_holm is None else self.p_holm) < ALPHA
+        """Whether that is a verdict on the methods."""
+        return self.general and self.rejected
 
     def sentence(self) -> str:
         """The result in words, in points (hundredths)."""
@@ -78,26 +97,40 @@ class Comparison:
         text = f"{self.a} - {self.b} = {100 * self.difference:+.1f} points {self.metric}"
         if np.isfinite(self.low):
             text += f", 95 % CI [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
-        text += f", {p}, {self.units} {self.unit}s: "
-        if self.significant:
-            better = self.a if self.difference > 0 else self.b
-            text += f"{better} is better" + (" (exploratory)" if self.family == EXPLORATORY else "")
-        elif self.smallest >= ALPHA:
-            many = f" of {self.family_size} comparisons" if self.family_size > 1 else ""
-            text += (
-                f"{self.units} {self.unit}s are too few for a test{many}: its smallest p-value is {_p(self.smallest)}"
-            )
-        elif self.p < ALPHA:
-            text += f"no difference shown once {self.family_size} comparisons are corrected for"
-        else:
-            text += "no difference shown"
-        if np.isfinite(self.detectable):
+        text += f", {p}, {self.units} {self.unit}s"
+        if self.test == "t":
+            text += f" in {self.groups} groups that share no trained model"
+        text += ": " + self._outcome()
+        if not self.general:
+            text += f"; this is about these trained models, not about the methods ({too_few_groups(self.groups)})"
+        elif np.isfinite(self.detectable):
             text += f"; this design could show {100 * self.detectable:.1f} points with 80 % power"
         return text
 
+    def _outcome(self) -> str:
+        if self.rejected:
+            better = self.a if self.difference > 0 else self.b
+            return f"{better} is better" + (" (exploratory)" if self.family == EXPLORATORY else "")
+        if self.smallest >= ALPHA:
+            many = f" of {self.family_size} comparisons" if self.family_size > 1 else ""
+            return (
+                f"{self.units} {self.unit}s are too few for a test{many}: its smallest p-value is {_p(self.smallest)}"
+            )
+        if self.p < ALPHA:
+            return f"no difference shown once {self.family_size} comparisons are corrected for"
+        return "no difference shown"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data for metrics.json."""
-        return {**asdict(self), "significant": self.significant, "sentence": self.sentence()}
+        more = {"detectable": self.detectable, "significant": self.significant, "sentence": self.sentence()}
+        return {**asdict(self), **more}
+
+
+def too_few_groups(groups: int) -> str:
+    """Why a design gives no verdict on the methods."""
+    if groups == 1:
+        return "all speakers share trained models"
+    return f"{groups} groups of speakers share no trained model, {ENOUGH} are needed"
 
 
 def _p(value: float) -> str:
@@ -123,14 +156,8 @@ def compare_rows(
         sizes: fold name to (test utterances, training utterances), for the corrected t-test; without it, none is given.
         draws, seed: of the swap test where speakers are many.
     """
-    test = swap_test(a.units.counts, b.units.counts, metric, draws=draws, seed=seed)
-    interval = difference_interval(a.units.counts, b.units.counts, metric)
-    corrected = None
-    shared = [fold for fold in a.fold_scores if fold in b.fold_scores and sizes and fold in sizes]
-    if sizes and len(shared) > 1:
-        gaps = np.array([a.fold_scores[fold][metric] - b.fold_scores[fold][metric] for fold in shared])
-        tests, trains = np.array([sizes[fold] for fold in shared], dtype=float).T
-        corrected = corrected_t(gaps, tests, trains)
+    found: DifferenceTest = difference_test(a.units, b.units, metric, draws=draws, seed=seed)
+    interval = found.interval
     return Comparison(
         a=a.name,
         b=b.name,
@@ -138,19 +165,29 @@ def compare_rows(
         slug_b=b.slug,
         metric=metric,
         family=family,
-        difference=test.difference,
+        difference=interval.estimate,
         low=interval.low,
         high=interval.high,
         error=interval.error,
-        detectable=interval.detectable,
-        p=test.p,
+        p=found.p,
         p_holm=None,
+        test="t" if found.swap is None else "swap",
         unit=a.units.kind,
-        units=test.units,
-        exact=test.exact,
-        assignments=test.assignments,
-        corrected=corrected,
+        units=found.units,
+        groups=found.groups,
+        general=found.general,
+        exact=found.swap is not None and found.swap.exact,
+        assignments=0 if found.swap is None else found.swap.assignments,
+        corrected=_corrected(a.units, b.units, metric, sizes) if sizes and found.general else None,
     )
+
+
+def _corrected(a: UnitCounts, b: UnitCounts, metric: str, sizes: dict[str, tuple[int, int]]) -> CorrectedT:
+    """Nadeau and Bengio's test over the groups; the cells of one session are one observation."""
+    left, right = (one.replicates for one in joint_groups(a, b))
+    training = float(np.mean([trained for _, trained in sizes.values()]))
+    ratio = float(left.sum(axis=(1, 2)).mean()) / training
+    return corrected_t(scores_of(left)[metric] - scores_of(right)[metric], ratio)
 
 
 def correct_families(comparisons: Sequence[Comparison], planned: int = 3) -> list[Comparison]:

@@ -1,10 +1,12 @@
-"""Intervals over speakers, the corrected t-test over folds, and the smallest difference a design can show.
+"""Intervals over independent replicates, and the corrected t-test beside them.
 
-The interval is Student's t over the speakers' jackknife pseudo-values: leave each speaker out once, see how much the
-pooled score moves. It covers what it says with ten speakers, where a percentile bootstrap over speakers does not.
+A replicate is a speaker, or a group of speakers that share trained models (`UnitCounts.replicates`). The interval is
+Student's t over the replicates' jackknife pseudo-values: leave each one out once, see how much the pooled score moves. It
+covers what it says with five groups or ten speakers, where a percentile bootstrap over speakers does not.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from ser_fusion.evaluation.metrics import scores_of
 
 @dataclass(frozen=True)
 class Interval:
-    """Estimate, standard error and 95 % interval, in the score's own unit; `units` is the number of speakers."""
+    """Estimate, standard error and 95 % interval, in the score's own unit; `units` is the number of replicates."""
 
     estimate: float
     error: float
@@ -22,15 +24,18 @@ class Interval:
     units: int
 
     @property
-    def detectable(self) -> float:
-        """Smallest true difference that a test at 5 % finds with 80 % power: (t.975 + t.80) x SE."""
-        return (
-            float((_t(0.975, self.units - 1) + _t(0.80, self.units - 1)) * self.error)
-            if self.units > 1
-            else float("nan")
-        )
+    def p(self) -> float:
+        """Two-sided p-value of Student's t-test of the estimate against 0."""
+        from scipy.stats import t
+
+        if self.units < 2:
+            return float("nan")
+        if self.error == 0.0:
+            return 1.0 if self.estimate == 0.0 else 0.0
+        return float(2 * t.sf(abs(self.estimate) / self.error, self.units - 1))
 
 
+@lru_cache
 def _t(quantile: float, freedom: float) -> float:
     from scipy.stats import t
 
@@ -38,11 +43,11 @@ def _t(quantile: float, freedom: float) -> float:
 
 
 def jackknife(estimate: float, left_out: np.ndarray, level: float = 0.95) -> Interval:
-    """t-interval from leave-one-speaker-out estimates.
+    """t-interval from leave-one-out estimates.
 
     Args:
-        estimate: of all speakers.
-        left_out: `(units,)`, the estimate without each speaker.
+        estimate: of all replicates.
+        left_out: `(units,)`, the estimate without each replicate.
         level: coverage.
     """
     kept = left_out[~np.isnan(left_out)]
@@ -61,14 +66,14 @@ def score_interval(counts: np.ndarray, metric: str) -> Interval:
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, metric: str) -> Interval:
-    """Interval of A - B, paired by speaker. `a`, `b`: `(units, classes, classes)`."""
+    """Interval of A - B, paired by replicate. `a`, `b`: `(units, classes, classes)`."""
     whole_a, whole_b = a.sum(axis=0), b.sum(axis=0)
     estimate = float(scores_of(whole_a)[metric] - scores_of(whole_b)[metric])
     return jackknife(estimate, scores_of(whole_a - a)[metric] - scores_of(whole_b - b)[metric])
 
 
 def recall_intervals(counts: np.ndarray) -> list[Interval]:
-    """Interval of every class's recall, over speakers."""
+    """Interval of every class's recall, over replicates."""
     right, true = np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = right.sum(axis=0) / true.sum(axis=0)
@@ -78,32 +83,29 @@ def recall_intervals(counts: np.ndarray) -> list[Interval]:
 
 @dataclass(frozen=True)
 class CorrectedT:
-    """Nadeau and Bengio's corrected resampled t-test over fold means."""
+    """Nadeau and Bengio's corrected resampled t-test over groups of speakers."""
 
     difference: float
     error: float
     p: float
     low: float
     high: float
-    folds: int
+    groups: int
     ratio: float
 
 
-def corrected_t(differences: np.ndarray, test_sizes: np.ndarray, train_sizes: np.ndarray) -> CorrectedT:
-    """The conservative companion: the variance over folds is enlarged by n_test / n_train, since folds share training data.
+def corrected_t(differences: np.ndarray, ratio: float) -> CorrectedT:
+    """The conservative companion: the variance over groups is enlarged by n_test / n_train, since folds share training data.
 
     Args:
-        differences: `(folds,)` of A - B, each averaged over seeds first.
-        test_sizes, train_sizes: `(folds,)` utterances in the parts, as they were.
+        differences: `(groups,)` of A - B, each averaged over seeds first.
+        ratio: test utterances of a group for each training utterance of a fold.
 
     Source: Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003, eq. 16.
     """
     from scipy.stats import t
 
     k, mean = len(differences), float(np.mean(differences))
-    ratio = float(np.mean(test_sizes / train_sizes))
-    if k < 2:
-        return CorrectedT(mean, float("nan"), float("nan"), float("nan"), float("nan"), k, ratio)
     error = float(np.sqrt((1.0 / k + ratio) * np.var(differences, ddof=1)))
     if error == 0.0:
         return CorrectedT(mean, 0.0, 1.0 if mean == 0 else 0.0, mean, mean, k, ratio)

@@ -33,8 +33,8 @@ def choose(run: RunDirectory, slug: str, label: str | None = None) -> Chosen:
         raise UnknownRow(slug, str(run.path), tuple(row["slug"] for row in run.rows))
     row = rows[slug]
     predictions = run.of_row(row["slug"])
-    judged = Judged.of(row, predictions, unit_counts(predictions, run.utterances, run.classes), run.classes)
-    return Chosen(run, replace(judged, name=label or judged.name), predictions)
+    units = unit_counts(predictions, run.utterances, run.classes)
+    return Chosen(run, Judged(label or str(row["name"]), str(row["slug"]), units), predictions)
 
 
 def split_argument(argument: str) -> tuple[str, str | None]:

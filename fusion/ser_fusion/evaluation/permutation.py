@@ -1,7 +1,8 @@
 """What pooled UWA looks like when predictions know nothing: the true labels shuffled within folds, many times.
 
 Within folds, because holding scenarios out turns the class frequencies of a fold against its training part: a majority
-predictor then falls below 1/K, and the band moves with it.
+predictor then falls below 1/K, and the band moves with it. An utterance has one true label, so all seeds of a fold share
+each shuffling: seeds that guess alike are not averaged into a band that is too narrow.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from ser_fusion.evaluation.metrics import class_positions, scores_of
 def label_permutation_band(
     predictions: pd.DataFrame, classes: Sequence[str], *, metric: str = "UWA", draws: int = 200, seed: int = 0
 ) -> tuple[float, float]:
-    """The middle 95 % of the pooled score over shufflings of the true labels within folds.
+    """The middle 95 % of the pooled score over shufflings of the true labels within folds, shared by the seeds.
 
     Args:
         predictions: `id, fold, seed, label, predicted` of one row.
@@ -24,15 +25,18 @@ def label_permutation_band(
         draws: shufflings.
         seed: of the shufflings.
     """
-    true = class_positions(predictions["label"], classes)
     guess = class_positions(predictions["predicted"], classes)
     rng, k = np.random.default_rng(seed), len(classes)
     counts = np.zeros((draws, k * k))
     shift = (np.arange(draws) * k * k)[:, None]
-    for places in predictions.groupby(["fold", "seed"]).indices.values():
-        shuffled = rng.permuted(np.broadcast_to(true[places], (draws, len(places))), axis=1)
-        cells = (shuffled * k + guess[places] + shift).ravel()
-        counts += np.bincount(cells, minlength=draws * k * k).reshape(draws, k * k)
+    for places in predictions.groupby("fold").indices.values():
+        part = predictions.iloc[places]
+        utterance, _ = pd.factorize(part["id"])
+        true = class_positions(part.loc[~part["id"].duplicated(), "label"], classes)  # of each utterance once
+        shuffled = rng.permuted(np.broadcast_to(true, (draws, len(true))), axis=1)
+        for seeds in part.groupby("seed").indices.values():
+            cells = (shuffled[:, utterance[seeds]] * k + guess[places[seeds]] + shift).ravel()
+            counts += np.bincount(cells, minlength=draws * k * k).reshape(draws, k * k)
     scores = scores_of(counts.reshape(draws, k, k))[metric]
     low, high = np.quantile(scores, [0.025, 0.975])
     return float(low), float(high)

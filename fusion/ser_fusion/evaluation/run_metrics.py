@@ -14,13 +14,13 @@ import numpy as np
 from ser_cache.scratch import replacing, sweep
 from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration
-from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families, fold_sizes
+from ser_fusion.evaluation.comparison import ALPHA, Judged, compare_rows, correct_families, fold_sizes
+from ser_fusion.evaluation.difference_test import difference_test
 from ser_fusion.evaluation.families import DEFAULT_NAMED, declared_pairs, holm, trained_rows
 from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
 from ser_fusion.evaluation.known_encoders import tuned_on
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, scores_of, summarise
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.evaluation.swap_test import swap_test
 from ser_fusion.evaluation.transfer import transfer
 from ser_fusion.evaluation.units import unit_counts, unit_kind
 
@@ -75,7 +75,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "pooled_only": run.pooled_only,
         "classes": classes,
         "definitions": DEFINITIONS,
-        "unit": {"kind": kind, "n": max((len(row.units.units) for row in judged.values()), default=0)},
+        "unit": _unit(kind, judged),
         "folds": len(sizes),
         "seeds": run.run.get("seeds", []),
         "stride": run.run.get("stride"),
@@ -118,18 +118,18 @@ def _row(
     """Everything about one row; its counts per speaker are left in `judged`."""
     classes, predictions = run.classes, run.of_row(row["slug"])
     counts = unit_counts(predictions, run.utterances, classes, kind)
-    judged[row["slug"]] = Judged.of(row, predictions, counts, classes)
+    judged[row["slug"]] = Judged(str(row["name"]), str(row["slug"]), counts)
     summary = summarise(predictions, classes, pooled_only=run.pooled_only)
     for metric in METRICS:
-        interval = score_interval(counts.counts, metric)
+        interval = score_interval(counts.replicates, metric)
         low, high = max(interval.low, 0.0), min(interval.high, 1.0)  # a score cannot leave [0, 1]; NaN passes through
         summary["metrics"][metric] |= {"low": low, "high": high, "error": interval.error}
-    for entry, interval in zip(summary["per_class"], recall_intervals(counts.counts), strict=True):
+    for entry, interval in zip(summary["per_class"], recall_intervals(counts.replicates), strict=True):
         entry |= {"recall_low": interval.low, "recall_high": interval.high}
     development = run.development
     own = None if development is None else development[development["row"] == row["slug"]]
     groups = groupings(run.utterances, seen, predictions)
-    chance = equivalence(score_interval(counts.counts, "UWA"), 1 / len(classes))
+    chance = equivalence(score_interval(counts.replicates, "UWA"), 1 / len(classes))
     return {
         **row,
         **summary,
@@ -141,6 +141,14 @@ def _row(
     }
 
 
+def _unit(kind: str, judged: dict[str, Judged]) -> dict[str, Any]:
+    """What the tests and intervals of a run are over: of the row with the most units."""
+    widest = max((row.units for row in judged.values()), key=lambda units: len(units.units), default=None)
+    if widest is None:
+        return {"kind": kind, "n": 0, "groups": 0, "general": False}
+    return {"kind": kind, "n": len(widest.units), "groups": widest.independent, "general": widest.general}
+
+
 def _same_utterances(a: Judged, b: Judged) -> bool:
     """Whether two rows were scored on the same utterances (a killed run may lack folds of one)."""
     left, right = a.units, b.units
@@ -148,7 +156,10 @@ def _same_utterances(a: Judged, b: Judged) -> bool:
 
 
 def _best(judged: dict[str, Judged], rows: list[dict[str, Any]]) -> dict[str, str | None]:
-    """Per metric the trained row that is significantly better than every other one (swap test, Holm), or None."""
+    """Per metric the trained row that is significantly better than every other one (declared test, Holm), or None.
+
+    Always None where results are about the trained models only.
+    """
     best: dict[str, str | None] = dict.fromkeys(METRICS)
     slugs = [row["slug"] for row in rows]
     if len(slugs) < 2:
@@ -157,8 +168,9 @@ def _best(judged: dict[str, Judged], rows: list[dict[str, Any]]) -> dict[str, st
         scored = {slug: _pooled(judged[slug], metric) for slug in slugs}
         top = max(slugs, key=lambda slug: scored[slug])
         others = [slug for slug in slugs if slug != top and _same_utterances(judged[top], judged[slug])]
-        tests = [swap_test(judged[top].units.counts, judged[slug].units.counts, metric) for slug in others]
-        if len(others) == len(slugs) - 1 and all(p < 0.05 for p in holm([test.p for test in tests])):
+        tests = [difference_test(judged[top].units, judged[slug].units, metric) for slug in others]
+        shown = all(test.general for test in tests) and all(p < ALPHA for p in holm([test.p for test in tests]))
+        if len(others) == len(slugs) - 1 and shown:
             best[metric] = top
     return best
 

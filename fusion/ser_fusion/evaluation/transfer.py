@@ -76,7 +76,7 @@ def _cell(part: pd.DataFrame, run: RunDirectory, kind: str) -> dict[str, Any]:
         "units": len(counts.units),
     }
     for metric in METRICS:
-        interval = score_interval(counts.counts, metric)
+        interval = score_interval(counts.replicates, metric)
         low, high = max(interval.low, 0.0), min(interval.high, 1.0)  # NaN passes through
         found[metric] = {"value": interval.estimate, "low": low, "high": high}
     return found
