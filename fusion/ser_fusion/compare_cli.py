@@ -53,7 +53,7 @@ METRICS = ("UWA", "WA", "WF1", "UWF1")
     type=click.IntRange(100),
     default=20_000,
     show_default=True,
-    help="Swap draws with more than 15 speakers.",
+    help="Draws of the swap test where more than 15 speakers have trained models of their own.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
@@ -72,7 +72,7 @@ def main(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare rows of runs by swapping whole speakers between them.
+    """Compare rows of runs, with speakers as the units: is a difference more than luck?
 
     **One RUN**: its declared comparisons (self - cross, named head - audio, named head - text), ablations, all other pairs.
     **RUN:ROW RUN:ROW**: these rows. **RUN RUN**: the rows that both have.

@@ -281,10 +281,10 @@ def main() -> int:
     """Runs the simulation, prints its tables and says whether every verdict keeps its level and coverage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=("smoke", "full"), default="smoke")
-    parser.add_argument("--studies", type=int, help="studies per null (default: 2,000 full, 60 smoke)")
+    parser.add_argument("--studies", type=int, help="studies per null (default: 1,000 full, 60 smoke)")
     parser.add_argument("--json", help="write the numbers here")
     options = parser.parse_args()
-    studies = options.studies or (2000 if options.scale == "full" else 60)
+    studies = options.studies or (1000 if options.scale == "full" else 60)
     began = time.perf_counter()
     lines = []
     for design in DESIGNS:
@@ -313,7 +313,7 @@ def main() -> int:
         cells = "".join(f"{one['rejected']:11.3f}" for one in found)
         print(f"{design.name:28s}{cells}   ({', '.join(format(one['nb'], '.3f') for one in found)})")
 
-    slack = 2.5 * float(np.sqrt(0.05 * 0.95 / studies)) if studies < 2000 else 0.0
+    slack = 2.5 * float(np.sqrt(0.05 * 0.95 / studies)) if studies < 1000 else 0.0
     judged = [line for line in lines if line["verdict"]]
     held = all(line["level"] <= LEVEL + slack and line["coverage"] >= COVERAGE - slack for line in judged)
     seconds = time.perf_counter() - began

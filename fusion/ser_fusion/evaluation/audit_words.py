@@ -34,7 +34,9 @@ def audit_words(audit: dict[str, Any]) -> list[str]:
         lines.append(
             f"Under session, {100 * share:.0f} % of the test transcripts occur word for word in their training part."
         )
-    lines += [f"{protocol} was not audited: {reason}" for protocol, reason in audit["skipped"].items()]
+    if audit["skipped"]:
+        reasons = (f"{protocol} ({reason.rstrip('.')})" for protocol, reason in audit["skipped"].items())
+        lines.append(f"Not audited: {'; '.join(reasons)}.")
     if STRICT not in audit["protocols"]:
         lines.append("Scenario leaks cannot be excluded: the corpus does not allow session+scenario folds.")
     return lines

@@ -34,8 +34,8 @@ def label_permutation_band(
         utterance, _ = pd.factorize(part["id"])
         true = class_positions(part.loc[~part["id"].duplicated(), "label"], classes)  # of each utterance once
         shuffled = rng.permuted(np.broadcast_to(true, (draws, len(true))), axis=1)
-        for seeds in part.groupby("seed").indices.values():
-            cells = (shuffled[:, utterance[seeds]] * k + guess[places[seeds]] + shift).ravel()
+        for at in part.groupby("seed").indices.values():
+            cells = (shuffled[:, utterance[at]] * k + guess[places][at] + shift).ravel()
             counts += np.bincount(cells, minlength=draws * k * k).reshape(draws, k * k)
     scores = scores_of(counts.reshape(draws, k, k))[metric]
     low, high = np.quantile(scores, [0.025, 0.975])

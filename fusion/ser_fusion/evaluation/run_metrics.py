@@ -74,9 +74,11 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "protocol": run.run["protocol"],
         "pooled_only": run.pooled_only,
         "classes": classes,
+        "streams": list(entries),
         "definitions": DEFINITIONS,
         "unit": _unit(kind, judged),
         "folds": len(sizes),
+        "development": _development(run),
         "seeds": run.run.get("seeds", []),
         "stride": run.run.get("stride"),
         "epochs": run.run.get("epochs"),
@@ -147,6 +149,12 @@ def _unit(kind: str, judged: dict[str, Judged]) -> dict[str, Any]:
     if widest is None:
         return {"kind": kind, "n": 0, "groups": 0, "general": False}
     return {"kind": kind, "n": len(widest.units), "groups": widest.independent, "general": widest.general}
+
+
+def _development(run: RunDirectory) -> dict[str, int] | None:
+    """Utterances in the smallest and in the largest development part; None where there is none."""
+    sizes = run.folds[run.folds["part"] == "dev"].groupby("fold").size()
+    return {"smallest": int(sizes.min()), "largest": int(sizes.max())} if len(sizes) else None
 
 
 def _same_utterances(a: Judged, b: Judged) -> bool:

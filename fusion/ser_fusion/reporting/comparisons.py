@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ser_data.terminal import console as results_console
 from ser_fusion.reporting.numbers import points, probability
+from ser_fusion.reporting.words import tested
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,15 +44,8 @@ def print_comparisons(
     for item in said:
         console.print(Text("• " + item.sentence()))
     console.print(_pair_table(found, metric))
-    first = found[0]
-    how = "all" if first.exact else f"drawn, seed {seed}"
-    console.print(
-        Text(
-            f"p: whole {first.unit}s swapped, {first.assignments:,} assignments ({how}); Holm: within the family; NB: Nadeau-Bengio "
-            "over folds; shows: points that this design shows with 80 % power.",
-            style="dim",
-        )
-    )
+    more = "Holm: within the family; NB: Nadeau-Bengio; shows: points that this design shows with 80 % power."
+    console.print(Text(f"{tested(found[0].as_dict())} {more}", style="dim"))
     for item, extra in zip(found, tests, strict=True):
         for test in extra:
             console.print(Text(f"{item.a} - {item.b}, {test.name}: p = {test.p:.4f} ({test.detail}); {test.label}"))

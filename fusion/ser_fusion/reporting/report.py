@@ -115,7 +115,7 @@ def current_metrics(run: RunDirectory) -> dict[str, Any]:
     if known.exists() and all(not path.exists() or path.stat().st_mtime <= known.stat().st_mtime for path in made_from):
         try:
             metrics: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
-            if metrics.get("format") == 1 and "comparisons" in metrics:
+            if metrics.get("format") == 1 and "groups" in metrics.get("unit", {}):  # else of an older version
                 return metrics
         except (OSError, json.JSONDecodeError):
             pass

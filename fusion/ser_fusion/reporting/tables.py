@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ser_fusion.reporting.numbers import bounds, count, points, probability, score, spread
+from ser_fusion.reporting.words import bold, replicates, tested
 
 METRICS = ("WA", "UWA", "WF1", "UWF1")
 
@@ -73,7 +74,6 @@ def result_tables(metrics: dict[str, Any]) -> list[Table]:
 
 def _result_table(slug: str, title: str, rows: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> Table:
     pooled = metrics["pooled_only"]
-    unit = metrics["unit"]["kind"]
     lines, last = [], None
     for row in sorted(rows, key=lambda row: row["kind"] == "reference"):
         scores, reference = row["metrics"], row["kind"] == "reference"
@@ -92,8 +92,9 @@ def _result_table(slug: str, title: str, rows: Sequence[dict[str, Any]], metrics
         else "Mean ± standard deviation over folds; seeds are averaged first"
     )
     notes = (
-        f"{how}. The interval is Student's t over {unit}s, for the pooled UWA; seed sd is the deviation of whole runs over seeds.",
-        "Bold: significantly better than every other trained row (swap test over speakers, Holm); no bold, no winner.",
+        f"{how}. The interval is Student's t over {replicates(metrics['unit'])}, for the pooled UWA.",
+        "Seed sd: deviation of whole runs over seeds.",
+        bold(metrics["unit"]),
         *definitions(metrics),
     )
     columns = ("Model", *METRICS, *(() if pooled else ("UWA pooled",)), "95 % CI UWA", "seed sd", "n")
@@ -123,15 +124,11 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
         )
         last = pair["family"]
     first = metrics["comparisons"][0] if metrics["comparisons"] else None
-    how = ""
-    if first:
-        kind = "all" if first["exact"] else "drawn"
-        how = f"{first['units']} {first['unit']}s, {first['assignments']:,} assignments, {kind}"
     notes = (
-        f"Points of pooled UWA. p: swapping whole speakers between the two models ({how}). Interval: t over speakers.",
+        *([tested(first)] if first else []),
         "Holm: corrected within the declared family (primary: three comparisons; ablations). Exploratory pairs are not corrected.",
-        "p (NB): Nadeau-Bengio's corrected t over folds, the conservative companion.",
-        "Detectable: the smallest true difference that this design shows with 80 % power, (t.975 + t.80) x SE.",
+        "p (NB): Nadeau-Bengio's corrected t over the groups, the conservative companion.",
+        "Detectable: the smallest true difference that this test shows with 80 % power, at 5 % over the comparisons of its family.",
     )
     columns = ("Pair", "Difference", "95 % CI", "p", "p (Holm)", "p (NB)", "Detectable", "Family")
     return Table("comparisons", "Comparisons", columns, tuple(lines), notes, frozenset({7}))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ser_fusion.reporting.numbers import bounds, count, score, spread
 from ser_fusion.reporting.together_tables import lost_table, transfer_tables
+from ser_fusion.reporting.words import bold, replicates
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -37,11 +38,8 @@ class ResultTable:
         if shifted:
             yield self._table("Transductive: normalised with test speech itself", shifted, width)
         how = "pooled over folds" if metrics["pooled_only"] else "mean ± std over folds, seeds averaged first"
-        interval = f"; CI: 95 % of the pooled UWA, t over {metrics['unit']['kind']}s" if width >= WIDE else ""
-        yield Text(
-            f"{how}{interval}. Bold: better than every other trained row (swap test, Holm).",
-            style="dim",
-        )
+        interval = f"; CI: 95 % of the pooled UWA, t over {replicates(metrics['unit'])}" if width >= WIDE else ""
+        yield Text(f"{how}{interval}. {bold(metrics['unit'])}", style="dim")
         lost = lost_table(metrics)
         for table in [*transfer_tables(metrics), *([lost] if lost else [])]:
             yield _plain(table)

@@ -96,8 +96,8 @@ def lost_table(metrics: dict[str, Any]) -> Table | None:
     if not lines:
         return None
     notes = (
-        "The same trained heads; the other streams had no frames at test time. Pooled UWA, interval: t over speakers.",
-        "Difference to the head with all of its streams, in points, swap test over speakers (exploratory, not corrected).",
+        "The same trained heads; the other streams had no frames at test time. Pooled UWA.",
+        "Difference to the head with all of its streams, in points (exploratory, not corrected); test as in the comparisons.",
     )
     columns = ("Model", "streams at test", "UWA", "95 % CI", "Difference", "95 % CI", "p")
     return Table("lost-streams", "Streams lost at test time", columns, tuple(lines), notes, frozenset({1}))

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from ser_fusion.evaluation.comparison import too_few_groups
 from ser_fusion.evaluation.families import trained_rows
+from ser_fusion.evaluation.units import ENOUGH
 from ser_fusion.reporting.numbers import count, score
 
 DEAF = ("random", "prior", "majority", "scenario-prior", "dialogue-prior", "speaker-prior")  # neither hear nor read
@@ -20,6 +22,46 @@ def _apart(gap: float) -> str:
     return f"{abs(100 * gap):.1f} points {'above' if gap >= 0 else 'below'}"
 
 
+def replicates(unit: dict[str, Any]) -> str:
+    """What tests and intervals are taken over; `unit` as in metrics.json."""
+    if unit["general"] and unit["groups"] < unit["n"]:
+        return f"{unit['groups']} groups of {unit['kind']}s that share no trained model"
+    return f"{unit['kind']}s"
+
+
+def bold(unit: dict[str, Any]) -> str:
+    """What bold means in a table of results, or why nothing is bold."""
+    if not unit["general"]:
+        return (
+            f"Nothing is bold: {too_few_groups(unit['groups'])}. "
+            "Tests and intervals are about these trained models, not about the methods."
+        )
+    test = "t-test over these groups" if unit["groups"] < unit["n"] else f"swap test over {unit['kind']}s"
+    return f"Bold: significantly better than every other trained row ({test}, Holm); no bold, no winner."
+
+
+def tested(pair: dict[str, Any]) -> str:
+    """How a pair of rows was tested; `pair` as in metrics.json's comparisons."""
+    if pair["test"] == "t":
+        over = f"{pair['groups']} groups of {pair['unit']}s that share no trained model"
+        return f"Points of pooled {pair['metric']}. p and interval: Student's t over {over}."
+    kind = "all" if pair["exact"] else "drawn"
+    how = f"{pair['units']} {pair['unit']}s, {pair['assignments']:,} assignments, {kind}"
+    text = f"Points of pooled {pair['metric']}. p: swapping whole {pair['unit']}s between the two models ({how}). "
+    text += f"Interval: t over {pair['unit']}s."
+    return text if pair["general"] else text + f" About these trained models only: {too_few_groups(pair['groups'])}."
+
+
+def reads_text(metrics: dict[str, Any]) -> bool:
+    """Whether a trained row reads the transcripts."""
+    deaf_to_words = ("audio", "video")
+    return "text" in metrics["streams"] and any(
+        row.get("fusion") not in deaf_to_words if row["kind"] == "head" else "text" in row["name"]
+        for row in metrics["rows"]
+        if row["kind"] in ("head", "classifier")
+    )
+
+
 def headline(metrics: dict[str, Any]) -> str:
     """One sentence for the top of the page."""
     trained = trained_rows(metrics["rows"])
@@ -30,6 +72,8 @@ def headline(metrics: dict[str, Any]) -> str:
     text = f"{top['name']} reaches a pooled UWA of {score(_pooled(top))}, {_apart(_pooled(top) - chance)} chance"
     if len(trained) == 1:
         return text + "."
+    if not metrics["unit"]["general"]:
+        return text + ". This is about these trained models, not about the methods."
     if metrics["best"].get("UWA") == top["slug"]:
         return text + ", significantly better than every other trained row."
     return text + ", but is not significantly better than every other trained row."
@@ -74,7 +118,7 @@ def _against_references(rows: list[dict[str, Any]], trained: list[dict[str, Any]
     if linear:
         best = max(linear, key=_pooled)
         gap = _pooled(top) - _pooled(best)
-        verdict = "" if gap > 0 else ": training a head bought nothing here"
+        verdict = "" if gap > 0 or top["kind"] != "head" else ": training a head bought nothing here"
         lines.append(
             f"The best linear reference is {best['name']} with {score(_pooled(best))} UWA; {top['name']} lies {_apart(gap)} it{verdict}."
         )
@@ -116,7 +160,7 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
         lines.append("The corpus is synthetic: these numbers say that the tool works, and nothing about human emotion.")
     lines += metrics["tuned_encoders"]
     overlap = metrics["overlap"]
-    if overlap and overlap["share"] >= 0.05:
+    if overlap and overlap["share"] >= 0.05 and reads_text(metrics):
         lines.append(
             f"{100 * overlap['share']:.0f} % of the test utterances have words that occur word for word in their training part: "
             "what text scores is partly memory. The table of seen and unseen transcripts tells them apart."
@@ -130,12 +174,17 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
         lines.append(
             "Random folds share speakers, dialogues and scripts between training and test: do not quote these numbers."
         )
-    if metrics["unit"]["kind"] != "speaker":
+    unit = metrics["unit"]
+    if unit["kind"] != "speaker":
+        lines.append(f"The corpus does not name its speakers; tests and intervals are over {unit['kind']}s instead.")
+    elif unit["n"] < 6:
+        lines.append(f"With {unit['n']} speakers no test over speakers can reach p < .05.")
+    if not unit["general"]:
         lines.append(
-            f"The corpus does not name its speakers; tests and intervals are over {metrics['unit']['kind']}s instead."
+            f"Differences are about these trained models, not about the methods: {too_few_groups(unit['groups'])}. "
+            "Further seeds repeat the luck of one training part. "
+            f"Choose a protocol whose folds test at least {ENOUGH} groups of speakers apart, such as session or speaker."
         )
-    elif metrics["unit"]["n"] < 6:
-        lines.append(f"With {metrics['unit']['n']} speakers no test over speakers can reach p < .05.")
     if any(row.get("transductive") for row in metrics["rows"]):
         labelled = any("labelled neutral" in str(row.get("note")) for row in metrics["rows"])
         used = "speech, and which of it is labelled neutral" if labelled else "unlabelled speech"
