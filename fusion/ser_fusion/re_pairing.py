@@ -38,13 +38,15 @@ class RePaired:
         scores: UWA (mean over folds, seeds averaged first) of the head, of ``product``, and of the single streams: the
             pairing as given first, then each new one, (1 + times,).
         gains: The head and the product, each less the better stream: pooled UWA averaged over the new pairings, interval over
-            speakers.
+            speakers, or over groups of them where they share trained models.
+        over: What the intervals are over, in words.
     """
 
     head: str
     better: str
     scores: "Mapping[str, np.ndarray]"
     gains: "Mapping[str, Interval]"
+    over: str
 
     def lines(self) -> Iterator[str]:
         """As the command prints it."""
@@ -57,7 +59,7 @@ class RePaired:
         for name, gain in self.gains.items():
             yield (
                 f"{name} - {self.better} = {100 * gain.estimate:+.1f} points UWA, 95 % CI [{100 * gain.low:+.1f}, "
-                f"{100 * gain.high:+.1f}], {gain.units} speakers, pooled, averaged over the new pairings"
+                f"{100 * gain.high:+.1f}], {gain.units} {self.over}, pooled, averaged over the new pairings"
             )
 
     @property
@@ -83,6 +85,7 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     from ser_fusion.evaluation.intervals import difference_interval
     from ser_fusion.evaluation.metrics import scores_of
     from ser_fusion.evaluation.run_directory import RunDirectory
+    from ser_fusion.evaluation.units import UnitCounts, independent_groups
     from ser_fusion.job import FuseJob
     from ser_fusion.job_frames import read_frames
     from ser_fusion.planning import tasks
@@ -128,8 +131,16 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     scores = {name: scores_of(values.sum(2))["UWA"].mean(1) for name, values in counts.items()}
     better = _better(directory, {name: slugs[name] for name in EXPERTS})
     pooled = {name: values[1:].mean(0).sum(0) for name, values in counts.items()}
-    gains = {name: difference_interval(pooled[name], pooled[better], "UWA") for name in (slugs[head], "product")}
-    return RePaired(head=slugs[head], better=better, scores=scores, gains=gains)
+    tested = counts[better][0].sum((2, 3)) > 0  # (folds, speakers)
+    groups = independent_groups(*np.nonzero(tested.T))
+    units = {name: UnitCounts("speaker", tuple(map(str, range(len(groups)))), v, groups) for name, v in pooled.items()}
+    replicates = {name: one.replicates for name, one in units.items()}
+    gains = {
+        name: difference_interval(replicates[name], replicates[better], "UWA") for name in (slugs[head], "product")
+    }
+    grouped = len(replicates[better]) < len(groups)
+    over = "groups of speakers that share no trained model" if grouped else "speakers"
+    return RePaired(head=slugs[head], better=better, scores=scores, gains=gains, over=over)
 
 
 def _slug(directory: "RunDirectory", name: str) -> str:
