@@ -93,7 +93,7 @@ class Comparison:
 
     def sentence(self) -> str:
         """The result in words, in points (hundredths)."""
-        p = f"p = {_p(self.p)}" + ("" if self.p_holm is None else f" (Holm {_p(self.p_holm)})")
+        p = f"p = {_p(self.p)}".replace("= <", "<") + ("" if self.p_holm is None else f" (Holm {_p(self.p_holm)})")
         text = f"{self.a} - {self.b} = {100 * self.difference:+.1f} points {self.metric}"
         if np.isfinite(self.low):
             text += f", 95 % CI [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
