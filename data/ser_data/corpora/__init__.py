@@ -1,5 +1,7 @@
 """The table of corpora: one file each, loaded when asked for."""
 
+from collections.abc import Callable
+
 from ser_data.catalog import Catalog
 from ser_data.corpora.base import Corpus
 
@@ -38,6 +40,15 @@ def _emodb() -> Corpus:
     from ser_data.corpora.emodb import CORPUS
 
     return CORPUS
+
+
+def _acted(name: str) -> Callable[[], Corpus]:
+    def load() -> Corpus:
+        from ser_data.corpora.acted import ACTED
+
+        return ACTED[name]
+
+    return load
 
 
 def _csv() -> Corpus:
@@ -79,6 +90,7 @@ CORPORA: Catalog[Corpus] = Catalog(
         "ravdess": _ravdess,
         "cremad": _cremad,
         "emodb": _emodb,
+        **{name: _acted(name) for name in ("savee", "tess", "emovo", "cafe", "shemo", "aesdd", "subesco", "jl-corpus")},
         "csv": _csv,
         "jsonl": _jsonl,
         "audiofolder": _audiofolder,

@@ -1,7 +1,7 @@
 """Published counts, one table of cells per corpus; the generator of test corpora has its own, typed independently.
 
 A cell is a name such as `session 1, neu` with the number of utterances that it must have. Sources: IEMOCAP: counted over
-all 10,039 evaluation lines, totals also in the literature; MELD: its CSV files; RAVDESS, EmoDB, CREMA-D: their papers.
+all 10,039 evaluation lines, totals also in the literature; MELD: its CSV files; all others: their papers.
 """
 
 from collections.abc import Callable
@@ -109,6 +109,12 @@ def _ravdess_found(table: "pd.DataFrame") -> Cells:
     return {**_by_label(table), **folds, "actors with 60 files": int((actors == 60).sum())}
 
 
+_SAVEE = {label: 60 for label in ("anger", "disgust", "fear", "happiness", "sadness", "surprise")}
+_TESS = {label: 400 for label in ("anger", "disgust", "fear", "happiness", "neutral", "surprise", "sadness")}
+_EMOVO = {label: 84 for label in ("disgust", "happiness", "neutral", "fear", "anger", "surprise", "sadness")}
+_CAFE = {label: 144 for label in ("anger", "disgust", "happiness", "fear", "surprise", "sadness")}
+_SHEMO = {"anger": 1059, "fear": 38, "happiness": 201, "neutral": 1028, "sadness": 449, "surprise": 225}
+_SUBESCO = {label: 1000 for label in ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")}
 _EMODB = {"anger": 127, "boredom": 81, "neutral": 79, "happiness": 71, "fear": 69, "sadness": 62, "disgust": 46}
 
 # Corpus -> what it must have, and the function that counts it
@@ -122,4 +128,11 @@ PUBLISHED: dict[str, tuple[Cells, "Callable[[pd.DataFrame], Cells]"]] = {
     ),
     "cremad": ({"all utterances": 7442, "speakers": 91}, _by_label),
     "emodb": ({"all utterances": 535, "speakers": 10, **_EMODB}, _by_label),
+    "savee": ({"all utterances": 480, "speakers": 4, "neutral": 120, **_SAVEE}, _by_label),
+    "tess": ({"all utterances": 2800, "speakers": 2, **_TESS}, _by_label),
+    "emovo": ({"all utterances": 588, "speakers": 6, **_EMOVO}, _by_label),
+    "cafe": ({"all utterances": 936, "speakers": 12, "neutral": 72, **_CAFE}, _by_label),
+    "shemo": ({"all utterances": 3000, "speakers": 87, **_SHEMO}, _by_label),
+    "subesco": ({"all utterances": 7000, "speakers": 20, **_SUBESCO}, _by_label),
+    "jl-corpus": ({"all utterances": 2400, "speakers": 4}, _by_label),
 }

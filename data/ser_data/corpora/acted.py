@@ -1,0 +1,240 @@
+"""Acted corpora whose file names say everything: one pattern and one function each, one reader for all.
+
+Each pattern is the published grammar of the names. A file that does not match becomes a problem of the manifest.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_data.corpora.base import length, require_folder, visible_files
+from ser_data.errors import BadRoot
+from ser_data.manifest import CorpusInfo, Manifest, Problem
+
+Match = re.Match[str]
+GENDER = {"f": "female", "m": "male"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActedCorpus:
+    """Reader of the recordings at any depth under the root.
+
+    Attributes:
+        info: The corpus's card.
+        pattern: What a file's stem must match in full; with `folder`, the path of the last two parts without suffix.
+        grammar: The pattern in words, for the problem of a name that does not match.
+        row: Speaker, label and whatever else the match says, as columns of the manifest.
+        folder: Whether the name is only complete with the folder above it.
+    """
+
+    info: CorpusInfo
+    pattern: re.Pattern[str]
+    grammar: str
+    row: Callable[[Match], dict[str, Any]]
+    folder: bool = False
+
+    def read(self, root: Path, *, durations: bool = True) -> Manifest:
+        """All utterances; see `Corpus.read`.
+
+        Args:
+            root: Folder with the recordings at any depth.
+            durations: Whether to read every file's header for its length.
+        """
+        import pandas as pd
+
+        base = require_folder(self.info.name, root)
+        rows: dict[str, dict[str, Any]] = {}
+        problems: list[Problem] = []
+        for path in visible_files(base, (".wav", ".flac", ".aiff", ".aif")):
+            where = str(path.relative_to(base))
+            match = self.pattern.fullmatch(path.stem)
+            if match is None and self.folder:
+                match = self.pattern.fullmatch(f"{path.parent.name}/{path.stem}")
+            if match is None:
+                problems.append(Problem(where, "bad id", f"not {self.grammar}", where))
+                continue
+            name = match[0].replace("/", "_")
+            if name in rows:
+                problems.append(Problem(name, "duplicate id", f"first in {rows[name]['path']}", where))
+                continue
+            seconds = length(path) if durations else None
+            rows[name] = {"id": name, "path": str(path), "scripted": True, "duration": seconds, **self.row(match)}
+        if not rows:
+            raise BadRoot(
+                self.info.name, str(root), f"file {self.grammar}", tuple(sorted(p.name for p in base.iterdir()))
+            )
+        return Manifest(pd.DataFrame(list(rows.values())), self.info, problems)
+
+
+def _one_of(names: "dict[str, str]") -> str:
+    return "|".join(sorted(names, key=len, reverse=True))
+
+
+_SAVEE = {
+    "a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "sa": "sadness", "su": "surprise",
+}  # fmt: skip
+SAVEE = ActedCorpus(
+    info=CorpusInfo(
+        name="savee",
+        title="SAVEE, Surrey Audio-Visual Expressed Emotion",
+        licence="free for research, on request",
+        citation="Haq & Jackson 2009, AVSP; Haq & Jackson 2010, Machine Audition",
+        url="http://kahlan.eps.surrey.ac.uk/savee/",
+        transcripts="none (15 TIMIT sentences per emotion, of which 3 are shared)",
+        layout="AudioData/{DC,JE,JK,KL}/sa01.wav, or DC_sa01.wav",
+    ),
+    pattern=re.compile(rf"(DC|JE|JK|KL)[/_]({_one_of(_SAVEE)})(\d\d)"),
+    grammar="SPEAKER/EMOTION NUMBER, as DC/sa01 or DC_sa01",
+    row=lambda name: {"speaker": name[1], "gender": "male", "label": _SAVEE[name[2]]},
+    folder=True,
+)
+
+_TESS = {
+    "angry": "anger", "disgust": "disgust", "fear": "fear", "happy": "happiness", "neutral": "neutral",
+    "ps": "surprise", "sad": "sadness",
+}  # fmt: skip
+TESS = ActedCorpus(
+    info=CorpusInfo(
+        name="tess",
+        title="TESS, Toronto Emotional Speech Set",
+        licence="CC BY-NC-ND 4.0",
+        citation="Pichora-Fuller & Dupuis 2020, doi:10.5683/SP2/E8H2MF",
+        url="https://doi.org/10.5683/SP2/E8H2MF",
+        transcripts="script ('Say the word ...', 200 words)",
+        layout="OAF_back_angry.wav; 'ps' is pleasant surprise",
+    ),
+    pattern=re.compile(rf"(OAF?|YAF)_([a-z]+)_({_one_of(_TESS)})"),  # one file is named OA_bite_neutral
+    grammar="SPEAKER_WORD_EMOTION, as OAF_back_angry",
+    row=lambda name: {
+        "speaker": "YAF" if name[1] == "YAF" else "OAF",
+        "gender": "female",
+        "label": _TESS[name[3]],
+        "text": f"Say the word {name[2]}.",
+    },
+)
+
+_EMOVO = {
+    "dis": "disgust", "gio": "happiness", "neu": "neutral", "pau": "fear", "rab": "anger", "sor": "surprise",
+    "tri": "sadness",
+}  # fmt: skip
+EMOVO = ActedCorpus(
+    info=CorpusInfo(
+        name="emovo",
+        title="EMOVO, Italian Emotional Speech Database",
+        licence="free for research",
+        citation="Costantini et al. 2014, LREC",
+        url="http://voice.fub.it/activities/corpora/emovo/index.html",
+        transcripts="none (14 fixed Italian sentences)",
+        layout="{f1,f2,f3,m1,m2,m3}/dis-f1-b1.wav",
+    ),
+    pattern=re.compile(rf"({_one_of(_EMOVO)})-([fm][1-3])-([a-z]\d)"),
+    grammar="EMOTION-SPEAKER-SENTENCE, as dis-f1-b1",
+    row=lambda name: {"speaker": name[2], "gender": GENDER[name[2][0]], "label": _EMOVO[name[1]]},
+)
+
+_CAFE = {
+    "C": "anger", "D": "disgust", "J": "happiness", "N": "neutral", "P": "fear", "S": "surprise", "T": "sadness",
+}  # fmt: skip
+_CAFE_TEXT = (
+    "Un cheval fou dans mon jardin",
+    "Deux ânes aigris au pelage brun",
+    "Trois cygnes aveugles au bord du lac",
+    "Quatre vieilles truies éléphantesques",
+    "Cinq pumas fiers et passionnés",
+    "Six ours aimants domestiqués",
+)
+CAFE = ActedCorpus(
+    info=CorpusInfo(
+        name="cafe",
+        title="CaFE, Canadian French Emotional speech dataset",
+        licence="CC BY-NC-SA 4.0",
+        citation="Gournay et al. 2018, ACM MMSys, doi:10.1145/3204949.3208121",
+        url="https://zenodo.org/records/1478765",
+        transcripts="script (six fixed French sentences)",
+        layout="{Colère,...}/{Faible,Fort}/01-C-1-1.wav",
+    ),
+    pattern=re.compile(rf"(0[1-9]|1[0-2])-([{''.join(_CAFE)}])-([12])-([1-6])"),
+    grammar="ACTOR-EMOTION-INTENSITY-SENTENCE, as 01-C-1-1",
+    row=lambda name: {
+        "speaker": name[1],
+        "gender": "male" if int(name[1]) % 2 else "female",
+        "label": _CAFE[name[2]],
+        "text": _CAFE_TEXT[int(name[4]) - 1],
+        "intensity": "normal" if name[3] == "1" else "strong",
+    },
+)
+
+_SHEMO = {"A": "anger", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness", "W": "surprise"}
+SHEMO = ActedCorpus(
+    info=CorpusInfo(
+        name="shemo",
+        title="ShEMO, Sharif Emotional Speech Database (Persian radio plays)",
+        licence="free for academic use",
+        citation="Mohamad Nezami et al. 2019, Language Resources and Evaluation 53, doi:10.1007/s10579-018-9427-x",
+        url="https://github.com/mansourehk/ShEMO",
+        transcripts="none here (a JSON file of the authors has them)",
+        layout="{female,male}/F01A01.wav",
+    ),
+    pattern=re.compile(rf"([FM]\d\d)([{''.join(_SHEMO)}])(\d\d)"),
+    grammar="GENDER SPEAKER EMOTION NUMBER, as F01A01",
+    row=lambda name: {"speaker": name[1], "gender": GENDER[name[1][0].lower()], "label": _SHEMO[name[2]]},
+)
+
+_AESDD = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "s": "sadness"}
+AESDD = ActedCorpus(
+    info=CorpusInfo(
+        name="aesdd",
+        title="AESDD, Acted Emotional Speech Dynamic Database (Greek)",
+        licence="free for research",
+        citation="Vryzas et al. 2018, J. Audio Eng. Soc. 66(6), doi:10.17743/jaes.2018.0036",
+        url="https://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition/",
+        transcripts="none",
+        layout="{anger,disgust,fear,happiness,sadness}/a01 (1).wav",
+    ),
+    pattern=re.compile(rf"([{''.join(_AESDD)}])(\d\d) \((\d+)\)([a-z]?)"),
+    grammar="EMOTION SENTENCE (SPEAKER), as a01 (1)",
+    row=lambda name: {"speaker": name[3], "label": _AESDD[name[1]]},
+)
+
+_SUBESCO = {
+    "ANGRY": "anger", "DISGUST": "disgust", "FEAR": "fear", "HAPPY": "happiness", "NEUTRAL": "neutral",
+    "SAD": "sadness", "SURPRISE": "surprise",
+}  # fmt: skip
+SUBESCO = ActedCorpus(
+    info=CorpusInfo(
+        name="subesco",
+        title="SUBESCO, SUST Bangla Emotional Speech Corpus",
+        licence="CC BY 4.0",
+        citation="Sultana et al. 2021, PLoS ONE 16(4), doi:10.1371/journal.pone.0250173",
+        url="https://zenodo.org/records/4526477",
+        transcripts="none (10 fixed Bangla sentences)",
+        layout="F_01_OISHI_S_1_ANGRY_1.wav",
+    ),
+    pattern=re.compile(rf"([FM])_(\d\d)_([A-Z]+)_S_(\d+)_({_one_of(_SUBESCO)})_(\d)"),
+    grammar="GENDER_NUMBER_NAME_S_SENTENCE_EMOTION_TAKE, as F_01_OISHI_S_1_ANGRY_1",
+    row=lambda name: {
+        "speaker": name[1] + name[2],
+        "gender": GENDER[name[1].lower()],
+        "label": _SUBESCO[name[5]],
+        "repetition": name[6],
+    },
+)
+
+JL_CORPUS = ActedCorpus(
+    info=CorpusInfo(
+        name="jl-corpus",
+        title="JL-Corpus, New Zealand English, five primary and five secondary emotions",
+        licence="CC0 1.0",
+        citation="James et al. 2018, Interspeech, doi:10.21437/Interspeech.2018-1349",
+        url="https://github.com/tli725/JL-Corpus",
+        transcripts="none here (a text file lies beside each recording)",
+        layout="female1_angry_10a_1.wav",
+    ),
+    pattern=re.compile(r"((?:fe)?male[12])_([a-z]+)_(\d+[ab])_(\d)"),
+    grammar="SPEAKER_EMOTION_SENTENCE_TAKE, as female1_angry_10a_1",
+    row=lambda name: {"speaker": name[1], "gender": name[1][:-1], "label": name[2], "repetition": name[4]},
+)
+
+ACTED = {corpus.info.name: corpus for corpus in (SAVEE, TESS, EMOVO, CAFE, SHEMO, AESDD, SUBESCO, JL_CORPUS)}
