@@ -12,6 +12,7 @@ without their recurrence over whole dialogues.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def previous_turns(study: "Study", count: int) -> Before:
             before[own] = list(islice(ended, count))
             wanted.update(before[own])
             overlapped += before[own] != order[max(0, place - count) : place][::-1]
-            timed += spans[own][0] == spans[own][0]
+            timed += not isnan(sum(spans[own]))
     extra = tuple(sorted(wanted - rows.keys()))
     rows |= {name: len(ids) + number for number, name in enumerate(extra)}
     previous = np.full((len(ids), count), -1, dtype=np.int64)

@@ -143,6 +143,38 @@ def test_previous_turns_are_those_before_whatever_their_label(cache_of: Callable
     assert previous_turns(again, 2).fingerprint != before.fingerprint
 
 
+def near(study: Any, name: str, count: int = 3) -> list[str]:
+    before = previous_turns(study, count)
+    ids = [*study.table.index, *before.extra]
+    return [ids[place] for place in before.previous[study.rows([name])[0]] if place >= 0]
+
+
+@pytest.mark.parametrize("timed", ["dialogue_start", "start", "files of their own", "no end"])
+def test_a_turn_that_had_not_ended_is_not_read(cache_of: Callable[..., Path], tmp_path: Path, timed: str) -> None:
+    """Turn 1 lasts until 100 s; the others follow each other. Seconds in different files say nothing about each other."""
+    talk = Talk("previous")
+    table = talk.table()
+    begin = 10.0 * table["turn"] + 1.0
+    end = (begin + 5.0).where(table["turn"] != 1, 100.0)
+    names = ("dialogue_start", "dialogue_end") if timed == "dialogue_start" else ("start", "end")
+    table = table.assign(**{names[0]: begin, names[1]: end})
+    if timed == "files of their own":
+        table["path"] = table["id"]
+    if timed == "no end":
+        table["end"] = None
+    path = tmp_path / "timed.parquet"
+    Manifest(table, CorpusInfo(name="planted", title="talk", licence="none")).write(path)
+    study = open_study(cache_of(talk), manifest=path)
+    turn = {number: f"d00t{TURNS - number}" for number in range(TURNS)}
+    known = timed in ("dialogue_start", "start")
+    assert near(study, turn[1]) == [turn[0]]  # it begins after turn 0 has ended
+    assert near(study, turn[2], 1) == ([turn[0]] if known else [turn[1]])
+    assert near(study, turn[4]) == ([turn[3], turn[2], turn[0]] if known else [turn[3], turn[2], turn[1]])
+    told = prepare(job(study.cache, tmp_path / "out", context=1, manifest=path)).start["context"]
+    assert told["utterances_with_overlapping_turns_left_out"] == (DIALOGUES if known else 0)
+    assert (told["utterances_with_known_times"] > 0) == known
+
+
 @pytest.mark.parametrize("layers", [(6,), (3, 6)])
 def test_tokens_are_pooled_content_of_the_previous_turns_on_both_engines(
     cache_of: Callable[..., Path], layers: tuple[int, ...]
