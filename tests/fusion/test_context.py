@@ -200,7 +200,7 @@ def test_tokens_are_pooled_content_of_the_previous_turns_on_both_engines(
             assert np.allclose(token.numpy(), expected, atol=1e-6)
     assert np.allclose(pool_content(frames["text"])[0, rows[0]], frames["text"].context.tokens[0, rows[0]])
     torch.manual_seed(0)
-    model = build(plan, frames, 0.1).eval()
+    model = build(plan, frames).eval()
     packed, padded = (model(Feed(frames, ("text",), padded=way).batch(rows)) for way in (False, True))
     assert torch.allclose(packed, padded, atol=1e-5)
     assert model.card["context"] == 2
@@ -218,7 +218,7 @@ def test_without_context_nothing_has_changed(small_cache: Path, tmp_path: Path) 
     states = []
     for one in (plan, replace(plan, context=2)):  # the new parameters are drawn last: all others are what they were
         torch.manual_seed(0)
-        states.append(build(one, frames, 0.1).state_dict())
+        states.append(build(one, frames).state_dict())
     assert states[0].keys() < states[1].keys()
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert "context" not in prepare(asked).start
