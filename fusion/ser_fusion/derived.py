@@ -45,12 +45,17 @@ def derive(
     job, found = prepared.job, Derived()
     if job.ensemble:
         from ser_fusion.evaluation.ensembles import ensemble_rows
+        from ser_fusion.evaluation.units import speakers_of
+
+        study = prepared.study
 
         folders = [job.out / task.folder for task in prepared.tasks]
         whole = pd.concat([*(pd.read_parquet(f / "test.parquet") for f in folders), *tests], ignore_index=True)
         dev = pd.concat([*(pd.read_parquet(f / "dev.parquet") for f in folders), *developments], ignore_index=True)
         rows = [*prepared.start["rows"], *(dict(row) for row in classified)]
-        for one in ensemble_rows(job.ensemble, rows, whole, dev if len(dev) else None, prepared.study.classes):
+        for one in ensemble_rows(
+            job.ensemble, rows, whole, dev if len(dev) else None, study.classes, speakers_of(study.table)
+        ):
             found.infos.append(one.info)
             found.tests.append(one.test)
             found.developments += [] if one.dev is None else [one.dev]

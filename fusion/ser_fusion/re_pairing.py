@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ser_fusion.evaluation.intervals import Interval
     from ser_fusion.evaluation.run_directory import RunDirectory
+    from ser_fusion.evaluation.temperatures import Temperature
     from ser_fusion.planning import Task
 
 EXPERTS = ("audio", "text")
@@ -100,6 +101,7 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     planned = {
         (task.row.slug, task.fold, task.seed): task for task in tasks(job, study, job.rows(tuple(study.streams)), "cpu")
     }
+    temperatures = {name: directory.temperatures(slugs[name]) for name in EXPERTS}
     streams = read_frames(job, study, list(study.streams))
     partners = _pairings(study.table, study.folds.folds, times, seed)
     targets, k = study.targets, len(study.classes)
@@ -110,7 +112,9 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
         for number in job.seeds:
             task = planned[slugs[head], fold, number]
             test = task.parts["test"]
-            experts = {name: _calibrated(Path(run), planned[slugs[name], fold, number]) for name in EXPERTS}
+            experts = {
+                name: _calibrated(Path(run), planned[slugs[name], fold, number], temperatures[name]) for name in EXPERTS
+            }
             prior = np.bincount(targets[task.parts["train"]], minlength=k) / len(task.parts["train"])
             place = np.full(len(study.table), -1)
             place[test] = np.arange(len(test))
@@ -170,20 +174,16 @@ def _pairings(table: "pd.DataFrame", folds: Sequence[Any], times: int, seed: int
     return out
 
 
-def _calibrated(run: Path, task: "Task") -> "np.ndarray":
-    """Test posteriors of a single-stream head at the temperature of its development part, rows as ``parts['test']``."""
+def _calibrated(run: Path, task: "Task", temperatures: "Mapping[str, Temperature]") -> "np.ndarray":
+    """Test posteriors of a single-stream head at its fold's temperature, rows as ``parts['test']``."""
     import numpy as np
     import pandas as pd
 
-    from ser_fusion.evaluation.calibration import fit_temperature, tempered
+    from ser_fusion.evaluation.temperatures import tempered
 
-    test, dev = (pd.read_parquet(run / task.folder / f"{part}.parquet") for part in ("test", "dev"))
+    test = pd.read_parquet(run / task.folder / "test.parquet")
     columns = [str(name) for name in test if str(name).startswith("p_")]
-    values = test[columns].to_numpy(np.float64)
-    if not len(dev):
-        return values
-    labels = dev["label"].map({name.removeprefix("p_"): n for n, name in enumerate(columns)}).to_numpy()
-    return tempered(values, fit_temperature(dev[columns].to_numpy(np.float64), labels))
+    return tempered(test[columns].to_numpy(np.float64), temperatures[task.fold_name].value)
 
 
 def _head(run: Path, task: "Task", streams: Any, test: "np.ndarray", text: "np.ndarray") -> "np.ndarray":

@@ -1,6 +1,6 @@
 """The trained heads of one row of a run: every fold and seed, each with its temperature, averaged.
 
-A head's temperature is fitted on the development part of its own fold and seed. No test prediction is looked at.
+A head's temperature is that of its fold in the evaluation of the run (``ser_fusion.evaluation.temperatures``).
 """
 
 import json
@@ -13,14 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ser_fusion.evaluation.calibration import fit_temperature, tempered
 from ser_fusion.evaluation.metrics import score_fold
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
+from ser_fusion.evaluation.temperatures import arrays_of, not_applied, tempered
 from ser_predict.errors import NoModel
 
 if TYPE_CHECKING:
     from ser_fusion.features import StreamFrames
     from ser_fusion.model import Model
+
+
+RAW = "raw posteriors were asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Member:
         model: Ready to predict.
         fold: Name of the fold it was not tested on while training.
         seed: Its seed.
-        temperature: Its logits are divided by this; 1.0 where there is no development part.
+        temperature: Its logits are divided by this; 1.0 where calibration was not applied.
         pad_to: Frames each stream is filled to (as-found).
     """
 
@@ -54,6 +57,7 @@ class Ensemble:
         uwa: Mean development UWA over folds and seeds, 0 to 1; NaN without development parts.
         members: The heads.
         sure: Development predictions after their temperature: top posterior and whether it was right.
+        uncalibrated: Why logits are not divided by a temperature, in some fold at least; empty if they are in all.
     """
 
     slug: str
@@ -63,6 +67,7 @@ class Ensemble:
     uwa: float
     members: tuple[Member, ...]
     sure: tuple[NDArray[np.float64], NDArray[np.bool_]]
+    uncalibrated: str = ""
 
     def posteriors(self, streams: "Mapping[str, StreamFrames]", utterances: int) -> NDArray[np.float64]:
         """Mean of the members' calibrated posteriors, (utterances, classes); rows sum to 1."""
@@ -126,12 +131,13 @@ def open_ensemble(
         raise NoModel(str(run.path), problem, _names(run))
     members = []
     frames = development_of(run, str(row["slug"]))
+    temperatures = run.temperatures(str(row["slug"])) if calibrate else {}
     for folder, done in _folders(run.path, str(row["slug"])):
         if fold not in (None, str(done["fold"])) or seed not in (None, int(done["seed"])):
             continue
         card = json.loads((folder / "head.json").read_text())
-        own = frames.get((str(done["fold"]), int(done["seed"])))
-        temperature = fit_temperature(*_arrays(own, run.classes)) if calibrate and own is not None else 1.0
+        found = temperatures.get(str(done["fold"]))
+        temperature = 1.0 if found is None else found.value
         members.append(
             Member(
                 load_model(folder), str(done["fold"]), int(done["seed"]), temperature, dict(card.get("pad_to") or {})
@@ -151,6 +157,7 @@ def open_ensemble(
         uwa=development_uwa(run, str(row["slug"])),
         members=tuple(members),
         sure=_sure(frames, run.classes, members),
+        uncalibrated=not_applied(temperatures[m.fold] for m in members if m.fold in temperatures) if calibrate else RAW,
     )
 
 
@@ -184,12 +191,6 @@ def _folders(path: Path, slug: str) -> list[tuple[Path, dict[str, Any]]]:
     return [(folder, json.loads((folder / "done.json").read_text())) for folder in found]
 
 
-def _arrays(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    posteriors = frame[[f"p_{name}" for name in classes]].to_numpy(dtype=np.float64)
-    targets = pd.Index(list(classes)).get_indexer(pd.Index(frame["label"].astype(str)))
-    return posteriors, targets.astype(np.int64)
-
-
 def _sure(
     frames: Mapping[tuple[str, int], pd.DataFrame], classes: Sequence[str], members: Sequence[Member]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -197,7 +198,7 @@ def _sure(
     for member in members:
         own = frames.get((member.fold, member.seed))
         if own is not None:
-            values, targets = _arrays(own, classes)
+            values, targets = arrays_of(own, classes)
             cooled = tempered(values, member.temperature)
             confidence.append(cooled.max(axis=1))
             right.append(cooled.argmax(axis=1) == targets)

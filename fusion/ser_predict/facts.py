@@ -14,7 +14,6 @@ LIMITS = (
     "A label is what raters would have called such speech in the training corpus. It is not what a person feels.",
     "Other languages, rooms, microphones, ages and ways of speaking were not tested. They get a label all the same, and so "
     + "do music and noise.",
-    "The confidence is calibrated on the corpus's own development speakers. On your recordings it is a hope.",
 )
 NOT_FOR = (
     "Not for judging persons: hiring, education, policing, health, credit, surveillance or lie detection. In the European "
@@ -46,6 +45,17 @@ def held_out(facts: Any) -> str:
     names = facts.get("held_out") or []
     told = ", ".join([names] if isinstance(names, str) else names)
     return f"tested on a {told.replace(', ', ' and ')} not trained on" if told else "nothing was held out as a whole"
+
+
+def limits(predictor: "Predictor") -> list[str]:
+    """What the heads were not tested for, and what their confidence is worth."""
+    why = predictor.main.uncalibrated
+    calibrated = (
+        f"The confidence is not calibrated: {why}."
+        if why
+        else "The confidence is calibrated on the corpus's own development speakers. On your recordings it is a hope."
+    )
+    return [*LIMITS, calibrated]
 
 
 def test_scores(predictor: "Predictor") -> list[tuple[str, float, float | None, float | None]]:
@@ -85,6 +95,6 @@ def notice(predictor: "Predictor") -> list[tuple[str, str]]:
     if (worth := reliability(predictor)) is not None:
         lines.append(("Unsure", f"{worth} Below, the answer is 'unsure'."))
     lines.append(("Meant for", INTENDED))
-    lines += [("Limits", line) for line in LIMITS]
+    lines += [("Limits", line) for line in limits(predictor)]
     lines.append(("Never for", NOT_FOR))
     return lines

@@ -107,6 +107,8 @@ class Predictor:
         self._streams, self._crop = (*STREAMS, "video") if video else STREAMS, video_crop
         given = {"text": text or asr is not None, "video": video}
         self.main = self._choose(row, tuple(stream for stream, there in given.items() if there))
+        if calibrate and self.main.uncalibrated:
+            self._note(f"the confidence is not calibrated: {self.main.uncalibrated}")
         self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
         named = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ser_fusion.best_epoch import BestEpoch
-from ser_fusion.evaluation.calibration import fit_temperature, tempered
+from ser_fusion.evaluation.temperatures import fit_temperature, tempered
 from ser_fusion.features import StreamFrames, read_stream
 from ser_fusion.feed import Feed
 from ser_fusion.heads.shape import Shape
@@ -83,7 +83,7 @@ def test_it_is_the_calibrated_product(data: Data) -> None:
     product, temperatures = 1 / prior, []
     for number in range(2):
         dev, test = (expert_logits(done.model, feed, parts[p])[0][number].double() for p in ("dev", "test"))
-        temperatures.append(fit_temperature(dev.softmax(1).numpy(), study.targets[parts["dev"]]))
+        temperatures.append(fit_temperature(dev.softmax(1).numpy(), study.targets[parts["dev"]]).value)
         product = product * tempered(test.softmax(1).numpy(), temperatures[-1])
     assert done.model.state_dict()["head.temperature"].tolist() == pytest.approx(temperatures, rel=1e-5)
     assert max(abs(np.log(temperatures))) > 0.05  # else nothing was shown
@@ -134,7 +134,7 @@ def test_temperatures_are_fitted_on_what_is_heard(data: Data) -> None:
     heard = torch.ones((2, 40), dtype=torch.bool)
     heard[1, 20:] = False
     model.head.calibrate(logits, heard, targets)
-    kept = fit_temperature(logits[1, :20].softmax(1).double().numpy(), targets[:20].numpy())
+    kept = fit_temperature(logits[1, :20].softmax(1).double().numpy(), targets[:20].numpy()).value
     assert model.state_dict()["head.temperature"][1].item() == pytest.approx(kept, rel=1e-5)
     heard[1] = False
     before = model.state_dict()["head.temperature"].clone()

@@ -48,22 +48,22 @@ def test_new_pairs_change_what_looks_at_pairs_and_nothing_else(trained: Path) ->
 
 
 def test_the_product_is_that_of_the_stored_posteriors(trained: Path) -> None:
-    from ser_fusion.evaluation.calibration import fit_temperature, tempered
+    from ser_fusion.evaluation.run_directory import RunDirectory
+    from ser_fusion.evaluation.temperatures import tempered
 
-    frames = {part: pd.read_parquet(trained / f"{part}.parquet") for part in ("predictions", "development")}
-    names = [name for name in frames["development"] if name.startswith("p_")]
+    predictions = pd.read_parquet(trained / "predictions.parquet")
+    names = [name for name in predictions if name.startswith("p_")]
+    run = RunDirectory.open(trained)
     study = open_study(FuseJob.model_validate_json(_job(trained)).cache)
     scores = []
     for number, fold in enumerate(study.folds.folds):
         for seed in (0, 1):
             total = -np.log(np.bincount(study.targets[fold_parts(study, number)["train"]], minlength=3))
             for stream in ("audio", "text"):
-                test, dev = (
-                    frame[(frame["row"] == f"{stream}-stats") & (frame["fold"] == fold.name) & (frame["seed"] == seed)]
-                    for frame in frames.values()
-                )
-                labels = [names.index(f"p_{label}") for label in dev["label"]]
-                total = total + np.log(tempered(test[names].to_numpy(), fit_temperature(dev[names].to_numpy(), labels)))
+                own = predictions["row"] == f"{stream}-stats"
+                test = predictions[own & (predictions["fold"] == fold.name) & (predictions["seed"] == seed)]
+                temperature = run.temperatures(f"{stream}-stats")[fold.name].value
+                total = total + np.log(tempered(test[names].to_numpy(), temperature))
             right = total.argmax(1) == [names.index(f"p_{label}") for label in test["label"]]
             scores.append(pd.Series(right).groupby(test["label"].to_numpy()).mean().mean())
     assert re_pair(trained, "concat", times=1).scores["product"][0] == pytest.approx(np.mean(scores), abs=1e-9)

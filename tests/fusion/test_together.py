@@ -14,13 +14,12 @@ import torch
 
 from ser_data.manifest import Manifest
 from ser_fusion.batches import Packed
-from ser_fusion.evaluation.calibration import fit_temperature, tempered
 from ser_fusion.evaluation.errors import NoEnsemble
 from ser_fusion.evaluation.families import holm
 from ser_fusion.evaluation.intervals import score_interval
-from ser_fusion.evaluation.metrics import class_positions
 from ser_fusion.evaluation.pairing import choose, compare_all
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.temperatures import tempered
 from ser_fusion.evaluation.units import unit_counts
 from ser_fusion.feed import Feed
 from ser_fusion.heads import HEADS
@@ -132,7 +131,7 @@ def test_rows_are_marked_and_judged_beside_what_they_are_made_of(derived: Path) 
     assert all((slug, of) in pairs and pairs[slug, of]["family"] == "exploratory" for slug, of in made.items())
     assert not set(metrics["best"].values()) & set(made)
     ensemble = rows["concat-stats-ensemble-seeds"]
-    assert ensemble["seeds"] == [0] and "each calibrated on its own development part" in ensemble["note"]
+    assert ensemble["seeds"] == [0] and "each calibrated on development predictions" in ensemble["note"]
     assert ensemble["calibration"]["tempered"]["nll"] > 0
     assert "nothing trained again" in rows["concat-stats-only-text"]["note"]
     lost = (derived / "tables" / "lost-streams.md").read_text()
@@ -142,17 +141,15 @@ def test_rows_are_marked_and_judged_beside_what_they_are_made_of(derived: Path) 
 
 
 def test_an_ensemble_is_the_mean_of_calibrated_posteriors(derived: Path) -> None:
-    predictions, dev = (pd.read_parquet(derived / f"{name}.parquet") for name in ("predictions", "development"))
+    predictions = pd.read_parquet(derived / "predictions.parquet")
     made = predictions[predictions["row"] == "concat-stats-ensemble-seeds"].set_index("id")
     assert made.index.is_unique and len(made) == 120
     fold = made["fold"].iloc[0]
+    temperature = RunDirectory.open(derived).temperatures("concat-stats")[fold].value
     voices = []
     for seed in (0, 1):
-        own, seen = (
-            frame[(frame["row"] == "concat-stats") & (frame["fold"] == fold) & (frame["seed"] == seed)].set_index("id")
-            for frame in (predictions, dev)
-        )
-        temperature = fit_temperature(seen[COLUMNS].to_numpy(float), class_positions(seen["label"], CLASSES))
+        chosen = (predictions["row"] == "concat-stats") & (predictions["fold"] == fold) & (predictions["seed"] == seed)
+        own = predictions[chosen].set_index("id")
         voices.append(pd.DataFrame(tempered(own[COLUMNS].to_numpy(float), temperature), own.index, COLUMNS))
     mean = (voices[0] + voices[1].loc[voices[0].index]) / 2
     np.testing.assert_allclose(made.loc[mean.index, COLUMNS], mean, atol=1e-6)

@@ -1,18 +1,17 @@
 """Are the posteriors worth their face value? NLL, Brier and equal-mass ECE, raw and after temperature scaling.
 
-The temperature is fitted on the development predictions of the same fold and seed, never on test.
+Temperatures are fitted on development predictions, never on test (see `temperatures`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.metrics import class_positions
+from ser_fusion.evaluation.temperatures import FLOOR, NO_DEVELOPMENT, Temperature, arrays_of, not_applied, tempered
 
 BINS = 15
-_FLOOR = 1e-7
 
 
 def scores(posteriors: np.ndarray, targets: np.ndarray, bins: int = BINS) -> dict[str, float]:
@@ -35,65 +34,40 @@ def scores(posteriors: np.ndarray, targets: np.ndarray, bins: int = BINS) -> dic
     bin_of = ranks * min(bins, n) // n
     gaps = np.bincount(bin_of, weights=confidence) - np.bincount(bin_of, weights=right)
     return {
-        "nll": float(-np.log(np.maximum(true, _FLOOR)).mean()),
+        "nll": float(-np.log(np.maximum(true, FLOOR)).mean()),
         "brier": float(brier.mean()),
         "ece": float(np.abs(gaps).sum() / n),
     }
 
 
-def tempered(posteriors: np.ndarray, temperature: float) -> np.ndarray:
-    """Posteriors of the same logits divided by `temperature`."""
-    logits = np.log(np.maximum(posteriors, _FLOOR)) / temperature
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
-
-
-def fit_temperature(posteriors: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature in [0.05, 20] with the least NLL."""
-    from scipy.optimize import minimize_scalar
-
-    logits = np.log(np.maximum(posteriors, _FLOOR))
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        top = scaled.max(axis=1)
-        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-        return float((total - scaled[np.arange(len(targets)), targets]).mean())
-
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return float(np.exp(found.x))
-
-
-def _arrays(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    posteriors = frame[[f"p_{name}" for name in classes]].to_numpy(dtype=np.float64)
-    total = posteriors.sum(axis=1, keepdims=True)
-    return posteriors / np.where(total > 0, total, 1.0), class_positions(frame["label"], classes)
-
-
-def calibration(test: pd.DataFrame, development: pd.DataFrame | None, classes: Sequence[str]) -> dict[str, Any]:
+def calibration(test: pd.DataFrame, temperatures: Mapping[str, Temperature], classes: Sequence[str]) -> dict[str, Any]:
     """Calibration of one row, each (fold, seed) scored apart and averaged by utterances.
 
+    Args:
+        test: Test predictions of the row.
+        temperatures: The row's temperature in each fold, from `fold_temperatures`.
+        classes: Class names in order.
+
     Returns:
-        `raw` and, where every (fold, seed) has development predictions, `tempered` with `temperature` (their mean).
+        `raw`; `tempered` with `temperature` (the mean over folds) where there are development predictions; `why`:
+        why calibration was not applied, or not in every fold; else empty.
     """
     weights: list[int] = []
     raw: list[dict[str, float]] = []
     cooled: list[dict[str, float]] = []
-    temperatures: list[float] = []
-    dev = {} if development is None else dict(iter(development.groupby(["fold", "seed"])))
-    for key, part in test.groupby(["fold", "seed"]):
-        posteriors, targets = _arrays(part, classes)
+    for (fold, _), part in test.groupby(["fold", "seed"]):
+        posteriors, targets = arrays_of(part, classes)
         weights.append(len(part))
         raw.append(scores(posteriors, targets))
-        if key in dev:
-            temperature = fit_temperature(*_arrays(dev[key], classes))
-            temperatures.append(temperature)
-            cooled.append(scores(tempered(posteriors, temperature), targets))
+        divisor = temperatures[str(fold)].value
+        cooled.append(raw[-1] if divisor == 1 else scores(tempered(posteriors, divisor), targets))
 
     def mean(parts: list[dict[str, float]]) -> dict[str, float]:
         return {name: float(np.average([part[name] for part in parts], weights=weights)) for name in parts[0]}
 
-    result: dict[str, Any] = {"raw": mean(raw), "bins": BINS}
-    if len(cooled) == len(raw):
-        result |= {"tempered": mean(cooled), "temperature": float(np.mean(temperatures))}
+    why = not_applied(temperatures.values())
+    result: dict[str, Any] = {"raw": mean(raw), "bins": BINS, "why": why}
+    if why != NO_DEVELOPMENT:
+        fitted = float(np.mean([one.value for one in temperatures.values()]))
+        result |= {"tempered": mean(cooled), "temperature": fitted}
     return result

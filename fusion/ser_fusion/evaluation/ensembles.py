@@ -1,7 +1,6 @@
 """Ensembles as rows of the run: the mean of calibrated posteriors over seeds, and over folds where that is honest.
 
-Every member's posteriors are divided by a temperature that was fitted on the development part of its own fold and seed, so
-that no overconfident seed shouts the others down; no test prediction is looked at.
+Every member's logits are divided by the temperature of its fold (`temperatures`), which no test prediction has part in.
 
 ``seeds``  heads of one fold with different seeds have trained on the same utterances and are tested on the same others:
            their mean is a model like any other, in cross-validation too.
@@ -17,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.calibration import fit_temperature, tempered
 from ser_fusion.evaluation.errors import NoEnsemble
-from ser_fusion.evaluation.metrics import class_positions
+from ser_fusion.evaluation.temperatures import arrays_of, fold_temperatures, not_applied, tempered
 
 if TYPE_CHECKING:
     from ser_data.protocols import Folds
@@ -67,6 +65,7 @@ def ensemble_rows(
     tests: pd.DataFrame,
     developments: pd.DataFrame | None,
     classes: Sequence[str],
+    speakers: "pd.Series[str] | None" = None,
 ) -> list[Ensemble]:
     """The ensembles of every row that has members.
 
@@ -76,14 +75,14 @@ def ensemble_rows(
         tests: Their test predictions: ``row, id, fold, seed, label, predicted, p_<class> ...``.
         developments: Their development predictions, or None.
         classes: Class names in order.
+        speakers: Speaker by id, for the temperatures.
     """
     made = []
     for row in rows:
         own = tests[tests["row"] == row["slug"]]
         seen = None if developments is None else developments[developments["row"] == row["slug"]]
-        test, dev, calibrated = _calibrated(own, seen, classes)
+        test, dev, how = _calibrated(own, seen, classes, speakers)
         seeds, folds = own["seed"].nunique(), own["fold"].nunique()
-        how = "each calibrated on its own development part" if calibrated else "not calibrated: no development parts"
         if "seeds" in kinds and seeds > 1:
             info = _info(row, "seeds", f"{seeds} seeds", f"mean posterior of {seeds} seeds of the same fold, {how}")
             averaged = [None if part is None else _mean(part, ["id", "fold"], classes) for part in (test, dev)]
@@ -121,25 +120,20 @@ def _columns(classes: Sequence[str]) -> list[str]:
 
 
 def _calibrated(
-    test: pd.DataFrame, dev: pd.DataFrame | None, classes: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame | None, bool]:
-    """Both parts with the posteriors of every (fold, seed) divided by its temperature; False where one has none."""
+    test: pd.DataFrame, dev: pd.DataFrame | None, classes: Sequence[str], speakers: "pd.Series[str] | None"
+) -> tuple[pd.DataFrame, pd.DataFrame | None, str]:
+    """Both parts with the posteriors of every fold at its temperature; and in words how they were calibrated."""
     columns = _columns(classes)
-    known = {} if dev is None else dict(iter(dev.groupby(["fold", "seed"])))
-    tests, devs, all_known = [], [], True
-    for key, part in test.groupby(["fold", "seed"], sort=False):
-        own = known.get(key)
-        values = part[columns].to_numpy(dtype=np.float64)
-        if own is None or not len(own):
-            all_known = False
-            tests.append(part)
-            continue
-        posteriors = own[columns].to_numpy(dtype=np.float64)
-        temperature = fit_temperature(posteriors, class_positions(own["label"], classes))
-        tests.append(_with(part, columns, tempered(values, temperature)))
-        devs.append(_with(own, columns, tempered(posteriors, temperature)))
-    whole = pd.concat(tests, ignore_index=True)
-    return whole, (pd.concat(devs, ignore_index=True) if devs and all_known else None), all_known
+    tested = {str(fold): part["id"].astype(str) for fold, part in test.groupby("fold")}
+    found = fold_temperatures(dev, tested, classes, speakers)
+
+    def cooled(frame: pd.DataFrame) -> pd.DataFrame:
+        divisors = frame["fold"].astype(str).map(lambda fold: found[fold].value if fold in found else 1.0).to_numpy()
+        return _with(frame, columns, tempered(arrays_of(frame, classes)[0], divisors[:, None]))
+
+    why = not_applied(found.values())
+    how = f"not calibrated: {why}" if why else "each calibrated on development predictions"
+    return cooled(test), None if dev is None or not len(dev) else cooled(dev), how
 
 
 def _with(frame: pd.DataFrame, columns: list[str], values: np.ndarray) -> pd.DataFrame:

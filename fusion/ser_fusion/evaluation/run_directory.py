@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ser_fusion.evaluation.errors import NotARun
+from ser_fusion.evaluation.temperatures import Temperature, fold_temperatures
+from ser_fusion.evaluation.units import speakers_of
 
 PREDICTION_COLUMNS = ("row", "id", "fold", "seed", "label", "predicted")
 
@@ -123,3 +125,10 @@ class RunDirectory:
     def of_row(self, slug: str) -> pd.DataFrame:
         """Test predictions of one row."""
         return self.predictions[self.predictions["row"] == slug]
+
+    def temperatures(self, slug: str) -> dict[str, Temperature]:
+        """Fold to what the logits of a row are divided by, from its development predictions."""
+        dev = self.development
+        own = None if dev is None else dev[dev["row"] == slug]
+        tested = {str(fold): part["id"] for fold, part in self.of_row(slug).groupby("fold")}
+        return fold_temperatures(own, tested, self.classes, speakers_of(self.utterances))

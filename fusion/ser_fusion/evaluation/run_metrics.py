@@ -83,6 +83,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "stride": run.run.get("stride"),
         "epochs": run.run.get("epochs"),
         "named_head": named,
+        "refit": bool(run.run.get("job", {}).get("refit")),
         "rows": rows,
         "best": best,
         "comparisons": [comparison.as_dict() for comparison in compared],
@@ -128,8 +129,6 @@ def _row(
         summary["metrics"][metric] |= {"low": low, "high": high, "error": interval.error}
     for entry, interval in zip(summary["per_class"], recall_intervals(counts.replicates), strict=True):
         entry |= {"recall_low": interval.low, "recall_high": interval.high}
-    development = run.development
-    own = None if development is None else development[development["row"] == row["slug"]]
     groups = groupings(run.utterances, seen, predictions)
     chance = equivalence(score_interval(counts.replicates, "UWA"), 1 / len(classes))
     return {
@@ -137,7 +136,7 @@ def _row(
         **summary,
         "constant": predictions["predicted"].nunique() == 1,
         "chance": {"value": chance.value, "margin": chance.margin, "p": chance.p, "equivalent": chance.equivalent},
-        "calibration": calibration(predictions, own, classes),
+        "calibration": calibration(predictions, run.temperatures(row["slug"]), classes),
         "merged": merged_scores(np.asarray(summary["confusion"]), classes),
         "splits": {name: split_scores(predictions, values, classes) for name, values in groups.items()},
     }

@@ -88,6 +88,12 @@ def unit_kind(utterances: pd.DataFrame) -> str:
     return "fold"
 
 
+def speakers_of(utterances: pd.DataFrame) -> "pd.Series[str] | None":
+    """The unit of each utterance, by id; None where the corpus declares none."""
+    kind = unit_kind(utterances)
+    return None if kind == "fold" else utterances[kind].astype(str)
+
+
 def unit_counts(
     predictions: pd.DataFrame, utterances: pd.DataFrame, classes: Sequence[str], kind: str | None = None
 ) -> UnitCounts:

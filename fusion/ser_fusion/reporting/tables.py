@@ -158,6 +158,25 @@ def class_table(row: dict[str, Any], *, compact: bool = False) -> Table:
     return Table(f"classes-{row['slug']}", f"{row['name']}: by class", columns, lines, notes)
 
 
+TEMPERATURE = (
+    "T: temperature, the mean over folds; right of it, the scores after it. It is fitted on the development predictions of all "
+    "folds and seeds, without the speakers that the fold tests, and shrunk towards 1."
+)
+REFIT = (
+    "T comes from the first training, which did not see the development part, and is applied to the head trained again on "
+    "training and development part together."
+)
+
+
+def _uncalibrated(metrics: dict[str, Any]) -> list[str]:
+    """Which rows were not calibrated, and why; rows without development predictions are not named."""
+    return [
+        f"{row['name']}: calibration was not applied: {row['calibration']['why']}."
+        for row in metrics["rows"]
+        if row["calibration"].get("why") and "tempered" in row["calibration"]
+    ]
+
+
 def calibration_table(metrics: dict[str, Any]) -> Table:
     """NLL, Brier and ECE of the trained rows."""
     lines = []
@@ -178,7 +197,9 @@ def calibration_table(metrics: dict[str, Any]) -> Table:
     columns = ("Model", "NLL", "Brier", "ECE", "T", "NLL (T)", "Brier (T)", "ECE (T)")
     notes = (
         "NLL in nats; Brier: squared error summed over classes; ECE: 15 bins of equal mass.",
-        "T: temperature fitted on the development predictions of the same fold and seed; right of it, the scores after it.",
+        TEMPERATURE,
+        *(() if not metrics.get("refit") else (REFIT,)),
+        *_uncalibrated(metrics),
     )
     return Table("calibration", "Calibration", columns, tuple(lines), notes)
 

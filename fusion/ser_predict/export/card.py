@@ -59,5 +59,5 @@ def model_card(predictor: "Predictor") -> str:
         tuned=[w for e in entries.values() if (w := tuned_on(str(e.get("encoder")), str(corpus.get("name"))))],
         intended=told.INTENDED,
         never=told.NOT_FOR,
-        limits=told.LIMITS,
+        limits=told.limits(predictor),
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser_predict.ensemble import Ensemble, Member
+from ser_predict.ensemble import RAW, Ensemble, Member
 from ser_predict.errors import BadExport, NoModel
 from ser_predict.sources import HeadSource
 
@@ -84,6 +84,7 @@ def _row(source: HeadSource, ensemble: Ensemble) -> dict[str, Any]:
         "text_input": "cls" if ensemble.text_first_only else "tokens",
         "uwa": ensemble.uwa if math.isfinite(ensemble.uwa) else None,
         "scores": source.scores(ensemble.slug),
+        "uncalibrated": ensemble.uncalibrated,
         "members": [
             {
                 "fold": member.fold,
@@ -178,6 +179,7 @@ class HubHeads(HeadSource):
             uwa=self.uwa(slug),
             members=tuple(members),
             sure=(confidence, right),
+            uncalibrated=str(row.get("uncalibrated") or "") if calibrate else RAW,
         )
 
     def _member(self, slug: str, number: int, one: Mapping[str, Any], calibrate: bool) -> Member:
