@@ -124,6 +124,7 @@ def prepare(
     material, rows, todo, device = plan(job, study)
     study = replace(material.study, table=material.study.table.iloc[: material.scored])
     start = _start(job, material, study, rows, command, device)
+    start["refit"] = any(task.plan.refit for task in todo) if todo else job.refit is not False
     if like is not None:
         _same_ground(job.out, like, start)
     claim(job.out, start)
@@ -183,6 +184,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
     from ser_fusion.audit_heads import heads_under
     from ser_fusion.evaluation.audit import audit_study, write_audit
+    from ser_fusion.evaluation.probes import Fits
     from ser_fusion.evaluation.references import reference_rows, stream_features
     from ser_fusion.evaluation.run_metrics import evaluate_run
     from ser_fusion.reporting import write_report
@@ -195,15 +197,17 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
         return judge_alone(prepared, listener, workers)
     listener.step("reference rows")
     features = stream_features(study)
-    references = reference_rows(study, list(job.seeds), features=features)
+    fits, refit = Fits(job.out / "probes"), start["refit"]
+    references = reference_rows(study, list(job.seeds), refit=refit, features=features, fits=fits)
     classified, tests, developments = _classifiers(prepared, listener)
     more = derive(prepared, classified, tests, developments, listener)
-    others = [*tests, *more.tests, *(frame for _, frame in references)]
-    gather(job.out, todo, others, [*developments, *more.developments])
+    others = [*tests, *more.tests, *(one.test for one in references)]
+    learned = [one.dev for one in references if one.dev is not None]
+    gather(job.out, todo, others, [*developments, *more.developments, *learned])
     finished = {
         **start,
         "rows": table_rows(
-            start["rows"], job.out, todo, [*classified, *more.infos, *(info for info, _ in references)], job
+            start["rows"], job.out, todo, [*classified, *more.infos, *(one.info for one in references)], job
         ),
     }
     write_summary(job.out, todo)
@@ -212,7 +216,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     record(job.out, finished)
     listener.step("leak audit")
     heads = heads_under(audited(prepared), listener) if job.audit_heads else None
-    write_audit(job.out, audit_study(study, features=features, heads=heads))
+    write_audit(job.out, audit_study(study, features=features, refit=refit, fits=fits, heads=heads))
     listener.step("evaluation")
     if job.vad_weight:
         judge_beside(prepared, features)
@@ -252,6 +256,7 @@ def _classifiers(prepared: Prepared, listener: Listener) -> tuple[list[dict[str,
     asked = tuple(prepared.start["job"]["seeds"])  # the job's own seeds are those of all rows together
     options: dict[str, Any] = {"seeds": asked, "poolings": job.pooling, "norm": job.norm, "workers": workers}
     options["earlier"] = [(one.classifier, one.pooling, one.seeds) for one in prepared.earlier]
+    options["refit"] = prepared.start["refit"]
     return fit_classifiers(study, job.classifier, job.out, progress=listener.step, **options)
 
 

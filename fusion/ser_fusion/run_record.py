@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ser_cache.scratch import replacing
 from ser_fusion.context import described, previous_turns
 from ser_fusion.environment import environment
+from ser_fusion.heads import HEADS
 from ser_fusion.job import NORMS, FuseJob, Row
 from ser_fusion.planning import Task, departures, refit_note
 from ser_fusion.study import Study
@@ -57,6 +58,7 @@ def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, devi
                 "slug": row.slug,
                 "kind": "head",
                 "fusion": row.fusion,
+                "streams": list(HEADS[row.fusion].reads(row.fusion, tuple(study.streams))),
                 "pooling": row.pooling,
                 "preset": row.preset,
                 "text_pooling": row.text_pooling,

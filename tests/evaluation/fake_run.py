@@ -141,18 +141,18 @@ def reference_predictions(
     table: pd.DataFrame, folds: pd.DataFrame, classes: Sequence[str], seeds: Sequence[int]
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The real reference rows (without probes), computed on the fake corpus."""
-    from ser_fusion.evaluation.references import Part, chance_rows, fixed_rows, predictions_of
+    from ser_fusion.evaluation.parts import Part
+    from ser_fusion.evaluation.probes import Fits
+    from ser_fusion.evaluation.references import chance_rows, deterministic_rows
 
     indexed = table.set_index(table["id"]).assign(target=pd.Index(list(classes)).get_indexer(table["label"]))
     parts = []
     for fold, rows in folds.groupby("fold"):
         train, test = (indexed.index.get_indexer(rows[rows["part"] == part]["id"]) for part in ("train", "test"))
         parts.append(Part(str(fold), train, test))
-    pairs = chance_rows(indexed, classes, parts, seeds)
-    for row, predict in fixed_rows(indexed, classes, {}):
-        found = predictions_of(indexed, classes, parts, predict)
-        if found is not None:
-            pairs.append((row, found))
+    rows = chance_rows(indexed, classes, parts, seeds)
+    rows += deterministic_rows(indexed, classes, {}, parts, Fits())
+    pairs = [(row.info, row.test) for row in rows]
     for row, frame in pairs:
         frame.insert(0, "row", row["slug"])
     return pd.concat([frame for _, frame in pairs], ignore_index=True), [row for row, _ in pairs]

@@ -7,14 +7,11 @@ import pandas as pd
 import pytest
 from fake_run import CLASSES, session_folds, utterance_table
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from ser_fusion.evaluation.bag_of_words import text_svm, word_counts
 from ser_fusion.evaluation.metrics import score_fold
 from ser_fusion.evaluation.priors import joined_keys, key_prior, metadata_keys, wearer
-from ser_fusion.evaluation.probes import pooled_probe, standardise, text_svm, word_counts
 from ser_fusion.evaluation.references import reference_rows
 
 
@@ -32,50 +29,68 @@ def fake_study(seed: int = 0, per_speaker: int = 30) -> SimpleNamespace:
     ]
     audio = rng.normal(size=(len(table), 12)).astype(np.float32)
     audio[np.arange(len(table)), table["target"]] += 2.0
+    pooled = {"audio": np.tile(audio, 2), "text": np.zeros((len(table), 10), np.float32)}  # as `stats`
     streams = {name: SimpleNamespace(spec=SimpleNamespace(modality=name)) for name in ("audio", "text")}
     return SimpleNamespace(
         table=table,
         classes=CLASSES,
         folds=SimpleNamespace(folds=folds),
         streams=streams,
-        pooled=lambda stream, pooling: audio if stream == "audio" else np.zeros((len(table), 5), np.float32),
+        pooled=lambda stream, pooling: pooled[stream],
     )
 
 
 def test_every_row_is_there_and_tests_every_utterance_once_per_seed():
     study = fake_study()
     rows = reference_rows(study, [0, 1, 2])
-    slugs = [row["slug"] for row, _ in rows]
+    slugs = [row.info["slug"] for row in rows]
     assert slugs == [
         "random", "prior", "majority", "scenario-prior", "dialogue-prior", "speaker-prior", "tfidf-svm",
-        "probe-audio", "probe-text", "probe-concatenation",
+        "probe-audio-mean", "probe-audio-stats", "probe-text-mean", "probe-text-stats", "probe-both-mean", "probe-both-stats",
+        "probe-product",
     ]  # fmt: skip
-    for row, frame in rows:
-        seeds = 3 if row["slug"] in ("random", "prior") else 1
+    for frame, slug in ((row.test, row.info["slug"]) for row in rows):
+        seeds = 3 if slug in ("random", "prior") else 1
         assert len(frame) == seeds * len(study.table) and not frame.duplicated(["id", "seed"]).any()
         assert list(frame.columns[:6]) == ["row", "id", "fold", "seed", "label", "predicted"]
         posteriors = frame[[f"p_{name}" for name in CLASSES]].to_numpy()
         assert np.allclose(posteriors.sum(axis=1), 1, atol=1e-5)
         assert (frame["label"].to_numpy() == study.table.loc[frame["id"], "label"].to_numpy()).all()
-    found = dict(zip(slugs, (frame for _, frame in rows), strict=True))
-    probe = score_fold(found["probe-audio"]["label"], found["probe-audio"]["predicted"], CLASSES)
+    found = dict(zip(slugs, (row.test for row in rows), strict=True))
+    probe = score_fold(found["probe-audio-mean"]["label"], found["probe-audio-mean"]["predicted"], CLASSES)
     assert probe["WA"] > 0.5, "the probe does not find a signal that is there"
-    assert not found["probe-text"].isna().any().any(), "features without variance must not become NaN"
+    assert {row.info["name"] for row in rows[-2:]} == {"Probe (both, mean+std)", "Probe (product)"}
+    assert all((row.dev is not None) == row.info["slug"].startswith("probe") for row in rows)
+    assert not found["probe-text-mean"].isna().any().any(), "features without variance must not become NaN"
 
 
-def test_test_labels_do_not_reach_the_predictions():
+@pytest.mark.parametrize("refit", [False, True])
+def test_test_labels_do_not_reach_the_predictions(refit: bool):
     study, other = fake_study(), fake_study()
-    inside = list(study.folds.folds[0].test)
+    fold = study.folds.folds[0]
     rng = np.random.default_rng(9)
-    other.table.loc[inside, "target"] = rng.integers(0, 7, len(inside))
-    for (row, a), (_, b) in zip(reference_rows(study, [0]), reference_rows(other, [0]), strict=True):
-        a, b = (frame[frame["fold"] == study.folds.folds[0].name] for frame in (a, b))
-        assert list(a["predicted"]) == list(b["predicted"]), row["slug"]
+    other.table.loc[list(fold.test), "target"] = rng.integers(0, 7, len(fold.test))
+    study.folds.folds = other.folds.folds = [fold]  # in another fold these utterances may train
+    for a, b in zip(*(reference_rows(one, [0], refit=refit) for one in (study, other)), strict=True):
+        assert list(a.test["predicted"]) == list(b.test["predicted"]), a.info["slug"]
+        columns = [f"p_{name}" for name in CLASSES]
+        assert np.array_equal(a.test[columns], b.test[columns]), a.info["slug"]
+
+
+def test_with_refit_rows_learn_from_the_development_part():
+    study = fake_study()
+    for plain, again in zip(*(reference_rows(study, [0], refit=flag) for flag in (False, True)), strict=True):
+        slug = plain.info["slug"]
+        if slug not in ("random", "majority", "probe-text-mean", "probe-text-stats"):
+            columns = [f"p_{name}" for name in CLASSES]
+            assert not np.array_equal(plain.test[columns], again.test[columns]), slug
+        if slug.startswith("probe-") and slug != "probe-product":
+            assert plain.dev.equals(again.dev), "development predictions are those of the first fit"
 
 
 def test_random_row_has_its_expectation():
     study = fake_study(per_speaker=60)
-    frame = next(frame for row, frame in reference_rows(study, range(30)) if row["slug"] == "random")
+    frame = next(row.test for row in reference_rows(study, range(30)) if row.info["slug"] == "random")
     scores = [score_fold(part["label"], part["predicted"], CLASSES)["WA"] for _, part in frame.groupby("seed")]
     assert np.mean(scores) == pytest.approx(1 / 7, abs=4 * np.std(scores) / np.sqrt(30))
 
@@ -102,25 +117,6 @@ def test_dialogue_name_gives_scenario_wearer_and_gender():
     assert metadata_keys(table)["dialogue-prior"].tolist()[:2] == ["impro01|F|F", "script02_1|M|F"]
     assert pd.isna(joined_keys([table["scenario"], table["gender"]]).iloc[2])
     assert set(metadata_keys(table.drop(columns=["scenario"]))) == set()
-
-
-def test_probe_equals_a_scikit_learn_pipeline():
-    rng = np.random.default_rng(2)
-    x, y = rng.normal(3, 2, size=(150, 10)).astype(np.float32), rng.integers(0, 3, 150)
-    x[np.arange(150), y] += 2
-    train, test = np.arange(100), np.arange(100, 150)
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=2000, tol=1e-6)).fit(
-        x[train], y[train]
-    )
-    got = pooled_probe(x, train, test, y, 3, 0.05)
-    assert got == pytest.approx(reference.predict_proba(x[test]), abs=5e-3)
-
-
-def test_channels_without_variance_are_dropped():
-    x = np.random.default_rng(0).normal(size=(20, 3))
-    x[:, 1] = 0.25
-    train, test = standardise(x, x + [0, 7, 0])
-    assert (test[:, 1] == 0).all() and np.isfinite(train).all()
 
 
 def test_text_svm_equals_the_vectoriser_fitted_on_the_training_part():

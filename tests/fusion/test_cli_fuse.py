@@ -102,7 +102,8 @@ def test_probe_draws_one_plot(small_cache: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(probe_command, ["--cache", str(small_cache), "--out", str(tmp_path / "probe")])
     assert done.exit_code == 0, done.output
     lines = pd.read_csv(tmp_path / "probe/layers.csv")
-    assert lines[["stream", "layer"]].to_numpy().tolist() == [["audio", 2], ["text", 6]]
-    assert lines["chosen"].all() and lines["uwa"].between(0.5, 1).all()
-    assert len(pd.read_csv(tmp_path / "probe/folds.csv")) == 6
+    asked = [["audio", 2, "mean"], ["audio", 2, "mean+std"], ["text", 6, "mean"], ["text", 6, "mean+std"]]
+    assert lines[["stream", "layer", "pooling"]].to_numpy().tolist() == asked
+    assert lines.groupby("stream")["chosen"].any().all() and lines["uwa"].between(0.5, 1).all()
+    assert len(pd.read_csv(tmp_path / "probe/folds.csv")) == 12
     assert (tmp_path / "probe/layers.png").read_bytes()[:4] == b"\x89PNG"

@@ -32,6 +32,13 @@ def data(corpus: Callable[..., Any], cache_of: Callable[..., Path]) -> Data:
     return study, {name: read_stream(study.layers[name], list(study.table.index)) for name in study.streams}
 
 
+@pytest.fixture
+def hard(corpus: Callable[..., Any], cache_of: Callable[..., Path]) -> Data:
+    """Enough development errors for a temperature."""
+    study = open_study(cache_of(corpus("both", n=600, strength=0.25, longest=16), "hard"), protocol="random")
+    return study, {name: read_stream(study.layers[name], list(study.table.index)) for name in study.streams}
+
+
 def plan(**changes: Any) -> Plan:
     base = Plan(
         fusion="late-calibrated",
@@ -74,8 +81,8 @@ def test_each_expert_is_of_its_own_best_epoch(data: Data) -> None:
     assert done.best_epochs["audio"] != done.best_epochs["text"]  # else nothing was shown
 
 
-def test_it_is_the_calibrated_product(data: Data) -> None:
-    study, streams = data
+def test_it_is_the_calibrated_product(hard: Data) -> None:
+    study, streams = hard
     parts = fold_parts(study, 0)
     done = train(plan(), streams, study.targets, parts)
     feed = Feed(streams, STREAMS)
@@ -169,9 +176,9 @@ def _frames(features: int, layers: int) -> Any:
     return Packed(values if layers > 1 else values[:, 0], [4, 2], torch.ones(6, dtype=torch.bool))
 
 
-def test_an_overconfident_stream_is_turned_down(data: Data) -> None:
+def test_an_overconfident_stream_is_turned_down(hard: Data) -> None:
     """The posteriors of one stream made 5 times too sure: the product recovers, the uncalibrated one does not."""
-    study, streams = data
+    study, streams = hard
     parts = fold_parts(study, 0)
     model = train(plan(), streams, study.targets, parts).model
     plain = train(plan(fusion="late"), streams, study.targets, parts).model

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.classifiers.base import Recipe
 from ser_fusion.evaluation.metrics import score_fold
-from ser_fusion.evaluation.probes import standardise
+from ser_fusion.evaluation.probes import fit_probe, standardise
 
 Features = NDArray[np.float32]
 Targets = NDArray[np.int64]
@@ -38,7 +38,13 @@ def posteriors(model: Any, features: Features, classes: int) -> NDArray[np.float
 
 
 def choose_and_fit(
-    recipe: Recipe, features: Features, targets: Targets, parts: Mapping[str, Targets], classes: int, seed: int
+    recipe: Recipe,
+    features: Features,
+    targets: Targets,
+    parts: Mapping[str, Targets],
+    classes: int,
+    seed: int,
+    refit: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]:
     """Fits a recipe on the training part, its settings chosen on the development part.
 
@@ -49,12 +55,16 @@ def choose_and_fit(
         parts: ``train``, ``dev``, ``test``: positions.
         classes: Number of classes.
         seed: For recipes that draw.
+        refit: Fit what is tested on training and development part together, with the settings that were chosen before.
 
     Returns:
         Development posteriors, test posteriors, and the settings that were taken (the first of the grid without a
-        development part).
+        development part). Development posteriors are always those of a fit on the training part alone.
     """
     train, dev, test = parts["train"], parts["dev"], parts["test"]
+    if recipe.build is None:
+        probe = fit_probe(features, targets, train, dev, classes, refit)
+        return probe.dev, probe.posteriors(features[test]), {"C": probe.penalty}
     x_train, x_rest = standardise(features[train], features[np.concatenate([dev, test])])
     names = [str(number) for number in range(classes)]
     best: tuple[float, NDArray[np.float64], NDArray[np.float64], dict[str, Any]] | None = None
@@ -69,4 +79,9 @@ def choose_and_fit(
             best = (score, given, posteriors(model, x_rest[len(dev) :], classes), usable)
     if best is None:
         raise ValueError(f"the recipe {recipe.name} has an empty grid")
+    if refit and len(dev):
+        both = np.sort(np.concatenate([train, dev]))
+        x_both, x_test = standardise(features[both], features[test])
+        model = recipe.build(seed, **best[3]).fit(x_both, targets[both])
+        return best[1], posteriors(model, x_test, classes), best[3]
     return best[1], best[2], best[3]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.classifiers.base import Recipe, resolve_classifier
 from ser_fusion.classifiers.posteriors import choose_and_fit
+from ser_fusion.evaluation.probes import VERSION
 from ser_fusion.job import NORMS
 from ser_fusion.norm import groups_of
 
@@ -95,6 +96,7 @@ def fit_classifiers(
     seeds: Sequence[int] = (0,),
     poolings: Sequence[str] = ("stats",),
     norm: str = "train",
+    refit: bool = False,
     workers: int = 1,
     progress: Callable[[str], None] = lambda name: None,
     earlier: Sequence[tuple[Sequence[str], Sequence[str], Sequence[int]]] = (),
@@ -108,6 +110,7 @@ def fit_classifiers(
         seeds: For classifiers that draw; others are fitted once, under seed 0.
         poolings: ``stats``, ``mean``, ``max``; others become ``stats``.
         norm: ``train``, ``corpus``, ``speaker`` or ``speaker-neutral``.
+        refit: Fit what is tested on training and development part together, as the heads are.
         workers: Processes.
         progress: Called with each row's name before it is fitted.
         earlier: Classifiers, poolings and seeds that were asked before: read where they are finished, never fitted.
@@ -140,7 +143,7 @@ def fit_classifiers(
             )
             for number in range(len(parts))
         ]
-        marks = {folder: _mark(row, mark, norm, number, seed) for number, seed, folder in todo}
+        marks = {folder: _mark(row, mark, norm, refit, number, seed) for number, seed, folder in todo}
         lacking = {seed for _, seed, folder in todo if _done(folder) != marks[folder]}
         wanted = asked.get(row.slug, set()) if row.recipe.random else {0} if row.slug in asked else set()
         todo = [job for job in todo if job[1] in wanted or job[1] not in lacking]
@@ -154,7 +157,7 @@ def fit_classifiers(
                 [_features(study, name, row.pooling, norm, pooled) for name in row.streams], axis=1
             )
             calls = (
-                delayed(_fit)(row.recipe, features, study.targets, parts[number], len(study.classes), seed)
+                delayed(_fit)(row.recipe, features, study.targets, parts[number], len(study.classes), seed, refit)
                 for number, seed, _ in missing
             )
             fitted = Parallel(n_jobs=max(1, min(workers, len(missing))))(calls)
@@ -175,6 +178,7 @@ def _fit(
     parts: Mapping[str, NDArray[np.int64]],
     classes: int,
     seed: int,
+    refit: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any], float]:
     import warnings
 
@@ -183,7 +187,7 @@ def _fit(
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fixed number of epochs is part of the recipe
-        return (*choose_and_fit(recipe, features, targets, parts, classes, seed), time.perf_counter() - began)
+        return (*choose_and_fit(recipe, features, targets, parts, classes, seed, refit), time.perf_counter() - began)
 
 
 def _features(
@@ -213,13 +217,14 @@ def _per_speaker(study: "Study", values: NDArray[np.float32], norm: str) -> NDAr
     return out
 
 
-def _mark(row: ClassifierRow, data: str, norm: str, number: int, seed: int) -> str:
+def _mark(row: ClassifierRow, data: str, norm: str, refit: bool, number: int, seed: int) -> str:
     """Fingerprint of everything that decides a result."""
     from importlib.metadata import version
 
     grid = json.dumps([dict(settings) for settings in row.recipe.grid], sort_keys=True)
     facts = (data, row.recipe.name, grid, row.streams, row.pooling, norm, number, seed, version("scikit-learn"))
-    return xxhash.xxh3_128_hexdigest(repr(facts).encode())
+    more = (*(("refit",) if refit else ()), *((VERSION,) if row.recipe.build is None else ()))
+    return xxhash.xxh3_128_hexdigest(repr((*facts, *more)).encode())
 
 
 def _done(folder: Path) -> str | None:
@@ -241,7 +246,7 @@ def _write(
 ) -> None:
     """The folder of one fit, which appears whole."""
     from ser_cache.scratch import replacing
-    from ser_fusion.evaluation.references import posterior_frame
+    from ser_fusion.evaluation.parts import posterior_frame
 
     dev, test, settings, seconds = result
     fold = str(study.folds.folds[number].name)

@@ -2,10 +2,12 @@
 
 TF-IDF on the words, linear probes on the pooled features, and the prior rows, under `random`, `session`, `speaker` and
 `session+scenario`. On IEMOCAP (7 classes) TF-IDF falls from WA .506 to .271 once scenarios are held out too, and dropping
-as many turns of other scenarios changes nothing; that control (`session, as small`) is made here too. No development part is set aside here, so all protocols train on all
-that they may. Costs one linear fit per fold and row; training heads under every protocol is `--audit-heads`.
+as many turns of other scenarios changes nothing; that control (`session, as small`) is made here too. The rows are the reference rows of a run, by the run's own rules for the
+development part and for refitting; only the probes on mean and deviation are left out, for time. Training heads under every
+protocol is `--audit-heads`.
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,12 +21,16 @@ from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_wo
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.difference_test import difference_test
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of
+from ser_fusion.evaluation.parts import Part, parts_of
 from ser_fusion.evaluation.permutation import label_permutation_band
-from ser_fusion.evaluation.references import Part, fixed_rows, parts_of, predictions_of, stream_features
+from ser_fusion.evaluation.probe_rows import Pooled, both_poolings
+from ser_fusion.evaluation.probes import Fits
+from ser_fusion.evaluation.references import deterministic_rows, stream_features
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.units import unit_counts, unit_kind
 
 if TYPE_CHECKING:
+    from ser_data.protocols import Folds
     from ser_fusion.study import Study
 
 PROTOCOLS = ("random", "session", "speaker", "session+scenario")
@@ -35,8 +41,11 @@ Heads = Mapping[str, Sequence[tuple[dict[str, Any], pd.DataFrame]]]
 def audit_table(
     table: pd.DataFrame,
     classes: Sequence[str],
-    features: Mapping[str, tuple[str, np.ndarray]],
+    features: Pooled,
     *,
+    dev: str = "none",
+    refit: bool = False,
+    fits: Fits | None = None,
     protocols: Sequence[str] = PROTOCOLS,
     heads: Heads | None = None,
     permutations: int = 200,
@@ -48,7 +57,10 @@ def audit_table(
     Args:
         table: usable utterances with `target`, the manifest's columns, index = id.
         classes: class names in order.
-        features: stream name to (modality, time means `(n, d)`); may be empty.
+        features: pooled features of every stream, of which the time means are probed; may be empty.
+        dev: how development parts are made; a protocol that cannot follow it follows its own rule, or makes none.
+        refit: whether rows are fitted on the development part too.
+        fits: where probes are looked up and kept.
         protocols: names of `ser_data.protocols`; one that the corpus cannot serve is skipped, and said.
         heads: predictions of trained heads by protocol (`--audit-heads`), as (row information, predictions).
         permutations: label shufflings within folds for each band of chance.
@@ -59,24 +71,23 @@ def audit_table(
         Plain data: `protocols`, `skipped` (protocol to reason), `rows` (name, slug, `scores` by protocol with `low` and
         `high` of the permutation band of UWA), `overlap` (share of test texts seen in training), `words`.
     """
-    from ser_data.errors import CorpusError
-    from ser_data.protocols import make_folds
-
+    fits = fits or Fits()
+    means = {name: values for name, values in features.items() if name == "mean"}
     ready = table.assign(id=table.index) if "id" not in table else table
     rows: dict[str, dict[str, Any]] = {}
-    used, skipped, overlap = [], {}, {}
+    used, skipped, overlap, rules = [], {}, {}, {}
     for protocol in protocols:
-        try:
-            folds = make_folds(ready, protocol, dev="none", seed=seed)
-        except CorpusError as error:
-            skipped[protocol] = str(error).splitlines()[0]
+        folds, reason = _folds(ready, protocol, dev, seed)
+        if folds is None:
+            skipped[protocol] = reason
             continue
         if len(folds.folds) > MOST_FOLDS:
             skipped[protocol] = (
                 f"protocol '{protocol}' makes {len(folds.folds)} folds; at most {MOST_FOLDS} are audited"
             )
             continue
-        plans = {protocol: parts_of(table.index, folds.folds)}
+        rules[protocol] = folds.dev
+        plans = {protocol: parts_of(table.index, folds.folds, refit)}
         if protocol == STRICT:
             plans[CONTROL] = _as_small(table, plans[protocol], seed)
         listed = pd.concat(
@@ -90,12 +101,9 @@ def audit_table(
         for name, parts in plans.items():
             used.append(name)
             found = []
-            for row, predict in fixed_rows(table, classes, features):
-                if progress is not None:
-                    progress(f"{name}: {row['name']}")
-                predictions = predictions_of(table, classes, parts, predict)
-                if predictions is not None:
-                    found.append((row, predictions))
+            told = None if progress is None else functools.partial(_said, progress, name)
+            for one in deterministic_rows(table, classes, means, parts, fits, progress=told):
+                found.append((one.info, one.test))
             found += (heads or {}).get(name, ())
             for row, predictions in found:
                 empty = {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
@@ -107,6 +115,8 @@ def audit_table(
         "format": 1,
         "protocols": used,
         "skipped": skipped,
+        "dev": rules,
+        "refit": refit,
         "classes": list(classes),
         "n": len(table),
         "permutations": permutations,
@@ -115,6 +125,24 @@ def audit_table(
         "overlap": overlap,
     }
     return {**audit, "words": audit_words(audit)}
+
+
+def _folds(table: pd.DataFrame, protocol: str, dev: str, seed: int) -> tuple["Folds | None", str]:
+    """The folds of a protocol with the run's development rule, else its own, else none; or why there are no folds."""
+    from ser_data.errors import CorpusError
+    from ser_data.protocols import make_folds
+
+    reason = ""
+    for rule in dict.fromkeys((dev, "next", "none")):
+        try:
+            return make_folds(table, protocol, dev=rule, seed=seed), ""
+        except CorpusError as error:
+            reason = str(error).splitlines()[0]
+    return None, reason
+
+
+def _said(progress: Callable[[str], None], protocol: str, name: str) -> None:
+    progress(f"{protocol}: {name}")
 
 
 def _scored(predictions: pd.DataFrame, classes: Sequence[str], permutations: int, seed: int) -> dict[str, Any]:
@@ -134,13 +162,15 @@ def _as_small(table: pd.DataFrame, parts: Sequence[Part], seed: int) -> list[Par
     sessions, targets = table["session"].to_numpy(), table["target"].to_numpy()
     control = []
     for part in parts:
-        pool = np.flatnonzero(~np.isin(sessions.astype(str), np.unique(sessions[part.test].astype(str))))
+        apart = np.setdiff1d(sessions[part.dev].astype(str), sessions[part.train].astype(str))
+        held = np.union1d(sessions[part.test].astype(str), apart)
+        pool = np.setdiff1d(np.flatnonzero(~np.isin(sessions.astype(str), held)), part.dev)
         chosen = [
             rng.choice(pool[targets[pool] == k], size=count, replace=False)
             for k, count in enumerate(np.bincount(targets[part.train]))
             if count
         ]
-        control.append(Part(part.name, np.sort(np.concatenate(chosen)), part.test))
+        control.append(Part(part.name, np.sort(np.concatenate(chosen)), part.test, part.dev, part.refit))
     return control
 
 
@@ -162,11 +192,15 @@ def _against_trivial(
     return result
 
 
-def audit_study(
-    study: "Study", *, features: Mapping[str, tuple[str, np.ndarray]] | None = None, **options: Any
-) -> dict[str, Any]:
+def audit_study(study: "Study", *, features: Pooled | None = None, **options: Any) -> dict[str, Any]:
     """Audits a study with probes on its streams; `features` as from `stream_features`, options as for `audit_table`."""
-    return audit_table(study.table, study.classes, stream_features(study) if features is None else features, **options)
+    ground = {"dev": asked_rule(study.folds.dev), **options}
+    return audit_table(study.table, study.classes, stream_features(study) if features is None else features, **ground)
+
+
+def asked_rule(dev: str) -> str:
+    """The rule that makes development parts like those of a run: its own, or `next` where it is a protocol's own."""
+    return dev if dev.startswith("random:") or dev in ("partner", "speaker", "none") else "next"
 
 
 def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
@@ -178,11 +212,12 @@ def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
     table = run.utterances.copy()
     table["target"] = class_positions(table["label"], run.classes)
     table = table.sort_index()
-    return audit_table(table, run.classes, _features(run, table), **options)
+    ground = {"dev": asked_rule(str(run.run.get("dev", "none"))), "refit": bool(run.run.get("refit"))}
+    return audit_table(table, run.classes, _features(run, table), **{**ground, **options})
 
 
-def _features(run: RunDirectory, table: pd.DataFrame) -> dict[str, tuple[str, np.ndarray]]:
-    """Time means from the run's cache; empty where it is gone or does not hold these utterances any more."""
+def _features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
+    """Pooled features from the run's cache; empty where it is gone or does not hold these utterances any more."""
     from ser_cache import CacheError, open_cache
     from ser_fusion.study import pool_entry
 
@@ -194,10 +229,10 @@ def _features(run: RunDirectory, table: pd.DataFrame) -> dict[str, tuple[str, np
             found = opened.select(stream, entry["encoder"], entry["layer"], entry["dtype"])
             if found.fingerprint != entry["fingerprint"]:
                 return {}
-            features[stream] = (stream, pool_entry(found, list(table.index), "mean"))
+            features[stream] = pool_entry(found, list(table.index), "stats")
     except (CacheError, KeyError, OSError):
         return {}
-    return features
+    return both_poolings(features)
 
 
 def write_audit(run_dir: str | Path, audit: dict[str, Any]) -> Path:

@@ -1,18 +1,23 @@
 """The rows that every table carries for free: chance, priors, a bag of words, and linear probes, on the heads' own folds.
 
-They see the training part of each fold and nothing of the development part, and none of them is tuned. A head that does
-not beat them has not shown what it is for. Costs seconds on the demo corpus; the probes dominate.
+They are fitted on what the heads of the run are fitted on: the training part of each fold, with `refit` the development
+part too. Only the probes choose anything, their penalty, on the development part (`probes`). A head that does not beat them
+has not shown what it is for.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ser_fusion.evaluation.bag_of_words import text_svm, word_counts
+from ser_fusion.evaluation.parts import Part, parts_of, posterior_frame, reference_row
 from ser_fusion.evaluation.priors import class_prior, key_prior, metadata_keys
-from ser_fusion.evaluation.probes import PENALTY, pooled_probe, text_svm, word_counts
+from ser_fusion.evaluation.probe_rows import Pooled, both_poolings, probe_rows
+from ser_fusion.evaluation.probes import Fits
+from ser_fusion.evaluation.units import speakers_of
 
 if TYPE_CHECKING:
     from ser_fusion.study import Study
@@ -37,171 +42,134 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """One fold by positions in the table: `train` and `test` `(n,)` int64."""
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One reference row.
 
-    name: str
-    train: np.ndarray
-    test: np.ndarray
+    Attributes:
+        info: The row as `run.json` holds it.
+        test: Test predictions: `row, id, fold, seed, label, predicted, p_<class> ...`.
+        dev: Development predictions of the same kind; None for rows that learn nothing from the development part.
+    """
 
-
-def parts_of(index: pd.Index, folds: Iterable[Any]) -> list[Part]:
-    """Folds (with `name`, `train`, `test` as ids) as positions in `index`; ids that the table lacks are left out."""
-
-    def positions(ids: Sequence[str]) -> np.ndarray:
-        found = index.get_indexer(pd.Index(list(ids)))
-        return found[found >= 0]
-
-    return [Part(str(fold.name), positions(fold.train), positions(fold.test)) for fold in folds]
+    info: dict[str, Any]
+    test: pd.DataFrame
+    dev: pd.DataFrame | None = None
 
 
-def posterior_frame(
-    table: pd.DataFrame,
-    classes: Sequence[str],
-    rows: np.ndarray,
-    fold: str,
-    seed: int,
-    posteriors: np.ndarray,
-    guess: np.ndarray,
-) -> pd.DataFrame:
-    """Predictions of one part in the run directory's columns: `id, fold, seed, label, predicted, p_<class> ...`."""
-    names = np.asarray(classes, dtype=object)
-    frame = {
-        "id": table.index.to_numpy()[rows],
-        "fold": fold,
-        "seed": seed,
-        "label": names[table["target"].to_numpy()[rows]],
-        "predicted": names[guess],
-    }
-    frame.update({f"p_{name}": posteriors[:, k].astype(np.float32) for k, name in enumerate(classes)})
-    return pd.DataFrame(frame)
-
-
-def _row(slug: str, name: str | None = None, note: str | None = None, parameters: int = 0) -> dict[str, Any]:
-    return {
-        "name": name or NAMES[slug],
-        "slug": slug,
-        "kind": "reference",
-        "fusion": None,
-        "pooling": None,
-        "preset": None,
-        "parameters": parameters,
-        "transductive": False,
-        "departures": [],
-        "note": note or NOTES[slug],
-    }
+def _row(slug: str) -> dict[str, Any]:
+    return reference_row(slug, NAMES[slug], NOTES[slug])
 
 
 Predict = Callable[[Part], np.ndarray | None]
 
 
-def fixed_rows(
-    table: pd.DataFrame, classes: Sequence[str], features: Mapping[str, tuple[str, np.ndarray]]
-) -> list[tuple[dict[str, Any], Predict]]:
-    """The reference rows without randomness, as pairs of row information and a function from a fold to posteriors.
+def fixed_rows(table: pd.DataFrame, classes: Sequence[str]) -> list[tuple[dict[str, Any], Predict]]:
+    """The rows of priors and words, as pairs of row information and a function from a fold to posteriors.
 
     Args:
         table: utterances with `target` (class position) and the manifest's columns, index = id.
         classes: class names in order.
-        features: stream name to (modality, pooled features `(n, d)`, rows as the table).
     """
     targets, k = table["target"].to_numpy(), len(classes)
     rows: list[tuple[dict[str, Any], Predict]] = []
-    rows.append((_row("majority"), lambda part: np.tile(class_prior(targets[part.train], k), (len(part.test), 1))))
+    rows.append((_row("majority"), lambda part: np.tile(class_prior(targets[part.fit], k), (len(part.test), 1))))
     for slug, keys in metadata_keys(table).items():
 
         def prior(part: Part, keys: pd.Series = keys) -> np.ndarray:
-            return key_prior(keys.iloc[part.train], targets[part.train], keys.iloc[part.test], k)
+            return key_prior(keys.iloc[part.fit], targets[part.fit], keys.iloc[part.test], k)
 
         rows.append((_row(slug), prior))
     if "text" in table and table["text"].map(lambda text: isinstance(text, str) and bool(text.strip())).any():
         texts = table["text_normalised"] if "text_normalised" in table else table["text"].str.lower()
         counts = word_counts(list(texts))
         if counts is not None:
-            rows.append((_row("tfidf-svm"), lambda part: text_svm(counts, part.train, part.test, targets, k)))
-    probes = dict(features)
-    if len(features) > 1:
-        probes["concatenation"] = ("both", np.concatenate([values for _, values in features.values()], axis=1))
-    for stream, (modality, values) in probes.items():
-        penalty = PENALTY.get(modality, 0.05)
-
-        def probe(part: Part, values: np.ndarray = values, penalty: float = penalty) -> np.ndarray:
-            return pooled_probe(values, part.train, part.test, targets, k, penalty)
-
-        note = f"logistic regression (C = {penalty}) on the time mean, {values.shape[1]} features"
-        row = _row(f"probe-{stream}", f"Probe ({stream})", note, k * (values.shape[1] + 1))
-        rows.append((row, probe))
+            rows.append((_row("tfidf-svm"), lambda part: text_svm(counts, part.fit, part.test, targets, k)))
     return rows
 
 
 def chance_rows(
     table: pd.DataFrame, classes: Sequence[str], parts: Sequence[Part], seeds: Sequence[int]
-) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The two random rows, drawn anew for every fold and seed."""
+) -> list[Reference]:
+    """The two random rows, drawn again for every fold and seed."""
     targets, k = table["target"].to_numpy(), len(classes)
     frames: dict[str, list[pd.DataFrame]] = {"random": [], "prior": []}
     for number, part in enumerate(parts):
         for seed in seeds:
-            chance = {"random": np.full(k, 1.0 / k), "prior": class_prior(targets[part.train], k)}
+            chance = {"random": np.full(k, 1.0 / k), "prior": class_prior(targets[part.fit], k)}
             for which, slug in enumerate(frames):
                 draw = np.random.default_rng([int(seed), number, which])
                 guess = draw.choice(k, size=len(part.test), p=chance[slug])
                 posteriors = np.tile(chance[slug], (len(part.test), 1))
                 frames[slug].append(posterior_frame(table, classes, part.test, part.name, int(seed), posteriors, guess))
-    return [(_row(slug), pd.concat(frames[slug], ignore_index=True)) for slug in frames]
+    return [Reference(_row(slug), pd.concat(frames[slug], ignore_index=True)) for slug in frames]
 
 
-def predictions_of(
-    table: pd.DataFrame, classes: Sequence[str], parts: Sequence[Part], predict: Predict
-) -> pd.DataFrame | None:
-    """Test predictions of one row over all folds (seed 0); None where the row cannot be computed on some fold."""
-    frames = []
-    for part in parts:
-        posteriors = predict(part)
-        if posteriors is None:
-            return None
-        frames.append(posterior_frame(table, classes, part.test, part.name, 0, posteriors, posteriors.argmax(axis=1)))
-    return pd.concat(frames, ignore_index=True)
+def deterministic_rows(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    features: Pooled,
+    parts: Sequence[Part],
+    fits: Fits,
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> list[Reference]:
+    """All rows without randomness, on some folds; a row that cannot be computed on some fold is left out.
+
+    Args:
+        table: utterances with `target` (class position) and the manifest's columns, index = id.
+        classes: class names in order.
+        features: pooled features of every stream (`stream_features`); may be empty.
+        parts: the folds.
+        fits: where probes are looked up and kept.
+        progress: called with each row's name before it is computed.
+    """
+    rows = []
+    for info, predict in fixed_rows(table, classes):
+        if progress is not None:
+            progress(info["name"])
+        given = [(part, predict(part)) for part in parts]
+        frames = [
+            posterior_frame(table, classes, part.test, part.name, 0, one) for part, one in given if one is not None
+        ]
+        if len(frames) == len(parts):
+            rows.append(Reference(info, pd.concat(frames, ignore_index=True)))
+    if features and progress is not None:
+        progress("linear probes")
+    probes = probe_rows(table, classes, features, parts, fits, speakers_of(table))
+    return rows + [Reference(one.info, one.test, one.dev) for one in probes]
 
 
-def stream_features(study: "Study") -> dict[str, tuple[str, np.ndarray]]:
-    """Time means of every stream of a study: name to (modality, `(n, d)`)."""
-    return {
-        name: (str(entry.spec.modality), np.asarray(study.pooled(name, "mean")))
-        for name, entry in study.streams.items()
-    }
+def stream_features(study: "Study") -> Pooled:
+    """Pooled frames of every stream of a study: `mean` and `stats` -> stream -> `(n, d)`."""
+    return both_poolings({stream: np.asarray(study.pooled(stream, "stats")) for stream in study.streams})
 
 
 def reference_rows(
     study: "Study",
     seeds: Sequence[int],
     *,
-    features: Mapping[str, tuple[str, np.ndarray]] | None = None,
+    refit: bool = False,
+    features: Pooled | None = None,
+    fits: Fits | None = None,
     progress: Callable[[str], None] | None = None,
-) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+) -> list[Reference]:
     """All reference rows of a study, on its folds.
 
     Args:
         study: utterances, classes, folds and streams.
         seeds: the heads' seeds; only the two random rows use them, all others have the one seed 0.
+        refit: whether the heads that are tested were fitted on the development part too.
         features: `stream_features(study)`, where it is at hand already.
+        fits: where probes are looked up and kept.
         progress: called with each row's name before it is computed.
-
-    Returns:
-        Pairs of row information (as in `run.json`) and test predictions with the columns
-        `row, id, fold, seed, label, predicted, p_<class> ...`.
     """
-    parts = parts_of(study.table.index, study.folds.folds)
+    parts = parts_of(study.table.index, study.folds.folds, refit)
+    features = stream_features(study) if features is None else features
     rows = chance_rows(study.table, study.classes, parts, seeds)
-    for row, predict in fixed_rows(
-        study.table, study.classes, stream_features(study) if features is None else features
-    ):
-        if progress is not None:
-            progress(row["name"])
-        predictions = predictions_of(study.table, study.classes, parts, predict)
-        if predictions is not None:
-            rows.append((row, predictions))
-    for row, predictions in rows:
-        predictions.insert(0, "row", row["slug"])
+    rows += deterministic_rows(study.table, study.classes, features, parts, fits or Fits(), progress=progress)
+    for row in rows:
+        for frame in (row.test, row.dev):
+            if frame is not None:
+                frame.insert(0, "row", row.info["slug"])
     return rows

@@ -16,10 +16,11 @@ from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text
 from ser_fusion.evaluation.calibration import calibration
 from ser_fusion.evaluation.comparison import ALPHA, Judged, compare_rows, correct_families, fold_sizes
 from ser_fusion.evaluation.difference_test import difference_test
-from ser_fusion.evaluation.families import DEFAULT_NAMED, declared_pairs, holm, trained_rows
+from ser_fusion.evaluation.families import DEFAULT_NAMED, EXPLORATORY, declared_pairs, holm, trained_rows
 from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
 from ser_fusion.evaluation.known_encoders import tuned_on
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, scores_of, summarise
+from ser_fusion.evaluation.own_probe import own_probes
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.transfer import transfer
 from ser_fusion.evaluation.units import unit_counts, unit_kind
@@ -58,9 +59,13 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
     named = str(run.run.get("job", {}).get("named_head") or DEFAULT_NAMED)
     if progress is not None:
         progress("comparisons")
+    own = own_probes(run)
+    for row in rows:
+        row["own_probe"] = own.get(row["slug"])
+    pairs = [*declared_pairs(run.rows, named), *((EXPLORATORY, head, probe) for head, probe in own.items())]
     compared = [
         compare_rows(judged[a], judged[b], family=family, sizes=sizes)
-        for family, a, b in declared_pairs(run.rows, named)
+        for family, a, b in pairs
         if _same_utterances(judged[a], judged[b])
     ]
     compared = correct_families(compared)
@@ -83,7 +88,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "stride": run.run.get("stride"),
         "epochs": run.run.get("epochs"),
         "named_head": named,
-        "refit": bool(run.run.get("job", {}).get("refit")),
+        "refit": bool(run.run.get("refit", run.run.get("job", {}).get("refit"))),
         "rows": rows,
         "best": best,
         "comparisons": [comparison.as_dict() for comparison in compared],

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ser_fusion.evaluation.own_probe import told_probes
 from ser_fusion.reporting.numbers import bounds, count, score, spread
 from ser_fusion.reporting.together_tables import lost_table, transfer_tables
 from ser_fusion.reporting.words import bold, replicates
@@ -43,6 +44,8 @@ class ResultTable:
         lost = lost_table(metrics)
         for table in [*transfer_tables(metrics), *([lost] if lost else [])]:
             yield _plain(table)
+        for line in told_probes(metrics["rows"]):
+            yield Text("• " + line)
         for comparison in metrics["comparisons"]:
             if comparison["family"] == "primary":
                 yield Text("• " + comparison["sentence"])

@@ -6,7 +6,7 @@ from ser_fusion.reporting.numbers import bounds, points, probability, score
 from ser_fusion.reporting.tables import Cell, Row, Table
 
 WIDEST = 4
-SHOWN = ("majority", "probe-audio", "probe-text", "probe-video", "probe-concatenation", "tfidf-svm")  # reference rows
+SHOWN = ("majority", "tfidf-svm", "probe-")  # reference rows, by the beginning of their slug
 
 
 def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
@@ -17,7 +17,7 @@ def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
     found = metrics.get("transfer")
     if not found:
         return []
-    rows = [row for row in metrics["rows"] if row["kind"] not in ("reference", "lost") or row["slug"] in SHOWN]
+    rows = [row for row in metrics["rows"] if row["kind"] not in ("reference", "lost") or row["slug"].startswith(SHOWN)]
     rows.sort(key=lambda row: row["kind"] == "reference")
     by_row: dict[str, dict[str, dict[str, Any]]] = {}
     for cell in found["cells"]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from ser_fusion.evaluation.comparison import too_few_groups
 from ser_fusion.evaluation.families import trained_rows
+from ser_fusion.evaluation.own_probe import told_probes
 from ser_fusion.evaluation.units import ENOUGH
 from ser_fusion.reporting.numbers import count, score
 
@@ -94,6 +95,7 @@ def summary(metrics: dict[str, Any]) -> list[str]:
     lines = [first]
     lines += [pair["sentence"] + "." for pair in metrics["comparisons"] if pair["family"] == "primary"]
     lines += _against_references(rows, trained)
+    lines += told_probes(rows)
     lines += _chance(metrics, trained)
     lines += _weakest(trained, metrics)
     return lines

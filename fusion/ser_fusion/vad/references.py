@@ -3,14 +3,14 @@
 Untuned: the ridge's penalty is the number of training utterances times 0.1 on standardised features.
 """
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ser_fusion.evaluation.parts import parts_of
+from ser_fusion.evaluation.probe_rows import Pooled
 from ser_fusion.evaluation.probes import standardise
-from ser_fusion.evaluation.references import parts_of
 from ser_fusion.vad.frames import long_frame
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PENALTY = 0.1
 
 
 def rating_references(
-    study: "Study", ratings: np.ndarray, features: Mapping[str, tuple[str, np.ndarray]]
+    study: "Study", ratings: np.ndarray, features: Pooled
 ) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """Reference rows on the heads' own folds, as pairs of row information and test predictions.
 
@@ -31,9 +31,9 @@ def rating_references(
     """
     ids = study.table.index.to_numpy()
     inputs: dict[str, np.ndarray | None] = {"mean": None}
-    inputs |= {f"ridge-{name}": values for name, (_, values) in features.items()}
-    if len(features) > 1:
-        inputs["ridge-concatenation"] = np.concatenate([values for _, values in features.values()], axis=1)
+    inputs |= {f"ridge-{name}": values for name, values in features["mean"].items()}
+    if len(features["mean"]) > 1:
+        inputs["ridge-concatenation"] = np.concatenate(list(features["mean"].values()), axis=1)
     rows = []
     for slug, values in inputs.items():
         frames = []

@@ -1,0 +1,88 @@
+"""A fold by positions in a table, and predictions of one in the run directory's columns."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def _nothing() -> NDArray[np.int64]:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One fold by positions in the table.
+
+    Attributes:
+        name: Of the fold.
+        train: `(n,)` int64.
+        test: The same.
+        dev: The same; empty where there is no development part.
+        refit: Whether what is tested was fitted on the development part too.
+    """
+
+    name: str
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    dev: NDArray[np.int64] = field(default_factory=_nothing)
+    refit: bool = False
+
+    @property
+    def fit(self) -> NDArray[np.int64]:
+        """What the tested models are fitted on."""
+        return np.sort(np.concatenate([self.train, self.dev])) if self.refit else self.train
+
+
+def parts_of(index: pd.Index, folds: Iterable[Any], refit: bool = False) -> list[Part]:
+    """Folds (with `name`, `train`, `dev`, `test` as ids) as positions in `index`; ids that the table lacks are left out."""
+
+    def positions(ids: Sequence[str]) -> NDArray[np.int64]:
+        found = index.get_indexer(pd.Index(list(ids)))
+        return found[found >= 0].astype(np.int64)
+
+    return [
+        Part(str(fold.name), positions(fold.train), positions(fold.test), positions(fold.dev), refit) for fold in folds
+    ]
+
+
+def posterior_frame(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    rows: np.ndarray,
+    fold: str,
+    seed: int,
+    posteriors: np.ndarray,
+    guess: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Predictions of one part: `id, fold, seed, label, predicted, p_<class> ...`; `guess` by default the largest posterior."""
+    names = np.asarray(classes, dtype=object)
+    given = posteriors.argmax(axis=1) if guess is None else guess
+    frame = {
+        "id": table.index.to_numpy()[rows],
+        "fold": fold,
+        "seed": seed,
+        "label": names[table["target"].to_numpy()[rows]],
+        "predicted": names[given],
+    }
+    frame.update({f"p_{name}": posteriors[:, k].astype(np.float32) for k, name in enumerate(classes)})
+    return pd.DataFrame(frame, index=range(len(rows)))
+
+
+def reference_row(slug: str, name: str, note: str, parameters: int = 0) -> dict[str, Any]:
+    """The row as `run.json` holds it."""
+    return {
+        "name": name,
+        "slug": slug,
+        "kind": "reference",
+        "fusion": None,
+        "pooling": None,
+        "preset": None,
+        "parameters": parameters,
+        "transductive": False,
+        "departures": [],
+        "note": note,
+    }
