@@ -123,8 +123,7 @@ def prepare(
         raise ExtraMissing("--tune", "optuna", "tune")
     material, rows, todo, device = plan(job, study)
     study = replace(material.study, table=material.study.table.iloc[: material.scored])
-    start = _start(job, material, study, rows, command, device)
-    start["refit"] = any(task.plan.refit for task in todo) if todo else job.refit is not False
+    start = _start(job, material, study, rows, todo, command, device)
     if like is not None:
         _same_ground(job.out, like, start)
     claim(job.out, start)
@@ -134,10 +133,17 @@ def prepare(
 
 
 def _start(
-    job: FuseJob, material: Material, study: Study, rows: Sequence[Row], command: str, device: str
+    job: FuseJob,
+    material: Material,
+    study: Study,
+    rows: Sequence[Row],
+    todo: Sequence[Task],
+    command: str,
+    device: str,
 ) -> dict[str, Any]:
     start = describe(job, study, rows, command, device)
     start["notes"] += material.notes
+    start["refit"] = any(task.plan.refit for task in todo) if todo else job.refit is not False
     return {**start, "task": job.task} if job.task == "vad" else start
 
 
@@ -153,7 +159,9 @@ def remember(prepared: Prepared) -> Prepared:
     ]
     before = kept(job.out, prepared.rows, prepared.tasks, planned)
     whole = grown(job, before)
-    start = _start(whole, prepared.material, study, before.rows, prepared.start["command"], prepared.device)
+    start = _start(
+        whole, prepared.material, study, before.rows, before.tasks, prepared.start["command"], prepared.device
+    )
     start |= {"job": prepared.start["job"], "notes": [*start["notes"], *before.notes]}
     changed: dict[str, Any] = {"rows": before.rows, "tasks": before.tasks, "left_out": before.notes}
     return replace(prepared, job=whole, start=start, earlier=tuple(earlier), **changed)

@@ -132,9 +132,10 @@ class HubHeads(HeadSource):
     def rows(self) -> Sequence[Mapping[str, Any]]:
         return list(self._rows.values())
 
-    def best(self, available: Sequence[str]) -> Mapping[str, Any] | None:
+    def best(self, available: Sequence[str], given: Sequence[str] = ()) -> Mapping[str, Any] | None:
         main = self._rows.get(str(self.facts.get("main")))
-        return main if main and set(main["streams"]) <= set(available) else super().best(available)
+        fits = main is not None and set(given) <= set(main["streams"]) <= set(available)
+        return main if fits else super().best(available, given)
 
     @property
     def durations(self) -> list[float]:
