@@ -203,6 +203,7 @@ def test_symbolic_links_are_refused_everywhere(tmp_path: Path, container: str):
     source = tmp_path / "source"
     write(source, items(4), container).attach("manifest.parquet", b"x")
     paths = sorted(path.relative_to(source) for path in source.rglob("*") if "checksums" not in path.parts)
+    paths = [path for path in paths if path.suffix != ".copy" and "witnesses" not in path.parts]  # see test_links
     assert len(paths) > 10
     for number, relative in enumerate(paths):
         if relative.name in ("quarantine", "commits", "attachments") and (source / relative).is_dir():

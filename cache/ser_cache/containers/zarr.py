@@ -40,6 +40,7 @@ class ZarrShard:
         self._array("ids", None, "uint8")
         if expected.special:
             self._array("special", (frames,), "uint8")
+        self._place = self._locate()
 
     def _metadata(self, name: str) -> dict[str, Any]:
         if name not in self._expected.files:
@@ -68,11 +69,14 @@ class ZarrShard:
         chunks = [record["chunk_grid"]["configuration"]["chunk_shape"], *_check_codecs(record["codecs"], where)]
         for chunk in (found, *chunks):
             size = int(np.prod([int(each) for each in chunk], dtype=object)) * itemsize
-            if len(chunk) != len(found) or min(chunk, default=0) < 0 or (size > held and 0 not in found):
+            if len(chunk) != len(found) or min(chunk, default=1) < min(1, *found) or (size > held and 0 not in found):
                 raise Unsafe(where, f"it declares {tuple(chunk)} values and its files have {held:,} bytes")
         return record
 
     def located(self) -> tuple[Path, int] | None:
+        return self._place
+
+    def _locate(self) -> tuple[Path, int] | None:
         record, rows, width = self._values, self._expected.frames, self._expected.features
         shard = record["chunk_grid"]["configuration"]["chunk_shape"]
         codecs = record["codecs"]
@@ -186,7 +190,7 @@ class ZarrContainer:
             return ZarrShard(path, expected)
         except FileNotFoundError as error:
             raise Damaged(str(path), f"a file is gone ({error.filename})") from error
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             if isinstance(error, (Damaged, Unsafe)):
                 raise
             raise Damaged(str(path), f"its metadata are wrong ({error!r})") from error
