@@ -30,6 +30,7 @@ __all__ = [
     "decode",
     "load_audio",
     "probe_audio",
+    "span_of",
     "to_rate",
 ]
 
@@ -87,7 +88,7 @@ def decode(
 ) -> tuple[NDArray[np.float32], int]:
     """Decodes a span to mono at the file's own rate: (float32 (samples,), rate in Hz). Loads no torch."""
     name = str(path)
-    first_second, last_second = _seconds(start) or 0.0, _seconds(end)
+    first_second, last_second = span_of(start, end)
     if first_second < 0 or (last_second is not None and last_second <= first_second):
         raise AudioError(
             name, "span", f"{first_second:g} to {last_second:g} s" if last_second else f"from {first_second:g} s"
@@ -129,6 +130,11 @@ def audio_hash(path: str | Path, start: float | None = None, end: float | None =
         return content_hash(path, AudioError)
     whole = known_hash(path, facts, AudioError)
     return xxhash.xxh3_128_hexdigest(f"{whole} {first!r} {last!r}".encode())
+
+
+def span_of(start: float | None, end: float | None) -> tuple[float, float | None]:
+    """A manifest's `start` and `end`: (first second, last second or None for the end of the file); NaN is None."""
+    return _seconds(start) or 0.0, _seconds(end)
 
 
 def _seconds(value: float | None) -> float | None:

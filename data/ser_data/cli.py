@@ -83,6 +83,7 @@ def list_(name: str | None, schemes: bool, protocols: bool) -> None:
 @main.command()
 @corpus_arguments
 @click.option("--partial", is_flag=True, help="The copy is a part on purpose: do not compare published counts.")
+@click.option("--decode", is_flag=True, help="Decode every recording, as extraction will; without it headers are read.")
 @click.option("--all", "everything", is_flag=True, help="Show every finding and every cell.")
 @reports_errors
 def validate(
@@ -91,18 +92,23 @@ def validate(
     manifest: str | None,
     options: tuple[str, ...],
     partial: bool,
+    decode: bool,
     everything: bool,
 ) -> None:
-    """Compare a copy with the published counts and look for what spoils results; exit code 1 on a violation."""
+    """Compare a copy with the published counts and look for what spoils results; exit code 1 on a violation.
+
+    Every recording's header is read, so that what extraction will refuse is known before: missing, empty, cut off, too short.
+    Give --decode to find silence and damage inside of recordings as well.
+    """
     from ser_data import show
-    from ser_data.progress import waiting
+    from ser_data.progress import counting
     from ser_data.reading import parse_options
     from ser_data.validate import validate as run
 
     if manifest or not corpus or not root:
         raise click.UsageError("validate needs NAME and ROOT, as in: ser-data validate iemocap IEMOCAP_full_release")
-    with waiting(f"Checking {corpus}"):
-        report = run(corpus, root, partial=partial, **parse_options(corpus, options))
+    with counting("Decoding recordings" if decode else "Reading headers") as tell:
+        report = run(corpus, root, partial=partial, decode=decode, tell=tell, **parse_options(corpus, options))
     for table in show.report(report, everything):
         console().print(table)
     errors, notes = len(report.errors), len(report.findings) - len(report.errors)

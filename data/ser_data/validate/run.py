@@ -11,6 +11,7 @@ from ser_data.validate import general
 from ser_data.validate import iemocap as only_iemocap
 from ser_data.validate.findings import Finding, from_problem
 from ser_data.validate.published import PUBLISHED
+from ser_data.validate.recordings import Tell, recordings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,23 @@ class Report:
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
 
-def validate(name: str, root: str | Path, *, partial: bool = False, **options: Any) -> Report:
+def validate(
+    name: str,
+    root: str | Path,
+    *,
+    partial: bool = False,
+    decode: bool = False,
+    tell: Tell = lambda done, total: None,
+    **options: Any,
+) -> Report:
     """Reads a corpus and checks it.
 
     Args:
         name: A name of `CORPORA`.
         root: As for the reader.
         partial: The copy is a part on purpose: published counts are not compared.
+        decode: Decode every recording; else only headers are read.
+        tell: Called with the recordings that were read and all of them.
         options: For the reader.
 
     Raises:
@@ -54,6 +65,7 @@ def validate(name: str, root: str | Path, *, partial: bool = False, **options: A
         cells = {cell: (found.get(cell, 0), number) for cell, number in expected.items()}
     findings = [from_problem(problem) for problem in dict.fromkeys((*manifest.problems, *manifest.notes))]
     findings += _checks(name, root, manifest, partial)
+    findings += recordings(manifest.table, decode, tell)
     findings += [
         Finding("error", "count", "", f"{cell}: {got:,}, published {number:,} ({got - number:+,})", _COUNT_FIX)
         for cell, (got, number) in cells.items()
