@@ -27,7 +27,7 @@ def _quick(study: Study, **options: object) -> FusionClassifier:
 
 def test_fit_and_predict(study: Study):
     X, y = np.array(study.table.index), study.to_sklearn().y
-    model = _quick(study, fusion="cross").fit(X[:90], y[:90])
+    model = _quick(study, fusion="cross", validation=0.2).fit(X[:90], y[:90])
     given = model.predict_proba(X[90:])
     assert given.shape == (30, 3) and np.allclose(given.sum(axis=1), 1.0, atol=1e-5)
     assert list(model.classes_) == sorted(set(y))
@@ -37,6 +37,11 @@ def test_fit_and_predict(study: Study):
     trained = set(study.table.loc[sorted(set(X[:90]) - set(model.validation_ids_)), "speaker"])
     assert held and not held & trained  # whole speakers are held back
     assert np.allclose(model.predict_proba([X[95], X[91], X[95]]), given[[5, 1, 5]], atol=1e-6)  # order, repeats
+
+
+def test_a_fixed_length_holds_nobody_back(study: Study):
+    X, y = np.array(study.table.index), study.to_sklearn().y
+    assert not len(_quick(study, epochs=1).fit(X, y).validation_ids_)
 
 
 def test_same_seed_same_model(study: Study):
