@@ -32,7 +32,7 @@ def hash_rows(path: Path, start: int, sizes: Iterable[int]) -> tuple[str, list[i
             got = 0
             while got < size and (count := file.readinto(buffer[got:size])):  # type: ignore[arg-type]
                 got += count
-            digest.update(buffer[:got])
+            digest.update(buffer[:got].data)
             at = 0
             for row in rows or ():
                 crcs.append(google_crc32c.value(buffer[at : min(at + row, got)]))
