@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
     from ser_cache.ragged import Ragged
     from ser_cache.spec import EntrySpec
+    from ser_cache.takeover import sources, take_over
     from ser_cache.writer import Writer
 
 _HOME = {
@@ -68,6 +69,8 @@ _HOME = {
     "Shard": "items",
     "Ragged": "ragged",
     "EntrySpec": "spec",
+    "sources": "takeover",
+    "take_over": "takeover",
     "Writer": "writer",
 }
 
@@ -104,6 +107,8 @@ __all__ = [
     "WrongRows",
     "create_cache",
     "open_cache",
+    "sources",
+    "take_over",
 ]
 
 

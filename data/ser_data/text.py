@@ -10,6 +10,8 @@ import unicodedata
 
 import xxhash
 
+from ser_data.names import visible
+
 # [LAUGHTER], [BREATHING], [GARBAGE], [LIPSMACK] of IEMOCAP and their like in other corpora: capitals in square brackets
 TAG = re.compile(r"\[[A-Z][A-Z _-]*\]")
 _NOT_WORD = re.compile(r"[\W_]+")
@@ -62,3 +64,12 @@ def comparison_key(text: str) -> str:
 def has_tag(text: str) -> bool:
     """Whether the raw text holds an annotator's tag such as `[LAUGHTER]`."""
     return TAG.search(text) is not None
+
+
+def wordless(text: str) -> str:
+    """Why there is nothing to say in a text: tags only, nothing visible, or no letter and no digit; empty if there is a word."""
+    if comparison_key(text):
+        return ""
+    if not visible(text):
+        return "nothing visible"
+    return "no letter and no digit" if visible(normalise(text)) else "nothing but tags"

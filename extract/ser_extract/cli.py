@@ -170,6 +170,9 @@ def _summary(job: Any, result: Any, same: str) -> str:
         lines.append(f"... and {len(result.skipped) - SHOWN:,} more skipped.")
     done = ", ".join(f"{count:,} {modality}" for modality, count in result.encoded.items()) or "nothing"
     lines.append(f"{result.utterances:,} utterances; encoded now: {done}; {result.seconds:.1f} s.")
+    if result.taken:
+        rows = ", ".join(f"{count:,} {modality}" for modality, count in result.taken.items())
+        lines.append(f"Rows taken over by content: {rows}. They were in the cache under other ids, and were copied.")
     if result.without_video:
         lines.append(f"{result.without_video:,} have no video: rows without frames, masked when heads are trained.")
     if result.skipped:

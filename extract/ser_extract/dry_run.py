@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ser_cache import CacheError, open_cache
+from ser_cache import CacheError, open_cache, sources
 from ser_data.audio import AudioError
 from ser_data.decoding import IsolatedDecoder
 from ser_data.utterance import Utterance
@@ -43,9 +43,11 @@ def forecast(job: ExtractJob, reporter: Reporter) -> str:
         stream = open_stream(encoder, utterances, partial(reporter.advance, phase, 1, 0.0))
         counts = _frames(stream, utterances)
         frames = sum(counts.values())
-        missing = {spec.layer: _missing(job, stream, spec.address) for spec in encoder.specs}
+        found = {spec.layer: _missing(job, stream, spec.address) for spec in encoder.specs}
+        missing = {layer: left for layer, (left, _) in found.items()}
         size = " + ".join(
             f"L{layer} {len(left):,} to do, "
+            + (f"{found[layer][1]:,} taken over by content, " if found[layer][1] else "")
             + ", ".join(
                 f"{dtype} {_bytes(frames * encoder.description.features * width)}" for dtype, width in SIZES.items()
             )
@@ -82,15 +84,17 @@ def _frames(stream: Stream, utterances: Sequence[Utterance]) -> dict[str, int]:
     return {one.id: len(ids) if one.text_normalised else 0 for one, ids in zip(utterances, tokens, strict=True)}
 
 
-def _missing(job: ExtractJob, stream: Stream, address: str) -> list[Input]:
-    """Inputs that the cache does not have yet."""
+def _missing(job: ExtractJob, stream: Stream, address: str) -> tuple[list[Input], int]:
+    """Inputs that the cache does not have yet, and how many more it has under other ids."""
     try:
         cache = open_cache(job.cache)
         info = next(info for info in cache.entries() if info.address == address)
-        stored = cache.open(info).input_hashes
+        opened = cache.open(info)
     except (CacheError, StopIteration):
-        stored = {}
-    return [entry for entry in stream.inputs if stored.get(entry.item.id) != entry.item.input_hash]
+        return list(stream.inputs), 0
+    stored, copied = opened.input_hashes, sources(opened, [entry.item for entry in stream.inputs])
+    left = [entry for entry in stream.inputs if stored.get(entry.item.id) != entry.item.input_hash]
+    return [entry for entry in left if entry.item.id not in copied], len(copied)
 
 
 def _probe(job: ExtractJob, stream: Stream, pending: list[Input], utterances: dict[str, Utterance]) -> float:

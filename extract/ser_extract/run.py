@@ -8,10 +8,10 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ser_cache import create_cache
+from ser_cache import create_cache, take_over
 from ser_cache.catalog import Cache
 from ser_cache.writer import Writer
 from ser_data.manifest import Manifest
@@ -44,6 +44,7 @@ class Result:
         left: Units of this part's work that are still open.
         seconds: Wall time.
         interrupted: Whether Ctrl-C or SIGTERM ended it.
+        taken: Per modality the utterances whose rows were taken over by content, under other ids.
         without_video: Utterances that have no video, where video is encoded: rows without frames.
         next: What to do with the features, as one line; empty while any part has work left.
     """
@@ -55,6 +56,7 @@ class Result:
     seconds: float
     interrupted: bool
     without_video: int = 0
+    taken: dict[Modality, int] = field(default_factory=dict)
     next: str = ""
 
     @property
@@ -77,6 +79,7 @@ class Extraction:
         self._streams: list[Stream] = []
         self._writers: dict[Modality, dict[int, Writer]] = {}
         self._encoded: dict[Modality, int] = {}
+        self._taken: dict[Modality, int] = {}
         self._without_video = 0
 
     def run(self) -> Result:
@@ -97,7 +100,7 @@ class Extraction:
                 self._open(cache, manifest, encoders)
                 cache.attach(MANIFEST, manifest.to_bytes())
                 done = Result(len(manifest), self._encoded, (), 0, 0.0, False)
-                done = replace(done, without_video=self._without_video)
+                done = replace(done, without_video=self._without_video, taken=self._taken)
                 left = self._work(stop)
                 done = replace(done, left=left, interrupted=stop.level > 0 and left > 0)
             except KeyboardInterrupt:
@@ -134,8 +137,16 @@ class Extraction:
             items = [entry.item for entry in stream.inputs]
             self._tell_unknown(stream)
             self._without_video += sum(item.input_hash == NO_VIDEO for item in items)
+            taken = 0
             for writer in writers.values():
-                needed += writer.plan(items, retry_failed=self._job.retry_failed).bytes
+                plan = partial(writer.plan, items, retry_failed=self._job.retry_failed)
+                summary = plan()
+                if summary.pending and (copied := take_over(cache, writer, items)):
+                    taken = max(taken, copied)
+                    summary = plan()
+                needed += summary.bytes
+            if taken:
+                self._taken[stream.modality] = taken
             self._streams.append(stream)
             self._writers[stream.modality] = writers
             self._encoded[stream.modality] = 0

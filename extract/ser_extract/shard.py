@@ -19,6 +19,7 @@ from ser_cache import Failure, Row, create_cache
 from ser_data.audio import LIMITS, AudioError
 from ser_data.decoding import IsolatedDecoder
 from ser_data.manifest import Manifest
+from ser_data.names import visible
 from ser_data.utterance import Utterance
 from ser_data.video import VideoError
 from ser_data.video_decoding import IsolatedVideoDecoder
@@ -246,7 +247,9 @@ class ShardProcessor:
     def _text(self, utterance: Utterance) -> str | Refused:
         if utterance.text is None:
             return Refused("missing_text", "the row has no text")
-        return utterance.text_normalised or Refused("missing_text", "nothing is left of the text after normalisation")
+        if not visible(utterance.text_normalised or ""):
+            return Refused("missing_text", "nothing is left of the text after normalisation")
+        return utterance.text_normalised or ""
 
     def _audio(self, utterance: Utterance) -> Array | Refused:
         if utterance.path is None:

@@ -252,3 +252,21 @@ def test_audformat_csv_and_parquet(tmp_path: Path, tone):
     (root / "db.segments.pkl").write_bytes(b"no")
     with pytest.raises(BadRoot, match="Pickled tables are not read"):
         read("audformat", root)
+
+
+def test_files_of_one_stem_keep_their_endings(tmp_path: Path, tone):
+    for name in ("happy/m.wav", "happy/m.flac", "sad/n.wav"):
+        tone(tmp_path / name)
+    manifest = CORPORA["audiofolder"].read(tmp_path)
+    assert sorted(manifest.table["id"]) == ["happy/m.flac", "happy/m.wav", "sad/n"]
+    (note,) = manifest.notes
+    assert note.reason == "shared stem" and "2 files" in note.detail
+
+
+def test_a_take_with_pictures_is_the_twin_of_the_sound_alone(tmp_path: Path, tone):
+    for name in ("01-01-03-01-01-01-01.wav", "03-01-03-01-01-01-01.wav", "01-01-04-01-01-01-01.wav"):
+        tone(tmp_path / "Actor_01" / name)
+    manifest = CORPORA["ravdess"].read(tmp_path)
+    assert sorted(manifest.table["id"]) == ["01-01-04-01-01-01-01", "03-01-03-01-01-01-01"]
+    (twin,) = manifest.problems
+    assert (twin.id, twin.reason) == ("01-01-03-01-01-01-01", "twin") and "03-01-03-01-01-01-01" in twin.detail

@@ -153,3 +153,44 @@ def test_json_lines(tmp_path: Path, tone):
     assert [(p.reason, p.where) for p in manifest.dropped] == [
         ("bad row", "t.jsonl, line 2"), ("bad row", "t.jsonl, line 3"), ("missing file", "t.jsonl, line 4"),
     ]  # fmt: skip
+
+
+def test_ids_are_relative_to_the_table_and_no_row_renames_another(tmp_path: Path, tone):
+    folder = tmp_path / "corpus"
+    for name in ("a/x.wav", "a/x.flac", "y.wav", "take.1.wav"):
+        tone(folder / name)
+    (tmp_path / "link").symlink_to(folder)
+    tone(tmp_path / "beside.wav")
+    rows = [
+        f"{folder}/a/x.wav",
+        "a/x.flac",
+        f"{tmp_path}/link/y.wav",
+        f"{tmp_path}/beside.wav",
+        "../beside.wav",
+        "take.1.wav",
+    ]
+    wanted = ["a/x", "a/x.flac", "y", f"{tmp_path}/beside", "../beside", "take.1"]
+    for count in (3, 6):
+        (folder / "t.csv").write_text("path,label\n" + "".join(f"{row},l\n" for row in rows[:count]))
+        for root in (folder / "t.csv", tmp_path / "link" / "t.csv"):
+            assert read(root).table["id"].tolist() == wanted[:count]
+    (note,) = read(folder / "t.csv").notes
+    assert note.reason == "shared stem" and "a/x.flac" in note.detail
+    (folder / "t.csv").write_text("path,label,start\na/x.wav,l,\na/x.wav,m,\n")
+    assert [problem.reason for problem in read(folder / "t.csv").problems] == ["duplicate id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("\u200b\u2060", "nothing visible"),
+        ("?!...", "no letter"),
+        ("[LAUGHTER]", "nothing but tags"),
+        ("…", "no letter"),
+    ],
+)
+def test_texts_without_a_word_are_told(tmp_path: Path, tone, text: str, why: str):
+    tone(tmp_path / "a.wav")
+    (tmp_path / "t.csv").write_text(f"path,label,text\na.wav,x,{text}\n", encoding="utf-8")
+    (problem,) = read(tmp_path / "t.csv").problems
+    assert (problem.reason, problem.dropped) == ("empty text", False) and why in problem.detail

@@ -100,7 +100,7 @@ def test_changed_and_new_inputs_are_encoded_and_nothing_else(corpus, job, counte
         file.write("u77,u03.wav,a,happy\n")
     counted.clear()
     run(job(root))
-    assert sorted(counted) == ["audio/u77", "text/u77"]
+    assert sorted(counted) == ["text/u77"]  # its sound is that of u03: taken over by content
 
 
 def test_other_weights_are_refused_by_name_until_replaced(corpus, job, tiny, tmp_path):
@@ -275,3 +275,52 @@ def test_meld_is_read_with_the_sound_of_its_mp4(job, shared):
     result = run(job(folder, corpus="meld", modalities=("audio",)))
     assert result.encoded["audio"] == 3  # of the other two parts no sound is there
     assert {line.id.split("_")[0] for line in result.skipped} == {"dev", "test"}
+
+
+def moved(root: Path) -> Path:
+    """The same recordings listed in another folder by absolute paths and without ids, as the case moved-absolute-paths."""
+    folder = root.parent.parent / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    rows = [line.split(",") for line in root.read_text().splitlines()[1:]]
+    lines = ["path,label,text"] + [f"{root.parent / path},{label},{text}" for _, path, label, text in rows]
+    (folder / "abs.csv").write_text("\n".join(lines))
+    return folder / "abs.csv"
+
+
+def test_moved_recordings_are_taken_over_by_content(corpus, job, counted):
+    from ser_extract.dry_run import forecast
+    from ser_extract.progress import PlainReporter
+
+    root = corpus(6, extra=({"id": "bad", "path": "bad.wav", "label": "a", "text": "b"},))
+    (root.parent / "bad.wav").write_bytes(b"no sound at all")
+    assert run(job(root, audio_layer="1,2")).exit_code == 3
+    before = arrays(root.parent.parent / "cache")
+    counted.clear()
+    told = forecast(job(moved(root), audio_layer="1,2"), PlainReporter())
+    assert "L1 1 to do, 6 taken over by content" in told and "text" in told and "0 to do, 7 taken over" in told
+    counted.clear()
+    result = run(job(moved(root), audio_layer="1,2"))
+    assert result.taken == {"audio": 6, "text": 7} and result.encoded == {"audio": 0, "text": 0}
+    assert counted == [f"audio/{root.parent / 'bad'}"]  # failed rows are no source: it is tried under its new id
+    after = arrays(root.parent.parent / "cache")
+    for place, values in before.items():
+        address, _, name = place.rpartition("/")
+        other = f"{address}/{root.parent / name}" if name != "bad" else f"{address}/{root.parent / 'bad'}"
+        np.testing.assert_array_equal(after[other], values)
+    assert run(job(moved(root), audio_layer="1,2")).taken == {}
+
+
+def test_absolute_paths_below_the_table_have_ids_relative_to_it(corpus, job, counted):
+    """A cache that an earlier version made has absolute ids for such a table; its rows are found again, and that is told."""
+    root = corpus(3)
+    rows = [line.split(",") for line in root.read_text().splitlines()[1:]]
+    old = "id,path,label,text\n" + "".join(f"{root.parent / p[:-4]},{p},{label},{t}\n" for _, p, label, t in rows)
+    (root.parent / "old.csv").write_text(old)
+    run(job(root.parent / "old.csv"))
+    counted.clear()
+    new = "path,label,text\n" + "".join(f"{root.parent / p},{label},{t}\n" for _, p, label, t in rows)
+    (root.parent / "new.csv").write_text(new)
+    result = run(job(root.parent / "new.csv"))
+    assert result.taken == {"audio": 3, "text": 3} and not counted
+    manifest = Manifest.from_bytes(open_cache(root.parent.parent / "cache").attachment("manifest.parquet"))
+    assert list(manifest.table["id"]) == ["u00", "u01", "u02"]

@@ -7,6 +7,7 @@
 The text of `x.wav` may lie beside it in `x.txt`. The folder is an archive: `metadata.csv` may not name files outside of it.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,16 @@ def _from_folders(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
     parts = bool(first) and first <= set(PART_NAMES)
     rows: list[dict[str, Any]] = []
     seen: dict[str, str] = {}
-    for path in visible_files(base, AUDIO_SUFFIXES):
-        inside = path.relative_to(base)
-        folders = inside.parts[:-1]
+    files = [path.relative_to(base) for path in visible_files(base, AUDIO_SUFFIXES)]
+    stems = Counter(clean_name(inside.with_suffix("").as_posix()) for inside in files)
+    if shared := sum(count for count in stems.values() if count > 1):
+        what = f"{shared:,} files share their path but for its ending with another; their ids keep it"
+        problems.append(Problem("", "shared stem", what, dropped=False))
+    for inside in files:
+        path, folders = base / inside, inside.parts[:-1]
         name = clean_name(inside.with_suffix("").as_posix())
+        if stems[name] > 1:
+            name = clean_name(inside.as_posix())
         if len(folders) < 1 + parts:
             problems.append(Problem(name, "missing label", "the file lies in no folder of a label", str(inside)))
         elif name in seen:

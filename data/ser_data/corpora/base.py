@@ -8,7 +8,10 @@ from typing import Protocol
 from ser_data.errors import BadRoot
 from ser_data.manifest import CorpusInfo, Manifest
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".mp4", ".opus", ".aiff", ".aif")
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph", ".m4a", ".mp4", ".3gp", ".mov",
+    ".webm", ".mkv", ".aac", ".amr",
+)  # fmt: skip
 
 
 class Corpus(Protocol):

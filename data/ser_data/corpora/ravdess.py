@@ -57,6 +57,10 @@ class Ravdess:
                 problems.append(Problem(path.stem, "duplicate id", f"first in {rows[path.stem]['path']}", where))
             else:
                 rows[path.stem] = _row(path, match, length(path) if durations else None)
+        for name in [name for name in rows if name.startswith("01") and f"03{name[2:]}" in rows]:
+            twin = f"03{name[2:]}"
+            detail = f"the same take as {twin}, with pictures; the sound alone is used"
+            problems.append(Problem(name, "twin", detail, str(Path(rows.pop(name)["path"]).relative_to(base))))
         if not rows:
             found = tuple(sorted(p.name for p in base.iterdir()))
             raise BadRoot("ravdess", str(root), "file such as Actor_01/03-01-01-01-01-01-01.wav", found)

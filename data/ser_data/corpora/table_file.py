@@ -19,7 +19,7 @@ from ser_data.csv_file import Row, decode, read_csv
 from ser_data.errors import BadManifest, BadRoot, listing
 from ser_data.manifest import CorpusInfo, Manifest, Problem, read_card_beside
 from ser_data.names import NAMES, as_name, plain_text
-from ser_data.text import normalise
+from ser_data.text import wordless
 from ser_data.utterance import PARTS
 from ser_data.video import CROPS
 
@@ -86,6 +86,41 @@ def resolve_path(base: Path, given: str) -> str:
     return path
 
 
+class PathIds:
+    """Ids of rows that give none: the path without its ending, relative to the table's folder where the file lies inside it.
+
+    So a table may be moved together with its files. Where an earlier row names another file of the same stem, the ending is
+    kept. No row ever changes the id of an earlier one.
+
+    Args:
+        table: The table's file.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self._folders = {os.path.abspath(table.parent), str(table.resolve().parent)}
+        self._stems: dict[str, str] = {}
+        self.longer: list[str] = []
+        """Ids that keep the ending."""
+
+    def of(self, given: str, start: str) -> str:
+        """The id of a row with this path and this start of its span, both as written and maybe empty."""
+        path = self._relative(given) if os.path.isabs(given) else given
+        span = f"@{start}" if start else ""
+        short = (as_name(os.path.splitext(path)[0]) or "") + span
+        if self._stems.setdefault(short, path) == path:
+            return short
+        self.longer.append((as_name(path) or "") + span)
+        return self.longer[-1]
+
+    def _relative(self, given: str) -> str:
+        folder, name = os.path.split(os.path.normpath(given))
+        for place in (folder, os.path.realpath(folder)):
+            for own in self._folders:
+                if place == own or place.startswith(own.rstrip(os.sep) + os.sep):
+                    return os.path.relpath(os.path.join(place, name), own)
+        return given
+
+
 @dataclass(frozen=True, slots=True)
 class TableFile:
     """Reader of one kind of table file."""
@@ -113,7 +148,7 @@ class TableFile:
             )
         good: list[dict[str, Any]] = []
         seen: dict[str, str] = {}
-        base = root.resolve().parent
+        base, ids = root.resolve().parent, PathIds(root)
         rows, notes = _rows(root, self.info.name)
         problems = list(notes)
         for line, row in rows:
@@ -123,7 +158,7 @@ class TableFile:
                 continue
             if not good and len(problems) == len(notes):
                 _check_columns(root, row)
-            problem = _problem(row, base, where, labels, check_files, seen)
+            problem = _problem(row, base, ids, where, labels, check_files, seen)
             if problem is not None:
                 problems.append(problem)
                 if problem.dropped:
@@ -135,6 +170,9 @@ class TableFile:
                 raise BadManifest(str(root), "has no row below its header", "Add one row for each utterance.")
             what = f"no usable row among {len(dropped):,}; the first problem: {dropped[0]}"
             raise BadManifest(str(root), what, "Correct the table.")
+        if ids.longer:
+            what = f"{len(ids.longer):,} rows share their path but for its ending with an earlier one; their ids keep it, as"
+            problems.append(Problem("", "shared stem", f"{what} {ids.longer[0]}", root.name, dropped=False))
         info = read_card_beside(root) or replace(self.info, title=f"{root.name} ({self.info.title})")
         return Manifest(pd.DataFrame(good), info, problems)
 
@@ -146,14 +184,18 @@ def _check_columns(root: Path, row: dict[str, Any]) -> None:
 
 
 def _problem(
-    row: dict[str, Any], base: Path, where: str, labels: Collection[str] | None, check_files: bool, seen: dict[str, str]
+    row: dict[str, Any],
+    base: Path,
+    ids: PathIds,
+    where: str,
+    labels: Collection[str] | None,
+    check_files: bool,
+    seen: dict[str, str],
 ) -> Problem | None:
     """What is wrong with a row, or `None`; fills in `id` and the absolute `path` and `video_path`."""
     given = (row.get("path") or "").strip()
     start = (row.get("start") or "").strip()
-    name = as_name(row.get("id")) or as_name(os.path.splitext(given)[0]) or ""
-    if not as_name(row.get("id")) and start:
-        name += f"@{start}"
+    name = as_name(row.get("id")) or ids.of(given, start)
     if not _is_utf8(row):
         return Problem(
             name.encode("utf-8", "replace").decode(), "not UTF-8", "the line holds bytes that are not UTF-8", where
@@ -196,8 +238,8 @@ def _problem(
         return Problem(name, "missing label", "the row has no label", where, dropped=False)
     if "text" in row and not (row["text"] or "").strip():
         return Problem(name, "missing text", "the row has no text", where, dropped=False)
-    if "text" in row and not normalise(row["text"]):
-        return Problem(name, "empty text", f"nothing but tags: {row['text'].strip()}", where, dropped=False)
+    if "text" in row and (why := wordless(row["text"])):
+        return Problem(name, "empty text", f"{why}: {row['text'].strip()!r}", where, dropped=False)
     return None
 
 

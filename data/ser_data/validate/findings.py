@@ -38,6 +38,7 @@ _NOTES = frozenset(
         "missing label",
         "no majority",
         "not speech",
+        "twin",
         "odd line",
         "unknown vote",
     }
@@ -71,6 +72,7 @@ _FIXES = {
     "duplicate transcript": "leave one of the two",
     "git-lfs pointer": "run git lfs pull",
     "path escapes": "name a file inside the archive",
+    "twin": "nothing: one of the two files is enough",
     "not speech": "nothing: song and video files are passed over",
     "no majority": "nothing, or take the acted label",
 }

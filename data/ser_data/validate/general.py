@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from ser_data.errors import listing
+from ser_data.text import wordless
 from ser_data.validate.findings import Finding
 
 if TYPE_CHECKING:
@@ -94,9 +95,15 @@ def unlisted_empty_texts(manifest: "Manifest") -> Iterator[Finding]:
     """Texts without a word after cleaning that the reader did not list: an encoder would see an empty string in silence."""
     listed = {problem.id for problem in manifest.problems if problem.reason in ("empty text", "missing text")}
     table = manifest.table
-    for row in table[table["text_normalised"] == ""].to_dict("records"):
-        if row["id"] not in listed:
+    for row in table[table["text"].notna()].to_dict("records"):
+        why = wordless(row["text"])
+        if why and row["id"] not in listed:
             where = str(row.get("source") or row["path"] or "")
+            if row["text_normalised"]:
+                yield Finding(
+                    "note", "empty text", where, f"{why}: {row['text']!r}", "give the row a text", str(row["id"])
+                )
+                continue
             what = f"nothing is left of {row['text']!r}"
             fix = "give the row a text, or leave the text stream out"
             yield Finding("error", "empty text not listed", where, what, fix, str(row["id"]))
