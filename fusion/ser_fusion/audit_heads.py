@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ser_data.errors import CorpusError
-from ser_fusion.errors import ClassMissing
+from ser_fusion.errors import ClassMissing, ContextImpossible
 from ser_fusion.evaluation.audit import PROTOCOLS
 from ser_fusion.job import FuseJob
+from ser_fusion.norm import NoReference
+
+REASONS = (ClassMissing, ContextImpossible, NoReference)
+"""Why a protocol cannot be followed although the run's own can."""
 
 if TYPE_CHECKING:
     from ser_fusion.evaluation.audit import Heads
@@ -42,7 +46,7 @@ def heads_under(job: FuseJob, listener: "Listener") -> "Heads":
 
     Returns:
         Protocol to (row information, predictions), as ``audit_table`` takes them. A protocol that the corpus cannot serve, or
-        whose training parts lack a class, is left out and told.
+        with which the job cannot be followed (a class is missing, dialogues are cut), is left out and told.
     """
     from ser_fusion.run import prepare, train_all
 
@@ -51,7 +55,7 @@ def heads_under(job: FuseJob, listener: "Listener") -> "Heads":
         listener.step(f"leak audit: heads under {protocol}")
         try:
             prepared = prepare(audited_job(job, protocol))
-        except (CorpusError, ClassMissing) as error:
+        except (CorpusError, *REASONS) as error:
             listener.step(f"heads under {protocol} are left out: {str(error).splitlines()[0]}")
             continue
         train_all(prepared, listener)

@@ -4,6 +4,7 @@ FusionError
  ├─ MissingRows        an utterance of the manifest is neither done nor failed in the cache
  ├─ NothingToTrain     no utterance has a label and every stream
  ├─ ClassMissing       a training part lacks a class
+ ├─ OneClass           all utterances are of one class
  ├─ StreamMissing      a head asks for a stream that the cache does not hold
  ├─ ManifestMissing    the cache carries no manifest and none was given
  ├─ RunExists          the run directory holds another job
@@ -70,6 +71,21 @@ class ClassMissing(FusionError, ValueError):
             f"Fold {self.fold} of protocol {self.protocol} has no training example of {', '.join(self.classes)}.\n"
             f"Its training part holds: {known}.\n"
             "Give another --protocol or --dev, merge or drop the class with --labels, or raise --train-fraction."
+        )
+
+
+class OneClass(FusionError, ValueError):
+    """All usable utterances are of one class: there is nothing to tell apart."""
+
+    def __init__(self, classes: tuple[str, ...], utterances: int, scheme: str) -> None:
+        super().__init__(classes, utterances, scheme)
+        self.classes, self.utterances, self.scheme = classes, utterances, scheme
+
+    def __str__(self) -> str:
+        return (
+            f"All {self.utterances:,} utterances are of the class {', '.join(self.classes)} under the label scheme {self.scheme!r}, so "
+            "there is nothing to learn.\n"
+            "Give a manifest with two classes or more (--manifest), or another --labels."
         )
 
 

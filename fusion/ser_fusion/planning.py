@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ser_fusion.context import departure as context_departure
 from ser_fusion.context import previous_turns
-from ser_fusion.errors import ClassMissing
 from ser_fusion.extra_text import read_extra_text
 from ser_fusion.features import stride_of
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
 from ser_fusion.job import FuseJob, Row
+from ser_fusion.learnable import check_classes, check_two_classes
 from ser_fusion.losses.check import check_heads
 from ser_fusion.losses.levers import PLAIN, levers_of, spoken
 from ser_fusion.losses.material import Material, material_of
@@ -75,6 +75,7 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
         material: What is learned from beside the study; its further rows join the training parts.
 
     Raises:
+        OneClass: The study has one class.
         ClassMissing: A training part lacks a class.
         StreamMissing: A head needs a stream that the study does not hold.
         NoReference: ``--norm`` cannot be followed.
@@ -92,6 +93,9 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
     available = tuple(study.streams)
     folds = study.folds.folds
     parts = [fold_parts(study, number) for number in range(len(folds))]
+    for fold, rows_of in zip(folds, parts, strict=True) if job.task == "emotion" else ():
+        check_two_classes(study)
+        check_classes(study, fold.name, rows_of["train"], least=2)  # reference rows and classifiers can do with two
     inner: dict[tuple[int, float], Inner] = {}
     made = []
     for seed in job.seeds:
@@ -102,7 +106,8 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
                 split["train"] = fraction_of(study, split["train"], row.fraction)
                 if extra is not None and "text" in plan.streams:
                     split["extra"] = extra.rows(study, split)
-                _check_classes(study, fold.name, split["train"])
+                if job.task == "emotion":
+                    check_classes(study, fold.name, split["train"])
                 if material is not None:
                     split["train"] = np.concatenate([split["train"], material.joining(split, row.fraction)])
                 own = replace(plan, seed=(seed, number))
@@ -252,14 +257,6 @@ def fraction_of(study: Study, rows: NDArray[np.int64], fraction: float) -> NDArr
     names.sort(key=lambda name: xxhash.xxh3_128_hexdigest(name.encode()))
     kept = set(names[: max(1, round(fraction * len(names)))])
     return rows[np.array([str(name) in kept for name in speakers])]
-
-
-def _check_classes(study: Study, fold: str, rows: NDArray[np.int64]) -> None:
-    found = np.bincount(study.targets[rows], minlength=len(study.classes))
-    lacking = tuple(name for name, n in zip(study.classes, found, strict=True) if not n)
-    if lacking:
-        counts = {name: int(n) for name, n in zip(study.classes, found, strict=True)}
-        raise ClassMissing(fold, lacking, counts, study.folds.protocol)
 
 
 def _fingerprint(plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str, job: FuseJob) -> str:

@@ -22,10 +22,10 @@ def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
     by_row: dict[str, dict[str, dict[str, Any]]] = {}
     for cell in found["cells"]:
         by_row.setdefault(cell["row"], {}).setdefault(cell["source"], {})[cell["target"]] = cell
-    targets = found["corpora"]
+    sizes = {cell["target"]: cell for cell in found["cells"]}
+    targets = [name for name in found["corpora"] if name in sizes]  # a corpus may train and never be tested
     if len(targets) > WIDEST:
         return [_long(metrics, rows, by_row)]
-    sizes = {cell["target"]: cell for cell in found["cells"]}
     heads = [f"to {name} (n = {sizes[name]['n']:,}, {sizes[name]['units']} {sizes[name]['unit']}s)" for name in targets]
     tables = []
     for metric in ("UWA", "WF1"):
