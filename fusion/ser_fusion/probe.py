@@ -16,6 +16,7 @@ from ser_fusion.evaluation.metrics import scores_of
 from ser_fusion.evaluation.parts import Part, parts_of
 from ser_fusion.evaluation.probe_rows import POOLINGS
 from ser_fusion.evaluation.probes import fit_probe
+from ser_fusion.learnable import check_classes, check_two_classes
 from ser_fusion.study import Study, pool_entry
 
 if TYPE_CHECKING:
@@ -75,8 +76,11 @@ def probe_study(
         refit: Fit what is tested on training and development part together, as a run that refits its heads.
         on_entry: Called with the name of each entry before it is probed.
     """
+    check_two_classes(study)
     found = []
     parts = parts_of(study.table.index, study.folds.folds, refit)
+    for part in parts:
+        check_classes(study, part.name, part.train, least=2)
     for stream, entry in entries_of(study):
         if on_entry is not None:
             on_entry(f"{stream}, {entry.spec.encoder}, layer {entry.spec.layer}")

@@ -219,4 +219,4 @@ def test_a_protocol_of_the_audit_that_cannot_be_fitted_is_left_out_with_its_reas
     judge(prepared, Listener(), 1)
     audit = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert "random" in audit["protocols"] and {"session", "speaker"} <= set(audit["skipped"])
-    assert "one class" in audit["skipped"]["session"]
+    assert "leaves one class in the training part of fold" in audit["skipped"]["session"]

@@ -86,8 +86,12 @@ def audit_table(
                 f"protocol '{protocol}' makes {len(folds.folds)} folds; at most {MOST_FOLDS} are audited"
             )
             continue
-        rules[protocol] = folds.dev
         plans = {protocol: parts_of(table.index, folds.folds, refit)}
+        lonely = [part.name for part in plans[protocol] if table["target"].iloc[part.train].nunique() < 2]
+        if lonely:
+            skipped[protocol] = f"protocol '{protocol}' leaves one class in the training part of fold {lonely[0]}"
+            continue
+        rules[protocol] = folds.dev
         if protocol == STRICT:
             plans[CONTROL] = _as_small(table, plans[protocol], seed)
         listed = pd.concat(
