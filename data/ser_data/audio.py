@@ -3,7 +3,7 @@
 wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf, w64, rf64 and NIST SPHERE through libsndfile (`ser_data.sound_file`), mp4,
 m4a, webm, amr and their like through PyAV (`ser_data.av_audio`), in blocks: memory grows with what was decoded, never with
 what a header claims. Where a header claims more than there is, the file was cut off, and that is an error
-(`ser_data.length`). Several channels become one by their mean; any rate is resampled (`ser_data.resampling`). Samples that are not finite, digital silence, and spans that the file does not have are errors
+(`ser_data.length`). Several channels become one, by their mean unless one is named; any rate is resampled (`ser_data.resampling`). Samples that are not finite, digital silence, and spans that the file does not have are errors
 with a reason, because an encoder would turn them into features that look like any other.
 
 A decoder can still crash or hang on a file made for it; `ser_data.decoding` runs `decode` in a child process.
@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_data.audio_terms import LIMITS, REASONS, AudioError, AudioInfo, Limits, wanted_samples
+from ser_data.audio_terms import CHANNELS, LIMITS, QUIET, REASONS, AudioError, AudioInfo, Limits, quiet, wanted_samples
 from ser_data.av_audio import decode_av, needs_av, probe_av
 from ser_data.files import content_hash, known_hash, regular
 from ser_data.sound_file import decode_sound, probe_sound
 
 __all__ = [
+    "CHANNELS",
     "LIMITS",
+    "QUIET",
     "REASONS",
     "AudioError",
     "AudioInfo",
@@ -30,6 +32,7 @@ __all__ = [
     "decode",
     "load_audio",
     "probe_audio",
+    "quiet",
     "span_of",
     "to_rate",
 ]

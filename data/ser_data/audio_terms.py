@@ -1,5 +1,6 @@
 """What is accepted of a recording, what its header says, and what can be wrong with it."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,13 @@ REASONS: Final = {
 }
 
 
+CHANNELS: Final = {"left": 0, "right": 1}
+"""Channels that can be taken alone, by name."""
+
+QUIET: Final = 10 ** (-60 / 20)
+"""Root mean square of full scale (-60 dBFS) below which nobody speaks, as far as features tell."""
+
+
 class AudioError(MediaError):
     """A file, or a span of it, cannot be had as audio."""
 
@@ -43,6 +51,7 @@ class Limits:
         file_bytes: Largest file.
         decoded_bytes: Most bytes of decoded mono float32 at the file's own rate.
         keep_truncated: Take what is there of a file that was cut off.
+        channel: What is taken of several channels: their `mean`, or one of `CHANNELS`.
     """
 
     shortest: float = 0.025
@@ -53,6 +62,7 @@ class Limits:
     file_bytes: int = 8 << 30
     decoded_bytes: int = 1 << 30
     keep_truncated: bool = False
+    channel: str = "mean"
 
 
 LIMITS: Final = Limits()
@@ -98,10 +108,17 @@ class Gathered:
         self._capacity = min(int(limits.longest * rate), limits.decoded_bytes // 4)
         self._blocks: list[NDArray[np.float32]] = []
         self.total = 0
+        self.cancelled = False
+        """Whether channels with sound became a mean of nothing somewhere."""
 
     def add(self, block: NDArray[np.float32]) -> None:
         """Takes (samples, channels)."""
-        mono = block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        last = block.shape[1] - 1
+        if last and self._limits.channel == "mean":
+            mono = block.mean(axis=1, dtype=np.float32)
+            self.cancelled = self.cancelled or (not mono.any() and bool(block.any()))
+        else:
+            mono = block[:, min(CHANNELS.get(self._limits.channel, 0), last)].copy()
         if not np.isfinite(mono).all():
             told = f"within {self.total / self._rate:.2f} s and the next {len(mono):,} samples"
             raise AudioError(self._name, "nan", told)
@@ -113,7 +130,31 @@ class Gathered:
 
     @property
     def samples(self) -> NDArray[np.float32]:
+        """All of it, float32 (samples,).
+
+        Raises:
+            AudioError: The channels cancel each other throughout.
+        """
+        if self.cancelled and not any(block.any() for block in self._blocks):
+            told = "its channels are each other's opposite and cancel; take one of them: ser-extract --channel left"
+            raise AudioError(self._name, "silent", told)
         return np.concatenate(self._blocks) if self._blocks else np.empty(0, np.float32)
+
+
+def decibels(samples: NDArray[np.float32]) -> float:
+    """Root mean square in dB of full scale."""
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+    return 10 * math.log10(power) if power > 0 else -math.inf
+
+
+def quiet(samples: NDArray[np.float32]) -> str:
+    """Why this is no speech: too quiet, with the level; empty if it is loud enough."""
+    level = decibels(samples)
+    return (
+        f"quiet: {level:.0f} dBFS, speech is above {20 * math.log10(QUIET):.0f}"
+        if level < 20 * math.log10(QUIET)
+        else ""
+    )
 
 
 def wanted_samples(first: float, last: float, rate: int) -> int:

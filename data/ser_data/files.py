@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from ser_data.names import alike
+
 Refuse = Callable[[str, str, str], Exception]
 """`(path, reason, detail)` -> the error to raise: `AudioError`, `VideoError`."""
 
@@ -56,6 +58,28 @@ def known_hash(path: str | Path, facts: os.stat_result, refuse: Refuse) -> str:
 @lru_cache(maxsize=4096)
 def _remembered(path: str, size: int, changed: int, inode: int, refuse: Refuse) -> str:
     return content_hash(path, refuse)
+
+
+def missing_told(path: str | Path) -> str:
+    """A path that is not there, with what is there under nearly that name: another ending, case, or Unicode form."""
+    path = Path(path)
+    place = next((folder for folder in path.parents if folder.is_dir()), None)
+    if place is None:
+        return str(path)
+    wanted = path.relative_to(place).parts[0]
+    there = _listed(str(place))
+    near = [name for name in there if alike((name, wanted))]
+    if wanted == path.name:
+        near = near or [name for name in there if alike((Path(name).stem, path.stem)) or Path(name).stem == path.stem]
+    return f"{path}; there is {' and '.join(repr(str(place / name)) for name in near[:3])}" if near else str(path)
+
+
+@lru_cache(maxsize=64)
+def _listed(folder: str) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(os.listdir(folder)))
+    except OSError:
+        return ()
 
 
 def sentence(error: BaseException) -> str:

@@ -63,27 +63,32 @@ def length_of(path: str | Path) -> Length:
 
 def streamed_wav(path: str | Path) -> int | None:
     """Where the data size stands in a WAV that says 0 bytes of data and has more: a stream; else None."""
+    if not os.path.isfile(path):
+        return None
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(12)
             if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
                 return None
-            final = (
-                struct.unpack("<I", head[4:8])[0] + 8 >= size
-            )  # the writer came back and stated the size of the file
             for name, place, count in _chunks(file, 12, size, "<4sI"):
                 if name == b"data":
-                    return place - 4 if count == 0 and place < size and not final else None
+                    return place - 4 if count == 0 and place < size and not _stated(head, "<", size) else None
     except (OSError, struct.error):
         pass
     return None
 
 
+def _stated(head: bytes, order: str, size: int) -> bool:
+    """Whether the writer of a RIFF file came back and stated its size: then what it says of its data holds as well."""
+    (whole,) = struct.unpack(f"{order}I", head[4:8])
+    return bool(whole < STREAMED and whole + 8 >= size)
+
+
 def _read(file: BinaryIO, size: int) -> Length:
     head = file.read(36)
     if head[:4] in (b"RIFF", b"RF64", b"BW64", b"RIFX") and head[8:12] == b"WAVE":
-        return _wav(file, size, ">" if head[:4] == b"RIFX" else "<")
+        return _wav(file, size, ">" if head[:4] == b"RIFX" else "<", head)
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return _bytes(_find(file, 12, size, ">4sI", b"SSND"), size)
     if head[:4] in (b".snd", b"dns."):
@@ -139,7 +144,7 @@ def _bytes(found: tuple[int, int] | None, size: int, unknown: int = 0xFFFFFFFF) 
     return Length(share=min(1.0, max(size - place, 0) / count))
 
 
-def _wav(file: BinaryIO, size: int, order: str) -> Length:
+def _wav(file: BinaryIO, size: int, order: str, head: bytes) -> Length:
     large: int | None = None
     for name, place, count in _chunks(file, 12, size, f"{order}4sI"):
         if name == b"ds64":
@@ -150,7 +155,7 @@ def _wav(file: BinaryIO, size: int, order: str) -> Length:
                 return _bytes((place, large), size, unknown=(1 << 64) - 1)
             if count >= STREAMED and count > size:
                 return Length(unknown="it was streamed: its header leaves the length open")
-            if count == 0 and size > place:
+            if count == 0 and size > place and not _stated(head, order, size):
                 return Length(unknown="it was streamed: its header says 0 bytes")
             return _bytes((place, count), size)
     return Length()

@@ -1,6 +1,7 @@
 """Sound files through libsndfile: wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf, w64, rf64 and NIST SPHERE, in blocks."""
 
 import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ser_data.audio_terms import AudioError, AudioInfo, Gathered, Limits, refuse, wanted_samples
 from ser_data.files import regular, sentence
-from ser_data.length import Length, length_of
+from ser_data.length import Length, length_of, streamed_wav
 
 FORMATS: Final = frozenset({"WAV", "WAVEX", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "RF64", "W64", "NIST"})
 """Containers that are read; libsndfile's others (HTK, MAT5, SDS ...) hold no corpus and are only attack surface."""
@@ -85,13 +86,31 @@ def _salvage(path: str | Path, start: int, gather: Gathered, limits: Limits) -> 
             skip = max(skip - len(block), 0)
 
 
+class _Streamed(io.FileIO):
+    """A WAV whose sizes of file and data read as "up to the end", which is what its writer to a pipe meant by 0."""
+
+    def __init__(self, path: str | Path, place: int) -> None:
+        super().__init__(path, "rb")
+        self._places = (4, place)
+
+    def readinto(self, buffer: Any) -> int:
+        """As ever, but for these eight bytes."""
+        start = self.tell()
+        count = super().readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        for place in self._places:
+            for at in range(max(place, start), min(place + 4, start + count)):
+                view[at - start] = 0xFF
+        return count
+
+
 def _open(path: str | Path, limits: Limits) -> Any:
     import soundfile
 
     regular(path, limits.file_bytes, AudioError)
-    name = str(path)
+    name, place = str(path), streamed_wav(path)
     try:
-        sound = soundfile.SoundFile(os.fsencode(path))
+        sound = soundfile.SoundFile(os.fsencode(path) if place is None else _Streamed(path, place))
     except (RuntimeError, OSError, ValueError, TypeError) as error:
         share = length_of(path).share
         if share < 1.0:  # a header that fits the format, and a file that is shorter than it says

@@ -86,6 +86,11 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
     "--on-error", type=click.Choice(["skip", "fail"]), help="What an utterance that fails does.  [default: skip]"
 )
 @click.option(
+    "--channel",
+    type=click.Choice(["mean", "left", "right"]),
+    help="What is taken of several channels, as where each speaker has one.  [default: mean]",
+)
+@click.option(
     "--on-truncated",
     type=click.Choice(["fail", "keep"]),
     help="A recording that ends before its header says: a failure, or what is there of it.  [default: fail]",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_cache import CacheError, open_cache, sources
-from ser_data.audio import AudioError
+from ser_data.audio import AudioError, Limits
 from ser_data.decoding import IsolatedDecoder
 from ser_data.utterance import Utterance
 from ser_data.video import VideoError
@@ -116,7 +116,7 @@ def _probe(job: ExtractJob, stream: Stream, pending: list[Input], utterances: di
     for entry in [usable[int(q * (len(usable) - 1))] for q in QUANTILES]:
         utterance = utterances[entry.item.id]
         try:
-            value = _load(utterance, stream.modality, encoder.description)
+            value = _load(utterance, stream.modality, encoder.description, job.channel)
         except (AudioError, VideoError):
             continue
         if not cost:
@@ -129,12 +129,12 @@ def _probe(job: ExtractJob, stream: Stream, pending: list[Input], utterances: di
     return sum(entry.item.cost for entry in usable) * spent / cost if cost else 0.0
 
 
-def _load(utterance: Utterance, modality: Modality, description: Description) -> Any:
+def _load(utterance: Utterance, modality: Modality, description: Description, channel: str) -> Any:
     """What an engine of the modality takes."""
     if modality == "text":
         return utterance.text_normalised
     if modality == "audio":
-        with IsolatedDecoder() as sound:
+        with IsolatedDecoder(limits=Limits(channel=channel)) as sound:
             return sound.load(utterance.path or "", description.rate or 16_000, utterance.start, utterance.end)
     with IsolatedVideoDecoder() as decoder:
         fps = description.frame_rate or 1.0

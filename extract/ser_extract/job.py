@@ -50,6 +50,7 @@ class ExtractJob(BaseModel):
         limit: Only the first so many utterances.
         shards: (i, N): only the i-th of N parts of the work, i from 1.
         on_error: What an utterance that cannot be encoded does.
+        channel: What is taken of recordings with several channels: their mean, or one of the first two.
         on_truncated: What a recording does that ends before its header says: `fail`, or `keep` what is there.
         retry_failed: Also try again what is recorded as failed.
         replace: Replace entries that were made with other declared inputs.
@@ -90,6 +91,7 @@ class ExtractJob(BaseModel):
     limit: int | None = Field(default=None, ge=1)
     shards: tuple[int, int] | None = None
     on_error: Literal["skip", "fail"] = "skip"
+    channel: Literal["mean", "left", "right"] = "mean"
     on_truncated: Literal["fail", "keep"] = "fail"
     retry_failed: bool = False
     replace: bool = False

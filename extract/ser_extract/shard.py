@@ -91,7 +91,8 @@ class ShardProcessor:
         self._engines: dict[Modality, Engine] = {}
         self._compute_error: dict[Modality, float] = {}
         self._writers: dict[Modality, dict[int, Writer]] = {}
-        limits = replace(LIMITS, keep_truncated=assignment.job.on_truncated == "keep")
+        job = assignment.job
+        limits = replace(LIMITS, keep_truncated=job.on_truncated == "keep", channel=job.channel)
         self._decoder = IsolatedDecoder(timeout=assignment.job.decode_timeout, limits=limits)
         self._pictures = IsolatedVideoDecoder(timeout=assignment.job.decode_timeout)
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="decode")

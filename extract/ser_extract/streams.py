@@ -94,6 +94,8 @@ def entry_spec(job: ExtractJob, source: Source, description: Description, layer:
     }
     if description.modality == "text":
         declared["field"] = TEXT_FIELD
+    if description.modality == "audio" and job.channel != "mean":
+        declared["channel"] = job.channel
     if job.compute != "float32":
         declared["compute"] = job.compute
     return EntrySpec(

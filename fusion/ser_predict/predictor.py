@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_data.audio import AudioError
+from ser_data.audio import AudioError, Limits, quiet
 from ser_data.decoding import IsolatedDecoder
 from ser_data.resampling import resample
 from ser_data.text import normalise
@@ -146,7 +146,7 @@ class Predictor:
         find = texts.get if isinstance(texts, Mapping) else texts
         see = videos.get if isinstance(videos, Mapping) else videos
         waiting: list[Piece] = []
-        with IsolatedDecoder() as decoder, IsolatedVideoDecoder() as eyes:
+        with IsolatedDecoder(limits=Limits(channel=self.channel)) as decoder, IsolatedVideoDecoder() as eyes:
             for file in files:
                 pieces = self._pieces(decoder, str(file), find)
                 if "video" in self._encoders:
@@ -250,6 +250,9 @@ class Predictor:
         except AudioError as error:
             return [Piece(file, error=str(error).removeprefix(f"{error.path}: "))]
         pieces = cut(file, samples, rate, self.windowing)
+        for piece in pieces:
+            if piece.samples is not None and (why := quiet(piece.samples)):
+                piece.error = why
         if said and len(pieces) == 1:
             pieces[0].text, pieces[0].text_source = said, "given"
         elif said:
@@ -280,6 +283,11 @@ class Predictor:
         if "audio" in self._encoders:
             return self._encoders["audio"].rate
         return self._recogniser.rate if self._recogniser else 16_000
+
+    @property
+    def channel(self) -> str:
+        """What the features took of several channels: `mean`, `left` or `right`."""
+        return self._encoders["audio"].job.channel if "audio" in self._encoders else "mean"
 
     @property
     def hears(self) -> bool:

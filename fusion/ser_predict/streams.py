@@ -139,6 +139,8 @@ def _job(specs: tuple[EntrySpec, ...], modality: str, name: str, device: str, of
     }
     if "compute" in declared:
         values["compute"] = declared["compute"]
+    if "channel" in declared:
+        values["channel"] = declared["channel"]
     if "fps" in declared:
         values["fps"] = declared["fps"]
     windowing = declared.get("windowing") or {}

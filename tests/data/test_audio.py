@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from ser_data.audio import REASONS, AudioError, Limits, audio_hash, decode, load_audio, probe_audio
+from ser_data.audio import REASONS, AudioError, Limits, audio_hash, decode, load_audio, probe_audio, quiet
 from ser_data.errors import CorpusError
 from ser_data.resampling import FILTER_LIMIT, filter_size, ratio, resample
 
@@ -315,3 +315,48 @@ class TestProbeAndHash:
         sf.write(tmp_path / "a.wav", tone(1.0, 22_050), 22_050)
         samples, rate = decode(tmp_path / "a.wav")
         assert (len(samples), rate) == (22_050, 22_050)
+
+
+class TestChannels:
+    def test_channels_that_cancel_are_told_and_one_can_be_taken(self, tmp_path: Path) -> None:
+        left = tone(0.5)
+        sf.write(tmp_path / "a.wav", np.stack([left, -left], axis=1), 16_000, "FLOAT")
+        with pytest.raises(AudioError, match="cancel; take one of them: ser-extract --channel left") as caught:
+            load_audio(tmp_path / "a.wav")
+        assert caught.value.reason == "silent"
+        for channel, expected in (("left", left), ("right", -left)):
+            np.testing.assert_array_equal(load_audio(tmp_path / "a.wav", limits=Limits(channel=channel)), expected)
+        sf.write(tmp_path / "silent.wav", np.zeros((8_000, 2)), 16_000)
+        with pytest.raises(AudioError, match=r"every sample is zero \(0\.50 s\)"):
+            load_audio(tmp_path / "silent.wav")
+        sf.write(tmp_path / "mono.wav", left, 16_000, "FLOAT")
+        np.testing.assert_array_equal(load_audio(tmp_path / "mono.wav", limits=Limits(channel="right")), left)
+
+    def test_noise_of_one_bit_is_quiet(self) -> None:
+        noise = np.random.default_rng(0).integers(-1, 2, 16_000).astype(np.float32) / 32_768
+        assert "-92 dBFS" in quiet(noise) and not quiet(tone(0.5, gain=0.01))
+
+
+class TestStreamedWav:
+    """Programs that write to a pipe cannot come back to the header; some leave 0 there."""
+
+    @pytest.mark.parametrize("whole", [0, 36, 0xFFFFFFFF])
+    def test_a_data_size_of_0_means_up_to_the_end(self, tmp_path: Path, whole: int) -> None:
+        samples = tone(3.0)
+        body = (samples * 32_767).astype("<i2").tobytes()
+        head = bytearray(riff(0, body=b""))
+        head[4:8] = struct.pack("<I", whole)
+        (tmp_path / "a.wav").write_bytes(bytes(head) + body)
+        np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), samples, atol=1e-4)
+        info = probe_audio(tmp_path / "a.wav")
+        assert info.frames == 48_000 and "0 bytes" in info.unknown
+        np.testing.assert_allclose(
+            load_audio(tmp_path / "a.wav", start=1.0, end=2.0), samples[16_000:32_000], atol=1e-4
+        )
+
+    def test_a_file_that_says_its_size_and_has_no_data_is_empty(self, tmp_path: Path) -> None:
+        tail = b"LIST" + struct.pack("<I", 4) + b"INFO"
+        head = bytearray(riff(0, body=b""))
+        head[4:8] = struct.pack("<I", len(head) + len(tail) - 8)
+        (tmp_path / "a.wav").write_bytes(bytes(head) + tail)
+        assert reason(tmp_path / "a.wav") == "empty"

@@ -194,3 +194,21 @@ def test_texts_without_a_word_are_told(tmp_path: Path, tone, text: str, why: str
     (tmp_path / "t.csv").write_text(f"path,label,text\na.wav,x,{text}\n", encoding="utf-8")
     (problem,) = read(tmp_path / "t.csv").problems
     assert (problem.reason, problem.dropped) == ("empty text", False) and why in problem.detail
+
+
+def test_a_missing_file_is_told_with_what_is_there_under_nearly_its_name(tmp_path: Path, tone):
+    import unicodedata
+
+    composed, apart = (unicodedata.normalize(form, "Bär.wav") for form in ("NFC", "NFD"))
+    for name in (apart, "take.WAV", "b.flac", "Folder/x.wav"):
+        tone(tmp_path / name)
+    (tmp_path / "t.csv").write_text(
+        f"path,label\n{composed},x\ntake.wav,x\nb.wav,x\nfolder/x.wav,x\nnone.wav,x\n", encoding="utf-8"
+    )
+    with pytest.raises(BadManifest):
+        read(tmp_path / "t.csv")
+    tone(tmp_path / "there.wav")
+    with (tmp_path / "t.csv").open("a") as file:
+        file.write("there.wav,x\n")
+    near = [problem.detail.partition("; ")[2] for problem in read(tmp_path / "t.csv").problems]
+    assert near == [f"there is {str(tmp_path / name)!r}" for name in (apart, "take.WAV", "b.flac", "Folder")] + [""]

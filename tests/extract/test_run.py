@@ -324,3 +324,24 @@ def test_absolute_paths_below_the_table_have_ids_relative_to_it(corpus, job, cou
     assert result.taken == {"audio": 3, "text": 3} and not counted
     manifest = Manifest.from_bytes(open_cache(root.parent.parent / "cache").attachment("manifest.parquet"))
     assert list(manifest.table["id"]) == ["u00", "u01", "u02"]
+
+
+def test_one_channel_is_declared_and_its_features_are_that_channels(corpus, job):
+    import soundfile
+
+    root = corpus(2)
+    folder = root.parent
+    left, rate = soundfile.read(folder / "u00.wav", dtype="float32")
+    soundfile.write(folder / "u00.wav", np.stack([left, -left], axis=1), rate, "FLOAT")
+    result = run(job(root, modalities=("audio",)))
+    assert [(line.id, line.reason) for line in result.skipped] == [("u00", "silent")]
+    assert "--channel left" in result.skipped[0].detail
+    mean = open_cache(root.parent.parent / "cache").select(modality="audio")
+    assert "channel" not in mean.spec.declared
+    with pytest.raises(SpecMismatch, match="channel"):
+        run(job(root, modalities=("audio",), channel="left"))
+    alone = job(root, modalities=("audio",), channel="left", cache=root.parent.parent / "left")
+    assert run(alone).exit_code == 0
+    taken = open_cache(root.parent.parent / "left").select(modality="audio")
+    assert taken.spec.declared["channel"] == "left" and set(taken.ids) == {"u00", "u01"}
+    np.testing.assert_array_equal(taken["u01"], mean["u01"])

@@ -138,6 +138,13 @@ def test_long_recordings_go_in_windows(small: Any, predictor: Make, tmp_path: Pa
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_recording_in_which_nobody_speaks_is_quiet_and_not_predicted(small: Any, predictor: Make, tmp_path: Path):
+    noise = np.random.default_rng(0).integers(-1, 2, 32_000).astype(np.int16)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    (one,) = predictor(row="audio").predict([str(tmp_path / "noise.wav")])
+    assert one.error is not None and one.error.startswith("quiet: -92 dBFS") and not one.posteriors
+
+
 def test_windows_follow_the_training(small: Any, predictor: Make):
     from ser_predict.windows import like_training
 

@@ -13,6 +13,7 @@ from ser_data.corpora.base import length, require_folder
 from ser_data.corpora.contained import PathEscapes, contained
 from ser_data.csv_file import csv_frame
 from ser_data.errors import BadManifest, BadRoot, CorpusError, listing
+from ser_data.files import missing_told
 from ser_data.manifest import CorpusInfo, Manifest, Problem
 from ser_data.names import clean_name
 
@@ -77,7 +78,7 @@ class AudFormat:
             if ident in seen:
                 problems.append(Problem(ident, "duplicate id", "the first one is used", where))
             elif not path.is_file():
-                problems.append(Problem(ident, "missing file", str(path), where))
+                problems.append(Problem(ident, "missing file", missing_told(path), where))
             else:
                 seen.add(ident)
                 lasts = None if end is None else end - (start or 0.0)

@@ -15,6 +15,7 @@ from ser_data.corpora.base import AUDIO_SUFFIXES, length, require_folder, visibl
 from ser_data.corpora.contained import PathEscapes, contained
 from ser_data.csv_file import read_csv
 from ser_data.errors import BadRoot
+from ser_data.files import missing_told
 from ser_data.manifest import CorpusInfo, Manifest, Problem
 from ser_data.names import as_name, clean_name
 
@@ -112,7 +113,7 @@ def _from_metadata(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
         if name in seen:
             problems.append(Problem(name, "duplicate id", "the first one is used", where))
         elif not path.is_file():
-            problems.append(Problem(name, "missing file", str(path), where))
+            problems.append(Problem(name, "missing file", missing_told(path), where))
         else:
             seen.add(name)
             rows.append({**row, "path": str(path)})

@@ -17,6 +17,7 @@ from typing import Any
 
 from ser_data.csv_file import Row, decode, read_csv
 from ser_data.errors import BadManifest, BadRoot, listing
+from ser_data.files import missing_told
 from ser_data.manifest import CorpusInfo, Manifest, Problem, read_card_beside
 from ser_data.names import NAMES, as_name, plain_text
 from ser_data.text import wordless
@@ -232,7 +233,7 @@ def _problem(
     if label and labels is not None and label not in labels:
         return Problem(name, "unknown label", f"'{label}'; known are {listing(sorted(labels), 40)}", where)
     if "path" in row and check_files and not os.path.isfile(row["path"]):
-        return Problem(name, "missing file", row["path"], where)
+        return Problem(name, "missing file", missing_told(row["path"]), where)
     seen[name] = where
     if "label" in row and not label:
         return Problem(name, "missing label", "the row has no label", where, dropped=False)

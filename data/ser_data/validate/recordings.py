@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ser_data.audio import LIMITS, SPAN_TOLERANCE, AudioError, AudioInfo, span_of
+from ser_data.audio import LIMITS, SPAN_TOLERANCE, AudioError, AudioInfo, quiet, span_of
 from ser_data.decoding import IsolatedDecoder
 from ser_data.validate.findings import Finding
 
@@ -19,7 +19,7 @@ _FIXES = {
     "truncated": "copy the file again; or take what is there: ser-extract --on-truncated keep",
     "too_short": "leave the row out",
     "too_long": "cut the file, or give spans in start and end",
-    "silent": "record the file again, or leave the row out",
+    "silent": "record the file again, or leave the row out; where channels cancel: ser-extract --channel left",
     "span": "correct start and end",
     "nan": "write the file again from its source",
 }
@@ -46,8 +46,10 @@ def recordings(table: "pd.DataFrame", decode: bool, tell: Tell) -> Iterator[Find
                 if isinstance(info, AudioError):
                     raise info
                 _check_header(path, info, *span_of(start, end))
-                if decode:
-                    decoder.decode(path, start, end)
+                if decode and (why := quiet(decoder.decode(path, start, end)[0])):
+                    yield Finding(
+                        "note", "quiet", str(path), why, "listen to it; leave the row out if nobody speaks", str(name)
+                    )
                 if info.unknown and span_of(start, end)[1] is None:
                     unknown[name] = info.unknown
             except AudioError as error:

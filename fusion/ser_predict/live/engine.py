@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_data.audio import Limits
+from ser_data.audio import Limits, quiet
 from ser_data.decoding import IsolatedDecoder
 from ser_data.resampling import resample
 from ser_predict.errors import PredictError
@@ -21,9 +21,6 @@ from ser_predict.pieces import Piece, cut
 
 if TYPE_CHECKING:
     from ser_predict.predictor import Predictor
-
-QUIET = 10 ** (-60 / 20)
-"""Root mean square of full scale (-60 dBFS) below which a window is told to be quiet; no head is asked."""
 
 LONGEST_UPLOAD = 600.0
 """Seconds of an uploaded recording."""
@@ -66,7 +63,9 @@ class Engine:
         self.wordless: str | None = None
         self._worker = ThreadPoolExecutor(1, "heads")
         self._reader = ThreadPoolExecutor(1, "decoder")
-        self._decoder = IsolatedDecoder(timeout=30.0, limits=Limits(longest=LONGEST_UPLOAD, file_bytes=1 << 30))
+        self._decoder = IsolatedDecoder(
+            timeout=30.0, limits=Limits(longest=LONGEST_UPLOAD, file_bytes=1 << 30, channel=predictor.channel)
+        )
 
     def warm(self) -> str | None:
         """Loads the weights; returns why nothing can be predicted from speech alone, or None."""
@@ -106,7 +105,7 @@ class Engine:
         began = monotonic()
         samples = piece.samples
         told: dict[str, Any] = {"type": "window", "start": round(piece.start, 3), "end": round(piece.end or 0.0, 3)}
-        if samples is not None and float(np.sqrt(np.mean(np.square(samples)))) < QUIET:
+        if samples is not None and quiet(samples):  # no head is asked
             return told | {"quiet": True}
         try:
             (line,) = self.predictor.predict_pieces([piece])
