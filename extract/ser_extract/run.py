@@ -20,7 +20,7 @@ from ser_extract.encoders.base import Modality
 from ser_extract.errors import DiskTooSmall
 from ser_extract.failures import Skipped, from_problems, write_failures
 from ser_extract.inputs import NO_VIDEO
-from ser_extract.job import ExtractJob
+from ser_extract.job import ExtractJob, resolve_device
 from ser_extract.next_step import next_step
 from ser_extract.progress import PlainReporter, Reporter
 from ser_extract.runners import RUNNERS
@@ -28,6 +28,7 @@ from ser_extract.shard import MANIFEST, Assignment, UnitResult
 from ser_extract.signals import INTERRUPTED, Stop
 from ser_extract.streams import Encoder, Stream, modalities, open_encoder, open_stream
 from ser_extract.units import Unit, gather, open_writers, part
+from ser_extract.waiting import Waiting
 
 SPARE = 1.05
 """Room for containers' own bytes beside the features."""
@@ -81,6 +82,7 @@ class Extraction:
         self._encoded: dict[Modality, int] = {}
         self._taken: dict[Modality, int] = {}
         self._without_video = 0
+        self._waiting: Waiting | None = None
 
     def run(self) -> Result:
         """Does it.
@@ -120,7 +122,8 @@ class Extraction:
     def _told(self, level: int) -> None:
         if level == 1:
             self._reporter.note(
-                "Stopping after the shards in hand. Ctrl-C once more drops them. The same command goes on where this one stops."
+                f"Stopping after the shards in hand{f': {self._waiting}' if self._waiting else ''}. "
+                "Ctrl-C once more drops them. The same command goes on where this one stops."
             )
 
     def _open(self, cache: Cache, manifest: Manifest, encoders: Sequence[Encoder]) -> None:
@@ -179,8 +182,10 @@ class Extraction:
         begun: set[str] = set()
         while units := self._units(self._job.shards):
             finished = 0
+            self._waiting = Waiting(units, self._job.worker_count(resolve_device(self._job.device)))
             for result in self._run(units, stop, begun):
                 finished += 1
+                self._waiting.saved(result.key)
                 self._encoded[result.key[0]] += len(result.key[1]) - len(result.failures)
             if stop.level or not finished:
                 return len(self._units(self._job.shards))
@@ -200,7 +205,12 @@ class Extraction:
         assignment = Assignment(
             job, {stream.modality: stream.encoder.source for stream in self._streams}, layers, self._recipe
         )
-        return RUNNERS[job.runner](assignment, units, stop, self._reporter.advance)
+        return RUNNERS[job.runner](assignment, units, stop, self._advance)
+
+    def _advance(self, modality: str, utterances: int, seconds: float) -> None:
+        if self._waiting is not None:
+            self._waiting.encoded(modality, utterances)
+        self._reporter.advance(modality, utterances, seconds)
 
     def _skipped(self, cache: Cache, manifest: Manifest) -> tuple[Skipped, ...]:
         """Failures of this manifest's utterances in this job's entries, each once, and the manifest's dropped rows."""

@@ -10,6 +10,7 @@ FusionError
  ├─ RunExists          the run directory holds another job
  ├─ RunChanged         --from-run finds another cache or other folds
  ├─ RunUnreadable      a folder is no run directory
+ ├─ RecordBroken       a file of a run directory is not there, cut, or holds something else
  ├─ ClassifierUnusable --classifier pkg.mod:Class names no classifier
  ├─ ExtraMissing       an option needs a package that is not installed
  ├─ ExtraTextUnusable  the file of --extra-text does not fit the cache
@@ -156,6 +157,28 @@ class RunUnreadable(FusionError, FileNotFoundError):
 
     def __str__(self) -> str:
         return f"{self.run} is not a run directory: {self.reason}.\nGive the folder that ser-fuse wrote with --out."
+
+
+class RecordBroken(FusionError, ValueError):
+    """A file of a run directory cannot be used as it is."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(file, problem)
+        self.file, self.problem = file, problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file} cannot be used: {self.problem}.\n"
+            "Copy the run again. If it is your own, delete this file's folder and run the same ser-fuse again: only what is "
+            "missing is trained."
+        )
+
+
+class RecordMissing(RecordBroken):
+    """A file of a run directory is not there."""
+
+    def __init__(self, file: str, problem: str = "it is not there") -> None:
+        super().__init__(file, problem)
 
 
 class ClassifierUnusable(FusionError, ValueError):

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_cache.scratch import replacing
+from ser_fusion.errors import RecordBroken
 from ser_fusion.features import StreamFrames
 from ser_fusion.planning import Task
+from ser_fusion.records import Done, read_record
 from ser_fusion.separation import Separation
 
 if TYPE_CHECKING:
@@ -37,10 +39,9 @@ def is_finished(task: Task, out: Path) -> bool:
 
 def _done(task: Task, out: Path) -> dict[str, Any]:
     try:
-        done = json.loads((out / task.folder / "done.json").read_text())
-    except (OSError, json.JSONDecodeError):
+        return read_record(out / task.folder / "done.json", Done)
+    except RecordBroken:
         return {}
-    return done if isinstance(done, dict) else {}
 
 
 def do_task(

@@ -4,8 +4,7 @@ Its state holds everything that prediction needs beside the encoders, so a run's
 are enough to use it again (``load_model``).
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from torch import Tensor, nn
 
 from ser_fusion.batches import Batch, Frames
 from ser_fusion.context_tokens import Distance
+from ser_fusion.errors import RecordBroken
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
+from ser_fusion.records import Card, read_record
 from ser_fusion.vad.model import Raters
 
 
@@ -136,11 +137,42 @@ class Model(nn.Module):
 
 def load_model(folder: Path) -> Model:
     """A trained model from a job's folder (``head.json``, ``weights.safetensors``); ready to predict."""
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
-    card = json.loads((folder / "head.json").read_text())
-    shape = Shape.read(card["shape"])
-    sizes = (card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
-    model = Model(*sizes, context=card.get("context", 0), ratings=card.get("ratings", 0))
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    card, path = read_record(folder / "head.json", Card), folder / "weights.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            model = build_model(card, {name: tuple(file.get_slice(name).get_shape()) for name in names}, path)
+            model.load_state_dict({name: file.get_tensor(name) for name in names})
+    except (OSError, SafetensorError) as error:
+        raise RecordBroken(str(path), f"it is not a file of safetensors ({error})") from error
     return model.eval()
+
+
+def build_model(card: Mapping[str, Any], held: Mapping[str, Sequence[int]], path: Path) -> Model:
+    """An untrained model as a card describes it, made only if the weights at hand are of its sizes.
+
+    Args:
+        card: Of ``head.json`` or of an export.
+        held: Name -> shape of the weights in the file; no weight is read, and no memory taken, before the two agree.
+        path: Of the weights, for messages.
+
+    Raises:
+        RecordBroken: The card describes no head that is known, or another one than the file holds.
+    """
+    try:
+        checked = Card.model_validate(card)
+        sizes = (checked.fusion, checked.dims, checked.layers, checked.classes, checked.shaped(), checked.normalise)
+        with torch.device("meta"):
+            described = Model(*sizes, context=checked.context, ratings=checked.ratings)
+        wanted = {name: tuple(value.shape) for name, value in described.state_dict().items()}
+    except Exception as error:  # whatever a foreign card makes torch raise
+        first = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        raise RecordBroken(str(path), f"its card describes no head that is known here ({first})") from error
+    if other := sorted(set(wanted.items()) ^ {(name, tuple(shape)) for name, shape in held.items()}):
+        name = other[0][0]
+        there, asked = held.get(name), wanted.get(name)
+        told = f"{name} has the shape {list(there)}" if there is not None else f"it lacks {name}"
+        raise RecordBroken(str(path), f"{told}, and its card {'asks for ' + str(list(asked)) if asked else 'has none'}")
+    return Model(*sizes, context=checked.context, ratings=checked.ratings)

@@ -87,13 +87,13 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     from ser_fusion.evaluation.metrics import scores_of
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.evaluation.units import UnitCounts, independent_groups
-    from ser_fusion.job import FuseJob
     from ser_fusion.job_frames import read_frames
     from ser_fusion.planning import tasks
+    from ser_fusion.run import repeat
     from ser_fusion.study import open_study, study_options
 
     directory = RunDirectory.open(run)
-    job = FuseJob.model_validate(directory.run["job"])
+    job, _ = repeat(Path(run))
     study = open_study(job.cache, **study_options(job))
     if study.data_fingerprint != directory.run["data_fingerprint"]:
         raise RunUnreadable(str(run), "its cache, labels or folds are not those it was trained on")

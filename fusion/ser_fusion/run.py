@@ -1,6 +1,5 @@
 """``ser-fuse`` from a job to a judged run directory; the only place where study, training and evaluation meet."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,15 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ser_data.errors import CorpusError
 from ser_fusion.derived import derive
 from ser_fusion.environment import resolve_device
-from ser_fusion.errors import ExtraMissing, RunChanged, RunUnreadable
+from ser_fusion.errors import ExtraMissing, RecordBroken, RecordMissing, RunChanged, RunUnreadable
 from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
 from ser_fusion.listener import Listener
 from ser_fusion.losses.material import Material, material_of
 from ser_fusion.planning import Task, tasks
+from ser_fusion.records import Started, read_record
 from ser_fusion.run_memory import asked_jobs, claim, grown, kept, record
 from ser_fusion.run_record import describe, gather, read_done, table_rows, write_study
 from ser_fusion.runners import RUNNERS
@@ -150,7 +151,7 @@ def _start(
 def remember(prepared: Prepared) -> Prepared:
     """The run with the rows and seeds that earlier commands have finished in the same directory."""
     job, study = prepared.job, prepared.study
-    old = json.loads((job.out / "run.json").read_text(encoding="utf-8"))
+    old = read_record(job.out / "run.json", Started)
     earlier = [one for one in asked_jobs(old, job.model_dump(mode="json")) if one != job]
     if not earlier:
         return prepared
@@ -275,9 +276,11 @@ def repeat(folder: Path, **changes: Any) -> tuple[FuseJob, dict[str, Any]]:
         RunUnreadable: No run there, or one of another version.
     """
     try:
-        old: dict[str, Any] = json.loads((folder / "run.json").read_text())
+        old = read_record(folder / "run.json", Started)
         return FuseJob.model_validate({**old["job"], **changes}), old
-    except OSError as error:
+    except RecordMissing as error:
         raise RunUnreadable(str(folder), "it has no run.json") from error
-    except (json.JSONDecodeError, KeyError, ValueError) as error:
+    except RecordBroken as error:
+        raise RunUnreadable(str(folder), f"run.json: {error.problem}") from error
+    except (ValueError, CorpusError) as error:
         raise RunUnreadable(str(folder), f"its run.json cannot be used ({str(error).splitlines()[0]})") from error

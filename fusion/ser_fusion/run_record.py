@@ -12,6 +12,7 @@ from ser_fusion.environment import environment
 from ser_fusion.heads import HEADS
 from ser_fusion.job import NORMS, FuseJob, Row
 from ser_fusion.planning import Task, departures, refit_note
+from ser_fusion.records import Done, read_record
 from ser_fusion.study import Study
 
 if TYPE_CHECKING:
@@ -167,5 +168,4 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_done(task: Task, out: Path) -> dict[str, Any]:
     """What a finished training says of itself."""
-    done: dict[str, Any] = json.loads((out / task.folder / "done.json").read_text())
-    return done
+    return read_record(out / task.folder / "done.json", Done)

@@ -103,7 +103,7 @@ def _recordings(paths: tuple[Path, ...]) -> list[str]:
 def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | None, options: dict[str, Any]) -> int:
     from ser_cache import CacheError
     from ser_extract.errors import ExtractError
-    from ser_fusion.evaluation.errors import NotARun
+    from ser_fusion.errors import FusionError
     from ser_predict.predictor import Predictor
     from ser_predict.transcripts import read_transcripts
 
@@ -124,7 +124,7 @@ def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | 
         click.echo(_opening(predictor), err=True)
         videos = None if options["video"] is None else _videos(options["video"])
         done = _run(predictor, files, texts, videos, options["form"] or "table", options["save"])
-    except (PredictError, ExtractError, CacheError, CorpusError, NotARun) as error:
+    except (PredictError, ExtractError, CacheError, CorpusError, FusionError) as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
     for note in predictor.notes:
         click.echo(f"Note: {note}.", err=True)

@@ -3,7 +3,6 @@
 A head's temperature is that of its fold in the evaluation of the run (``ser_fusion.evaluation.temperatures``).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from ser_fusion.evaluation.metrics import score_fold
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.evaluation.temperatures import arrays_of, not_applied, tempered
+from ser_fusion.records import Card, Done, read_record
 from ser_predict.errors import NoModel
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def open_ensemble(
     for folder, done in _folders(run.path, str(row["slug"])):
         if fold not in (None, str(done["fold"])) or seed not in (None, int(done["seed"])):
             continue
-        card = json.loads((folder / "head.json").read_text())
+        card = read_record(folder / "head.json", Card)
         found = temperatures.get(str(done["fold"]))
         temperature = 1.0 if found is None else found.value
         members.append(
@@ -164,7 +164,7 @@ def open_ensemble(
 def row_streams(run: RunDirectory, slug: str) -> tuple[str, ...]:
     """Streams that the heads of a row read."""
     folder, _ = _folders(run.path, slug)[0]
-    return tuple(json.loads((folder / "head.json").read_text())["dims"])
+    return tuple(read_record(folder / "head.json", Card)["dims"])
 
 
 def development_of(run: RunDirectory, slug: str) -> dict[tuple[str, int], pd.DataFrame]:
@@ -187,8 +187,8 @@ def _names(run: RunDirectory) -> tuple[str, ...]:
 
 
 def _folders(path: Path, slug: str) -> list[tuple[Path, dict[str, Any]]]:
-    found = [folder for folder in job_folders(path, slug) if (folder / "done.json").is_file()]
-    return [(folder, json.loads((folder / "done.json").read_text())) for folder in found]
+    found = [folder for folder in job_folders(path, slug) if (folder / "done.json").exists()]
+    return [(folder, read_record(folder / "done.json", Done)) for folder in found]
 
 
 def _sure(

@@ -127,7 +127,7 @@ def open_heads(path: str | Path) -> HeadSource:
         BadExport: It was exported, and cannot be read.
     """
     folder = Path(path)
-    if (folder / "config.json").is_file() and not (folder / "run.json").exists():
+    if (folder / "config.json").exists() and not (folder / "run.json").exists():
         from ser_predict.export.hub import HubHeads
 
         return HubHeads(folder)

@@ -92,3 +92,26 @@ def test_failures_are_harmless_to_a_spreadsheet(tmp_path):
     write_failures(tmp_path, [])
     assert (tmp_path / "failures.csv").read_text().splitlines() == ["id,modality,reason,detail"]
     assert [path.name for path in tmp_path.iterdir()] == ["failures.csv"]
+
+
+def test_ctrl_c_says_how_long_the_shards_in_hand_may_take(monkeypatch):
+    from types import SimpleNamespace
+
+    from ser_extract import waiting
+
+    now = [0.0]
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    units = [
+        SimpleNamespace(key=("audio", (name, f"{name}2")), modality="audio", ids=(name, f"{name}2"), cost=cost)
+        for name, cost in (("a", 40.0), ("b", 20.0), ("c", 20.0))
+    ]
+    wait = waiting.Waiting(units, workers=2)  # type: ignore[arg-type]
+    assert wait.seconds is None and str(wait) == "how long is not known yet"
+    now[0] = 30.0
+    wait.encoded("audio", 3)  # half of all: a cost of 40 in 30 s by two workers
+    assert wait.seconds == 60.0 and str(wait) == "at most about 60 s"
+    wait.saved(("audio", ("a", "a2")))
+    assert wait.seconds == 30.0
+    wait.saved(("audio", ("b", "b2")))
+    wait.saved(("audio", ("c", "c2")))
+    assert wait.seconds == 0.0

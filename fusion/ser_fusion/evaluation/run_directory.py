@@ -3,17 +3,21 @@
 Only plain data is read (JSON, Parquet, CSV); nothing of a run is ever executed or unpickled.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
+from ser_fusion import records
+from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.errors import NotARun
 from ser_fusion.evaluation.temperatures import Temperature, fold_temperatures
 from ser_fusion.evaluation.units import speakers_of
+from ser_fusion.records import check, read_json
 
 PREDICTION_COLUMNS = ("row", "id", "fold", "seed", "label", "predicted")
 
@@ -39,12 +43,12 @@ class RunDirectory:
     def open(cls, path: str | Path) -> "RunDirectory":
         """Reads `run.json`; raises `NotARun` where there is none or it cannot be understood."""
         folder = Path(path)
+        if not (folder / "run.json").exists():
+            raise NotARun(str(folder), "it has no run.json")
         try:
-            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise NotARun(str(folder), "it has no run.json") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise NotARun(str(folder), f"run.json cannot be read: {error}") from None
+            run = read_json(folder / "run.json")
+        except RecordBroken as error:
+            raise NotARun(str(folder), f"run.json: {error.problem}") from None
         if not isinstance(run, dict) or run.get("format") != 1:
             raise NotARun(
                 str(folder), f"run.json has format {run.get('format') if isinstance(run, dict) else None!r}, known is 1"
@@ -56,6 +60,10 @@ class RunDirectory:
         missing = [key for key in ("classes", "protocol", "folds_fingerprint", "corpus", "rows") if key not in run]
         if missing:
             raise NotARun(str(folder), f"run.json lacks {', '.join(missing)}")
+        try:
+            check(run, records.Run, folder / "run.json")
+        except RecordBroken as error:
+            raise NotARun(str(folder), f"run.json: {error.problem}") from None
         return cls(folder, run)
 
     @property
@@ -75,11 +83,13 @@ class RunDirectory:
         return str(self.run["protocol"]) == "session+scenario"
 
     def _frame(self, name: str) -> pd.DataFrame:
+        if (self.path / name).is_dir():  # pandas would read whatever lies in it
+            raise NotARun(str(self.path), f"{name} is a folder")
         try:
             frame = pd.read_parquet(self.path / name)
         except FileNotFoundError:
             raise NotARun(str(self.path), f"it has no {name}") from None
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a foreign file makes pyarrow and pandas raise
             raise NotARun(str(self.path), f"{name} cannot be read: {error}") from None
         return frame
 
@@ -98,6 +108,11 @@ class RunDirectory:
         wanted = [*PREDICTION_COLUMNS, *(f"p_{label}" for label in self.classes)]
         if missing := [column for column in wanted if column not in frame]:
             raise NotARun(str(self.path), f"{name} lacks the columns {', '.join(missing)}")
+        numbers = ["seed", *wanted[len(PREDICTION_COLUMNS) :]]
+        if wrong := [column for column in numbers if not is_numeric_dtype(frame[column])]:
+            raise NotARun(str(self.path), f"{name} has no numbers in the column {wrong[0]}")
+        if not np.isfinite(frame[numbers].to_numpy(np.float64, na_value=np.nan)).all():
+            raise NotARun(str(self.path), f"{name} has numbers that are not finite")
         frame["fold"] = frame["fold"].astype(str)
         frame["id"] = frame["id"].astype(str)
         for column in ("label", "predicted"):
@@ -111,6 +126,8 @@ class RunDirectory:
         frame = self._frame("utterances.parquet")
         if "id" in frame:
             frame = frame.set_index(frame["id"].astype(str))
+        if "duration" in frame and not is_numeric_dtype(frame["duration"]):
+            raise NotARun(str(self.path), "utterances.parquet has no numbers in the column duration")
         frame.index = frame.index.astype(str)
         return frame
 
@@ -118,9 +135,14 @@ class RunDirectory:
     def folds(self) -> pd.DataFrame:
         """`folds.csv`: columns `id, fold, part` (strings)."""
         try:
-            return pd.read_csv(self.path / "folds.csv", dtype=str, keep_default_na=False)
+            frame = pd.read_csv(self.path / "folds.csv", dtype=str, keep_default_na=False)
         except FileNotFoundError:
             raise NotARun(str(self.path), "it has no folds.csv") from None
+        except (OSError, ValueError) as error:
+            raise NotARun(str(self.path), f"folds.csv cannot be read: {error}") from None
+        if missing := [column for column in ("id", "fold", "part") if column not in frame]:
+            raise NotARun(str(self.path), f"folds.csv lacks the columns {', '.join(missing)}")
+        return frame
 
     def of_row(self, slug: str) -> pd.DataFrame:
         """Test predictions of one row."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_cache.scratch import replacing, sweep
+from ser_fusion.errors import RecordMissing
 from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration
 from ser_fusion.evaluation.comparison import ALPHA, Judged, compare_rows, correct_families, fold_sizes
@@ -24,6 +25,7 @@ from ser_fusion.evaluation.own_probe import own_probes
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.transfer import transfer
 from ser_fusion.evaluation.units import unit_counts, unit_kind
+from ser_fusion.records import Audit, Beside, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,16 +238,14 @@ def _hardest(run: RunDirectory) -> list[dict[str, Any]]:
 def _beside(folder: Path) -> dict[str, Any] | None:
     """The scores of ratings that were learned beside the classes (``--vad-weight``)."""
     try:
-        result: dict[str, Any] = json.loads((folder / "vad.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_record(folder / "vad.json", Beside)
+    except RecordMissing:
         return None
-    return result
 
 
 def _audit(folder: Path) -> dict[str, Any] | None:
     """The leak audit of this run, if one was made (`audit.write_audit`)."""
     try:
-        audit: dict[str, Any] = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_record(folder / "audit.json", Audit)
+    except RecordMissing:
         return None
-    return audit

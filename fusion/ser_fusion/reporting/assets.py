@@ -1,6 +1,5 @@
 """Draws a run's plots: SVG for the page, SVG, PNG and PDF files for papers."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.run_directory import job_folders
+from ser_fusion.records import read_json
 from ser_fusion.reporting.plots.classes import class_plot
 from ser_fusion.reporting.plots.confusion import confusion_plot, difference_plot
 from ser_fusion.reporting.plots.curves import curve_key, curve_plot
@@ -94,8 +95,8 @@ def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
         return found
     for job in job_folders(run_dir, slug):
         try:
-            found.append(json.loads((job / file).read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError):
+            found.append(read_json(job / file))
+        except RecordBroken:
             continue
     return found
 

@@ -3,14 +3,15 @@
 The run directory stays the truth: a mirror gets scores per row, fold and epoch, and nothing is ever read back from it.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.errors import EvaluationError
 from ser_fusion.evaluation.metrics import METRICS
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
+from ser_fusion.records import read_json
 
 
 class MirrorMissing(EvaluationError, ImportError):
@@ -41,8 +42,8 @@ def _curves(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Job name (`row/fold0-seed0`) and learning curve of every job that has one."""
     for job in job_folders(folder):
         try:
-            curve = json.loads((job / "curve.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+            curve = read_json(job / "curve.json")
+        except RecordBroken:
             continue
         if isinstance(curve, list):
             yield f"{job.parent.name}/{job.name}", curve

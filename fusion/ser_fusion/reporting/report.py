@@ -1,13 +1,14 @@
 """Writes the report of a run: one HTML file that needs nothing else, and tables and plots as files beside it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ser_cache.scratch import replacing
+from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run
+from ser_fusion.records import Judged, read_record
 from ser_fusion.reporting import assets, tables, words
 from ser_fusion.reporting.numbers import count, score
 from ser_fusion.reporting.text_tables import write_tables
@@ -114,10 +115,10 @@ def current_metrics(run: RunDirectory) -> dict[str, Any]:
     made_from = [run.path / name for name in ("run.json", "predictions.parquet", "development.parquet", "audit.json")]
     if known.exists() and all(not path.exists() or path.stat().st_mtime <= known.stat().st_mtime for path in made_from):
         try:
-            metrics: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
-            if metrics.get("format") == 1 and "groups" in metrics.get("unit", {}):  # else of an older version
+            metrics = read_record(known, Judged)
+            if "groups" in metrics["unit"]:  # else of an older version
                 return metrics
-        except (OSError, json.JSONDecodeError):
+        except RecordBroken:
             pass
     return evaluate_run(run.path)
 

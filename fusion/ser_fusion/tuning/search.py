@@ -20,8 +20,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_cache.scratch import replacing
-from ser_fusion.errors import FusionError
+from ser_fusion import records
+from ser_fusion.errors import FusionError, RecordBroken
 from ser_fusion.heads.shape import split_dropout
+from ser_fusion.records import read_record
 from ser_fusion.shares import locked
 from ser_fusion.tuning.space import SETTINGS, own_values
 
@@ -141,10 +143,10 @@ def best_of(trials: Sequence[Trial]) -> Trial:
 
 def _stored(path: Path, fingerprint: str) -> Trial | None:
     try:
-        trial = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        trial = read_record(path, records.Trial)
+    except RecordBroken:
         return None
-    return trial if isinstance(trial, dict) and trial.get("fingerprint") == fingerprint else None
+    return trial if trial["fingerprint"] == fingerprint else None
 
 
 def propose(search: Search, task: "Task", number: int, trials: Sequence[Trial]) -> dict[str, Any]:

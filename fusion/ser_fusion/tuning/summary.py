@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_cache.scratch import replacing
+from ser_fusion import records
+from ser_fusion.records import read_record
 from ser_fusion.tuning.search import Search, Trial, as_study, best_of
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def _one(out: Path, task: "Task") -> dict[str, Any]:
     search = task.search
     assert search is not None
     paths = [out / search.folder / f"trial{number:03d}.json" for number in range(search.trials)]
-    trials: list[Trial] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    trials: list[Trial] = [read_record(path, records.Trial) for path in paths]
     best, so_far, top = best_of(trials), [], 0.0
     for trial in trials:
         top = max(top, trial["score"])

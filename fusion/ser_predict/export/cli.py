@@ -42,7 +42,7 @@ def command(run: Path, onnx: Path | None, hub: Path | None, push: str | None, **
 
 def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, options: dict[str, Any]) -> None:
     from ser_cache import CacheError
-    from ser_fusion.evaluation.errors import NotARun
+    from ser_fusion.errors import FusionError
     from ser_predict.predictor import Predictor
 
     try:
@@ -63,7 +63,7 @@ def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, op
             click.echo(f"{folder}: config.json, model.safetensors, README.md. Use it: ser-predict {folder} FILE")
         if hub is not None and push is not None:
             click.echo(f"Uploaded: {_push(hub, push)}")
-    except (PredictError, CacheError, CorpusError, NotARun, OSError) as error:
+    except (PredictError, CacheError, CorpusError, FusionError, OSError) as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
 
 

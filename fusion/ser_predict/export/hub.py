@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ser_fusion.errors import RecordBroken
+from ser_fusion.records import Export, check, read_json
 from ser_predict.ensemble import RAW, Ensemble, Member
 from ser_predict.errors import BadExport, NoModel
 from ser_predict.sources import HeadSource
@@ -117,16 +119,18 @@ class HubHeads(HeadSource):
 
         self.path = path
         try:
-            config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+            config = read_json(path / CONFIG)
             if not isinstance(config, dict) or config.get("format") != FORMAT:
                 found = config.get("format") if isinstance(config, dict) else None
                 raise BadExport(str(path), f"{CONFIG} has format {found!r}, known is {FORMAT}")
+            self.facts = check(config, Export, path / CONFIG)
             self._tensors = load_file(path / WEIGHTS)
-            self.facts = config
-            self.classes = tuple(str(name) for name in config["classes"])
-            self._rows = {str(row["slug"]): row for row in config["rows"]}
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
-            raise BadExport(str(path), str(error) or type(error).__name__) from error
+        except RecordBroken as error:
+            raise BadExport(str(path), f"{CONFIG}: {error.problem}") from error
+        except (OSError, SafetensorError) as error:
+            raise BadExport(str(path), f"{WEIGHTS}: {error}") from error
+        self.classes = tuple(self.facts["classes"])
+        self._rows = {str(row["slug"]): row for row in self.facts["rows"]}
 
     @property
     def rows(self) -> Sequence[Mapping[str, Any]]:
@@ -186,14 +190,11 @@ class HubHeads(HeadSource):
     def _member(self, slug: str, number: int, one: Mapping[str, Any], calibrate: bool) -> Member:
         import torch
 
-        from ser_fusion.heads.shape import Shape
-        from ser_fusion.model import Model
+        from ser_fusion.model import build_model
 
-        card = one["card"]
-        shape = Shape.read(card["shape"])
-        model = Model(card["fusion"], card["dims"], card["layers"], card["classes"], shape, card["normalise"])
         prefix = f"{slug}/{number}/"
         own = {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
+        model = build_model(one["card"], {name: value.shape for name, value in own.items()}, self.path / WEIGHTS)
         model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
         temperature = float(one["temperature"]) if calibrate else 1.0
         return Member(model.eval(), str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]))

@@ -65,7 +65,7 @@ def command(run: Path, **options: Any) -> None:
 def _serve(run: Path, options: dict[str, Any]) -> None:
     from ser_cache import CacheError
     from ser_extract.errors import ExtractError
-    from ser_fusion.evaluation.errors import NotARun
+    from ser_fusion.errors import FusionError
 
     try:
         import starlette  # noqa: F401  # before a run is loaded for nothing
@@ -86,7 +86,7 @@ def _serve(run: Path, options: dict[str, Any]) -> None:
         )
         hop = options["hop"] or min(LONGEST_HOP, predictor.windowing.hop)
         serve(predictor, hop, options["host"], options["port"], options["connections"], options["save"])
-    except (PredictError, ExtractError, CacheError, CorpusError, NotARun) as error:
+    except (PredictError, ExtractError, CacheError, CorpusError, FusionError) as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
 
 

@@ -77,7 +77,9 @@ class PatientHttp(_Reads, H11Protocol):
     def _wait(self) -> None:
         self._waited()
         if len(self.waiting) >= MOST_WAITING:
-            next(iter(self.waiting)).transport.abort()
+            oldest = next(iter(self.waiting))
+            oldest._waited()  # now: `connection_lost` comes later, after others that were accepted at the same moment
+            oldest.transport.abort()
         self.waiting[self] = self.loop.call_later(HEAD, self.transport.abort)
 
     def _waited(self) -> None:
