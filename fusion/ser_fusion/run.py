@@ -282,5 +282,5 @@ def repeat(folder: Path, **changes: Any) -> tuple[FuseJob, dict[str, Any]]:
         raise RunUnreadable(str(folder), "it has no run.json") from error
     except RecordBroken as error:
         raise RunUnreadable(str(folder), f"run.json: {error.problem}") from error
-    except (ValueError, CorpusError) as error:
+    except (ValueError, TypeError, CorpusError) as error:
         raise RunUnreadable(str(folder), f"its run.json cannot be used ({str(error).splitlines()[0]})") from error

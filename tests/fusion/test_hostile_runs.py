@@ -149,6 +149,7 @@ def fields(run: Path, export: Path) -> list[tuple[str, Any, Place]]:
     return found
 
 
+@pytest.mark.crash  # minutes on a busy machine
 def test_every_field_of_every_record_may_be_something_else(run: Path, export: Path, broken: Any):
     """Each in turn missing or of another kind, the kinds in rotation."""
     kinds = [..., *VALUES]
@@ -160,6 +161,7 @@ def test_every_field_of_every_record_may_be_something_else(run: Path, export: Pa
     assert sum(map(bool, told)) > len(told) / 10  # the test does break something
 
 
+@pytest.mark.crash
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_field_may_be_anything(run: Path, export: Path, broken: Any, data: st.DataObject):
