@@ -100,8 +100,12 @@ def parameter_names(command: click.Command) -> set[str]:
 
 
 def _defaults(section: str, command: click.Command) -> dict[str, Any]:
+    several = {parameter.name for parameter in command.params if getattr(parameter, "multiple", False)}
     try:
-        return load_settings(section, parameter_names(command))
+        found = load_settings(section, parameter_names(command))
+        return {
+            name: [value] if name in several and not isinstance(value, list) else value for name, value in found.items()
+        }
     except BadSettings as error:
         raise click.UsageError(str(error)) from error
 

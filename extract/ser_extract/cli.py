@@ -25,12 +25,17 @@ def _part(context: click.Context, parameter: click.Parameter, value: str | None)
     return int(index), int(count)
 
 
-def _modalities(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[str, ...] | None:
-    if value is None:
+def _list(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> str | None:
+    """A list option that is given once with commas, several times, or both, as one text with commas."""
+    return ",".join(value) or None
+
+
+def _modalities(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+    if not value:
         return None
-    words = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
+    words = tuple(dict.fromkeys(word.strip() for word in ",".join(value).split(",") if word.strip()))
     if not words or set(words) - {"audio", "text", "video"}:
-        raise click.BadParameter(f"'{value}' is not one or more of audio,text,video")
+        raise click.BadParameter(f"'{','.join(value)}' is not one or more of audio,text,video")
     return words
 
 
@@ -38,10 +43,12 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
 @click.option("--corpus", type=click.Choice(list(CORPORA)), help="Which corpus; csv is a table of your own.")
 @click.option("--root", type=click.Path(path_type=Path), help="Folder (or, for csv, file) of the corpus.")
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Directory of the feature cache.")
-@click.option("--layer", default="last", show_default=True, help="Hidden state: 12, a list 4,8,12, all, or last.")
-@click.option("--audio-layer", help="Layer of the speech encoder, instead of --layer.")
-@click.option("--text-layer", help="Layer of the text encoder, instead of --layer.")
-@click.option("--video-layer", help="Layer of the vision encoder, instead of --layer.")
+@click.option(
+    "--layer", multiple=True, callback=_list, help="Hidden state: 12, a list 4,8,12, all, or last.  [default: last]"
+)
+@click.option("--audio-layer", multiple=True, callback=_list, help="Layer of the speech encoder, instead of --layer.")
+@click.option("--text-layer", multiple=True, callback=_list, help="Layer of the text encoder, instead of --layer.")
+@click.option("--video-layer", multiple=True, callback=_list, help="Layer of the vision encoder, instead of --layer.")
 @click.option("--audio-encoder", help="Hub id, local folder, or demo.  [default: facebook/wav2vec2-base]")
 @click.option("--text-encoder", help="Hub id, local folder, or demo.  [default: google-bert/bert-base-uncased]")
 @click.option("--video-encoder", help="Hub id or local folder.  [default: openai/clip-vit-base-patch32]")
@@ -50,6 +57,7 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
 @click.option("--video-revision", help="Commit, tag or branch of a hub repository.")
 @click.option(
     "--modalities",
+    multiple=True,
     callback=_modalities,
     help="Any of audio,text,video.  [default: of audio and text what the corpus has]",
 )
@@ -108,7 +116,7 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: Any) 
     "--check", type=click.IntRange(min=1), metavar="N", help="Recompute N stored utterances and report the drift."
 )
 @click.option("--log-json", is_flag=True, help="Progress as JSON lines on stderr.")
-def command(layer: str, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
+def command(layer: str | None, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
     """Writes frame embeddings of speech, text and vision encoders to a feature cache, once.
 
     Safe to stop and to run again: it does only what is missing. Options may also come from the environment (SER_CACHE for
@@ -121,7 +129,7 @@ def command(layer: str, dry_run: bool, check: int | None, log_json: bool, **opti
     if options["cache"] is None:
         raise _usage(SettingMissing("where the features go", "--cache", "SER_CACHE"))
     for name in ("audio_layer", "text_layer", "video_layer"):
-        options[name] = options[name] or layer
+        options[name] = options[name] or layer or "last"
     given = {name: value for name, value in options.items() if value is not None}
     try:
         sys.exit(_run(given, dry_run, check, log_json))

@@ -25,16 +25,22 @@ _path = click.Path(path_type=Path)
 @click.command("ser-fuse", cls=SettingsCommand, section="fuse")
 @click.option("--cache", type=_path, help="Feature cache written by ser-extract.")
 @click.option(
-    "--fusion", callback=types.words(HEADS), metavar="NAMES", help=f"Heads: {', '.join(HEADS)}.  [default: cross]"
+    "--fusion",
+    multiple=True,
+    callback=types.words(HEADS),
+    metavar="NAMES",
+    help=f"Heads: {', '.join(HEADS)}.  [default: cross]",
 )
 @click.option(
     "--pooling",
+    multiple=True,
     callback=types.words(POOLINGS),
     metavar="NAMES",
     help=f"Poolings: {', '.join(POOLINGS)}.  [default: stats]",
 )
 @click.option(
     "--classifier",
+    multiple=True,
     callback=types.words(),
     metavar="NAMES",
     help=f"Classifiers on pooled features: {', '.join(CLASSIFIERS)}, or any pkg.mod:Class; without --fusion only these.",
@@ -42,6 +48,7 @@ _path = click.Path(path_type=Path)
 @click.option("--table", type=click.Choice(["study"]), help="The study's ten rows, instead of --fusion and --pooling.")
 @click.option(
     "--preset",
+    multiple=True,
     callback=types.words(PRESET_NAMES),
     metavar="NAMES",
     help=f"{', '.join(PRESET_NAMES)}.  [default: corrected]",
@@ -52,7 +59,11 @@ _path = click.Path(path_type=Path)
 @click.option("--dev", help="Development part: next, speaker, partner, random:0.2 or none.  [default: next]")
 @click.option("--folds", type=_path, help="Folds from a CSV (id,fold,part) instead of a protocol.")
 @click.option(
-    "--allow-overlap", callback=types.words(), metavar="KEYS", help="Held-out keys that may be on both sides."
+    "--allow-overlap",
+    multiple=True,
+    callback=types.words(),
+    metavar="KEYS",
+    help="Held-out keys that may be on both sides.",
 )
 @click.option(
     "--drop-seen-text",
@@ -62,7 +73,7 @@ _path = click.Path(path_type=Path)
 )
 @click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
 @click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
-@click.option("--seeds", callback=types.numbers, metavar="0-2", help="Seeds.  [default: 0]")
+@click.option("--seeds", multiple=True, callback=types.numbers, metavar="0-2", help="Seeds.  [default: 0]")
 @click.option(
     "--epochs",
     type=click.IntRange(1, 50),
@@ -91,7 +102,11 @@ _path = click.Path(path_type=Path)
 @click.option("--text-pooling", type=click.Choice(["same", "cls"]), help="cls: the text's position 0 after attention.")
 @click.option("--text-input", type=click.Choice(["tokens", "cls"]), help="cls: only the text's position 0 is read.")
 @click.option(
-    "--modalities", callback=types.words(), metavar="NAMES", help="Streams to use.  [default: all in the cache]"
+    "--modalities",
+    multiple=True,
+    callback=types.words(),
+    metavar="NAMES",
+    help="Streams to use.  [default: all in the cache]",
 )
 @click.option("--layer", callback=types.layer, metavar="L|last|all", help="Layer; all learns a weighted sum.")
 @click.option("--audio-layer", callback=types.layer, metavar="L|last|all", help="Layer of the speech features.")
@@ -111,12 +126,14 @@ _path = click.Path(path_type=Path)
 @click.option("--batch", type=click.IntRange(1), help="Utterances per step.  [default: the preset's]")
 @click.option(
     "--frame-dropout",
+    multiple=True,
     callback=types.shares,
     metavar="P,...",
     help="Dropout of frames; several are tried and chosen on development data.  [default: the preset's]",
 )
 @click.option(
     "--pool-dropout",
+    multiple=True,
     callback=types.shares,
     metavar="P,...",
     help="Dropout of the pooled vector before the classifier; several likewise.  [default: the preset's]",
@@ -164,11 +181,16 @@ _path = click.Path(path_type=Path)
     help="CSV (id, label, fold) of more text in the cache: training draws each utterance's text from all of its class.",
 )
 @click.option(
-    "--train-fraction", callback=types.shares, metavar="F,...", help="Shares of the training speakers, nested."
+    "--train-fraction",
+    multiple=True,
+    callback=types.shares,
+    metavar="F,...",
+    help="Shares of the training speakers, nested.",
 )
 @click.option("--named-head", help="Head declared beforehand for the primary comparisons.  [default: cross]")
 @click.option(
     "--ensemble",
+    multiple=True,
     callback=types.words(("seeds", "folds")),
     metavar="KINDS",
     help="Add rows: calibrated averages over seeds, or over folds that test the same utterances.",
@@ -181,6 +203,7 @@ _path = click.Path(path_type=Path)
 )
 @click.option(
     "--audit-heads",
+    multiple=True,
     callback=types.words(HEADS),
     metavar="NAMES",
     help="Train these heads under every protocol of the leak audit too: as many trainings again for each.",

@@ -37,6 +37,7 @@ _OPTIONS = (
     click.option("--contrastive", type=_weight, metavar="W", help="Weight of a supervised contrastive loss as well."),
     click.option(
         "--confused-pairs",
+        multiple=True,
         callback=types.words(),
         metavar="A-B,...",
         help="Classes that it pushes apart harder.  [default: angry-frustrated, happy-excited, where there are such]",

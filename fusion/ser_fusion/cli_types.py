@@ -10,14 +10,22 @@ from ser_data.errors import suggestion
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
+def separate(value: Any) -> list[str] | None:
+    """The items of a list option: given once with commas, several times, or both; None where it is not given."""
+    if value is None or value == ():
+        return None
+    given = value if isinstance(value, list | tuple) else (value,)
+    return [item for one in given for item in str(one).split(",")]
+
+
 def words(known: Iterable[str] | None = None) -> Callback:
     """``a,b`` to ``("a", "b")``; names that the table does not have are refused, with the nearest one."""
     table = None if known is None else tuple(known)
 
     def read(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[str, ...] | None:
-        if value is None:
+        items = separate(value)
+        if items is None:
             return None
-        items = value.split(",") if isinstance(value, str) else [str(item) for item in value]
         found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
         if not found:
             raise click.BadParameter("give at least one name")
@@ -33,11 +41,11 @@ def words(known: Iterable[str] | None = None) -> Callback:
 
 def numbers(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[int, ...] | None:
     """``0-2,7`` to ``(0, 1, 2, 7)``."""
-    if value is None:
+    items = separate(value)
+    if items is None:
         return None
-    items = value if isinstance(value, list) else str(value).split(",")
     found: list[int] = []
-    for item in map(str, items):
+    for item in items:
         first, dash, last = item.strip().partition("-")
         if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
             raise click.BadParameter(f"'{item}' is not a number or a range; give 0, 0-2 or 0,3,7")
@@ -47,13 +55,13 @@ def numbers(context: click.Context, parameter: click.Parameter, value: Any) -> t
 
 def shares(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[float, ...] | None:
     """``0.25,0.5,1`` to floats."""
-    if value is None:
+    items = separate(value)
+    if items is None:
         return None
-    items = value if isinstance(value, list) else str(value).split(",")
     try:
         return tuple(float(item) for item in items)
     except ValueError:
-        raise click.BadParameter(f"'{value}' is not a list of numbers; give 0.25,0.5,1") from None
+        raise click.BadParameter(f"'{','.join(items)}' is not a list of numbers; give 0.25,0.5,1") from None
 
 
 def layer(context: click.Context, parameter: click.Parameter, value: Any) -> int | str | None:

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from ser_fusion.study import Study
 
 TOLERANCE = 1e-3  # seconds that times in tables are rounded to
-NOT_READ = frozenset({"concat", "gated"})  # heads without attention: tokens that are not content mean nothing to them
-_WITHOUT_ATTENTION = frozenset(
-    {"audio", "text", "late", "late-average"}
-)  # under presets whose shape says attention=False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +240,8 @@ def described(before: Before, study: "Study") -> dict[str, Any]:
     }
 
 
-def departure(fusion: str, attention: bool, count: int) -> str:
-    """What a row's reader must know."""
-    if fusion in NOT_READ or (fusion in _WITHOUT_ATTENTION and not attention):
+def departure(reads: bool, count: int) -> str:
+    """What a row's reader must know, by ``Head.reads_context``."""
+    if not reads:
         return "does not read the previous turns: no attention"
     return f"reads the {count} previous turns of the dialogue (their features, never their labels)"

@@ -303,7 +303,7 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
     if job.tune:
         said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
     if job.context:
-        said.append(context_departure(row.fusion, preset.shape.attention, job.context))
+        said.append(context_departure(HEADS[row.fusion].reads_context(preset.shape), job.context))
     if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
         said.append("text drawn anew in every training epoch from all of its class, extra text included")
     if row.fusion == "mdre":

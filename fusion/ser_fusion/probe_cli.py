@@ -44,7 +44,9 @@ _path = click.Path(path_type=Path)
 )
 @click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
 @click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
-@click.option("--modalities", callback=types.words(), metavar="NAMES", help="Streams to probe.  [default: all]")
+@click.option(
+    "--modalities", multiple=True, callback=types.words(), metavar="NAMES", help="Streams to probe.  [default: all]"
+)
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Which precision, if the cache holds both.")
 @click.option("--out", type=_path, help="Folder for layers.csv, folds.csv and layers.png.  [default: runs/probe]")
 def command(

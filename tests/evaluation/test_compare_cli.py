@@ -132,3 +132,68 @@ def test_report_and_audit_are_written_anew(tmp_path: Path):
         (path / "audit.json").exists() and (path / "report.html").exists() and str(path / "report.html") in done.output
     )
     assert "Leak audit, UWA" in (path / "report.html").read_text()
+
+
+def only(path: Path, *slugs: str) -> Path:
+    """The run with these of its trained rows."""
+    frame = pd.read_parquet(path / "predictions.parquet")
+    frame[frame["row"].isin(slugs)].to_parquet(path / "predictions.parquet")
+    return path
+
+
+def test_rows_of_two_runs_on_the_same_ground_are_compared(judged_run: Path, tmp_path: Path):
+    """One run holds `self`, the other `cross`: without names, by name, and as in one run."""
+    a, b = (only(Path(shutil.copytree(judged_run, tmp_path / name)), name) for name in ("self", "cross"))
+    one = json.loads(call(f"{judged_run}:self", f"{judged_run}:cross", "--json").output)
+    for arguments in ((a, b), (f"{a}:self", f"{b}:cross")):
+        found = json.loads(call(*arguments, "--json").output)
+        assert len(found) == 1 and (found[0]["slug_a"], found[0]["slug_b"]) == ("self", "cross")
+        assert found[0]["family"] == "exploratory" and "exploratory" in found[0]["sentence"]
+        assert found[0]["p"] == one[0]["p"] and found[0]["difference"] == one[0]["difference"]
+
+
+def test_many_pairs_of_two_runs_are_asked_for_by_name(judged_run: Path, tmp_path: Path):
+    a = only(Path(shutil.copytree(judged_run, tmp_path / "a")), "self", "audio", "text", "self-nosp")
+    b = only(Path(shutil.copytree(judged_run, tmp_path / "b")), "cross")
+    assert len(json.loads(call(a, b, "--json").output)) == 4
+    run = json.loads((b / "run.json").read_text())
+    frame = pd.read_parquet(b / "predictions.parquet")
+    more = []
+    for number in range(3):
+        info = next(row for row in run["rows"] if row["slug"] == "cross")
+        run["rows"].append({**info, "slug": f"late{number}", "name": f"late {number}", "fusion": "late"})
+        more.append(frame.assign(row=f"late{number}"))
+    run["rows"] = [row for row in run["rows"] if row["slug"] != "cross"]
+    pd.concat(more).to_parquet(b / "predictions.parquet")
+    (b / "run.json").write_text(json.dumps(run))
+    done = call(a, b)
+    assert done.exit_code == 1 and "12 pairs" in done.output and f"{a}:audio {b}:late0" in done.output
+
+
+def test_what_was_declared_later_is_exploratory_and_says_so(run_copy: Path):
+    from ser_fusion.evaluation.run_metrics import evaluate_run
+    from ser_fusion.reporting import write_report
+
+    run = json.loads((run_copy / "run.json").read_text())
+    first = {"time": "2026-01-01T00:00:00+00:00", "named_head": "cross"}
+    first["primary"] = [
+        {"a": "self", "b": "cross", "time": first["time"]},
+        {"a": "cross", "b": "audio", "time": first["time"]},
+    ]
+    asked = [
+        {"time": time, "job": {"named_head": head}} for time, head in ((first["time"], "cross"), ("2026-01-02", "self"))
+    ]
+    run |= {"declared": first, "asked": asked}
+    run["job"] = {**run.get("job", {}), "named_head": "self"}
+    (run_copy / "run.json").write_text(json.dumps(run))
+    pairs = {(one["slug_a"], one["slug_b"]): one for one in evaluate_run(run_copy)["comparisons"]}
+    assert [pair for pair, one in pairs.items() if one["family"] == "primary"] == [
+        ("self", "cross"),
+        ("cross", "audio"),
+    ]
+    late = next(one for pair, one in pairs.items() if set(pair) == {"self", "audio"})
+    said = "exploratory: self was named at 2026-01-02, after the first declaration (cross, 2026-01-01T00:00:00+00:00)"
+    assert late["family"] == "exploratory" and late["p_holm"] is None and said in late["sentence"]
+    page = write_report(run_copy, files=False).read_text()
+    assert said in page and "Declared first, at 2026-01-01T00:00:00+00:00: named head cross" in page
+    assert said in " ".join(call(run_copy).output.split())

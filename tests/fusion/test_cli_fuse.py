@@ -107,3 +107,34 @@ def test_probe_draws_one_plot(small_cache: Path, tmp_path: Path) -> None:
     assert lines.groupby("stream")["chosen"].any().all() and lines["uwa"].between(0.5, 1).all()
     assert len(pd.read_csv(tmp_path / "probe/folds.csv")) == 12
     assert (tmp_path / "probe/layers.png").read_bytes()[:4] == b"\x89PNG"
+
+
+LISTS = {
+    "--fusion": "audio,text", "--pooling": "stats,mean", "--classifier": "lda,knn", "--preset": "corrected,emobox",
+    "--allow-overlap": "speaker,session", "--seeds": "0-1,4", "--modalities": "audio,text", "--frame-dropout": "0.1,0.2",
+    "--pool-dropout": "0,0.5", "--train-fraction": "0.5,1", "--ensemble": "seeds,folds", "--audit-heads": "audio,text", "--confused-pairs": "a-b,c-d",
+}  # fmt: skip
+
+
+def test_list_options_may_be_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Once with commas, several times, or from ser.toml as a text or a list: the same."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr("ser_fusion.cli._run", lambda given, from_run: found.append(given) or 0)
+    assert set(LISTS) == {p.opts[0] for p in command.params if getattr(p, "multiple", False)}
+    commas = [word for name, value in LISTS.items() for word in (name, value)]
+    apart = [word for name, value in LISTS.items() for one in value.split(",") for word in (name, one)]
+    for words in (commas, apart):
+        assert fuse("--cache", "x", *words).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    listed = [
+        f"{name[2:]} = {json.dumps(value.split(',') if n % 2 else value)}"
+        for n, (name, value) in enumerate(LISTS.items())
+    ]
+    Path("ser.toml").write_text(
+        "[fuse]\n" + "\n".join(line for line in listed if not line.startswith(("seeds", "modalities")))
+    )
+    assert fuse("--cache", "x", "--seeds", "0-1,4", "--modalities", "audio", "--modalities", "text").exit_code == 0
+    assert (
+        found[0] == found[1] == found[2] and found[0]["seeds"] == (0, 1, 4) and found[0]["frame_dropout"] == (0.1, 0.2)
+    )
+    assert len(found[0]) == len(LISTS) + 1

@@ -12,10 +12,13 @@ import torch
 from pydantic import ValidationError
 
 from ser_data.manifest import CorpusInfo, Manifest
+from ser_fusion.batches import Packed
 from ser_fusion.context import pool_content, previous_turns
 from ser_fusion.errors import ContextImpossible
 from ser_fusion.evaluation.pairing import compare_all, pairs_of
 from ser_fusion.feed import Feed
+from ser_fusion.heads import HEADS
+from ser_fusion.heads.shape import Shape
 from ser_fusion.job import FuseJob
 from ser_fusion.job_frames import read_frames
 from ser_fusion.planning import tasks
@@ -298,3 +301,22 @@ def test_prediction_refuses_such_a_run(tmp_path: Path, cache_of: Callable[..., P
     run = RunDirectory.open(out)
     with pytest.raises(NoModel, match="previous turns of a dialogue"):
         open_ensemble(run, run.run["rows"][0])
+
+
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("fusion", list(HEADS))
+def test_every_head_says_whether_it_reads_the_context(fusion: str, attention: bool) -> None:
+    """Tokens behind the frames that are no content change its answer, or they do not."""
+    torch.manual_seed(0)
+    shape = Shape(width=8, attention=attention)
+    streams = HEADS[fusion].reads(fusion, ("audio", "text", "video"))
+    head = HEADS[fusion]({stream: 5 for stream in streams}, 3, shape).eval()
+    plain, longer = {}, {}
+    for stream in streams:
+        own, tokens = torch.randn(2, 4, 5), 3 * torch.randn(2, 2, 5)
+        plain[stream] = Packed(own.flatten(0, 1), [4, 4])
+        content = torch.tensor([True] * 4 + [False] * 2).repeat(2)
+        longer[stream] = Packed(torch.cat([own, tokens], 1).flatten(0, 1), [6, 6], content)
+    with torch.inference_mode():
+        changed = not torch.allclose(head(plain), head(longer), atol=1e-6)
+    assert changed == HEADS[fusion].reads_context(shape)

@@ -67,6 +67,7 @@ class Comparison:
     assignments: int
     corrected: CorrectedT | None
     family_size: int = 1
+    note: str = ""
 
     @property
     def smallest(self) -> float:
@@ -105,7 +106,7 @@ class Comparison:
             text += f"; this is about these trained models, not about the methods ({too_few_groups(self.groups)})"
         elif np.isfinite(self.detectable):
             text += f"; this design could show {100 * self.detectable:.1f} points with 80 % power"
-        return text
+        return text + (f"; {self.note}" if self.note else "")
 
     def _outcome(self) -> str:
         if self.rejected:

@@ -53,6 +53,21 @@ class NotComparable(EvaluationError):
         )
 
 
+class RowsNotNamed(EvaluationError):
+    """Two runs without a row in common and with many pairs. Facts: folder a, folder b, slugs of a, slugs of b."""
+
+    def __init__(self, a: str, b: str, ours: tuple[str, ...], theirs: tuple[str, ...]) -> None:
+        super().__init__(a, b, ours, theirs)
+
+    def __str__(self) -> str:
+        a, b, ours, theirs = self.args
+        return (
+            f"{a} and {b} have no row in common, and {len(ours) * len(theirs)} pairs of rows.\n"
+            f"{a} has {', '.join(ours)}; {b} has {', '.join(theirs)}.\n"
+            f"Name the rows: `ser-compare {a}:{ours[0]} {b}:{theirs[0]}`."
+        )
+
+
 class NoEnsemble(EvaluationError):
     """An ensemble that would have one member, or whose members have trained on what they are tested on."""
 

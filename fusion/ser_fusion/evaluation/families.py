@@ -1,11 +1,11 @@
 """Which comparisons were declared beforehand, and which are looked at because they are there.
 
 Primary, on UWA only, Holm over three: self - cross, the named head - audio, the named head - text. The named head is
-declared with the job (`named_head` in run.json's job), by default cross, the study's question. Second family: ablations,
+declared with the first job of a run directory (`declared` in run.json), by default cross, the study's question. Second family: ablations,
 pairs of heads of one fusion that differ in pooling, text input or preset. All else is exploratory and not corrected.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -58,10 +58,53 @@ def ablation_pairs(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     return pairs
 
 
-def declared_pairs(rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED) -> list[tuple[str, str, str]]:
-    """All pairs of trained rows as (family, a, b); primary first, then ablations, then the rest."""
-    families = [(PRIMARY, a, b) for a, b in primary_pairs(rows, named)]
-    families += [(ABLATION, a, b) for a, b in ablation_pairs(rows)]
+def named_head(run: Mapping[str, Any]) -> str:
+    """The named head of the last command, from ``run.json``."""
+    return str(run.get("job", {}).get("named_head") or DEFAULT_NAMED)
+
+
+def first_declared(rows: Sequence[dict[str, Any]], run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The primary pairs of the first declaration; those of the job where a run is too old to have kept it.
+
+    Args:
+        rows: row information, in the table's order.
+        run: ``run.json``.
+    """
+    declared = run.get("declared")
+    if declared is None:
+        return primary_pairs(rows, named_head(run))
+    known = {row["slug"] for row in _whole_heads(rows)}
+    return [(one["a"], one["b"]) for one in declared["primary"] if {one["a"], one["b"]} <= known]
+
+
+def declared_later(rows: Sequence[dict[str, Any]], run: Mapping[str, Any]) -> dict[frozenset[str], str]:
+    """Pairs that a later command declared, with the words that make them exploratory."""
+    declared, found = run.get("declared"), dict[frozenset[str], str]()
+    if declared is None:
+        return found
+    first = first_declared(rows, run)
+    for one in run.get("asked", []):
+        named = one["job"].get("named_head", DEFAULT_NAMED)
+        for pair in primary_pairs(rows, named):
+            if pair not in first:
+                since = f"the first declaration ({declared['named_head']}, {declared['time'] or 'time not kept'})"
+                found.setdefault(frozenset(pair), f"exploratory: {named} was named at {one['time']}, after {since}")
+    return found
+
+
+def declared_pairs(
+    rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED, primary: Sequence[tuple[str, str]] | None = None
+) -> list[tuple[str, str, str]]:
+    """All pairs of trained rows as (family, a, b); primary first, then ablations, then the rest.
+
+    Args:
+        rows: row information, in the table's order.
+        named: slug or fusion of the head declared beforehand.
+        primary: the primary pairs, where a run kept its declaration.
+    """
+    families = [(PRIMARY, a, b) for a, b in (primary_pairs(rows, named) if primary is None else primary)]
+    first = {frozenset(pair[1:]) for pair in families}
+    families += [(ABLATION, a, b) for a, b in ablation_pairs(rows) if frozenset((a, b)) not in first]
     done = {frozenset(pair[1:]) for pair in families}
     slugs = [row["slug"] for row in rows if row.get("kind") in ("head", "classifier")]
     known = {row["slug"] for row in rows}

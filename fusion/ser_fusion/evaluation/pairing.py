@@ -10,11 +10,14 @@ import pandas as pd
 from ser_fusion.evaluation.comparison import Comparison, Judged, compare_rows, correct_families, fold_sizes
 from ser_fusion.evaluation.compatibility import require_comparable
 from ser_fusion.evaluation.conditional import Conditional, mcnemar, utterance_permutation
-from ser_fusion.evaluation.errors import NotComparable, UnknownRow
-from ser_fusion.evaluation.families import DEFAULT_NAMED, EXPLORATORY, declared_pairs
+from ser_fusion.evaluation.errors import NotComparable, RowsNotNamed, UnknownRow
+from ser_fusion.evaluation.families import EXPLORATORY, declared_later, declared_pairs, first_declared, named_head
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.swap_test import DRAWS
 from ser_fusion.evaluation.units import unit_counts
+
+FEW = 10
+"""Pairs of two runs that are compared without being named."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def pairs_of(arguments: Sequence[str]) -> list[tuple[str, Chosen, Chosen]]:
     """The pairs that a command line asks for, as (family, a, b).
 
     One run without a row: its declared pairs, then all others. Several rows: every pair of them. Several runs: the rows
-    that they share.
+    that they share; where they share none, their named heads, else all pairs while these are few.
     """
     runs: dict[str, RunDirectory] = {}
     wanted: list[tuple[RunDirectory, str | None]] = []
@@ -62,20 +65,39 @@ def pairs_of(arguments: Sequence[str]) -> list[tuple[str, Chosen, Chosen]]:
         require_comparable(first, run)
     if len(wanted) == 1 and wanted[0][1] is None:
         known = {row["slug"]: choose(first, row["slug"]) for row in first.rows if row["kind"] != "reference"}
-        named = str(first.run.get("job", {}).get("named_head") or DEFAULT_NAMED)
-        return [(family, known[a], known[b]) for family, a, b in declared_pairs(first.rows, named)]
+        primary = first_declared(first.rows, first.run)
+        return [(family, known[a], known[b]) for family, a, b in declared_pairs(first.rows, primary=primary)]
     several = len(runs) > 1
     if all(row is None for _, row in wanted):
         pairs = []
         for (a, _), (b, _) in combinations(wanted, 2):
-            theirs = {row["slug"] for row in b.rows}
-            shared = [row["slug"] for row in a.rows if row["slug"] in theirs and row["kind"] != "reference"]
-            if not shared:
-                raise NotComparable(str(a.path), str(b.path), ("they have no trained row in common",))
-            pairs += [(EXPLORATORY, _named(a, slug, True), _named(b, slug, True)) for slug in shared]
+            pairs += [(EXPLORATORY, _named(a, one, True), _named(b, two, True)) for one, two in _across(a, b)]
         return pairs
     rows = [_named(run, row, several) for run, slug in wanted for row in ([slug] if slug else _trained(run))]
     return [(EXPLORATORY, a, b) for a, b in combinations(rows, 2)]
+
+
+def _across(a: RunDirectory, b: RunDirectory) -> list[tuple[str, str]]:
+    """Slugs of the pairs of two runs whose rows were not named: shared rows, else the named heads, else all while few."""
+    ours, theirs = _trained(a), _trained(b)
+    if shared := [slug for slug in ours if slug in theirs]:
+        return [(slug, slug) for slug in shared]
+    heads = [
+        next(
+            (
+                row["slug"]
+                for row in run.rows
+                if row["kind"] == "head" and named_head(run.run) in (row["slug"], row["fusion"])
+            ),
+            None,
+        )
+        for run in (a, b)
+    ]
+    if heads[0] and heads[1]:
+        return [(heads[0], heads[1])]
+    if len(ours) * len(theirs) > FEW:
+        raise RowsNotNamed(str(a.path), str(b.path), tuple(ours), tuple(theirs))
+    return [(one, two) for one in ours for two in theirs]
 
 
 def _trained(run: RunDirectory) -> list[str]:
@@ -106,8 +128,16 @@ def compare_all(
             )
         kind = family if metric == "UWA" else EXPLORATORY
         sizes = fold_sizes(a.run.folds)
-        found.append(compare_rows(a.judged, b.judged, metric=metric, family=kind, sizes=sizes, draws=draws, seed=seed))
+        one = compare_rows(a.judged, b.judged, metric=metric, family=kind, sizes=sizes, draws=draws, seed=seed)
+        found.append(replace(one, note=_note(a, b)))
     return correct_families(found)
+
+
+def _note(a: Chosen, b: Chosen) -> str:
+    """Why a pair is exploratory although it may look declared."""
+    if a.run.path.resolve() != b.run.path.resolve():
+        return "exploratory: rows of two runs, which no run declared"
+    return declared_later(a.run.rows, a.run.run).get(frozenset((a.judged.slug, b.judged.slug)), "")
 
 
 def conditional_tests(a: Chosen, b: Chosen, *, draws: int = 10_000, seed: int = 0) -> list[Conditional]:

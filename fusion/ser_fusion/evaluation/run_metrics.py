@@ -6,6 +6,7 @@ Reads only what `ser-fuse` left behind (see `run_directory`), so old runs can be
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,15 @@ from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text
 from ser_fusion.evaluation.calibration import calibration
 from ser_fusion.evaluation.comparison import ALPHA, Judged, compare_rows, correct_families, fold_sizes
 from ser_fusion.evaluation.difference_test import difference_test
-from ser_fusion.evaluation.families import DEFAULT_NAMED, EXPLORATORY, declared_pairs, holm, trained_rows
+from ser_fusion.evaluation.families import (
+    EXPLORATORY,
+    declared_later,
+    declared_pairs,
+    first_declared,
+    holm,
+    named_head,
+    trained_rows,
+)
 from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
 from ser_fusion.evaluation.known_encoders import tuned_on
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, scores_of, summarise
@@ -58,15 +67,16 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
             progress(row["name"])
         rows.append(_row(run, row, kind, seen, judged))
     sizes = fold_sizes(run.folds)
-    named = str(run.run.get("job", {}).get("named_head") or DEFAULT_NAMED)
+    named, later = named_head(run.run), declared_later(run.rows, run.run)
     if progress is not None:
         progress("comparisons")
     own = own_probes(run)
     for row in rows:
         row["own_probe"] = own.get(row["slug"])
-    pairs = [*declared_pairs(run.rows, named), *((EXPLORATORY, head, probe) for head, probe in own.items())]
+    primary = first_declared(run.rows, run.run)
+    pairs = [*declared_pairs(run.rows, primary=primary), *((EXPLORATORY, head, probe) for head, probe in own.items())]
     compared = [
-        compare_rows(judged[a], judged[b], family=family, sizes=sizes)
+        replace(compare_rows(judged[a], judged[b], family=family, sizes=sizes), note=later.get(frozenset((a, b)), ""))
         for family, a, b in pairs
         if _same_utterances(judged[a], judged[b])
     ]
@@ -91,6 +101,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "epochs": run.run.get("epochs"),
         "named_head": named,
         "refit": bool(run.run.get("refit", run.run.get("job", {}).get("refit"))),
+        "declared": run.run.get("declared"),
         "rows": rows,
         "best": best,
         "comparisons": [comparison.as_dict() for comparison in compared],

@@ -56,6 +56,14 @@ class Head(nn.Module):
             raise StreamMissing(name, "two streams or more", tuple(available))
         return tuple(available)
 
+    @classmethod
+    def reads_context(cls, shape: Shape) -> bool:
+        """Whether tokens of previous turns (``--context``) change what this head says.
+
+        They are no content, so no pooling counts them: a head reads them only through attention or a recurrence.
+        """
+        return True
+
     def prepare(self, targets: Tensor, prior: Tensor | None = None) -> None:
         """Called once before training; for heads that need the priors.
 

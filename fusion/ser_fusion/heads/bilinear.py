@@ -25,6 +25,11 @@ class BilinearHead(Head):
         self.transform = nn.ModuleList(nn.Linear(size, self.project.width) for size in self.pool.widths)
         self.classify = classifier(self.project.width, classes, shape)
 
+    @classmethod
+    def reads_context(cls, shape: Shape) -> bool:
+        """No: it has no attention."""
+        return False
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits, (batch, classes)."""
         vectors = self.pool(self.project({s: batch[s] for s in self.streams}))

@@ -20,6 +20,11 @@ class ConcatHead(Head):
         self.project = Projection(dims, shape)
         self.readout = Readout(self.streams, self.project.width, classes, shape)
 
+    @classmethod
+    def reads_context(cls, shape: Shape) -> bool:
+        """No: it has no attention."""
+        return False
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits, (batch, classes)."""
         return self.readout(self.project({s: batch[s] for s in self.streams}))

@@ -27,6 +27,11 @@ class GatedHead(Head):
         self.gate = nn.Linear(sum(self.pool.widths), len(self.streams) * width)
         self.classify = classifier(width, classes, shape)
 
+    @classmethod
+    def reads_context(cls, shape: Shape) -> bool:
+        """No: it has no attention."""
+        return False
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits, (batch, classes)."""
         vectors = [self.dropout(v) for v in self.pool(self.project({s: batch[s] for s in self.streams}))]

@@ -32,6 +32,11 @@ class LateHead(Head):
         self.experts = nn.ModuleDict({s: SingleHead({s: d}, classes, shape) for s, d in dims.items()})
         self.register_buffer("log_prior", torch.zeros(classes))
 
+    @classmethod
+    def reads_context(cls, shape: Shape) -> bool:
+        """Where its experts have attention."""
+        return shape.attention
+
     def prepare(self, targets: Tensor, prior: Tensor | None = None) -> None:
         """Takes the class prior from the training targets, or as given: what the experts' posteriors share is divided out."""
         counts = torch.bincount(targets, minlength=self.classes) if prior is None else prior

@@ -35,6 +35,11 @@ class SingleHead(Head):
             raise StreamMissing(name, f"the stream {cls.stream}", tuple(available))
         return (cls.stream,)
 
+    @classmethod
+    def reads_context(cls, shape: Shape) -> bool:
+        """Where it has attention."""
+        return shape.attention
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits, (batch, classes)."""
         frames = self.project({self.stream_read: batch[self.stream_read]})[self.stream_read]

@@ -40,7 +40,7 @@ def print_comparisons(
     if not found:
         console.print("One trained row: nothing to compare.")
         return
-    said = [item for item in found if item.family != "exploratory"] or found[:10]
+    said = [item for item in found if item.family != "exploratory" or item.note] or found[:10]
     for item in said:
         console.print(Text("• " + item.sentence()))
     console.print(_pair_table(found, metric))

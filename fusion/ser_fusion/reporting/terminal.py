@@ -47,7 +47,7 @@ class ResultTable:
         for line in told_probes(metrics["rows"]):
             yield Text("• " + line)
         for comparison in metrics["comparisons"]:
-            if comparison["family"] == "primary":
+            if comparison["family"] == "primary" or comparison.get("note"):
                 yield Text("• " + comparison["sentence"])
         for warning in metrics["tuned_encoders"]:
             yield Text("! " + warning, style="yellow")

@@ -93,7 +93,9 @@ def summary(metrics: dict[str, Any]) -> list[str]:
         f"{_plural(unit['n'], unit['kind'])}, protocol {metrics['protocol']} with {_plural(metrics['folds'], 'fold')}, {seeds}."
     )
     lines = [first]
-    lines += [pair["sentence"] + "." for pair in metrics["comparisons"] if pair["family"] == "primary"]
+    lines += [
+        pair["sentence"] + "." for pair in metrics["comparisons"] if pair["family"] == "primary" or pair.get("note")
+    ]
     lines += _against_references(rows, trained)
     lines += told_probes(rows)
     lines += _chance(metrics, trained)
