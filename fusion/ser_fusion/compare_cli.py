@@ -75,7 +75,8 @@ def main(
     """Compare rows of runs, with speakers as the units: is a difference more than luck?
 
     **One RUN**: its declared comparisons (self - cross, named head - audio, named head - text), ablations, all other pairs.
-    **RUN:ROW RUN:ROW**: these rows. **RUN RUN**: the rows that both have.
+    **RUN:ROW RUN:ROW**: these rows. **RUN RUN**: the rows that both have; where there are none,
+    their named heads, else all pairs while these are few. Rows of two runs are exploratory.
     Runs with other folds, labels or corpora are refused, with how they differ.
     """
     from ser_fusion.errors import FusionError

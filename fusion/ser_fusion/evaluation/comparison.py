@@ -44,6 +44,7 @@ class Comparison:
         exact, assignments: of the swap test; False and 0 otherwise.
         corrected: the Nadeau-Bengio test, where results hold for the methods.
         family_size: comparisons that Holm's correction counts.
+        note: why the pair is exploratory although it may look declared; ends the sentence.
     """
 
     a: str
