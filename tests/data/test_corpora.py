@@ -204,6 +204,11 @@ def test_hf_parquet_and_arrow(tmp_path: Path, tone):
     assert all(Path(path).parent == tmp_path / "audio" for path in manifest.table["path"])
     assert manifest.table["duration"].round(2).tolist() == [0.2, 0.2]
     assert [p.reason for p in manifest.dropped] == ["missing file"]
+    half = Path(manifest.table["path"].iloc[0])  # as a killed writer leaves it
+    whole = half.read_bytes()
+    half.write_bytes(whole[:100])
+    read("hf", tmp_path / "p", audio_dir=tmp_path / "audio")
+    assert half.read_bytes() == whole and not list((tmp_path / "audio").glob(".*"))
     (tmp_path / "s" / "train").mkdir(parents=True)
     buffer = io.BytesIO()
     with pa.ipc.new_stream(buffer, table.schema) as writer:

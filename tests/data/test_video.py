@@ -188,12 +188,13 @@ def test_a_huge_declared_size_costs_nothing(clips: dict[str, Path], decoder: Iso
 
 
 def test_hang_and_crash_are_told_and_the_next_file_is_read(clips: dict[str, Path]):
-    with IsolatedVideoDecoder(timeout=1.0) as decoder:
+    with IsolatedVideoDecoder() as decoder:
         decoder.load(clips["a.avi"], 2.0)
         assert decoder._child is not None
         os.kill(decoder._child.pid, signal.SIGSTOP)  # as a decoder that loops for ever
+        decoder.timeout = 1.0
         assert failing(decoder, clips["a.avi"]).reason == "decoder_hang"
-        decoder.timeout = 30.0
+        decoder.timeout = 300.0
         assert len(decoder.load(clips["a.avi"], 2.0)) == 10 and decoder.starts == 2
         os.kill(decoder._child.pid, signal.SIGSTOP)
         threading.Timer(0.2, os.kill, (decoder._child.pid, signal.SIGKILL)).start()  # dies with the file in hand

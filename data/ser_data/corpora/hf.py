@@ -173,9 +173,11 @@ def _audio(value: Any, base: Path, audio_dir: Path | None) -> Path | str | None:
         folder = audio_dir or user_cache_path("ser-fusion") / "hf-audio"
         ending = next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), ".audio")
         path = folder / f"{xxhash.xxh3_128_hexdigest(data)}{ending}"
-        if not path.is_file():
+        if not (path.is_file() and path.stat().st_size == len(data)):  # a killed writer may have left a part of it
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            scratch = path.with_name(f".{path.name}.part")  # the next writer of the same bytes takes a leftover over
+            scratch.write_bytes(data)
+            scratch.replace(path)
         return path
     try:
         path = contained(base, str(name or ""))
