@@ -251,7 +251,7 @@ class Predictor:
             return [Piece(file, error=str(error).removeprefix(f"{error.path}: "))]
         pieces = cut(file, samples, rate, self.windowing)
         for piece in pieces:
-            if piece.samples is not None and (why := quiet(piece.samples)):
+            if piece.error is None and piece.samples is not None and (why := quiet(piece.samples)):
                 piece.error = why
         if said and len(pieces) == 1:
             pieces[0].text, pieces[0].text_source = said, "given"
