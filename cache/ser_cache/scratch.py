@@ -65,7 +65,7 @@ def sweep(root: Path, *, deep: bool = False) -> int:
     for folder, folders, files in os.walk(root):
         found = [name for name in (*folders, *files) if (_OLDER if deep else _OURS).fullmatch(name)]
         folders[:] = [name for name in folders if deep and name not in found]
-        removed += sum(_remove_if_dead(Path(folder, name)) for name in found)
+        removed += sum(remove_if_dead(Path(folder, name)) for name in found)
     return removed
 
 
@@ -96,7 +96,11 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _remove_if_dead(path: Path) -> bool:
+def remove_if_dead(path: Path) -> bool:
+    """Removes a file or folder that a writer left, if the writer is dead; whether it is gone.
+
+    Where no lock says so, it counts as dead after ``UNLOCKED_HOURS``.
+    """
     descriptor = None
     with suppress(OSError):
         descriptor = os.open(path / LOCK, os.O_RDWR)

@@ -23,11 +23,21 @@ from ser_cache.containers import container
 from ser_cache.durable import writing
 from ser_cache.errors import WrongRows
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
+from ser_cache.layout import GENERATION_NAME, TEMPORARY_NAME
 from ser_cache.ledger import Key, Ledger, Work
 from ser_cache.plan import Plan, cut, plan_log, sealed_plan
 from ser_cache.protocol import write_commit
+from ser_cache.scratch import remove_if_dead
 from ser_cache.spec import EntrySpec, canonical
-from ser_cache.tree import folder
+from ser_cache.tree import folder, names
+
+
+def _clear(entry: Path) -> None:
+    """Removes the temporary files that killed writers left in an entry; those of living ones are younger."""
+    generations = names(entry, "commits", like=GENERATION_NAME)
+    for place in ((), ("plans",), ("data",), *(("commits", generation) for generation in generations)):
+        for name in names(entry, *place, like=TEMPORARY_NAME):
+            remove_if_dead(entry.joinpath(*place, name))
 
 
 class Writer:
@@ -56,6 +66,7 @@ class Writer:
         for name in ("plans", "commits", "data", "quarantine"):
             with writing(path):
                 folder(path, name)
+        _clear(path)
 
     @uncollected()
     def plan(self, items: Iterable[Item], *, retry_failed: bool = False) -> PlanSummary:

@@ -9,7 +9,9 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
+from made_cache import items, write
 
+from ser_cache import open_cache
 from ser_cache.scratch import LOCK, UNLOCKED_HOURS, private, replacing, sweep
 
 HOLD = """
@@ -119,3 +121,16 @@ def test_writers_and_sweeps_at_once(tmp_path: Path):
         process.join()
     assert [process.exitcode for process in (*sweeping, *writing)] == [0, 0, 0, 0]
     assert os.listdir(folder) == []
+
+
+def test_the_next_writer_of_an_entry_clears_old_temporary_files_away(tmp_path: Path):
+    write(tmp_path / "c", items(4))
+    entry = open_cache(tmp_path / "c").select().path
+    places = [entry, entry / "plans", entry / "data", entry / "commits" / "0001"]
+    long_ago = time.time() - (UNLOCKED_HOURS + 1) * 3600
+    for place in places:
+        (place / f".{'a' * 32}.tmp").write_bytes(b"half")
+        (place / f".{'b' * 32}.tmp").write_bytes(b"half")
+        os.utime(place / f".{'a' * 32}.tmp", (long_ago, long_ago))
+    write(tmp_path / "c", items(4))
+    assert sorted(tmp_path.rglob("*.tmp")) == sorted(place / f".{'b' * 32}.tmp" for place in places)
