@@ -55,7 +55,11 @@ def reference(folder: Path, inputs: list[Any], modality: str) -> list[list[Array
     from transformers import AutoFeatureExtractor, AutoModel, AutoTokenizer
 
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    states = []
+    states: list[list[Array]] = []
+    last_block: list[torch.Tensor] = []
+    if getattr(model.config, "do_stable_layer_norm", False):
+        keep = lambda module, args, output: last_block.append(output[0] if isinstance(output, tuple) else output)
+        model.encoder.layers[-1].register_forward_hook(keep)
     with torch.inference_mode():
         for given in inputs:
             if modality == "video":
@@ -71,7 +75,11 @@ def reference(folder: Path, inputs: list[Any], modality: str) -> list[list[Array
             else:
                 values = AutoFeatureExtractor.from_pretrained(folder)(given, sampling_rate=16_000, return_tensors="pt")
                 encoder = model.get_encoder() if hasattr(model, "decoder") else model
-                hidden = encoder(next(iter(values.values())), output_hidden_states=True).hidden_states
+                hidden = list(encoder(next(iter(values.values())), output_hidden_states=True).hidden_states)
+                if getattr(model.config, "do_stable_layer_norm", False):
+                    hidden[-1] = last_block[
+                        -1
+                    ]  # transformers 5.3 to 5.12 and more put the norm behind it into this state
                 if hasattr(model, "decoder"):
                     hidden = [state[:, : -(-len(given) // 320)] for state in hidden]
             states.append([state[0].numpy() for state in hidden])

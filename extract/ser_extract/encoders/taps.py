@@ -1,6 +1,7 @@
 """Hidden states of a transformers model, and not one block more than they need.
 
-`hidden_states[L]` is what transformers (>= 5.3) calls it: 0 is the input of the first block, L the output of block L. The
+`hidden_states[L]`: 0 is the input of the first block, L the output of block L. transformers 5.24 means the same; some earlier
+5.x put the norm behind the last block of large wav2vec 2.0, HuBERT and WavLM models into the last state, we never do. The
 model is cut to the deepest wanted block, hooks catch the wanted states on their way, and the last of them ends the forward
 pass, so that no pooler, adapter or final norm behind it runs. States equal those of the uncut model, bit for bit.
 """

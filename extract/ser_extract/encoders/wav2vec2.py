@@ -1,7 +1,7 @@
 """wav2vec 2.0 (Baevski et al. 2020): base, large, XLS-R, and every checkpoint fine-tuned from them.
 
 Base models normalise over time in the first convolution (masked here); large and XLS-R models normalise before each block
-and have one more norm behind the last, which transformers does not count into `hidden_states`, so neither do we. Features:
+and have one more norm behind the last, which is not part of the last state here, whatever transformers is installed. Features:
 768 (base), 1024 (large), 1280 or 1920 (XLS-R); 49.95 frames per second, receptive field 400 samples.
 """
 
