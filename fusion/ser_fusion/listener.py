@@ -4,15 +4,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ser_fusion.estimate import Estimate
     from ser_fusion.planning import Task
     from ser_fusion.study import Study
 
 
 class Listener:
-    """Told how a run goes; the command draws it, tests ignore it."""
+    """Told how a run goes; the command draws it, tests ignore it.
+
+    Attributes:
+        estimates: Whether the time of training is wanted; it costs up to some seconds.
+    """
+
+    estimates = False
 
     def study(self, study: "Study", tasks: "Sequence[Task]", done: int) -> None:
         """The study is open; so many jobs, of which some are done already."""
+
+    def estimate(self, estimate: "Estimate") -> None:
+        """The frames are loaded, and this is how long training will take."""
 
     def epoch(self) -> None:
         """Some job finished an epoch."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ser_fusion.listener import Listener
 
 if TYPE_CHECKING:
+    from ser_fusion.estimate import Estimate
     from ser_fusion.planning import Task
     from ser_fusion.study import Study
 
@@ -19,6 +20,8 @@ def listener() -> Iterator[Listener]:
 
     class Shown(Listener):
         """Draws jobs as they are done; time left from the mean time of a job so far."""
+
+        estimates = True
 
         def __init__(self) -> None:
             self.bar: Any = None
@@ -42,6 +45,10 @@ def listener() -> Iterator[Listener]:
             self.total, self.began = len(tasks) - done, time.monotonic()
             if self.total and sys.stderr.isatty():
                 self._start()
+
+        def estimate(self, estimate: "Estimate") -> None:
+            say(str(estimate)) if self.bar is None else self.bar.console.print(str(estimate))
+            self.began = time.monotonic()
 
         def _start(self) -> None:
             from rich.console import Console

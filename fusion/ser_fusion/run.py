@@ -186,7 +186,9 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     if not missing:
         return 1
     train = RUNNERS[job.runner]
-    return train(job, prepared.material, missing, device=prepared.device, on_done=listener.job, on_epoch=listener.epoch)
+    told: dict[str, Any] = {"on_done": listener.job, "on_epoch": listener.epoch}
+    told["on_estimate"] = listener.estimate if listener.estimates else None
+    return train(job, prepared.material, missing, device=prepared.device, **told)
 
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:

@@ -78,6 +78,11 @@ class Plan:
     trace_test: bool = False
     device: str = "cpu"
 
+    def lasts(self, utterances: int) -> int:
+        """Epochs of a training on so many utterances; with early stopping at most."""
+        stops = self.training.patience is not None
+        return self.epochs or (STOPPED_EPOCHS if stops else fixed_epochs(utterances, self.training.batch))
+
 
 @dataclass(slots=True)
 class Trained:
@@ -211,7 +216,7 @@ def _fit(
     optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = -(-len(rows) // settings.batch)
     stops = settings.patience is not None
-    epochs = plan.epochs or (STOPPED_EPOCHS if stops else fixed_epochs(len(rows), settings.batch))
+    epochs = plan.lasts(len(rows))
     schedule = Schedule(settings.schedule, optimiser, epochs, steps)
     average = Average(model, settings.average)
     curve: list[dict[str, Any]] = []

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 from ser_fusion.errors import FusionError
 
 if TYPE_CHECKING:
+    from ser_fusion.estimate import Estimate
     from ser_fusion.job import FuseJob
     from ser_fusion.losses.material import Material
     from ser_fusion.planning import Task
 
 OnDone = Callable[["Task", float], None]
+OnEstimate = Callable[["Estimate"], None]
 
 
 class Runner(Protocol):
@@ -25,6 +27,7 @@ class Runner(Protocol):
         device: str,
         on_done: OnDone,
         on_epoch: Callable[[], None],
+        on_estimate: "OnEstimate | None" = None,
     ) -> int:
         """Trains everything in ``todo`` into ``job.out``.
 
@@ -35,6 +38,8 @@ class Runner(Protocol):
             device: ``cpu`` or a GPU.
             on_done: Called with each finished task and its seconds.
             on_epoch: Called after every epoch of any task, where the runner hears of it.
+            on_estimate: Called once with the time that training will take, where the runner holds the frames itself; None
+                where nobody asks.
 
         Returns:
             The number of processes used.

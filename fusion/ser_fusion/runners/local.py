@@ -20,10 +20,12 @@ from ser_fusion.job import FuseJob
 from ser_fusion.job_frames import names_of, read_frames
 from ser_fusion.losses.material import Material
 from ser_fusion.planning import Task
-from ser_fusion.runners.base import JobFailed, OnDone, WorkerDied
+from ser_fusion.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
+
+    from ser_fusion.features import StreamFrames
 
 
 def run(
@@ -34,17 +36,19 @@ def run(
     device: str,
     on_done: OnDone,
     on_epoch: Callable[[], None],
+    on_estimate: OnEstimate | None = None,
 ) -> int:
     """Trains in as many processes as the job asks for, on a GPU in this one; see `Runner`."""
     wanted = default_workers(len(todo)) if job.workers is None else job.workers
     workers = 1 if device != "cpu" else max(1, min(wanted, len(todo)))
     names = names_of(material.study, todo)
     if workers == 1:
-        _work_here(job, material, todo, names, on_done, on_epoch)
+        _work_here(job, material, todo, names, on_done, on_epoch, on_estimate)
         return workers
     arena = Arena()
     try:
         streams = read_frames(job, material.study, names, arena.allocate)
+        _tell(job, material, todo, streams, workers, on_estimate)
         handles = {n: arena.handle(s) for n, s in streams.items()}
         _work_there(job, material, todo, handles, workers, on_done, on_epoch)
     finally:
@@ -59,6 +63,7 @@ def _work_here(
     names: Sequence[str],
     on_done: OnDone,
     on_epoch: Callable[[], None],
+    on_estimate: OnEstimate | None,
 ) -> None:
     import torch
 
@@ -69,6 +74,7 @@ def _work_here(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
     try:
+        _tell(job, material, todo, streams, 1, on_estimate)
         for task in todo:
             ids = list(study.table.index)
             more = material.learned
@@ -76,6 +82,29 @@ def _work_here(
                 task, streams, study.targets, ids, study.classes, job.out, job.save_attention, on_epoch, **more
             )
             on_done(task, seconds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _tell(
+    job: FuseJob,
+    material: Material,
+    todo: Sequence[Task],
+    streams: "Mapping[str, StreamFrames]",
+    workers: int,
+    on_estimate: OnEstimate | None,
+) -> None:
+    """Times a few steps in this process, as a worker would, if somebody wants to know."""
+    if on_estimate is None:
+        return
+    import torch
+
+    from ser_fusion.estimate import estimate
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        on_estimate(estimate(material, todo, streams, job.stride, workers))
     finally:
         torch.set_num_threads(threads)
 

@@ -19,7 +19,7 @@ from ser_fusion.job_folder import do_task, is_done
 from ser_fusion.job_frames import names_of, read_frames
 from ser_fusion.losses.material import Material
 from ser_fusion.planning import Task
-from ser_fusion.runners.base import JobFailed, OnDone, WorkerDied
+from ser_fusion.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
 from ser_fusion.runners.local import default_workers
 
 PATHS = ("cache", "out", "manifest", "folds", "extra_text")
@@ -91,8 +91,9 @@ def run(
     device: str,
     on_done: OnDone,
     on_epoch: Callable[[], None],
+    on_estimate: OnEstimate | None = None,
 ) -> int:
-    """Trains on Ray; see `Runner`. Epochs are not heard of."""
+    """Trains on Ray; see `Runner`. Epochs are not heard of, and the time is not estimated: nodes hold the frames."""
     changed: dict[str, Any] = {name: getattr(job, name).absolute() for name in PATHS if getattr(job, name) is not None}
     if job.labels and Path(job.labels).is_file():
         changed["labels"] = str(Path(job.labels).absolute())
