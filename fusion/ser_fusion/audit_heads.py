@@ -31,6 +31,7 @@ def audited_job(job: FuseJob, protocol: str) -> FuseJob:
         "audit_heads": (),
         "ensemble": (),
         "lost_streams": False,
+        "stack": "none",
         "protocol": protocol,
         "dev": "next",
         "folds": None,

@@ -189,6 +189,12 @@ _path = click.Path(path_type=Path)
 )
 @click.option("--named-head", help="Head declared beforehand for the primary comparisons.  [default: cross]")
 @click.option(
+    "--stack",
+    type=click.Choice(["none", "probes"]),
+    help="probes: a further row for each head, weighed with the linear probes of its streams on development data; use it "
+    "where the best score counts.  [default: none]",
+)
+@click.option(
     "--ensemble",
     multiple=True,
     callback=types.words(("seeds", "folds")),

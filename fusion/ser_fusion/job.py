@@ -26,6 +26,7 @@ GROWS = (
     "audit_heads",
     "ensemble",
     "lost_streams",
+    "stack",
     "table",
     "fusion",
     "classifier",
@@ -141,6 +142,7 @@ class FuseJob(LeverOptions):
         named_head: Head declared beforehand for the primary comparisons.
         audit_heads: Heads to train under every protocol of the leak audit.
         ensemble: Rows of calibrated averages: over ``seeds``, and over ``folds`` that test the same utterances.
+        stack: ``probes``: a further row for each head, stacked with the linear probes of its streams.
         lost_streams: Rows for each proper subset of a head's streams at test time; nothing is trained for them.
     """
 
@@ -207,6 +209,7 @@ class FuseJob(LeverOptions):
     audit_heads: tuple[str, ...] = ()
     ensemble: tuple[Literal["seeds", "folds"], ...] = ()
     lost_streams: bool = False
+    stack: Literal["none", "probes"] = "none"
 
     @model_validator(mode="before")
     @classmethod

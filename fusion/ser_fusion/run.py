@@ -211,7 +211,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     fits, refit = Fits(job.out / "probes"), start["refit"]
     references = reference_rows(study, list(job.seeds), refit=refit, features=features, fits=fits)
     classified, tests, developments = _classifiers(prepared, listener)
-    more = derive(prepared, classified, tests, developments, listener)
+    more = derive(prepared, classified, tests, developments, references, features, listener)
     others = [*tests, *more.tests, *(one.test for one in references)]
     learned = [one.dev for one in references if one.dev is not None]
     gather(job.out, todo, others, [*developments, *more.developments, *learned])

@@ -122,6 +122,7 @@ def grown(job: FuseJob, before: Kept) -> FuseJob:
             "seeds": tuple(seeds),
             "ensemble": tuple(dict.fromkeys(kind for one in jobs for kind in one.ensemble)),
             "lost_streams": any(one.lost_streams for one in jobs),
+            "stack": "probes" if any(one.stack == "probes" for one in jobs) else "none",
             "audit_heads": tuple(dict.fromkeys(name for one in jobs for name in one.audit_heads)),
         }
     )

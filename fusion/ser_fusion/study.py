@@ -145,19 +145,34 @@ def pool_entry(entry: "Entry", ids: Sequence[str], pooling: str) -> NDArray[np.f
     features = entry.spec.features
     out = np.zeros((len(ids), known[pooling] * features), dtype=np.float32)
     for number, name in enumerate(ids):
-        frames = entry.read(name).astype(np.float32)
         special = entry.special(name) if entry.spec.frame_rate is None else None
-        if special is not None and not special.all():
-            frames = frames[~special]
-        if not len(frames):
-            continue
-        if pooling == "max":
-            out[number] = frames.max(0)
-            continue
-        out[number, :features] = frames.mean(0)
-        if pooling == "stats":
-            out[number, features:] = frames.std(0)
+        pool_frames(entry.read(name), special, pooling, out[number])
     return out
+
+
+def pool_frames(
+    frames: NDArray[Any], special: NDArray[np.bool_] | None, pooling: str, out: NDArray[np.float32]
+) -> None:
+    """Pools the frames of one utterance, (frames, features), into ``out``, which stays 0 where there are no frames.
+
+    Args:
+        frames: As stored.
+        special: Frames that are left out, unless all of them are special.
+        pooling: ``stats``, ``mean`` or ``max``.
+        out: (features,), or twice as many for ``stats``.
+    """
+    values = frames.astype(np.float32)
+    if special is not None and not special.all():
+        values = values[~special]
+    if not len(values):
+        return
+    if pooling == "max":
+        out[:] = values.max(0)
+        return
+    features = values.shape[1]
+    out[:features] = values.mean(0)
+    if pooling == "stats":
+        out[features:] = values.std(0)
 
 
 def open_study(

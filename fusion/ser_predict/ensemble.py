@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ser_fusion.evaluation.ensembles import mean_log
 from ser_fusion.evaluation.metrics import score_fold
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.evaluation.temperatures import arrays_of, not_applied, tempered
 from ser_fusion.records import Card, Done, read_record
 from ser_predict.errors import NoModel
+from ser_predict.stacks import Stack, open_stack
 
 if TYPE_CHECKING:
     from ser_fusion.features import StreamFrames
@@ -36,6 +38,7 @@ class Member:
         seed: Its seed.
         temperature: Its logits are divided by this; 1.0 where calibration was not applied.
         pad_to: Frames each stream is filled to (as-found).
+        stack: What joins its posteriors before the temperature; None for a head alone.
     """
 
     model: "Model"
@@ -43,6 +46,7 @@ class Member:
     seed: int
     temperature: float
     pad_to: Mapping[str, int]
+    stack: Stack | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Ensemble:
         uwa: Mean development UWA over folds and seeds, 0 to 1; NaN without development parts.
         members: The heads.
         sure: Development predictions after their temperature: top posterior and whether it was right.
+        by_seed: Whether the seeds of a fold are averaged first, by their mean log-posterior (``--ensemble seeds``).
         uncalibrated: Why logits are not divided by a temperature, in some fold at least; empty if they are in all.
     """
 
@@ -68,19 +73,39 @@ class Ensemble:
     members: tuple[Member, ...]
     sure: tuple[NDArray[np.float64], NDArray[np.bool_]]
     uncalibrated: str = ""
+    by_seed: bool = False
 
-    def posteriors(self, streams: "Mapping[str, StreamFrames]", utterances: int) -> NDArray[np.float64]:
-        """Mean of the members' calibrated posteriors, (utterances, classes); rows sum to 1."""
+    @property
+    def stacked(self) -> bool:
+        """Whether it reads pooled frames as well."""
+        return any(member.stack is not None for member in self.members)
+
+    def posteriors(
+        self,
+        streams: "Mapping[str, StreamFrames]",
+        utterances: int,
+        pooled: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> NDArray[np.float64]:
+        """Mean of the members' calibrated posteriors, (utterances, classes); rows sum to 1.
+
+        Args:
+            streams: Frames as heads read them.
+            utterances: Their number.
+            pooled: Stream to mean and deviation over all frames, (utterances, 2 features), where the row is ``stacked``.
+        """
         from ser_fusion.feed import Feed
         from ser_fusion.scoring import posteriors
 
         rows = np.arange(utterances, dtype=np.int64)
-        given = []
-        for member in self.members:
+        given: dict[str, list[NDArray[np.float64]]] = {}
+        for number, member in enumerate(self.members):
             feed = Feed(streams, self.streams, pad_to=member.pad_to)
             own = posteriors(member.model, feed, rows).astype(np.float64)
-            given.append(own if member.temperature == 1.0 else tempered(own, member.temperature))
-        mean: NDArray[np.float64] = np.mean(given, axis=0)
+            if member.stack is not None and pooled is not None:
+                own = member.stack.join(own, pooled)
+            own = own if member.temperature == 1.0 else tempered(own, member.temperature)
+            given.setdefault(member.fold if self.by_seed else str(number), []).append(own)
+        mean: NDArray[np.float64] = np.mean([mean_log(np.stack(part)) for part in given.values()], axis=0)
         return mean
 
     def reliability(self, threshold: float) -> tuple[float, float]:
@@ -94,8 +119,18 @@ class Ensemble:
 
 
 def trained_rows(run: RunDirectory) -> list[dict[str, Any]]:
-    """Rows of a run that have trained heads, in the table's order."""
-    return [row for row in run.run["rows"] if row["kind"] == "head" and _folders(run.path, row["slug"])]
+    """Rows of a run that trained heads stand behind, in the table's order: heads, stacked ones, and seeds averaged."""
+    return [row for row in run.run["rows"] if _predicts(row) and _folders(run.path, heads_of(row))]
+
+
+def _predicts(row: Mapping[str, Any]) -> bool:
+    averaged = row["kind"] == "ensemble" and str(row["slug"]).endswith("-ensemble-seeds") and row.get("fusion")
+    return bool(row["kind"] == "head" or (row["kind"] == "stacked" and row.get("stack")) or averaged)
+
+
+def heads_of(row: Mapping[str, Any]) -> str:
+    """The slug of the row whose heads a row is made of; its own for a row of heads."""
+    return str(row["slug"] if row["kind"] == "head" else row["of"])
 
 
 def open_ensemble(
@@ -130,9 +165,12 @@ def open_ensemble(
         )
         raise NoModel(str(run.path), problem, _names(run))
     members = []
+    cards = row.get("stack") or {}
+    stacks = {name: open_stack(one, run.path, str(row["slug"]), _names(run)) for name, one in cards.items()}
+    by_seed, heads = row["kind"] == "ensemble", heads_of(row)
     frames = development_of(run, str(row["slug"]))
-    temperatures = run.temperatures(str(row["slug"])) if calibrate else {}
-    for folder, done in _folders(run.path, str(row["slug"])):
+    temperatures = run.temperatures(heads if by_seed else str(row["slug"])) if calibrate else {}
+    for folder, done in _folders(run.path, heads):
         if fold not in (None, str(done["fold"])) or seed not in (None, int(done["seed"])):
             continue
         card = read_record(folder / "head.json", Card)
@@ -140,12 +178,17 @@ def open_ensemble(
         temperature = 1.0 if found is None else found.value
         members.append(
             Member(
-                load_model(folder), str(done["fold"]), int(done["seed"]), temperature, dict(card.get("pad_to") or {})
+                load_model(folder),
+                str(done["fold"]),
+                int(done["seed"]),
+                temperature,
+                dict(card.get("pad_to") or {}),
+                stacks.get(str(done["fold"])),
             )
         )
     if not members:
         which = " and ".join(part for part in (fold and f"fold {fold}", seed is not None and f"seed {seed}") if part)
-        have = sorted({f"fold {done['fold']} seed {done['seed']}" for _, done in _folders(run.path, str(row["slug"]))})
+        have = sorted({f"fold {done['fold']} seed {done['seed']}" for _, done in _folders(run.path, heads)})
         raise NoModel(
             str(run.path), f"the row '{row['slug']}' has no head of {which}; it has {', '.join(have[:8])}", _names(run)
         )
@@ -156,14 +199,16 @@ def open_ensemble(
         text_first_only=row.get("text_input") == "cls",
         uwa=development_uwa(run, str(row["slug"])),
         members=tuple(members),
-        sure=_sure(frames, run.classes, members),
+        sure=_sure(frames, run.classes, members, by_seed),
+        by_seed=by_seed,
         uncalibrated=not_applied(temperatures[m.fold] for m in members if m.fold in temperatures) if calibrate else RAW,
     )
 
 
 def row_streams(run: RunDirectory, slug: str) -> tuple[str, ...]:
     """Streams that the heads of a row read."""
-    folder, _ = _folders(run.path, slug)[0]
+    row = next(one for one in run.run["rows"] if one["slug"] == slug)
+    folder, _ = _folders(run.path, heads_of(row))[0]
     return tuple(read_record(folder / "head.json", Card)["dims"])
 
 
@@ -192,14 +237,16 @@ def _folders(path: Path, slug: str) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _sure(
-    frames: Mapping[tuple[str, int], pd.DataFrame], classes: Sequence[str], members: Sequence[Member]
+    frames: Mapping[tuple[str, int], pd.DataFrame], classes: Sequence[str], members: Sequence[Member], by_seed: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     confidence, right = [np.zeros(0)], [np.zeros(0, dtype=bool)]
-    for member in members:
-        own = frames.get((member.fold, member.seed))
+    # predictions of averaged seeds are stored after their temperatures, under seed 0
+    wanted = {(m.fold, 0 if by_seed else m.seed): 1.0 if by_seed else m.temperature for m in members}
+    for place, temperature in wanted.items():
+        own = frames.get(place)
         if own is not None:
             values, targets = arrays_of(own, classes)
-            cooled = tempered(values, member.temperature)
+            cooled = tempered(values, temperature)
             confidence.append(cooled.max(axis=1))
             right.append(cooled.argmax(axis=1) == targets)
     return np.concatenate(confidence), np.concatenate(right)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ser_cache import EntrySpec, Ragged
 from ser_extract.encoders.base import Encoded
 from ser_fusion.features import StreamFrames, read_stream
+from ser_fusion.study import pool_entry
 
 LARGEST = {"float16": 65504.0, "float32": 3.4e38}
 
@@ -41,6 +42,10 @@ class MemoryEntry:
         offsets = np.concatenate([[0], np.cumsum(self.lengths(ids))]).astype(np.int64)
         return Ragged(np.concatenate([self._rows[name] for name in ids]), offsets)
 
+    def read(self, id: str) -> NDArray[Any]:
+        """Frames of one utterance, (frames, features)."""
+        return self._rows[id]
+
     def special(self, id: str) -> NDArray[np.bool_] | None:
         """Mask of special tokens."""
         return self._special[id]
@@ -60,6 +65,14 @@ def stream_frames(
     """
     entries = [MemoryEntry(spec, encoded) for spec in specs]
     return read_stream(cast(Any, entries), ids, stride=stride, first_only=first_only)
+
+
+def pooled_frames(
+    specs: Sequence[EntrySpec], encoded: Mapping[str, Encoded], ids: Sequence[str]
+) -> NDArray[np.float32]:
+    """Mean and deviation over the frames of the deepest layer, (ids, 2 features): what the linear probes of a run read."""
+    entry = MemoryEntry(specs[-1], encoded)
+    return pool_entry(cast(Any, entry), ids, "stats")
 
 
 def unusable(spec: EntrySpec, one: Encoded) -> str | None:

@@ -18,7 +18,7 @@ from ser_extract.encoders.base import Encoded, Refused
 from ser_predict.asr import Recogniser
 from ser_predict.ensemble import Ensemble
 from ser_predict.errors import NoModel
-from ser_predict.frames import stream_frames, unusable
+from ser_predict.frames import pooled_frames, stream_frames, unusable
 from ser_predict.pieces import UNSURE, Piece, Prediction, cut, failed
 from ser_predict.places import places
 from ser_predict.sources import open_heads
@@ -380,7 +380,15 @@ class Predictor:
             )
             for stream in ensemble.streams
         }
-        posteriors = ensemble.posteriors(streams, len(ids))
+        pooled = None
+        if ensemble.stacked:
+            pooled = {
+                stream: pooled_frames(
+                    self.specs[stream], {str(number): encoded[stream][number] for number in numbers}, ids
+                )
+                for stream in ensemble.streams
+            }
+        posteriors = ensemble.posteriors(streams, len(ids), pooled)
         return {
             number: self._line(pieces[number], ensemble, row.tolist())
             for number, row in zip(numbers, posteriors, strict=True)

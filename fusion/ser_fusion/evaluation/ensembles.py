@@ -1,4 +1,4 @@
-"""Ensembles as rows of the run: the mean of calibrated posteriors over seeds, and over folds where that is honest.
+"""Ensembles as rows of the run: the mean of calibrated log-posteriors over seeds, and over folds where that is honest.
 
 Every member's logits are divided by the temperature of its fold (`temperatures`), which no test prediction has part in.
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ser_fusion.evaluation.errors import NoEnsemble
-from ser_fusion.evaluation.temperatures import arrays_of, fold_temperatures, not_applied, tempered
+from ser_fusion.evaluation.temperatures import FLOOR, arrays_of, fold_temperatures, not_applied, tempered
 
 if TYPE_CHECKING:
     from ser_data.protocols import Folds
@@ -84,12 +84,12 @@ def ensemble_rows(
         test, dev, how = _calibrated(own, seen, classes, speakers)
         seeds, folds = own["seed"].nunique(), own["fold"].nunique()
         if "seeds" in kinds and seeds > 1:
-            info = _info(row, "seeds", f"{seeds} seeds", f"mean posterior of {seeds} seeds of the same fold, {how}")
+            info = _info(row, "seeds", f"{seeds} seeds", f"mean log-posterior of {seeds} seeds of the same fold, {how}")
             averaged = [None if part is None else _mean(part, ["id", "fold"], classes) for part in (test, dev)]
             made.append(_ensemble(info, averaged[0], averaged[1]))
         if "folds" in kinds and (own.groupby("id")["fold"].nunique() > 1).any():
             members = f"{folds} folds" + (f" x {seeds} seeds" if seeds > 1 else "")
-            note = f"mean posterior of the heads of all folds that test the utterance ({members}), {how}"
+            note = f"mean log-posterior of the heads of all folds that test the utterance ({members}), {how}"
             averaged_test = _mean(test, ["id"], classes).assign(fold=ALL_FOLDS)
             made.append(_ensemble(_info(row, "folds", members, note), averaged_test, None))
     return made
@@ -140,13 +140,24 @@ def _with(frame: pd.DataFrame, columns: list[str], values: np.ndarray) -> pd.Dat
     return frame.assign(**{name: values[:, k] for k, name in enumerate(columns)})
 
 
+def mean_log(posteriors: np.ndarray) -> np.ndarray:
+    """The mean log-posterior of several members, normalised: `(n, classes)` from `(members, n, classes)`."""
+    if len(posteriors) == 1:
+        return posteriors[0]
+    logs = np.log(np.maximum(posteriors, FLOOR)).mean(axis=0)
+    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
 def _mean(frame: pd.DataFrame, keys: list[str], classes: Sequence[str]) -> pd.DataFrame:
-    """Mean posteriors by id (and fold), with the class that they favour."""
+    """Mean log-posteriors by id (and fold), normalised, with the class that they favour."""
     columns = _columns(classes)
-    grouped = frame.groupby(keys, sort=False)
+    logs = frame.assign(**{name: np.log(np.maximum(frame[name], FLOOR)) for name in columns})
+    grouped = logs.groupby(keys, sort=False)
     found = grouped[columns].mean().join(grouped["label"].first()).reset_index()
     names = np.asarray(classes, dtype=object)
-    given = found[columns].to_numpy()
+    given = np.exp(found[columns].to_numpy(dtype=np.float64))
+    given = given / given.sum(axis=1, keepdims=True)
     found = found.assign(row="", seed=np.int64(0), predicted=names[given.argmax(axis=1)], fold=found.get("fold", ""))
     found[columns] = given.astype(np.float32)
     return found[["row", "id", "fold", "seed", "label", "predicted", *columns]]

@@ -11,7 +11,11 @@ from typing import Any
 
 PRIMARY, ABLATION, EXPLORATORY = "primary", "ablation", "exploratory"
 DEFAULT_NAMED = "cross"
-DERIVED = ("ensemble", "lost")  # rows made of trained ones: compared with these only, and never called the best
+DERIVED = (
+    "ensemble",
+    "lost",
+    "stacked",
+)  # rows made of trained ones: compared with these only, and never called the best
 
 
 def trained_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

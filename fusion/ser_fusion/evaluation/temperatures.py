@@ -109,18 +109,12 @@ def fold_temperatures(
     if development is None or not len(development):
         return {fold: Temperature(1.0, NO_DEVELOPMENT) for fold in tested}
     ids = development["id"].astype(str)
-    names = dict(zip(speakers.index.astype(str), speakers, strict=True)) if speakers is not None else {}
-
-    def unit(name: str) -> str:
-        found = names.get(name)
-        return found if isinstance(found, str) and found else f"\0{name}"
-
-    units = ids.map(unit).to_numpy(dtype=object)
+    units = units_of(ids, speakers)
     posteriors, targets = arrays_of(development, classes)
     known: dict[bytes, Temperature] = {}
     found = {}
     for fold, inside in tested.items():
-        kept = ~np.isin(units.astype(str), np.unique([unit(str(name)) for name in inside]))
+        kept = ~left_out(ids, inside, speakers)
         if (mark := kept.tobytes()) not in known:
             if not kept.any():
                 known[mark] = Temperature(1.0, "every development speaker is tested")
@@ -129,6 +123,19 @@ def fold_temperatures(
                 known[mark] = fit_temperature(posteriors[kept], targets[kept], units[kept], weights)
         found[fold] = known[mark]
     return found
+
+
+def units_of(ids: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.object_]:
+    """The speaker of each id, `(n,)`; an id without one is a speaker of its own."""
+    names = dict(zip(speakers.index.astype(str), speakers, strict=True)) if speakers is not None else {}
+    found = ((str(name), names.get(str(name))) for name in ids)
+    return np.array([one if isinstance(one, str) and one else f"\0{name}" for name, one in found], dtype=object)
+
+
+def left_out(ids: Iterable[str], tested: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.bool_]:
+    """Whether a fold that tests `tested` must not look at the development predictions of `ids`: it tests their speaker."""
+    held = set(units_of(tested, speakers))
+    return np.array([one in held for one in units_of(ids, speakers)], dtype=bool)
 
 
 def arrays_of(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

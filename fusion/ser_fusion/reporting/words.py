@@ -98,6 +98,10 @@ def summary(metrics: dict[str, Any]) -> list[str]:
     ]
     lines += _against_references(rows, trained)
     lines += told_probes(rows)
+    if any(row["kind"] == "stacked" for row in rows):
+        lines.append(
+            "Stacked rows are compared with their own head only: between heads (self or cross?) the unstacked rows are compared."
+        )
     lines += _chance(metrics, trained)
     lines += _weakest(trained, metrics)
     return lines

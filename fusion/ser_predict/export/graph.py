@@ -1,13 +1,17 @@
 """An ensemble as one module of tensors in, tensors out: what an exporter can follow with any number of utterances and frames."""
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ser_fusion.batches import Padded
+from ser_fusion.evaluation.temperatures import FLOOR
 from ser_predict.ensemble import Ensemble
+
+LOWEST = log(FLOOR)
 
 
 class Traced(Padded):
@@ -54,6 +58,8 @@ class Graph(nn.Module):
         self.streams, self.marked = ensemble.streams, tuple(marked)
         self.models = nn.ModuleList(member.model for member in ensemble.members)
         self.pads = [dict(member.pad_to) for member in ensemble.members]
+        folds = list(dict.fromkeys(member.fold for member in ensemble.members)) if ensemble.by_seed else []
+        self.groups = [[n for n, member in enumerate(ensemble.members) if member.fold == fold] for fold in folds]
         self.register_buffer("temperatures", torch.tensor([m.temperature for m in ensemble.members]).reshape(-1, 1, 1))
 
     @property
@@ -71,7 +77,10 @@ class Graph(nn.Module):
         logits = torch.stack(
             [model(self._batch(given, pad)) for model, pad in zip(self.models, self.pads, strict=True)]
         )
-        return (logits / self.temperatures).softmax(2).mean(0), logits
+        if not self.groups:
+            return (logits / self.temperatures).softmax(2).mean(0), logits
+        logs = (logits / self.temperatures).log_softmax(2).clamp(min=LOWEST)
+        return torch.stack([logs[group].mean(0).softmax(1) for group in self.groups]).mean(0), logits
 
     def _batch(self, given: dict[str, Tensor], pad: dict[str, int]) -> dict[str, Any]:
         return {stream: self._frames(given, stream, pad.get(stream)) for stream in self.streams}

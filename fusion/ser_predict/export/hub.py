@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation.probes import Probe
 from ser_fusion.records import Export, check, read_json
 from ser_predict.ensemble import RAW, Ensemble, Member
 from ser_predict.errors import BadExport, NoModel
 from ser_predict.sources import HeadSource
+from ser_predict.stacks import Stack
 
 if TYPE_CHECKING:
     from ser_predict.predictor import Predictor
@@ -48,6 +50,10 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
         for number, member in enumerate(ensemble.members):
             for name, value in member.model.state_dict().items():
                 tensors[f"{ensemble.slug}/{number}/{name}"] = value.contiguous().cpu().numpy()
+        for fold, stack in _stacks(ensemble).items():
+            for number, probe in enumerate(stack.probes):
+                place = f"{ensemble.slug}/stack/{fold}/{number}"
+                tensors |= {f"{place}/weights": probe.weights, f"{place}/bias": probe.bias}
         confidence, right = ensemble.sure
         tensors[f"{ensemble.slug}/development/confidence"] = confidence
         tensors[f"{ensemble.slug}/development/right"] = right
@@ -87,6 +93,8 @@ def _row(source: HeadSource, ensemble: Ensemble) -> dict[str, Any]:
         "uwa": ensemble.uwa if math.isfinite(ensemble.uwa) else None,
         "scores": source.scores(ensemble.slug),
         "uncalibrated": ensemble.uncalibrated,
+        "by_seed": ensemble.by_seed,
+        "stacks": {fold: dict(stack.card) for fold, stack in _stacks(ensemble).items()},
         "members": [
             {
                 "fold": member.fold,
@@ -98,6 +106,10 @@ def _row(source: HeadSource, ensemble: Ensemble) -> dict[str, Any]:
             for member in ensemble.members
         ],
     }
+
+
+def _stacks(ensemble: Ensemble) -> dict[str, Stack]:
+    return {member.fold: member.stack for member in ensemble.members if member.stack is not None}
 
 
 def _durations(seconds: Sequence[float]) -> list[float]:
@@ -184,6 +196,7 @@ class HubHeads(HeadSource):
             uwa=self.uwa(slug),
             members=tuple(members),
             sure=(confidence, right),
+            by_seed=bool(row.get("by_seed")),
             uncalibrated=str(row.get("uncalibrated") or "") if calibrate else RAW,
         )
 
@@ -197,7 +210,18 @@ class HubHeads(HeadSource):
         model = build_model(one["card"], {name: value.shape for name, value in own.items()}, self.path / WEIGHTS)
         model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
         temperature = float(one["temperature"]) if calibrate else 1.0
-        return Member(model.eval(), str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]))
+        stack = self._stack(slug, str(one["fold"]))
+        return Member(model.eval(), str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]), stack)
+
+    def _stack(self, slug: str, fold: str) -> Stack | None:
+        card = (self._rows[slug].get("stacks") or {}).get(fold)
+        if card is None:
+            return None
+        probes = []
+        for number in range(len(card["probes"])):
+            weights, bias = (self._tensors[f"{slug}/stack/{fold}/{number}/{name}"] for name in ("weights", "bias"))
+            probes.append(Probe(weights, bias, float("nan"), np.zeros((0, len(bias)))))
+        return Stack(card, tuple(probes))
 
 
 def fetch(name: str | Path, *, offline: bool = False) -> Path:

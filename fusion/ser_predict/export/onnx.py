@@ -49,6 +49,11 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
     from ser_predict.export.graph import Graph
 
     ensemble = predictor.main
+    if ensemble.stacked:
+        raise NotExported(
+            f"the row '{ensemble.slug}' is stacked: its probes read all frames of an utterance, and the graph reads those of the stride",
+            f"Give --hub, which keeps the whole stack, or export the head alone (--row {ensemble.slug.removesuffix('-stacked')})",
+        )
     specs = {stream: predictor.specs[stream] for stream in ensemble.streams}
     marked = [s for s, own in specs.items() if own[0].frame_rate is None and not ensemble.text_first_only]
     graph = Graph(ensemble, marked).eval()
