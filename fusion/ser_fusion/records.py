@@ -36,6 +36,26 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""The name of a stored probe: it becomes a file's name."""
+
+
+class Expert(Record):
+    """A probe of a stack."""
+
+    streams: Annotated[list[str], Field(min_length=1)]
+    pooling: Literal["mean", "stats", "max"]
+    fit: Key
+
+
+class StackCard(Record):
+    """A fold's stack: `ser_fusion.evaluation.stacking`."""
+
+    weights: Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)]
+    log_prior: list[Annotated[float, Field(allow_inf_nan=False)]]
+    probes: Annotated[list[Expert], Field(min_length=1)]
+
+
 class Row(Record):
     """A row of the table, in `run.json`."""
 
@@ -53,6 +73,9 @@ class Row(Record):
     departures: list[str] = []
     note: str | None = None
     of: Slug | None = None
+    streams: list[str] = []
+    fits: dict[str, Key] | None = None
+    stack: dict[str, StackCard] | None = None
     kept: list[str] = []
 
 
@@ -186,7 +209,7 @@ class Member(Record):
     seed: int
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     pad_to: dict[str, Size]
-    card: Card
+    card: Card | None
 
 
 class Scored(Record):
@@ -224,6 +247,9 @@ class ExportedRow(Record):
     transductive: bool | None = None
     uwa: Number = None
     scores: dict[str, Scored] | None = None
+    uncalibrated: str = ""
+    by_seed: bool = False
+    stacks: dict[str, StackCard] = {}
     members: list[Member]
 
 

@@ -18,7 +18,7 @@ from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.evaluation.temperatures import arrays_of, not_applied, tempered
 from ser_fusion.records import Card, Done, read_record
 from ser_predict.errors import NoModel
-from ser_predict.stacks import Stack, open_stack
+from ser_predict.stacks import Stack, alone, open_stack
 
 if TYPE_CHECKING:
     from ser_fusion.features import StreamFrames
@@ -33,7 +33,7 @@ class Member:
     """One trained head.
 
     Attributes:
-        model: Ready to predict.
+        model: Ready to predict; None where linear probes stand alone.
         fold: Name of the fold it was not tested on while training.
         seed: Its seed.
         temperature: Its logits are divided by this; 1.0 where calibration was not applied.
@@ -41,7 +41,7 @@ class Member:
         stack: What joins its posteriors before the temperature; None for a head alone.
     """
 
-    model: "Model"
+    model: "Model | None"
     fold: str
     seed: int
     temperature: float
@@ -99,10 +99,13 @@ class Ensemble:
         rows = np.arange(utterances, dtype=np.int64)
         given: dict[str, list[NDArray[np.float64]]] = {}
         for number, member in enumerate(self.members):
-            feed = Feed(streams, self.streams, pad_to=member.pad_to)
-            own = posteriors(member.model, feed, rows).astype(np.float64)
-            if member.stack is not None and pooled is not None:
-                own = member.stack.join(own, pooled)
+            own = None
+            if member.model is not None:
+                feed = Feed(streams, self.streams, pad_to=member.pad_to)
+                own = posteriors(member.model, feed, rows).astype(np.float64)
+            if member.stack is not None:
+                own = member.stack.join(own, pooled or {})
+            assert own is not None
             own = own if member.temperature == 1.0 else tempered(own, member.temperature)
             given.setdefault(member.fold if self.by_seed else str(number), []).append(own)
         mean: NDArray[np.float64] = np.mean([mean_log(np.stack(part)) for part in given.values()], axis=0)
@@ -119,18 +122,19 @@ class Ensemble:
 
 
 def trained_rows(run: RunDirectory) -> list[dict[str, Any]]:
-    """Rows of a run that trained heads stand behind, in the table's order: heads, stacked ones, and seeds averaged."""
-    return [row for row in run.run["rows"] if _predicts(row) and _folders(run.path, heads_of(row))]
+    """Rows of a run that can predict, in the table's order: heads, stacked ones, seeds averaged, and linear probes."""
+    rows = [row for row in run.run["rows"] if _predicts(row)]
+    return [row for row in rows if row["kind"] == "reference" or _folders(run.path, heads_of(row))]
 
 
 def _predicts(row: Mapping[str, Any]) -> bool:
     averaged = row["kind"] == "ensemble" and str(row["slug"]).endswith("-ensemble-seeds") and row.get("fusion")
-    return bool(row["kind"] == "head" or (row["kind"] == "stacked" and row.get("stack")) or averaged)
+    return bool(row["kind"] == "head" or row.get("stack") or row.get("fits") or averaged)
 
 
 def heads_of(row: Mapping[str, Any]) -> str:
     """The slug of the row whose heads a row is made of; its own for a row of heads."""
-    return str(row["slug"] if row["kind"] == "head" else row["of"])
+    return str(row["slug"] if row["kind"] in ("head", "reference") else row["of"])
 
 
 def open_ensemble(
@@ -165,7 +169,7 @@ def open_ensemble(
         )
         raise NoModel(str(run.path), problem, _names(run))
     members = []
-    cards = row.get("stack") or {}
+    cards = row.get("stack") or alone(row, len(run.classes))
     stacks = {name: open_stack(one, run.path, str(row["slug"]), _names(run)) for name, one in cards.items()}
     by_seed, heads = row["kind"] == "ensemble", heads_of(row)
     frames = development_of(run, str(row["slug"]))
@@ -186,6 +190,11 @@ def open_ensemble(
                 stacks.get(str(done["fold"])),
             )
         )
+    if row["kind"] == "reference" and seed in (None, 0):
+        for name, stack in stacks.items():
+            if fold in (None, name):
+                found = temperatures.get(name)
+                members.append(Member(None, name, 0, 1.0 if found is None else found.value, {}, stack))
     if not members:
         which = " and ".join(part for part in (fold and f"fold {fold}", seed is not None and f"seed {seed}") if part)
         have = sorted({f"fold {done['fold']} seed {done['seed']}" for _, done in _folders(run.path, heads)})
@@ -195,7 +204,7 @@ def open_ensemble(
     return Ensemble(
         slug=str(row["slug"]),
         name=str(row["name"]),
-        streams=members[0].model.streams,
+        streams=row_streams(run, str(row["slug"])),
         text_first_only=row.get("text_input") == "cls",
         uwa=development_uwa(run, str(row["slug"])),
         members=tuple(members),
@@ -208,6 +217,8 @@ def open_ensemble(
 def row_streams(run: RunDirectory, slug: str) -> tuple[str, ...]:
     """Streams that the heads of a row read."""
     row = next(one for one in run.run["rows"] if one["slug"] == slug)
+    if row["kind"] == "reference":
+        return tuple(row["streams"])
     folder, _ = _folders(run.path, heads_of(row))[0]
     return tuple(read_record(folder / "head.json", Card)["dims"])
 

@@ -28,7 +28,7 @@ class HeadSource(ABC):
     @property
     @abstractmethod
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """Rows that have trained heads, each with ``slug`` and ``name``, in the table's order."""
+        """Rows that have trained heads, or linear probes, each with ``slug`` and ``name``, in the table's order."""
 
     @property
     @abstractmethod
@@ -55,8 +55,8 @@ class HeadSource(ABC):
 
     @property
     def usable(self) -> list[Mapping[str, Any]]:
-        """Rows that can predict a new recording: not those that need other speech of the same speaker."""
-        return [row for row in self.rows if not row.get("transductive")]
+        """Rows that may predict unasked: not those that need other speech of the same speaker, and not linear probes."""
+        return [row for row in self.rows if not row.get("transductive") and row["kind"] != "reference"]
 
     def best(self, available: Sequence[str], given: Sequence[str] = ()) -> Mapping[str, Any] | None:
         """The usable row with the best development UWA among those that read most of what was given.

@@ -22,18 +22,21 @@ class Stack:
     """A fold's stack.
 
     Attributes:
-        card: As in ``run.json``: ``weights`` (the head's last), ``log_prior``, ``probes`` with ``streams`` and ``pooling``.
+        card: As in ``run.json``: ``weights`` (the head's last, if there is one), ``log_prior``, ``probes`` with ``streams`` and
+            ``pooling``.
         probes: The probes, in that order.
+        place: Where they were read, for errors.
     """
 
     card: Mapping[str, Any]
     probes: tuple[Probe, ...]
+    place: str = ""
 
-    def join(self, head: Doubles, pooled: Mapping[str, NDArray[np.float32]]) -> Doubles:
+    def join(self, head: Doubles | None, pooled: Mapping[str, NDArray[np.float32]]) -> Doubles:
         """Posteriors of the stack, (utterances, classes).
 
         Args:
-            head: Posteriors of the head.
+            head: Posteriors of the head; None where probes stand alone.
             pooled: Stream to mean and deviation over frames, (utterances, 2 features).
         """
         prior = np.asarray(self.card["log_prior"], dtype=np.float64)
@@ -41,11 +44,24 @@ class Stack:
         logs = []
         for one, probe in zip(self.card["probes"], self.probes, strict=True):
             x = joined(features[one["pooling"]], one["streams"])
+            if x.shape[1] != probe.weights.shape[1]:
+                what = f"a probe of {' and '.join(one['streams'])} reads {probe.weights.shape[1]} features, and there are {x.shape[1]}"
+                raise NoModel(self.place, what, ())
             heard = np.any([(features["mean"][name] != 0).any(axis=1) for name in one["streams"]], axis=0)
             given = np.log(np.maximum(probe.posteriors(x), FLOOR))
             logs.append(np.where(heard[:, None], given, prior))
-        logs.append(np.log(np.maximum(head, FLOOR)))
+        if head is not None:
+            logs.append(np.log(np.maximum(head, FLOOR)))
         return combine(np.stack(logs), prior, np.asarray(self.card["weights"], dtype=np.float64))
+
+
+def alone(row: Mapping[str, Any], classes: int) -> dict[str, dict[str, Any]]:
+    """A row of linear probes as stacks of one expert, by fold; empty for other rows."""
+    if row["kind"] != "reference":
+        return {}
+    one = {"weights": [1.0], "log_prior": [0.0] * classes}
+    probe = {"streams": row["streams"], "pooling": row["pooling"]}
+    return {fold: {**one, "probes": [{**probe, "fit": key}]} for fold, key in (row.get("fits") or {}).items()}
 
 
 def open_stack(card: Mapping[str, Any], folder: Path, slug: str, rows: Sequence[str]) -> Stack:
@@ -64,4 +80,19 @@ def open_stack(card: Mapping[str, Any], folder: Path, slug: str, rows: Sequence[
                 tuple(rows),
             )
         probes.append(probe)
-    return Stack(card, tuple(probes))
+    return checked(Stack(card, tuple(probes), str(folder)), slug)
+
+
+def checked(stack: Stack, slug: str) -> Stack:
+    """The stack, if its parts fit together.
+
+    Raises:
+        NoModel: Weights, prior and probes are not of one size.
+    """
+    classes, experts = len(stack.card["log_prior"]), len(stack.probes)
+    sizes = all(
+        p.weights.ndim == 2 and p.weights.shape[0] == classes and p.bias.shape == (classes,) for p in stack.probes
+    )
+    if not sizes or len(stack.card["weights"]) not in (experts, experts + 1):
+        raise NoModel(stack.place, f"the stack of the row '{slug}' does not fit together", ())
+    return stack

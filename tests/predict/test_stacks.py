@@ -13,7 +13,7 @@ from ser_predict import Predictor
 from ser_predict.errors import NotExported
 from ser_predict.export.onnx import export_onnx
 
-ROWS = ("cross-stats-stacked", "cross-stats-ensemble-seeds", "audio-stats-stacked")
+ROWS = ("cross-stats-stacked", "cross-stats-ensemble-seeds", "audio-stats-stacked", "probe-both-stats")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_recording_gets_what_the_table_says(small: Any, judged: Path, row: str
     predictions = pd.read_parquet(judged / "predictions.parquet")
     table = predictions[predictions["row"] == row]
     fold = str(table["fold"].iloc[0])
-    seeds = [None] if "seeds" in row else [1]
+    seeds = [None] if "seeds" in row or "probe" in row else [1]
     kept = table[(table["fold"] == fold) & (table["seed"] == (seeds[0] or 0))].iloc[:4]
     wanted = kept[[name for name in kept if name.startswith("p_")]].to_numpy()
     calibrate = "seeds" in row  # averaged seeds are stored after their temperatures, stacks before
@@ -51,13 +51,14 @@ def test_a_recording_gets_what_the_table_says(small: Any, judged: Path, row: str
     if row.endswith("-stacked"):
         alone = single.loc[[(name, fold, 1) for name in kept["id"]], [name for name in kept if name.startswith("p_")]]
         assert np.abs(alone.to_numpy() - wanted).max() > 0.02  # else nothing was shown
+    assert Predictor(judged, encoders=False).main.slug[:5] != "probe", "a probe answers where it is asked for"
     Predictor(judged, row=row, encoders=False).save_pretrained(tmp_path / "hub")
     again = posteriors(small, tmp_path / "hub", list(kept["id"]), **options)
     np.testing.assert_allclose(again, given, atol=1e-6)
 
 
 def test_export_says_what_it_cannot_do_and_averages_seeds(judged: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotExported, match="is stacked"):
+    with pytest.raises(NotExported, match="is stacked, or is a probe"):
         export_onnx(Predictor(judged, row="cross-stats-stacked", encoders=False), tmp_path / "a")
     facts = export_onnx(Predictor(judged, row="audio-stats-ensemble-seeds", encoders=False), tmp_path / "b")
     assert facts["checked"]["largest_difference"] < 1e-5
@@ -68,7 +69,7 @@ def test_the_report_keeps_stacks_apart(judged: Path) -> None:
 
     metrics = json.loads((judged / "metrics.json").read_text())
     rows = {row["slug"]: row for row in metrics["rows"]}
-    assert {rows[slug]["kind"] for slug in ROWS} == {"stacked", "ensemble"}
+    assert {rows[slug]["kind"] for slug in ROWS} == {"stacked", "ensemble", "reference"}
     assert not set(metrics["best"].values()) & {slug for slug in rows if "stacked" in slug}
     pairs = {(pair["slug_a"], pair["slug_b"]) for pair in metrics["comparisons"]}
     assert ("cross-stats-stacked", "cross-stats") in pairs

@@ -56,7 +56,7 @@ class Graph(nn.Module):
     def __init__(self, ensemble: Ensemble, marked: Sequence[str]) -> None:
         super().__init__()
         self.streams, self.marked = ensemble.streams, tuple(marked)
-        self.models = nn.ModuleList(member.model for member in ensemble.members)
+        self.models = nn.ModuleList(member.model for member in ensemble.members if member.model is not None)
         self.pads = [dict(member.pad_to) for member in ensemble.members]
         folds = list(dict.fromkeys(member.fold for member in ensemble.members)) if ensemble.by_seed else []
         self.groups = [[n for n, member in enumerate(ensemble.members) if member.fold == fold] for fold in folds]

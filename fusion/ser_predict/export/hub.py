@@ -19,7 +19,7 @@ from ser_fusion.records import Export, check, read_json
 from ser_predict.ensemble import RAW, Ensemble, Member
 from ser_predict.errors import BadExport, NoModel
 from ser_predict.sources import HeadSource
-from ser_predict.stacks import Stack
+from ser_predict.stacks import Stack, checked
 
 if TYPE_CHECKING:
     from ser_predict.predictor import Predictor
@@ -48,7 +48,7 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
     source, tensors, rows = predictor.source, {}, []
     for ensemble in predictor.ensembles():
         for number, member in enumerate(ensemble.members):
-            for name, value in member.model.state_dict().items():
+            for name, value in member.model.state_dict().items() if member.model is not None else ():
                 tensors[f"{ensemble.slug}/{number}/{name}"] = value.contiguous().cpu().numpy()
         for fold, stack in _stacks(ensemble).items():
             for number, probe in enumerate(stack.probes):
@@ -87,7 +87,7 @@ def _row(source: HeadSource, ensemble: Ensemble) -> dict[str, Any]:
     return {
         "slug": ensemble.slug,
         "name": ensemble.name,
-        "kind": "head",
+        "kind": "head" if all(member.model is not None for member in ensemble.members) else "reference",
         "streams": list(ensemble.streams),
         "text_input": "cls" if ensemble.text_first_only else "tokens",
         "uwa": ensemble.uwa if math.isfinite(ensemble.uwa) else None,
@@ -101,7 +101,7 @@ def _row(source: HeadSource, ensemble: Ensemble) -> dict[str, Any]:
                 "seed": member.seed,
                 "temperature": member.temperature,
                 "pad_to": dict(member.pad_to),
-                "card": member.model.card,
+                "card": None if member.model is None else member.model.card,
             }
             for member in ensemble.members
         ],
@@ -205,12 +205,14 @@ class HubHeads(HeadSource):
 
         from ser_fusion.model import build_model
 
+        temperature = float(one["temperature"]) if calibrate else 1.0
+        stack = self._stack(slug, str(one["fold"]))
+        if one["card"] is None:
+            return Member(None, str(one["fold"]), int(one["seed"]), temperature, {}, stack)
         prefix = f"{slug}/{number}/"
         own = {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
         model = build_model(one["card"], {name: value.shape for name, value in own.items()}, self.path / WEIGHTS)
         model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
-        temperature = float(one["temperature"]) if calibrate else 1.0
-        stack = self._stack(slug, str(one["fold"]))
         return Member(model.eval(), str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]), stack)
 
     def _stack(self, slug: str, fold: str) -> Stack | None:
@@ -221,7 +223,7 @@ class HubHeads(HeadSource):
         for number in range(len(card["probes"])):
             weights, bias = (self._tensors[f"{slug}/stack/{fold}/{number}/{name}"] for name in ("weights", "bias"))
             probes.append(Probe(weights, bias, float("nan"), np.zeros((0, len(bias)))))
-        return Stack(card, tuple(probes))
+        return checked(Stack(card, tuple(probes), str(self.path)), slug)
 
 
 def fetch(name: str | Path, *, offline: bool = False) -> Path:

@@ -51,8 +51,8 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
     ensemble = predictor.main
     if ensemble.stacked:
         raise NotExported(
-            f"the row '{ensemble.slug}' is stacked: its probes read all frames of an utterance, and the graph reads those of the stride",
-            f"Give --hub, which keeps the whole stack, or export the head alone (--row {ensemble.slug.removesuffix('-stacked')})",
+            f"the row '{ensemble.slug}' is stacked, or is a probe: its probes read all frames of an utterance, and the graph reads those of the stride",
+            "Give --hub, which keeps them, or export a head alone (--row)",
         )
     specs = {stream: predictor.specs[stream] for stream in ensemble.streams}
     marked = [s for s, own in specs.items() if own[0].frame_rate is None and not ensemble.text_first_only]

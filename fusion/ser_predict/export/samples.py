@@ -70,7 +70,9 @@ def _drawn(
     first = stream == "text" and predictor.main.text_first_only
     lengths = np.ones(count, np.int64) if first else draw.integers(1, 121, count)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    state = predictor.main.members[0].model.inputs[stream].state_dict()
+    model = predictor.main.members[0].model
+    assert model is not None  # probes are not exported as graphs
+    state = model.inputs[stream].state_dict()
     mean, scale = state["mean"].numpy(), state["scale"].numpy()
     spread = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1), 0)
     noise = draw.standard_normal((len(specs), int(offsets[-1]), specs[0].features))
