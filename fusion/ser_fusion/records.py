@@ -44,7 +44,7 @@ class Expert(Record):
     """A probe of a stack."""
 
     streams: Annotated[list[str], Field(min_length=1)]
-    pooling: Literal["mean", "stats", "max"]
+    pooling: Literal["mean", "stats"]
     fit: Key
 
 

@@ -129,7 +129,7 @@ def trained_rows(run: RunDirectory) -> list[dict[str, Any]]:
 
 def _predicts(row: Mapping[str, Any]) -> bool:
     averaged = row["kind"] == "ensemble" and str(row["slug"]).endswith("-ensemble-seeds") and row.get("fusion")
-    return bool(row["kind"] == "head" or row.get("stack") or row.get("fits") or averaged)
+    return bool(row["kind"] == "head" or row.get("stack") or alone(row, 1) or averaged)
 
 
 def heads_of(row: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ class HeadSource(ABC):
     @property
     def usable(self) -> list[Mapping[str, Any]]:
         """Rows that may predict unasked: not those that need other speech of the same speaker, and not linear probes."""
-        return [row for row in self.rows if not row.get("transductive") and row["kind"] != "reference"]
+        return [row for row in self.rows if not row.get("transductive") and row.get("kind") != "reference"]
 
     def best(self, available: Sequence[str], given: Sequence[str] = ()) -> Mapping[str, Any] | None:
         """The usable row with the best development UWA among those that read most of what was given.

@@ -57,7 +57,7 @@ class Stack:
 
 def alone(row: Mapping[str, Any], classes: int) -> dict[str, dict[str, Any]]:
     """A row of linear probes as stacks of one expert, by fold; empty for other rows."""
-    if row["kind"] != "reference":
+    if row["kind"] != "reference" or row.get("pooling") not in ("mean", "stats") or not row.get("streams"):
         return {}
     one = {"weights": [1.0], "log_prior": [0.0] * classes}
     probe = {"streams": row["streams"], "pooling": row["pooling"]}
