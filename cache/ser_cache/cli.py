@@ -207,7 +207,7 @@ def _read_ids(text: str) -> list[str]:
     except OSError:
         is_file = False
     try:
-        names = path.read_text("utf-8").splitlines() if is_file else text.split(",")
+        names = path.read_text("utf-8").split("\n") if is_file else text.split(",")
     except (OSError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{text} cannot be read ({error}).", param_hint="--ids") from error
     names = [name.strip() for name in names if name.strip()]

@@ -120,7 +120,7 @@ def read_kaldi(source: Path) -> Found:
 
 def _scp(source: Path) -> Found:
     try:
-        lines = source.read_text("utf-8").splitlines()
+        lines = source.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CannotImport(str(source), f"it is no text ({error})") from error
     for number, line in enumerate(lines, start=1):

@@ -15,6 +15,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ser_data.csv_file import csv_frame
+from ser_data.errors import BadManifest
+from ser_data.names import clean_name
 from ser_data.protocols.folds import TEXT, key_values
 from ser_data.text import comparison_key, text_hash
 from ser_fusion.errors import ExtraTextUnusable
@@ -70,16 +73,20 @@ def read_extra_text(path: Path, study: "Study") -> ExtraText:
     Raises:
         ExtraTextUnusable: It cannot be read, lacks a column, names ids that the text entry does not hold, or no class fits.
     """
-    import pandas as pd
-
     if "text" not in study.streams:
         raise ExtraTextUnusable(str(path), "the study has no stream text")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        table = csv_frame(path)
+    except BadManifest as error:
+        raise ExtraTextUnusable(str(path), f"it {error.problem}") from error
+    except OSError as error:
         raise ExtraTextUnusable(str(path), f"it cannot be read ({error})") from error
     if lacking := [name for name in COLUMNS if name not in table]:
         raise ExtraTextUnusable(str(path), f"it has no column {' and no column '.join(lacking)}")
+    stored = study.layers["text"][-1]
+    table["id"] = [name if name in stored else clean_name(name) for name in table["id"]]
+    for column in {"label", "fold"} & set(table):
+        table[column] = [clean_name(name) for name in table[column]]
     table = table[table["label"].isin(study.classes) & ~table["id"].isin(study.table.index)]
     if table.empty:
         raise ExtraTextUnusable(str(path), f"no line has a label of {', '.join(study.classes)}")

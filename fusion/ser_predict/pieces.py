@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_data.audio import quiet
 from ser_predict.windows import Windowing
 
 UNSURE = "unsure"
@@ -107,13 +108,13 @@ def failed(piece: Piece) -> Prediction:
 
 
 def cut(file: str, samples: NDArray[np.float32], rate: int, windowing: Windowing) -> list[Piece]:
-    """A recording as one piece, or as windows if it is long."""
+    """A recording as one piece, or as windows if it is long; what is silent or quiet is told, and no head is asked."""
     spans = windowing.cut(len(samples) / rate)
     if len(spans) == 1:
-        return [Piece(file, 0.0, len(samples) / rate, samples)]
+        return [Piece(file, 0.0, len(samples) / rate, samples, error=quiet(samples) or None)]
     pieces = []
     for start, end in spans:
         part = samples[round(start * rate) : round(end * rate)]
-        error = None if part.any() else "every sample of this window is zero"
+        error = (quiet(part) or None) if part.any() else "every sample of this window is zero"
         pieces.append(Piece(file, start, end, part, window=True, error=error))
     return pieces

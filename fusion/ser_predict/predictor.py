@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_data.audio import AudioError, Limits, quiet
+from ser_data.audio import AudioError, Limits
 from ser_data.decoding import IsolatedDecoder
 from ser_data.resampling import resample
 from ser_data.text import normalise
@@ -250,9 +250,6 @@ class Predictor:
         except AudioError as error:
             return [Piece(file, error=str(error).removeprefix(f"{error.path}: "))]
         pieces = cut(file, samples, rate, self.windowing)
-        for piece in pieces:
-            if piece.error is None and piece.samples is not None and (why := quiet(piece.samples)):
-                piece.error = why
         if said and len(pieces) == 1:
             pieces[0].text, pieces[0].text_source = said, "given"
         elif said:

@@ -3,11 +3,12 @@
 Indicative only: the runs behind such a table shared folds, so the samples were neither independent nor unpaired.
 """
 
-import csv
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from ser_data.csv_file import csv_frame
+from ser_data.errors import BadManifest
 from ser_fusion.evaluation.errors import EvaluationError
 
 COLUMNS = ("name", "metric", "mean", "std", "n")
@@ -56,14 +57,15 @@ def read_summary(path: str | Path) -> list[Printed]:
     """Reads `name,mean,std,n[,metric]`."""
     rows = []
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        table = csv_frame(Path(path))
+    except BadManifest as error:
+        raise BadSummary(str(path), None, f"it {error.problem}") from None
+    except OSError as error:
         raise BadSummary(str(path), None, f"it cannot be read ({error})") from None
-    reader = csv.DictReader(text.splitlines())
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "metric"]
+    missing = [name for name in COLUMNS if name not in table and name != "metric"]
     if missing:
         raise BadSummary(str(path), 1, f"the columns {', '.join(missing)} are missing")
-    for number, line in enumerate(reader, start=2):
+    for number, line in enumerate(table.to_dict("records"), start=2):
         try:
             row = Printed(
                 line["name"].strip(),
