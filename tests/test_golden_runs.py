@@ -82,7 +82,8 @@ def ensemble_posteriors(ensemble: Ensemble) -> np.ndarray:
 
 def test_rows_and_their_export_predict_the_same() -> None:
     source, export = open_heads(GOLDEN / "heads"), open_heads(GOLDEN / "hub")
-    assert [row["slug"] for row in source.rows] == ["audio-stats", "self-stats", "cross-stats", "late-calibrated-stats"]
+    heads = ["audio-stats", "self-stats", "cross-stats", "late-calibrated-stats"]
+    assert [row["slug"] for row in source.rows] == [*heads, *(f"{head}-ensemble-seeds" for head in heads)]
     assert {row["slug"] for row in export.rows} == {"self-stats", "audio-stats"}
     for row in export.rows:
         ours, theirs = source.open(row, calibrate=False), export.open(row, calibrate=False)

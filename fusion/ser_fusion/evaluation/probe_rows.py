@@ -171,7 +171,7 @@ def _product(
     said = ", ".join(sorted({f"{stream} {POOLINGS[pooling]}" for stream, pooling in taken}))
     note = f"product of the streams' probes at their temperatures, divided by the prior ({said}: by development data)"
     info = reference_row("probe-product", "Probe (product)", note)
-    info |= {"streams": list(each), "of": [each[s][p].info["slug"] for s, p in sorted(taken)]}
+    info |= {"streams": list(each), "factors": [each[s][p].info["slug"] for s, p in sorted(taken)]}
     return ProbeRow(info, pd.concat(tests, ignore_index=True), _whole(devs))
 
 
