@@ -72,7 +72,7 @@ class Row(Record):
     transductive: bool | None = None
     departures: list[str] = []
     note: str | None = None
-    of: Slug | None = None
+    of: Slug | list[Slug] | None = None
     streams: list[str] = []
     fits: dict[str, Key] | None = None
     stack: dict[str, StackCard] | None = None
