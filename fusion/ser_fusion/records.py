@@ -127,6 +127,30 @@ class Job(Record):
     named_head: str | None = None
 
 
+class Asked(Record):
+    """A command that was run into the directory."""
+
+    time: str | None = None
+    command: str | None = None
+    job: Job
+
+
+class Pair(Record):
+    """A declared comparison."""
+
+    a: Slug
+    b: Slug
+    time: str | None = None
+
+
+class Declared(Record):
+    """The first declaration of a run directory."""
+
+    named_head: str
+    primary: list[Pair] = []
+    time: str | None = None
+
+
 class Run(Record):
     """`run.json`."""
 
@@ -137,6 +161,8 @@ class Run(Record):
     corpus: Corpus
     rows: list[Row]
     job: Job = Job()
+    asked: list[Asked] = []
+    declared: Declared | None = None
     cache: Cache = Cache()
     dev: str | None = None
     held_out: list[str] | str | None = None
@@ -157,6 +183,7 @@ class Started(Record):
     """`run.json` of any task, as far as it is needed to go on with the run or to repeat it."""
 
     job: dict[str, Any]
+    asked: list[Asked] = []
     classes: list[str] = []
     data_fingerprint: str | None = None
     folds_fingerprint: str | None = None
