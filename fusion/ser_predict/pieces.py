@@ -1,5 +1,6 @@
 """What goes through the encoders at once: a recording, or one window of a long one; and what comes back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,28 @@ def failed(piece: Piece) -> Prediction:
         piece.text,
         piece.text_source,
         piece.error,
+    )
+
+
+def answered(
+    piece: Piece, row: str, classes: Sequence[str], posteriors: Sequence[float], threshold: float
+) -> Prediction:
+    """The line of a piece with the posteriors of a row of the run."""
+    top = max(range(len(posteriors)), key=posteriors.__getitem__)
+    best, confidence = classes[top], posteriors[top]
+    return Prediction(
+        file=piece.file,
+        start=piece.start,
+        end=piece.end,
+        window=piece.window,
+        label=best if confidence >= threshold else UNSURE,
+        best=best,
+        confidence=confidence,
+        posteriors=dict(zip(classes, posteriors, strict=True)),
+        row=row,
+        text=piece.text,
+        text_source=piece.text_source,
+        error=None,
     )
 
 

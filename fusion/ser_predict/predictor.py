@@ -19,7 +19,7 @@ from ser_predict.asr import Recogniser
 from ser_predict.ensemble import Ensemble
 from ser_predict.errors import NoModel
 from ser_predict.frames import pooled_frames, stream_frames, unusable
-from ser_predict.pieces import UNSURE, Piece, Prediction, cut, failed
+from ser_predict.pieces import Piece, Prediction, answered, cut, failed
 from ser_predict.places import places
 from ser_predict.sources import open_heads
 from ser_predict.streams import StreamEncoder, open_stream_encoder, specs_of
@@ -387,24 +387,6 @@ class Predictor:
             }
         posteriors = ensemble.posteriors(streams, len(ids), pooled)
         return {
-            number: self._line(pieces[number], ensemble, row.tolist())
+            number: answered(pieces[number], ensemble.slug, self.classes, row.tolist(), self.threshold)
             for number, row in zip(numbers, posteriors, strict=True)
         }
-
-    def _line(self, piece: Piece, ensemble: Ensemble, posteriors: list[float]) -> Prediction:
-        top = max(range(len(posteriors)), key=posteriors.__getitem__)
-        best, confidence = self.classes[top], posteriors[top]
-        return Prediction(
-            file=piece.file,
-            start=piece.start,
-            end=piece.end,
-            window=piece.window,
-            label=best if confidence >= self.threshold else UNSURE,
-            best=best,
-            confidence=confidence,
-            posteriors=dict(zip(self.classes, posteriors, strict=True)),
-            row=ensemble.slug,
-            text=piece.text,
-            text_source=piece.text_source,
-            error=None,
-        )
