@@ -13,9 +13,11 @@ from ser_cache.cli_frame import cache_argument as _cache
 from ser_cache.cli_frame import json_option as _json
 from ser_cache.cli_frame import progress as _progress
 from ser_cache.cli_frame import reported as _reported
+from ser_cache.cli_frame import tell as _tell
 from ser_cache.cli_index import COMMANDS as _INDEX
 from ser_cache.cli_remote import COMMANDS as _REMOTE
 from ser_cache.cli_transfer import COMMANDS as _TRANSFER
+from ser_cache.words import command, visible, visible_lines
 
 
 @click.group()
@@ -78,52 +80,54 @@ def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
     from ser_cache.verify import as_json as to_json
     from ser_cache.verify import verify as check
 
+    def say(message: str) -> None:
+        _tell(message) if as_json else click.echo(visible_lines(message))
+
     with _progress("verify") as progress:
         report = check(cache, progress, data=not records)
     if as_json:
         click.echo(to_json(report))
     for finding in report.findings:
         ids = f" ({len(finding.ids):,} utterances)" if finding.ids else ""
-        click.echo(f"Damaged: {finding.path}: {finding.problem}{ids}", err=as_json)
-    click.echo(
-        f"{report.shards:,} shards, {readable(report.bytes)} read: {len(report.findings):,} damaged.", err=as_json
-    )
+        say(f"Damaged: {visible(finding.path)}: {visible(finding.problem)}{ids}")
+    say(f"{report.shards:,} shards, {readable(report.bytes)} read: {len(report.findings):,} damaged.")
     for path in report.lacking:
-        click.echo(f"Incomplete: {path} is missing; its record is good.", err=as_json)
+        say(f"Incomplete: {path} is missing; its record is good.")
     if not report.findings and not (repair and report.lacking):
         if report.lacking:
-            click.echo("A run was cut off before it made it, or it was lost. --repair makes it again.", err=as_json)
+            say("A run was cut off before it made it, or it was lost. --repair makes it again.")
         for address, left in report.unfinished.items():
-            click.echo(f"{address}: {len(left):,} planned utterances have no row yet.", err=as_json)
-            _print_recipe(report.recipes.get(address), as_json)
+            say(f"{address}: {len(left):,} planned utterances have no row yet.")
+            say(_restoring(report.recipes.get(address)))
         return 3 if report.unfinished or report.lacking else 0
     if not repair:
-        click.echo("Nothing was changed. Add --repair to take the damaged shards out of the way.", err=as_json)
+        say("Nothing was changed. Add --repair to take the damaged shards out of the way.")
         return 1
     problems = mend(cache, report)
     for problem in problems:
-        click.echo(f"Not repaired: {problem}", err=True)
+        _tell(f"Not repaired: {problem}")
     after = check(cache, data=not records)
-    click.echo(f"Repaired: {len(report.findings) - len(problems):,} of {len(report.findings):,}.", err=as_json)
+    say(f"Repaired: {len(report.findings) - len(problems):,} of {len(report.findings):,}.")
     recipes = {report.recipes.get(finding.entry.name) or finding.recipe for finding in report.findings if finding.entry}
     recipes |= {report.recipes.get(address) for address in after.unfinished}
     lost = sum(len(ids) for ids in after.unfinished.values())
     gone = [finding.path.name for finding in report.findings if finding.kind == "lost"]
     for name in gone:
-        click.echo(f"Nothing is left of the entry {name}.", err=as_json)
+        say(f"Nothing is left of the entry {name}.")
     if lost or any(finding.kind in ("lost", "attachment") for finding in report.findings):
-        click.echo(f"{lost:,} utterances have no row now. To restore them:", err=as_json)
+        say(f"{lost:,} utterances have no row now. To restore them:")
         for recipe in sorted(each for each in recipes if each) or [""]:
-            _print_recipe(recipe, as_json)
+            say(_restoring(recipe))
     if after.findings:
         return 1
     return 3 if after.unfinished or gone else 0
 
 
-def _print_recipe(recipe: str | None, err: bool) -> None:
-    click.echo(
-        f"  {recipe or '(run the command that wrote the cache again; it computes only what is missing)'}", err=err
+def _restoring(recipe: str | None) -> str:
+    known = (
+        command(recipe) if recipe else "(run the command that wrote the cache again; it computes only what is missing)"
     )
+    return f"  {known}"
 
 
 @main.command()

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import rich_click as click
 
-from ser_cache.cli_frame import cache_argument, reported
+from ser_cache.cli_frame import cache_argument, reported, tell
 from ser_cache.cli_frame import progress as progress_of
+from ser_cache.words import visible
 
 _index = click.option(
     "--index", "path", type=click.Path(path_type=Path), help="SQLite file.  [default: in your own cache directory]"
@@ -47,7 +48,7 @@ def find(cache: Path, utterances: tuple[str, ...], path: Path | None) -> int | N
     except StaleIndex:
         fresh = False
     if not fresh:
-        click.echo("The index is missing or out of date; making it.", err=True)
+        tell("The index is missing or out of date; making it.")
         with progress_of("index", "entries") as progress:
             build_index(cache, place, progress)
     absent = False
@@ -61,7 +62,7 @@ def find(cache: Path, utterances: tuple[str, ...], path: Path | None) -> int | N
                     f"frames {row.start:,} to {row.start + row.frames:,}"
                 )
             for address, (reason, detail) in failures.items():
-                click.echo(f"{name}: {address}, failed: {reason}, {detail}")
+                click.echo(visible(f"{name}: {address}, failed: {reason}, {detail}"))
             if not rows and not failures:
                 click.echo(f"{name}: no row and no failure")
     return 3 if absent else None

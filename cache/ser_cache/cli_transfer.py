@@ -6,8 +6,9 @@ from pathlib import Path
 
 import rich_click as click
 
-from ser_cache.cli_frame import cache_argument, reported
+from ser_cache.cli_frame import cache_argument, reported, tell
 from ser_cache.cli_frame import progress as progress_of
+from ser_cache.words import visible
 
 _path = click.Path(path_type=Path)
 _container = click.option(
@@ -89,11 +90,11 @@ def import_source(source: Path, cache: Path, **options: object) -> int | None:
     from ser_cache.importing import import_features
 
     if options["modality"] == "audio" and options["frame_rate"] is None:
-        click.echo("No --frame-rate is given: plots and presets that need seconds will lack them.", err=True)
+        tell("No --frame-rate is given: plots and presets that need seconds will lack them.")
     with progress_of("import", "utterances") as progress:
         done = import_features(source, cache, recipe=_command(), progress=progress, **options)  # type: ignore[arg-type]
     for name, failure in list(done.failures.items())[:10]:
-        click.echo(f"Skipped {name}: {failure.reason}, {failure.detail}.", err=True)
+        tell(visible(f"Skipped {name}: {failure.reason}, {failure.detail}."))
     click.echo(
         f"{done.address}: {done.rows:,} rows imported, {done.kept:,} kept, {len(done.failures):,} skipped. "
         "Its provenance is declared as imported."

@@ -5,6 +5,8 @@ What was computed goes with them: the entry's spec as JSON, in each file.
 
 import csv
 import json
+import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.lib import format as npy
 
 from ser_cache.catalog import EntryInfo, open_cache
@@ -20,7 +23,7 @@ from ser_cache.entry import Entry
 from ser_cache.errors import CacheError, MissingEntry
 from ser_cache.ragged import offsets_of
 from ser_cache.scratch import replacing
-from ser_cache.spec import slug
+from ser_cache.words import cell
 
 Progress = Callable[[int, int], None]
 STEP = 4096
@@ -28,7 +31,7 @@ STEP = 4096
 
 
 class TargetExists(CacheError, FileExistsError):
-    """An export would overwrite something."""
+    """An export would overwrite something, or is finished already."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -45,7 +48,8 @@ def export(
 
     Args:
         cache: the cache.
-        to: folder (``npz``, ``npz-each``) or file (``hdf5``); must not hold the same name yet.
+        to: folder (``npz``, ``npz-each``) or file (``hdf5``). Entries that a killed export of the same rows finished are
+            kept; anything else of the same name is refused.
         form: ``npz``: one ADDRESS.npz per entry with ``values (frames, features)``, ``offsets (rows + 1,)``, ``ids``,
             ``special`` where there is a mask, and ``spec``. ``npz-each``: a folder per entry with one file per utterance
             (``values``, ``special``), ``index.csv`` (id, file, frames) and ``spec.json``. ``hdf5``: one file, a group per
@@ -54,7 +58,7 @@ def export(
         progress: called with (rows done, rows in all).
 
     Raises:
-        TargetExists: nothing is overwritten.
+        TargetExists: other content has the name, or every entry is there already; nothing is overwritten.
         MissingEntry: an address is not in the cache.
     """
     opened = open_cache(cache)
@@ -76,8 +80,18 @@ def export(
         if form == "hdf5":
             return (_hdf5(chosen, to, tick),)
         to.mkdir(parents=True, exist_ok=True)
-        write = _npz if form == "npz" else _npz_each
-        return tuple(write(entry, to, tick) for entry in chosen)
+        write, end = (_npz, ".npz") if form == "npz" else (_npz_each, "")
+        paths = {to / f"{entry.address}{end}": entry for entry in chosen}
+        there = [path for path in paths if os.path.lexists(path)]
+        for path in there:
+            if len(there) == len(paths) or not _is_export(path, paths[path]):
+                raise TargetExists(str(path))
+        for path, entry in paths.items():
+            if path in there:
+                tick(len(entry))
+            else:
+                write(entry, path, tick)
+        return tuple(paths)
 
 
 def _chosen(infos: Sequence[EntryInfo], addresses: Sequence[str]) -> list[EntryInfo]:
@@ -87,14 +101,28 @@ def _chosen(infos: Sequence[EntryInfo], addresses: Sequence[str]) -> list[EntryI
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A name that becomes ``path`` at the end, so that a killed export leaves no half file; refuses to replace one."""
-    if path.exists():
+    if os.path.lexists(path):
         raise TargetExists(str(path))
     with replacing(path) as scratch:
         yield scratch
 
 
 def _spec(entry: Entry) -> str:
-    return json.dumps({**entry.spec.as_dict(), "fingerprint": entry.fingerprint}, indent=1)
+    """What the rows were computed from, and a digest of which rows they are."""
+    rows = [[name, entry.input_hashes[name], entry.frames(name)] for name in entry.ids]
+    digest = xxhash.xxh3_128(json.dumps(rows).encode()).hexdigest()
+    return json.dumps({**entry.spec.as_dict(), "fingerprint": entry.fingerprint, "rows": digest}, indent=1)
+
+
+def _is_export(path: Path, entry: Entry) -> bool:
+    """Whether a finished export of just these rows has this name."""
+    try:
+        if path.is_dir():
+            return (path / "spec.json").read_text("utf-8") == _spec(entry) + "\n"
+        with np.load(path, allow_pickle=False) as archive:
+            return bool(str(archive["spec"]) == _spec(entry))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
 
 
 def _masks(entry: Entry) -> bool:
@@ -106,8 +134,7 @@ def _mask(entry: Entry, name: str) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     return np.zeros(entry.frames(name), np.bool_) if mask is None else mask
 
 
-def _npz(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
-    path = folder / f"{entry.address}.npz"
+def _npz(entry: Entry, path: Path, tick: Callable[[int], None]) -> None:
     with _appearing(path) as scratch, zipfile.ZipFile(scratch, "x", allowZip64=True) as archive:
         with archive.open("values.npy", "w", force_zip64=True) as member:
             shape = (entry.total_frames, entry.spec.features)
@@ -124,30 +151,43 @@ def _npz(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
         for name, array in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 npy.write_array(member, array, allow_pickle=False)
-    return path
 
 
-def _npz_each(entry: Entry, folder: Path, tick: Callable[[int], None]) -> Path:
-    path = folder / entry.address
+def _npz_each(entry: Entry, path: Path, tick: Callable[[int], None]) -> None:
     with _appearing(path) as scratch:
         scratch.mkdir()
         _npz_files(entry, scratch, tick)
-    return path
 
 
 def _npz_files(entry: Entry, folder: Path, tick: Callable[[int], None]) -> None:
     with open(folder / "index.csv", "x", newline="", encoding="utf-8") as file:
         index = csv.writer(file)
         index.writerow(["id", "file", "frames"])
-        for name in entry.ids:
-            stored = f"{slug(name)}.npz"
+        for name, stem in _stems(entry.ids):
             arrays: dict[str, Any] = {"values": entry[name]} | (
                 {"special": _mask(entry, name)} if entry.special(name) is not None else {}
             )
-            np.savez(folder / stored, **arrays)
-            index.writerow([name, stored, entry.frames(name)])
+            with open(folder / f"{stem}.npz", "xb") as member:
+                np.savez(member, **arrays)
+            index.writerow([cell(name), f"{stem}.npz", entry.frames(name)])
             tick(1)
     (folder / "spec.json").write_text(_spec(entry) + "\n", encoding="utf-8")
+
+
+def _stems(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(id, file name without its end), each name once, also where a file system does not tell capital letters.
+
+    An id that is a plain file name keeps it; of others the letters that may stand are kept, and 128 bits of hash follow.
+    """
+    taken: set[str] = set()
+    for name in ids:
+        stem = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-")[:80]
+        if stem != name:
+            stem += f"-{xxhash.xxh3_128(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        while stem.casefold() in taken:
+            stem += "-again"
+        taken.add(stem.casefold())
+        yield name, stem
 
 
 def _hdf5(entries: Sequence[Entry], path: Path, tick: Callable[[int], None]) -> Path:

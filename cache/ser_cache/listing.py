@@ -10,6 +10,7 @@ from rich.table import Table
 from ser_cache.catalog import Cache, EntryInfo, open_cache
 from ser_cache.errors import MissingEntry
 from ser_cache.ledger import Ledger
+from ser_cache.words import command, visible, visible_lines
 
 ENDLESS = 10_000
 """Columns off a terminal: no cell is cut, wrapped or shortened there."""
@@ -118,15 +119,17 @@ def print_details(details: list[dict[str, Any]]) -> None:
             f"  {each['missing']:,} missing, {len(each['failures']):,} failed, {each['withdrawn']:,} withdrawn",
             f"  fingerprint {each['fingerprint']}",
         ]
-        lines += [f"  declared {name}: {value}" for name, value in each["declared"].items()]
+        lines += [f"  declared {visible(name)}: {visible(value)}" for name, value in each["declared"].items()]
         for plan in each["plans"]:
             done = f"{plan['committed']:,} of {plan['shards']:,} shards committed"
             lines.append(f"  plan {plan['generation']:04d}: {plan['utterances']:,} utterances, {done}")
             if plan["recipe"]:
-                lines.append(f"    {plan['recipe']}")
-        lines += [f"  failed {name}: {reason}" for name, reason in list(each["failures"].items())[:10]]
-        lines += [f"  environment {environment}" for environment in each["environments"]]
-    print("\n".join(lines) if lines else "The cache has no entry yet.")
+                lines.append(f"    {command(plan['recipe'])}")
+        lines += [
+            f"  failed {visible(name)}: {visible(reason)}" for name, reason in list(each["failures"].items())[:10]
+        ]
+        lines += [f"  environment {visible(environment)}" for environment in each["environments"]]
+    print(visible_lines("\n".join(lines)) if lines else "The cache has no entry yet.")
 
 
 def usage_table(rows: list[dict[str, Any]]) -> Table:

@@ -33,7 +33,7 @@ def repair(root: Path, report: Report) -> list[str]:
     if links := [each for each in report.findings if each.kind == "link"]:
         return [f"{each.path}: {each.problem}; remove it by hand, then verify again." for each in links]
     check(root)
-    order = ("format", "withdrawal", "commit", "data", "plan", "entry", "lost", "attachment")
+    order = ("stray", "format", "withdrawal", "commit", "data", "plan", "entry", "lost", "attachment")
     problems = []
     for finding in sorted(report.findings, key=lambda each: order.index(each.kind)):
         with writing(finding.path):
@@ -58,6 +58,8 @@ def _repair(root: Path, finding: Finding) -> str | None:
         return _restore_plan(finding.entry, finding.key[0])
     elif finding.kind == "entry" and finding.entry is not None:
         return _restore_entry(finding.entry)
+    elif finding.kind == "stray":
+        move(finding.path, finding.path.parent, f".bad-{uuid.uuid4().hex[:8]}-{finding.path.name}")
     elif finding.kind == "lost":
         buried(root, finding.path.name)  # nothing is left of it; from now on it is not missed
     elif finding.kind == "attachment":

@@ -37,13 +37,16 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
         if path.is_symlink():
             raise Unsafe(str(path), "it is a symbolic link") from error
         raise
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Unsafe(str(path), "it is not a regular file")
         if status.st_size > limit:
             raise Unsafe(str(path), f"it has {status.st_size:,} bytes, more than {limit:,}")
-        return file.read()
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def unseal(data: bytes, where: str) -> dict[str, Any]:

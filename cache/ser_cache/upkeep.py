@@ -1,12 +1,14 @@
 """What every record should have beside it: copies and witnesses, and how those that are missing are made."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ser_cache.catalog import FORMAT, check_format
 from ser_cache.census import PLACE, birth, born, witnesses
 from ser_cache.durable import replace_file
-from ser_cache.layout import ADDRESS
-from ser_cache.log import COPY_NAME, Log
+from ser_cache.layout import ADDRESS, GENERATION_NAME
+from ser_cache.log import COPY_NAME, WITNESSES, Log
 from ser_cache.plan import plan_log
 from ser_cache.seal import seal
 from ser_cache.tree import names
@@ -17,6 +19,33 @@ def logs(root: Path) -> list[Log]:
     """Every log of a cache."""
     entries = names(root, "entries", like=ADDRESS)
     return [withdrawal_log(root), *(plan_log(root / "entries" / name) for name in entries)]
+
+
+def misplaced(root: Path) -> list[Path]:
+    """Whatever has the name of a folder of the layout and is none."""
+
+    def folders(anchor: Path, *parts: str) -> Iterator[tuple[Path, list[str]]]:
+        for name in parts:
+            path = anchor / name
+            if path.is_dir():
+                yield path, names(path)
+            elif os.path.lexists(path):
+                found.append(path)
+
+    found: list[Path] = []
+    for path, inner in folders(root, "attachments", "checksums", "entries", "withdrawn", WITNESSES):
+        kept = {
+            "checksums": inner,
+            "entries": list(filter(ADDRESS.fullmatch, inner)),
+            WITNESSES: ["withdrawn", "entries"],
+        }
+        for entry, _ in folders(path, *kept.get(path.name, [])):
+            if path.name != "entries":
+                continue
+            for part, generations in folders(entry, "plans", "commits", "data", "quarantine", WITNESSES):
+                below = {"commits": list(filter(GENERATION_NAME.fullmatch, generations)), WITNESSES: ["plans"]}
+                list(folders(part, *below.get(part.name, [])))
+    return found
 
 
 def _begun(root: Path) -> list[str]:

@@ -28,7 +28,7 @@ from ser_cache.plan import Plan, plan_log
 from ser_cache.ragged import offsets_of
 from ser_cache.shards import map_frames, open_data, read_special
 from ser_cache.tree import names, strangers
-from ser_cache.upkeep import lacking
+from ser_cache.upkeep import lacking, misplaced
 from ser_cache.withdrawals import withdrawal_log
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -39,8 +39,8 @@ class Finding:
     """One thing that is not as it was written.
 
     Attributes:
-        kind: ``format``, ``entry``, ``lost`` (a whole entry), ``plan``, ``commit``, ``data``, ``withdrawal``, ``attachment``
-            or ``link``.
+        kind: ``format``, ``entry``, ``lost`` (a whole entry), ``plan``, ``commit``, ``data``, ``withdrawal``, ``attachment``,
+            ``stray`` (a file in the place of a folder) or ``link``.
         path: what is bad.
         problem: one line.
         entry: directory of the entry, None for what belongs to the whole cache.
@@ -90,6 +90,9 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
     links = [Finding("link", path, problem) for path, problem in strangers(root)]
     if links:  # what lies behind a link does not belong to this cache: nothing more is read
         report.findings = links
+        return report
+    report.findings = [Finding("stray", path, "it is not a folder") for path in misplaced(root)]
+    if report.findings:  # a file in the place of a folder: what should be in it cannot be listed
         return report
     cache = Cache(root)
     log = withdrawal_log(root)

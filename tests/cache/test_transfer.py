@@ -1,6 +1,10 @@
 """Merge, export, import: rows in other caches and in other people's formats."""
 
+import csv
 import json
+import os
+import shutil
+import signal
 import struct
 from pathlib import Path
 
@@ -8,14 +12,15 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made_cache import assert_right, fails, items, spec, special, state, values, write
+from made_cache import assert_right, fails, in_child, items, spec, special, state, values, write
 
-from ser_cache import SpecMismatch, WrongRows, create_cache, open_cache
+from ser_cache import Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
 from ser_cache.cli import main
 from ser_cache.export import TargetExists, export
 from ser_cache.foreign import CannotImport, read_kaldi
 from ser_cache.importing import import_features
 from ser_cache.merge import MergeConflict, merge
+from ser_cache.spec import slug
 from ser_cache.verify import verify
 
 
@@ -42,7 +47,7 @@ def test_merged_halves_are_the_whole(tmp_path: Path, container: str):
     again = run("merge", tmp_path / "a", tmp_path / "b", "--into", tmp_path / "c")
     assert "0 rows written, 18 kept" in again
     assert not write(tmp_path / "c", everything).select().missing  # an extraction into it finds nothing to do
-    assert len(list((tmp_path / "c").rglob("plans/*.json"))) == 1
+    assert len(list((tmp_path / "c").glob("entries/*/plans/*.json"))) == 1
 
 
 def test_one_id_with_two_hashes_is_refused_and_named(tmp_path: Path):
@@ -231,3 +236,66 @@ def test_our_kaldi_reader_reads_what_kaldiio_writes(tmp_path: Path):
         found = {name: load() for name, load in read_kaldi(tmp_path / f"x{suffix}")}
         assert found.keys() == arrays.keys()
         assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+
+
+def _same_slug(count: int) -> tuple[str, str]:
+    """Two ids that share their plain letters and the 32 bits of hash that a slug has."""
+    seen: dict[str, str] = {}
+    for number in range(count):
+        name = "dia/" + chr(0x4E00 + number % 20000) + chr(0x4E00 + number // 20000)
+        if (first := seen.setdefault(slug(name), name)) != name:
+            return first, name
+    raise AssertionError("no collision; try more")
+
+
+def test_every_utterance_of_an_export_has_a_file_of_its_own(tmp_path: Path):
+    ids = [*_same_slug(400_000), "A", "a", "a/b", "=cmd|x", "x\x1b\ny", "a" * 300, "a" * 301, ".", "...", "é", "-"]
+    cache = create_cache(tmp_path / "c")
+    writer = cache.writer(spec(declared={}))
+    writer.plan(Item(name, str(number), 0.0, 1) for number, name in enumerate(ids))
+    for shard in writer.pending():
+        rows = [Row(item.id, np.full((1, 5), int(item.input_hash), np.float16)) for item in shard.items]
+        writer.commit(shard, rows)
+    export(tmp_path / "c", tmp_path / "out", "npz-each")
+    (folder,) = (tmp_path / "out").iterdir()
+    assert len({path.name.casefold() for path in folder.glob("*.npz")}) == len(ids)
+    text = (folder / "index.csv").read_text("utf-8")
+    assert "'=cmd|x" in text and "\x1b" not in text
+    rows = list(csv.reader(text.splitlines()))[1:]
+    for name, (told, file, _) in zip(sorted(ids), rows, strict=True):
+        assert told.removeprefix("'") == name or not name.isprintable() or name[0] in "=-"
+        assert np.load(folder / file)["values"][0, 0] == ids.index(name)
+
+
+@pytest.mark.parametrize("form", ["npz", "npz-each"])
+def test_an_export_that_was_killed_between_entries_is_finished_by_running_it_again(tmp_path: Path, form: str):
+    for layer in (3, 4, 5):
+        write(tmp_path / "c", items(4), entry=spec(layer=layer))
+    export(tmp_path / "c", tmp_path / "whole", form)
+
+    def killed() -> None:
+        count = 0
+
+        def die(done: int, total: int) -> None:
+            nonlocal count
+            count += 1
+            if count == 6:  # in the middle of the second entry
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        export(tmp_path / "c", tmp_path / "out", form, progress=die)
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".part")]
+    first = next(path for path in sorted((tmp_path / "out").iterdir()) if not path.name.startswith("."))
+    before = first.stat().st_mtime_ns
+    export(tmp_path / "c", tmp_path / "out", form)
+    assert first.stat().st_mtime_ns == before
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == sorted(
+        path.name for path in (tmp_path / "whole").rglob("*")
+    )
+    with pytest.raises(TargetExists):  # finished
+        export(tmp_path / "c", tmp_path / "out", form)
+    shutil.rmtree(first) if first.is_dir() else first.unlink()
+    write(tmp_path / "c", items(4, version="b"), entry=spec(layer=5))
+    with pytest.raises(TargetExists, match="L5"):  # of other rows
+        export(tmp_path / "c", tmp_path / "out", form)
