@@ -10,9 +10,18 @@ from ser_cache.census import born, lost
 from ser_cache.containers import container as known_container
 from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
 from ser_cache.entry import Entry
-from ser_cache.errors import AmbiguousEntry, Damaged, MissingEntry, NotACache, SpecMismatch, UnsupportedFormat
+from ser_cache.errors import (
+    AmbiguousEntry,
+    CacheError,
+    Damaged,
+    MissingEntry,
+    NotACache,
+    SpecMismatch,
+    UnsupportedFormat,
+)
 from ser_cache.layout import ADDRESS, PLAN_NAME, TEMPORARY_NAME
 from ser_cache.log import WITNESSES
+from ser_cache.records import EntryRecord, FormatRecord, checked
 from ser_cache.seal import read_sealed, seal
 from ser_cache.spec import SCHEMA, EntrySpec, differences
 from ser_cache.tree import folder, inside, names
@@ -155,11 +164,12 @@ def read_spec(path: Path) -> EntrySpec:
         record = read_sealed(record_path, 1 << 24)
     except FileNotFoundError as error:
         raise Damaged(str(record_path), "it is missing") from error
+    found = checked(EntryRecord, record, str(record_path))
     try:
-        spec = EntrySpec.from_dict(record["spec"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        spec = EntrySpec(**found.spec.model_dump())
+    except (CacheError, RecursionError, UnicodeError) as error:
         raise Damaged(str(record_path), f"its spec is wrong ({error})") from error
-    if record.get("fingerprint") != spec.fingerprint or spec.address != path.name:
+    if found.fingerprint != spec.fingerprint or spec.address != path.name:
         raise Damaged(str(record_path), f"it is the record of {spec.address}, or its fingerprint is wrong")
     return spec
 
@@ -183,11 +193,12 @@ def check_format(path: Path) -> bool:
         if "entries" in names(path):
             raise Damaged(f"{path}/format.json", "it is missing") from error
         raise NotACache(str(path), "it has no format.json") from error
-    if record.get("format") != "ser-cache":
+    found = checked(FormatRecord, record, f"{path}/format.json")
+    if found.format != "ser-cache":
         raise NotACache(str(path), "its format.json is of something else")
-    if record.get("version") != SCHEMA:
-        raise UnsupportedFormat(str(path), record.get("version"), SCHEMA)
-    return record.get("witnesses") is True
+    if found.version != SCHEMA:
+        raise UnsupportedFormat(str(path), found.version, SCHEMA)
+    return found.witnesses
 
 
 def open_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache:

@@ -9,11 +9,11 @@ from typing import Any, Self
 from ser_cache.errors import Damaged, Unsafe
 from ser_cache.items import Failure
 from ser_cache.layout import DATA_NAME
+from ser_cache.records import CommitRecord, checked
 from ser_cache.seal import read_sealed, seal
-from ser_cache.spec import DTYPES, EntrySpec
+from ser_cache.spec import EntrySpec
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-_HASH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -105,32 +105,29 @@ class Commit:
     @classmethod
     def from_record(cls, record: Mapping[str, Any], where: str) -> Self:
         """Checks a record field by field; raises Damaged or Unsafe."""
-        try:
-            commit = cls(
-                generation=record["generation"],
-                shard=record["shard"],
-                revision=record["revision"],
-                fingerprint=record["fingerprint"],
-                container=record["container"],
-                path=record["path"],
-                dtype=record["dtype"],
-                features=record["features"],
-                ids=tuple(record["ids"]),
-                input_hashes=tuple(record["input_hashes"]),
-                frames=tuple(record["frames"]),
-                crc32c=tuple(record["crc32c"]),
-                special_crc32c=record["special_crc32c"],
-                files={name: (size, digest) for name, (size, digest) in record["files"].items()},
-                failures={
-                    name: (Failure(each["reason"], each["detail"]), each["input_hash"])
-                    for name, each in record["failures"].items()
-                },
-                left_out=tuple(record["left_out"]),
-                environment=record["environment"],
-                recipe=record["recipe"],
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Damaged(where, f"a field is missing or wrong ({error!r})") from error
+        found = checked(CommitRecord, record, where)
+        commit = cls(
+            generation=found.generation,
+            shard=found.shard,
+            revision=found.revision,
+            fingerprint=found.fingerprint,
+            container=found.container,
+            path=found.path,
+            dtype=found.dtype,
+            features=found.features,
+            ids=tuple(found.ids),
+            input_hashes=tuple(found.input_hashes),
+            frames=tuple(found.frames),
+            crc32c=tuple(found.crc32c),
+            special_crc32c=found.special_crc32c,
+            files=found.files,
+            failures={
+                name: (Failure(each.reason, each.detail), each.input_hash) for name, each in found.failures.items()
+            },
+            left_out=tuple(found.left_out),
+            environment=found.environment,
+            recipe=found.recipe,
+        )
         commit._check(where)
         return commit
 
@@ -138,16 +135,6 @@ class Commit:
         rows = len(self.ids)
         if not rows == len(self.input_hashes) == len(self.frames) == len(self.crc32c) == len(set(self.ids)):
             raise Damaged(where, "its lists of rows have different lengths, or an id twice")
-        numbers = (self.generation, self.shard, self.revision, self.features, *self.frames, *self.crc32c)
-        if not all(type(number) is int and number >= 0 for number in numbers) or self.dtype not in DTYPES:
-            raise Damaged(where, "a number is negative or no number, or the dtype is unknown")
-        if not all(type(name) is str for name in (*self.ids, *self.input_hashes, *self.left_out)):
-            raise Damaged(where, "an id or an input hash is no text")
-        texts = (self.container, self.path, self.recipe, self.fingerprint)
-        if not all(each is None or type(each) is str for each in texts) or not isinstance(self.environment, dict):
-            raise Damaged(where, "its container, path, recipe, fingerprint or environment is no such thing")
-        if self.special_crc32c is not None and type(self.special_crc32c) is not int:
-            raise Damaged(where, "the checksum of its mask is no number")
         if (self.path is None) != (self.container is None):
             raise Damaged(where, "it names a container without data, or data without a container")
         if self.path is None:
@@ -157,12 +144,10 @@ class Commit:
         if not DATA_NAME.fullmatch(self.path):
             raise Unsafe(where, f"its data path {self.path!r} leaves the cache")
         held = 0
-        for name, (size, digest) in self.files.items():
+        for name, (size, _) in self.files.items():
             inside = name == self.path or name.startswith(self.path + "/")
             if not inside or not _FILE_NAME.fullmatch(name) or ".." in name:
                 raise Unsafe(where, f"the file {name!r} is not part of its data")
-            if type(size) is not int or size < 0 or not _HASH.fullmatch(digest):
-                raise Damaged(where, f"size or hash of {name!r} is no such thing")
             held += size
         itemsize = 2 if self.dtype == "float16" else 4
         if self.total * self.features * itemsize > held:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ser_cache.errors import CacheError, Damaged, NotACache, SpecMismatch, UnsupportedFormat
+from ser_cache.errors import CacheError, Damaged, NotACache, SpecMismatch, UnsupportedFormat, WrongRows
+from ser_cache.records import EntryRecord, FormatRecord, checked
 from ser_cache.seal import unseal
 from ser_cache.spec import SCHEMA, EntrySpec, differences
 from ser_cache.store import Store
@@ -57,15 +58,15 @@ def check_format(store: Store) -> None:
     """Raises NotACache, RemoteDamaged or UnsupportedFormat unless there is a cache on the store."""
     where = f"{store.url}/format.json"
     try:
-        found = unseal(store.read("format.json"), where)
+        found = checked(FormatRecord, unseal(store.read("format.json"), where), where)
     except FileNotFoundError as error:
         raise NotACache(store.url, "it has no format.json") from error
     except Damaged as error:
         raise RemoteDamaged(where, error.problem) from error
-    if found.get("format") != "ser-cache":
+    if found.format != "ser-cache":
         raise NotACache(store.url, "its format.json is of something else")
-    if found.get("version") != SCHEMA:
-        raise UnsupportedFormat(store.url, found.get("version"), SCHEMA)
+    if found.version != SCHEMA:
+        raise UnsupportedFormat(store.url, found.version, SCHEMA)
 
 
 def compare(ours: bytes, theirs: bytes, path: str, url: str) -> None:
@@ -86,12 +87,13 @@ def remote_spec(store: Store, base: str) -> EntrySpec:
     """Spec of an entry on the store; raises RemoteDamaged."""
     where = f"{store.url}/{base}/entry.json"
     try:
-        return EntrySpec.from_dict(unseal(store.read(f"{base}/entry.json"), where)["spec"])
+        found = checked(EntryRecord, unseal(store.read(f"{base}/entry.json"), where), where)
+        return EntrySpec(**found.spec.model_dump())
     except FileNotFoundError as error:
         raise RemoteDamaged(where, "it is missing") from error
     except Damaged as error:
         raise RemoteDamaged(where, error.problem) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (WrongRows, RecursionError, UnicodeError) as error:
         raise RemoteDamaged(where, f"its spec is wrong ({error})") from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ser_cache.errors import Damaged
 from ser_cache.items import Item
 from ser_cache.log import Log
+from ser_cache.records import PlanRecord, checked
 from ser_cache.seal import read_sealed, seal
 from ser_cache.spec import EntrySpec
 
@@ -103,23 +104,14 @@ def sealed_plan(plan: Plan) -> bytes:
 
 def read_plan(path: Path, generation: int) -> Plan:
     """Reads one plan; raises Damaged where it is not what its name says."""
-    record = read_sealed(path)
+    record = checked(PlanRecord, read_sealed(path), str(path))
+    if record.generation != generation:
+        raise Damaged(str(path), f"it is the record of plan {record.generation}")
     try:
-        if record["kind"] != "plan" or record["generation"] != generation:
-            raise Damaged(str(path), f"it is the record of {record['kind']} {record['generation']}")
         shards = tuple(
-            tuple(
-                Item(*fields)
-                for fields in zip(each["ids"], each["input_hashes"], each["cost"], each["frames"], strict=True)
-            )
-            for each in record["shards"]
+            tuple(Item(*fields) for fields in zip(each.ids, each.input_hashes, each.cost, each.frames, strict=True))
+            for each in record.shards
         )
-        texts = [record["fingerprint"], record["recipe"] or "", *record["resolves"], *record["resolves"].values()]
-        texts += [text for shard in shards for item in shard for text in (item.id, item.input_hash)]
-        if not all(type(text) is str for text in texts) or not isinstance(record["spec"], dict):
-            raise Damaged(str(path), "an id, a hash or its spec is no such thing")
-        return Plan(
-            generation, record["fingerprint"], record["spec"], record["recipe"], shards, dict(record["resolves"])
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Damaged(str(path), f"a field is missing or wrong ({error!r})") from error
+    except ValueError as error:
+        raise Damaged(str(path), "the lists of a shard have different lengths") from error
+    return Plan(generation, record.fingerprint, record.spec.model_dump(), record.recipe, shards, record.resolves)

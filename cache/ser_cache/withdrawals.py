@@ -12,6 +12,7 @@ from pathlib import Path
 from ser_cache.durable import writing
 from ser_cache.errors import Damaged
 from ser_cache.log import Log
+from ser_cache.records import WithdrawalRecord, checked
 from ser_cache.seal import read_sealed, seal
 
 
@@ -32,15 +33,10 @@ def read_withdrawn(root: Path) -> frozenset[str]:
 
 def read_withdrawal(path: Path, number: int) -> tuple[str, set[str]]:
     """(``withdraw`` or ``admit``, ids) of one record or copy; raises Damaged."""
-    record = read_sealed(path)
-    try:
-        if record["kind"] != "withdrawal" or record["number"] != number:
-            raise Damaged(str(path), f"it is the record of {record['kind']} {record['number']}")
-        if record["action"] not in ("withdraw", "admit"):
-            raise Damaged(str(path), "its action is neither withdraw nor admit")
-        return record["action"], {str(each) for each in record["ids"]}
-    except (KeyError, TypeError) as error:
-        raise Damaged(str(path), f"a field is missing or wrong ({error!r})") from error
+    record = checked(WithdrawalRecord, read_sealed(path), str(path))
+    if record.number != number:
+        raise Damaged(str(path), f"it is the record of withdrawal {record.number}")
+    return record.action, set(record.ids)
 
 
 def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
