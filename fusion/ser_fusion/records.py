@@ -5,39 +5,20 @@ has accepted it, and one sentence otherwise. Fields that a model does not name a
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.heads.shape import Shape, split_dropout
-
-_SIZE = 1 << 24
-"""Greatest size of anything in a head."""
-
-
-def _inside(slug: str) -> str:
-    if re.search(r"[/\\\x00-\x1f]", slug) or slug.startswith("."):
-        raise ValueError("a row's slug names a folder of the run itself")
-    return slug
-
-
-Slug = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_inside)]
-Size = Annotated[int, Field(ge=1, le=_SIZE)]
-Number = float | None
-Scores = dict[str, Number]
+from ser_fusion.record_types import LARGEST, Key, Number, Scores, Size, Slug
 
 
 class Record(BaseModel):
     """A JSON object."""
 
     model_config = ConfigDict(extra="allow", strict=True)
-
-
-Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-"""The name of a stored probe: it becomes a file's name."""
 
 
 class Expert(Record):
@@ -224,7 +205,7 @@ class Card(Record):
         if unknown := sorted(set(stated) - set(shape.as_dict())):
             raise ValueError(f"shape has {unknown[0]}, which no head knows")
         sizes = [value for value in shape.as_dict().values() if isinstance(value, int | float)]
-        if not all(0 <= value <= _SIZE for value in sizes):
+        if not all(0 <= value <= LARGEST for value in sizes):
             raise ValueError("shape has a size that no head has")
         return shape
 
