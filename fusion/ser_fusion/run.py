@@ -102,7 +102,7 @@ def run(
         FusionError, CacheError, CorpusError: What was asked cannot be done; finished jobs are kept.
     """
     listener = listener or Listener()
-    for one in asked_jobs(like, job.model_dump(mode="json")) if like is not None else ():
+    for one in asked_jobs(job.out, like, job.model_dump(mode="json")) if like is not None else ():
         train_all(
             prepare(one, command=command, like=like, study=study), listener
         )  # as they were run, the first one first
@@ -152,7 +152,7 @@ def remember(prepared: Prepared) -> Prepared:
     """The run with the rows and seeds that earlier commands have finished in the same directory."""
     job, study = prepared.job, prepared.study
     old = read_record(job.out / "run.json", Started)
-    earlier = [one for one in asked_jobs(old, job.model_dump(mode="json")) if one != job]
+    earlier = [one for one in asked_jobs(job.out, old, job.model_dump(mode="json")) if one != job]
     if not earlier:
         return prepared
     planned = [

@@ -1,11 +1,10 @@
 """What a run directory remembers: every command that was run into it, and the rows and seeds that these have finished.
 
 ``run.json`` lists the commands under ``asked``, the first one first, and under ``declared`` what the first one declared: its
-named head, and the rows of each primary comparison as soon as they are asked for. A row and seed stays in the table as long as all of its folds are
-finished on the same ground: utterances, inputs, labels and folds.
+named head, and the rows of each primary comparison as soon as they are asked for. A row and seed stays in the table as long as
+all of its folds are finished on the same ground: utterances, inputs, labels and folds.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ser_cache.scratch import sweep
-from ser_fusion.errors import RunExists, RunUnreadable
+from ser_fusion.errors import RecordMissing, RunExists, RunUnreadable
 from ser_fusion.evaluation.families import DEFAULT_NAMED, primary_pairs
 from ser_fusion.evaluation.run_directory import job_folders
 from ser_fusion.job import GROWS, FuseJob, Row
 from ser_fusion.job_folder import is_done, is_finished
 from ser_fusion.planning import Task
+from ser_fusion.records import Started, read_record
 from ser_fusion.run_record import write_json
 from ser_fusion.shares import locked
 
@@ -52,15 +52,24 @@ def record(out: Path, finished: Mapping[str, Any]) -> None:
         write_json(out / "run.json", {**finished, "asked": old.get("asked", []), "declared": old.get("declared")})
 
 
-def asked_jobs(old: Mapping[str, Any], job: Mapping[str, Any]) -> list[FuseJob]:
+def asked_jobs(out: Path, old: Mapping[str, Any], job: Mapping[str, Any]) -> list[FuseJob]:
     """The jobs that were run into a directory, as they would be asked today, the first one first.
 
     Args:
+        out: Run directory.
         old: Its ``run.json``.
         job: A job as JSON holds it: what all of them share.
+
+    Raises:
+        RunUnreadable: One of the jobs is none.
     """
     asked = old.get("asked") or [old]
-    return [FuseJob.model_validate({**job, **_grown(one["job"])}) for one in asked]
+    try:
+        return [FuseJob.model_validate({**job, **_grown(one["job"])}) for one in asked]
+    except (TypeError, ValueError) as error:
+        raise RunUnreadable(
+            str(out), "the commands that its run.json lists are not of this version of ser-fuse"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +143,18 @@ def _grown(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(out: Path) -> dict[str, Any] | None:
     try:
-        old = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_record(out / "run.json", Started)
+    except RecordMissing:
         if any(not path.name.startswith(".") for path in out.iterdir()):
             raise RunExists(str(out), ("it has other files and no run.json",)) from None
         return None
-    except (OSError, ValueError) as error:
-        raise RunUnreadable(str(out), f"run.json cannot be read ({error})") from error
-    if not isinstance(old, dict):
-        raise RunUnreadable(str(out), "run.json holds no object")
-    return old
 
 
 def _require_same(out: Path, old: Mapping[str, Any], start: Mapping[str, Any]) -> None:
     ours = FuseJob.model_validate(start["job"]).shared()
     try:
         theirs = FuseJob.model_validate(old["job"]).shared()
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise RunUnreadable(str(out), "its run.json is of another version of ser-fuse") from error
     found = [f"{key}: {theirs[key]!r} there, {ours[key]!r} now" for key in ours if theirs[key] != ours[key]]
     found += [f"{key}: changed since" for key in ("data_fingerprint",) if old.get(key) != start[key]]
@@ -164,7 +168,7 @@ def _merged(out: Path, old: Mapping[str, Any] | None, start: Mapping[str, Any]) 
     entry = {"time": now, "command": start["command"], "job": _grown(start["job"])}
     if old is None:
         return {**start, "asked": [entry], "declared": _declared({}, start["rows"], entry)}
-    before = {"time": None, "command": old.get("command", ""), "job": _grown(old["job"])}
+    before = {"time": None, "command": old.get("command") or "", "job": _grown(old["job"])}
     asked = old.get("asked") or [before]
     if all(one["job"] != entry["job"] for one in asked):
         asked = [*asked, entry]

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ser_fusion.errors import RecordBroken, RunUnreadable
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.job import FuseJob
 from ser_fusion.run import prepare, remember, run, train_all
@@ -140,3 +143,37 @@ def test_a_free_comparison_is_filled_by_the_named_head_only(tmp_path: Path) -> N
     claim(out, start_of(("cross",), pooling="mean")(out))
     claim(out, start_of(("cross",))(out))
     assert declared(out) == ("cross", [("cross-mean", "audio-stats")])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"asked": 7},
+        {"asked": [7]},
+        {"asked": [{"time": None, "command": "", "job": 7}]},
+        {"declared": []},
+        {"declared": {"time": None, "named_head": "x", "primary": [{"a": "../x", "b": "y", "time": None}]}},
+        {"rows": [7]},
+        {"rows": [{"kind": "head"}]},
+        {"job": {"dropout": 7, "refit": 7}},
+        {"job": []},
+        {"command": 7},
+    ],
+)
+def test_a_hostile_record_is_a_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
+    out = tmp_path / "run"
+    start = start_of(("audio", "text"), named="text")(out)
+    claim(out, start)
+    written = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**written, **change}))
+    with pytest.raises((RecordBroken, RunUnreadable)):
+        claim(out, start)
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 50_000 + "1" + "}" * 50_000, "[]", "", '{"job": '])
+def test_a_record_that_is_none_is_a_sentence(tmp_path: Path, text: str) -> None:
+    out = tmp_path / "run"
+    claim(out, start_of(("audio", "text"), named="text")(out))
+    (out / "run.json").write_text(text)
+    with pytest.raises(RecordBroken):
+        claim(out, start_of(("audio",), named="audio")(out))
