@@ -23,7 +23,11 @@ class Reporter(Protocol):
         ...
 
     def advance(self, phase: str, utterances: int, seconds: float) -> None:
-        """So many more are done."""
+        """So many more are done: hashed or encoded."""
+        ...
+
+    def saved(self, phase: str, utterances: int) -> None:
+        """So many more are on disk: a kill does not lose them."""
         ...
 
     def end(self) -> None:
@@ -36,7 +40,7 @@ class Phase:
 
     def __init__(self, name: str, utterances: int, seconds: float) -> None:
         self.name, self.utterances, self.seconds = name, utterances, seconds
-        self.done, self.done_seconds = 0, 0.0
+        self.done, self.done_seconds, self.saved = 0, 0.0, 0
         self.started = self.told = time.monotonic()
 
     def add(self, utterances: int, seconds: float) -> None:
@@ -69,6 +73,7 @@ class Phase:
             "phase": self.name,
             "utterances": self.done,
             "of": self.utterances,
+            "saved": self.saved,
             "audio_seconds": round(self.done_seconds, 2),
             "of_audio_seconds": round(self.seconds, 2),
             "elapsed": round(time.monotonic() - self.started, 2),
@@ -97,14 +102,18 @@ class PlainReporter:
             state.told = now
             left = "" if state.left is None else f", {duration(state.left)} left"
             counts = f"{state.done:,} of {state.utterances:,} utterances, {100 * state.share:.0f} %"
-            self.note(f"{phase}: {counts}, {state.pace}{left}")
+            on_disk = "" if hashes(phase) else f", {state.saved:,} saved"
+            self.note(f"{phase}: {counts}, {state.pace}{left}{on_disk}")
+
+    def saved(self, phase: str, utterances: int) -> None:
+        self._phases[phase].saved += utterances
 
     def end(self) -> None:
         self._phases = {}
 
 
 class JsonReporter(PlainReporter):
-    """One JSON object per line: `event` note, begin or advance; of a phase's advances the first, the last, and two a second."""
+    """One JSON object per line: `event` note, begin, advance or saved; of a phase's advances the first, the last, and two a second."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
@@ -125,6 +134,10 @@ class JsonReporter(PlainReporter):
             self._last[phase] = now
             self._say("advance", state.facts())
 
+    def saved(self, phase: str, utterances: int) -> None:
+        super().saved(phase, utterances)
+        self._say("saved", self._phases[phase].facts())
+
     def _say(self, event: str, facts: Mapping[str, Any]) -> None:
         line = {"event": event, "time": round(time.time(), 3), **facts}
         print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
@@ -141,6 +154,7 @@ class BarReporter:
             TextColumn("{task.description:8}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[saved]}"),
             TextColumn("{task.fields[pace]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
@@ -154,18 +168,29 @@ class BarReporter:
     def begin(self, phase: str, utterances: int, seconds: float) -> None:
         if not self._progress.live.is_started:
             self._progress.start()
-        task = self._progress.add_task(phase, total=utterances, pace="", left="")
+        task = self._progress.add_task(phase, total=utterances, saved="", pace="", left="")
         self._phases[phase] = Phase(phase, utterances, seconds), task
 
     def advance(self, phase: str, utterances: int, seconds: float) -> None:
         state, task = self._phases[phase]
         state.add(utterances, seconds)
         left = "" if state.left is None else f"{duration(state.left)} left"
-        here = not (phase.startswith("hash") and state.done >= state.utterances)  # of no interest any more
-        self._progress.update(task, completed=state.done, pace=state.pace, left=left, visible=here)
+        here = not (hashes(phase) and state.done >= state.utterances)  # of no interest any more
+        on_disk = "" if hashes(phase) else f"{state.saved:,} saved"
+        self._progress.update(task, completed=state.done, saved=on_disk, pace=state.pace, left=left, visible=here)
+
+    def saved(self, phase: str, utterances: int) -> None:
+        state, task = self._phases[phase]
+        state.saved += utterances
+        self._progress.update(task, saved=f"{state.saved:,} saved")
 
     def end(self) -> None:
         self._progress.stop()
+
+
+def hashes(phase: str) -> bool:
+    """Whether a phase only reads files, so that it has nothing to save."""
+    return phase.startswith("hash")
 
 
 def duration(seconds: float) -> str:

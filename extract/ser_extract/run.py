@@ -186,6 +186,7 @@ class Extraction:
             for result in self._run(units, stop, begun):
                 finished += 1
                 self._waiting.saved(result.key)
+                self._reporter.saved(result.key[0], len(result.key[1]))
                 self._encoded[result.key[0]] += len(result.key[1]) - len(result.failures)
             if stop.level or not finished:
                 return len(self._units(self._job.shards))

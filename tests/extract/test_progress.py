@@ -66,6 +66,23 @@ def test_json_lines_do_not_drown_a_log(clock):
     assert done[0] == 1 and done[-1] == 1000 and 18 <= len(done) <= 22  # ten seconds
 
 
+def test_what_is_encoded_and_what_is_saved_are_two_counts(clock):
+    stream, lines = io.StringIO(), io.StringIO()
+    plain, told = PlainReporter(stream), JsonReporter(lines)
+    for reporter in (plain, told):
+        reporter.begin("text", 4, 0.0)
+        clock[0] += 20
+        reporter.advance("text", 2, 0.0)
+        reporter.saved("text", 2)
+        clock[0] += 20
+        reporter.advance("text", 2, 0.0)
+    assert [line.rpartition(", ")[2] for line in stream.getvalue().splitlines()] == ["0 saved", "2 saved"]
+    events = [
+        (line["event"], line["utterances"], line["saved"]) for line in map(json.loads, lines.getvalue().splitlines())
+    ]
+    assert events == [("begin", 0, 0), ("advance", 2, 0), ("saved", 2, 2), ("advance", 4, 2)]
+
+
 def test_bars_start_and_end(capsys):
     bars = BarReporter()
     bars.begin("hash audio", 1, 0.0)
