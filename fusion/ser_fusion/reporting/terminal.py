@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ser_fusion.reporting.tables import Table as TableData
 
 METRICS = ("WA", "UWA", "WF1", "UWF1")
-WIDE, WIDER = 96, 110  # columns from which the table shows the interval, and the seeds' deviation and n
+WIDE, WIDER = (
+    96,
+    110,
+)  # columns from which the table shows the pooled UWA and its interval, and the seeds' deviation and n
 
 
 class ResultTable:
@@ -61,6 +64,9 @@ class ResultTable:
         table.add_column("model", min_width=12)
         for metric in METRICS:
             table.add_column(metric, justify="right", no_wrap=True)
+        pooled = width >= WIDE and not self.metrics["pooled_only"]
+        if pooled:
+            table.add_column("pooled", justify="right", no_wrap=True)
         if width >= WIDE:
             table.add_column("CI of UWA", justify="right", no_wrap=True)
         if width >= WIDER:
@@ -76,6 +82,7 @@ class ResultTable:
             ]
             extra = [score(scores["UWA"]["std_seeds"]), count(row["n"])] if width >= WIDER else []
             interval = [bounds(scores["UWA"]["low"], scores["UWA"]["high"])] if width >= WIDE else []
+            interval = ([score(scores["UWA"]["pooled"])] if pooled else []) + interval
             last = i + 1 < len(ordered) and ordered[i + 1]["kind"] == "reference" and not reference
             table.add_row(
                 Text(row["name"]), *cells, *interval, *extra, style="dim" if reference else "", end_section=last
