@@ -29,7 +29,7 @@ def specs_of(run: Mapping[str, Any], path: Path, cache: Path | None = None) -> d
     entries: Mapping[str, Any] = run.get("cache", {}).get("entries", {})
     found = {}
     for stream, entry in entries.items():
-        if "specs" in entry:
+        if entry.get("specs"):
             found[stream] = tuple(EntrySpec.from_dict(one) for one in entry["specs"])
             continue
         folder = cache or Path(str(run["cache"].get("path", "")))

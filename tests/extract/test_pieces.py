@@ -13,7 +13,8 @@ from ser_extract.encoders import batches
 from ser_extract.encoders.base import block_flops
 from ser_extract.encoders.batches import BatchRule
 from ser_extract.encoders.groupnorm import LengthGroupNorm
-from ser_extract.encoders.waveform import KERNELS, STRIDES, frame_count
+from ser_extract.encoders.stated import Waveform
+from ser_extract.encoders.waveform import frame_count
 from ser_extract.encoders.windows import cut, join
 from ser_extract.errors import LayerOutOfRange
 from ser_extract.layers import parse_layers
@@ -94,7 +95,7 @@ def test_the_masked_norm_sees_valid_frames_only():
 
 
 def test_the_frame_count_is_the_published_one():
-    frames = frame_count(KERNELS, STRIDES)
+    frames = frame_count(*(Waveform.model_fields[name].default for name in ("conv_kernel", "conv_stride")))
     assert [frames(samples) for samples in (399, 400, 719, 720, 16_000, 160_000)] == [0, 1, 1, 2, 49, 499]
 
 
