@@ -16,11 +16,12 @@ from ser_fusion.evaluation.run_list import find_runs
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.feed import Feed
 from ser_fusion.job_frames import read_frames
+from ser_fusion.job_study import study_options
 from ser_fusion.model import load_model
 from ser_fusion.reporting import write_report
 from ser_fusion.run import repeat
 from ser_fusion.scoring import posteriors
-from ser_fusion.study import open_study, study_options
+from ser_fusion.study import open_study
 from ser_fusion.vad.model import rate
 from ser_predict.ensemble import Ensemble
 from ser_predict.sources import open_heads

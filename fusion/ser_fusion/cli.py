@@ -283,8 +283,9 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
     from pydantic import ValidationError
 
     from ser_cache import CacheError
+    from ser_fusion.default_out import default_out
     from ser_fusion.errors import FusionError
-    from ser_fusion.job import FuseJob, default_out
+    from ser_fusion.job import FuseJob
     from ser_fusion.progress import listener
 
     like = None
@@ -304,7 +305,7 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
             raise click.UsageError(f"{option}: {first['msg']}") from error
         except (FusionError, CorpusError) as error:
             raise click.ClickException(_told(error)) from error
-        from ser_fusion.study import open_job
+        from ser_fusion.job_study import open_job
 
         try:
             study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded

@@ -88,9 +88,10 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.evaluation.units import UnitCounts, independent_groups
     from ser_fusion.job_frames import read_frames
+    from ser_fusion.job_study import study_options
     from ser_fusion.planning import tasks
     from ser_fusion.run import repeat
-    from ser_fusion.study import open_study, study_options
+    from ser_fusion.study import open_study
 
     directory = RunDirectory.open(run)
     job, _ = repeat(Path(run))

@@ -160,19 +160,11 @@ class Run(Record):
     seconds: Number = None
 
 
-class StartedRow(Record):
-    """A row of `run.json`, as far as it is needed to go on with the run."""
-
-    slug: Slug
-    kind: str
-    fusion: str | None = None
-
-
 class Started(Record):
     """`run.json` of any task, as far as it is needed to go on with the run or to repeat it."""
 
     job: dict[str, Any]
-    rows: list[StartedRow] = []
+    rows: list[Row] = []
     asked: list[Asked] = []
     declared: Declared | None = None
     command: str | None = None

@@ -14,6 +14,7 @@ from ser_fusion.errors import ExtraMissing, RecordBroken, RecordMissing, RunChan
 from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.job import FuseJob, Row
 from ser_fusion.job_folder import is_done
+from ser_fusion.job_study import open_job
 from ser_fusion.listener import Listener
 from ser_fusion.losses.material import Material, material_of
 from ser_fusion.planning import Task, tasks
@@ -23,7 +24,7 @@ from ser_fusion.run_record import describe, gather, read_done, table_rows, write
 from ser_fusion.runners import RUNNERS
 from ser_fusion.runners.local import default_workers
 from ser_fusion.shares import judging
-from ser_fusion.study import Study, open_job
+from ser_fusion.study import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
 from ser_fusion.given_folds import given_folds
-from ser_fusion.heads import check_streams
 from ser_fusion.masked import OPTIONAL, mask
-from ser_fusion.presets import STUDY_ROWS
 from ser_fusion.vad.ratings import CLASS, rated
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from ser_cache import Cache, Entry
     from ser_data.manifest import CorpusInfo, Manifest
     from ser_data.protocols import Folds
-    from ser_fusion.job import FuseJob
     from ser_fusion.sklearn_data import SklearnData
     from ser_fusion.torch_data import UtteranceDataset, UtteranceStream
 
@@ -384,26 +381,3 @@ def _text_changed(layers: Mapping[str, tuple["Entry", ...]], table: "pd.DataFram
     if not changed:
         return []
     return [f"{changed:,} transcripts of the manifest are not the ones the text features were made from"]
-
-
-def study_options(job: Any) -> dict[str, Any]:
-    """The arguments of ``open_study`` among the fields of a job."""
-    names = (
-        "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "drop_seen_text", "modalities", "layer", "audio_layer",
-        "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder", "dtype",
-        "task",
-    )  # fmt: skip
-    return {name: getattr(job, name) for name in names}
-
-
-def open_job(job: "FuseJob") -> Study:
-    """The study of a job, once the cache's records show that its heads have their streams; torch is not loaded.
-
-    Raises:
-        StreamMissing: A head needs a stream that the study does not hold.
-        FusionError, CacheError, CorpusError: As ``open_study``.
-    """
-    study = open_study(job.cache, **study_options(job))
-    heads = (row[0] for row in STUDY_ROWS.values()) if job.table == "study" else job.fusion
-    check_streams(heads, tuple(study.streams))
-    return study

@@ -56,7 +56,9 @@ def test_convert_folds_and_back(pristine: Path, tmp_path: Path):
     assert done.exit_code == 0 and "development partner, held out: speaker" in done.stdout
     assert len(Folds.from_csv(tmp_path / "f.csv").folds) == 10
     dropped = run("folds", "--manifest", tmp_path / "m.parquet", "--protocol", "session", "--drop-seen-text")
-    assert "training and development utterances left out" in " ".join(dropped.stdout.split()) and " 0.0%" in dropped.stdout
+    assert (
+        "training and development utterances left out" in " ".join(dropped.stdout.split()) and " 0.0%" in dropped.stdout
+    )
 
 
 def test_random_is_warned(pristine: Path):

@@ -21,10 +21,11 @@ from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
 from ser_fusion.job import FuseJob
 from ser_fusion.job_frames import read_frames
+from ser_fusion.job_study import study_options
 from ser_fusion.planning import tasks
 from ser_fusion.run import prepare, train_all
 from ser_fusion.run_record import gather
-from ser_fusion.study import open_study, study_options
+from ser_fusion.study import open_study
 from ser_fusion.train import build
 
 DIALOGUES, TURNS, SESSIONS = 48, 6, 4
