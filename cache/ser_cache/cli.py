@@ -180,11 +180,10 @@ def rm(cache: Path, ids: str | None, undo: bool, entry: str | None) -> int | Non
     """
     if (ids is None) == (entry is None) or (undo and ids is None):
         raise click.UsageError("Give --ids (with or without --undo), or --entry.")
-    from ser_cache.catalog import create_cache, open_cache
+    from ser_cache.catalog import open_cache
     from ser_cache.remove import remove_entry, remove_utterances
 
-    open_cache(cache)  # never makes one
-    opened = create_cache(cache)
+    opened = open_cache(cache)
     if entry is not None:
         remove_entry(opened, entry)
         click.echo(f"Removed the entry {entry}.")

@@ -96,8 +96,9 @@ def merge(
     parts = {address: _open(caches, address) for address in specs}
     _check_hashes([each for address in specs for each in _open(known, address)])
     attached = _attachments(known, attachments_of)
+    if into.is_dir():
+        check(into)
     target = create_cache(into)
-    check(into)
     if new := sorted(withdrawn - target.withdrawn()):
         target.withdraw(new)
     merged = Merged(withdrawn=len(withdrawn), attachments=tuple(sorted(attached)))

@@ -54,8 +54,9 @@ def pull(
         raise MissingEntry(store.url, absent[0], known)
     if gone := [each for each in living(store.names("/".join(PLACE))) if each not in known]:
         raise RemoteDamaged(f"{store.url}/entries/{gone[0]}", "the whole entry is gone, and its witness is there")
+    if into.is_dir():
+        check(into)
     create_cache(into)
-    check(into)
     _fetch_log(store, withdrawal_log(into), "")
     work: list[tuple[str, Path, str, bytes, Commit]] = []
     for address in addresses or known:

@@ -91,15 +91,15 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
     if links:  # what lies behind a link does not belong to this cache: nothing more is read
         report.findings = links
         return report
-    report.findings = [Finding("stray", path, "it is not a folder") for path in misplaced(root)]
-    if report.findings:  # a file in the place of a folder: what should be in it cannot be listed
+    strays = [Finding("stray", path, "it is not a folder") for path in misplaced(root)]
+    report.findings += strays
+    if strays:  # a file in the place of a folder: what should be in it cannot be listed
         return report
     cache = Cache(root)
     log = withdrawal_log(root)
-    report.findings += [
-        Finding("withdrawal", path, _line(error), key=(number, 0)) for number, path, error in _faults(log)
-    ]
-    withdrawn = frozenset() if report.findings else cache.withdrawn()
+    faults = [Finding("withdrawal", path, _line(error), key=(number, 0)) for number, path, error in _faults(log)]
+    report.findings += faults
+    withdrawn = frozenset() if faults else cache.withdrawn()
     report.findings += [
         Finding("lost", root / "entries" / each, "the whole entry is gone, and its witness is there")
         for each in lost(root)
