@@ -120,15 +120,15 @@ def test_context_helps_where_it_decides_and_its_sham_does_not(cache_of: Callable
     cache = cache_of(talk)
     plain = trained(cache, tmp_path / "plain")
     real = gain(plain, trained(cache, tmp_path / "context", context=1))
-    assert real.units == 8 and real.significant and real.low > 0.1
+    assert real.units == 8 and real.rejected and real.low > 0.1
     sham = gain(plain, trained(cache, tmp_path / "sham", context=1, manifest=shuffled(talk, tmp_path / "sham.parquet")))
-    assert not sham.significant and abs(sham.difference) < 0.1
+    assert not sham.rejected and abs(sham.difference) < 0.1
 
 
 def test_context_does_no_harm_where_it_cannot_help(cache_of: Callable[..., Path], tmp_path: Path) -> None:
     cache = cache_of(Talk("own"))
     found = gain(trained(cache, tmp_path / "plain"), trained(cache, tmp_path / "context", context=3))
-    assert not found.significant and found.difference > -0.03
+    assert not found.rejected and found.difference > -0.03
 
 
 def test_previous_turns_are_those_before_whatever_their_label(cache_of: Callable[..., Path]) -> None:
