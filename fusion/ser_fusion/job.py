@@ -298,7 +298,7 @@ class FuseJob(LeverOptions):
         if self.space and not self.tune:
             raise ValueError("--space says what --tune N searches; give both")
         if self.tune and max(len(self.frame_dropout), len(self.pool_dropout)) > 1:
-            raise ValueError("several values of a dropout are a search of their own; leave it to --tune and --space")
+            raise ValueError("several values of a dropout are a search of its own; leave them to --tune and --space")
         return self
 
     @model_validator(mode="after")
