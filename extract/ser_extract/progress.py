@@ -102,7 +102,8 @@ class PlainReporter:
             state.told = now
             left = "" if state.left is None else f", {duration(state.left)} left"
             counts = f"{state.done:,} of {state.utterances:,} utterances, {100 * state.share:.0f} %"
-            on_disk = "" if hashes(phase) else f", {state.saved:,} saved"
+            whole = hashes(phase) or state.done >= state.utterances  # the rest is being saved: the summary follows
+            on_disk = "" if whole else f", {state.saved:,} saved"
             self.note(f"{phase}: {counts}, {state.pace}{left}{on_disk}")
 
     def saved(self, phase: str, utterances: int) -> None:

@@ -70,7 +70,7 @@ def test_what_is_encoded_and_what_is_saved_are_two_counts(clock):
     stream, lines = io.StringIO(), io.StringIO()
     plain, told = PlainReporter(stream), JsonReporter(lines)
     for reporter in (plain, told):
-        reporter.begin("text", 4, 0.0)
+        reporter.begin("text", 5, 0.0)
         clock[0] += 20
         reporter.advance("text", 2, 0.0)
         reporter.saved("text", 2)
