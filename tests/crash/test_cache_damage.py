@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from ser_cache.withdrawals import withdrawal_log
 FULL = bool(os.environ.get("SER_CRASH_FULL"))
 COUNT = 160 if FULL else 18  # for each container
 KINDS = ("flip", "flip", "flip", "truncate", "delete", "swap", "tail", "folder")
+FILES = ("witnesses", "checksums", "attachments", "withdrawn", "data", "commits", "plans")
+"""Folders of a cache; what lies in none of them is a record of the format or of an entry."""
 WITHDRAWN = "u009"
 MANIFEST = b"PAR1 what the corpus manifest would be PAR1"
 
@@ -123,12 +126,14 @@ def test_every_damage_is_noticed_and_repaired(original: tuple[Path, str], tmp_pa
     assert not _noticed(verify(source)) and not _read_everything(source, expected)
     rng = random.Random(2026)
     done = by_reading = 0
+    hit: Counter[str] = Counter()
     root = tmp_path / "c"
     while done < COUNT:
         shutil.copytree(source, root)
         what = _damage(root, rng)
         if what is not None:
             done += 1
+            hit[next((kind for kind in FILES if f"{kind}/" in f"{what}/"), "records")] += 1
             read = _read_everything(root, expected)
             report = verify(root)
             assert _noticed(report), what
@@ -140,6 +145,7 @@ def test_every_damage_is_noticed_and_repaired(original: tuple[Path, str], tmp_pa
             assert open_cache(root).attachment("manifest.parquet") == MANIFEST
         shutil.rmtree(root)
     print(f"{container}: {done} damages, all noticed by verify, {by_reading} by reading already")
+    print(f"{container}: {', '.join(f'{count} {kind}' for kind, count in hit.most_common())}")
 
 
 def test_several_damages_at_once(original: tuple[Path, str], tmp_path: Path):
