@@ -9,10 +9,15 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test static unit crash bench help clean
+# An environment that holds only the oldest transformers that pyproject.toml allows, with what that release needs, over the main one.
+OLDEST := $(abspath $(VENV))/oldest
+TRANSFORMERS := $(shell sed -n 's/^  "transformers>=\(.*\)",/\1/p' pyproject.toml)
+
+.PHONY: demo test static unit oldest crash bench help clean
 help:
 	@echo "make demo   the main job on the demo corpus: real encoders, fusion heads, an HTML report (about 5 minutes)"
 	@echo "make test   static checks and every test that CI runs"
+	@echo "make oldest the encoder contract with the oldest transformers that pyproject.toml allows (part of make test)"
 	@echo "make crash  the crash and fuzz suites in full (two hours or so; SER_SOAK_SECONDS=60 shortens the soak, which is one of them)"
 	@echo "make bench  the benchmarks, as ratios in one run (about an hour; quiet machine)"
 
@@ -33,7 +38,7 @@ demo: $(VENV)/.installed-demo
 	@echo
 	@echo "$(DEMO)/ser.toml makes the two commands work bare in that folder: ser-extract --layer 4; ser-fuse --fusion cross --pooling stats"
 
-test: static unit
+test: static oldest unit
 
 static: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -44,6 +49,19 @@ static: $(VENV)/.installed-test
 # One line for each reason to skip, then pytest's closing line, which counts them.
 unit: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not crash" -rs --durations=15 $(PYTEST_ARGS)
+
+oldest: $(OLDEST)/.installed-$(TRANSFORMERS)
+	@echo "Encoder contract with transformers $(TRANSFORMERS):"
+	$(OLDEST)/bin/python -m pytest -q tests/extract/test_encoder_contract.py
+
+$(OLDEST)/.installed-$(TRANSFORMERS): $(VENV)/.installed-test
+	rm -rf $(OLDEST) && $(BIN)/python -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  "transformers==$(TRANSFORMERS)" "huggingface-hub<2" "tokenizers<=0.23.0" "httpx<1" "httpcore<2"
+	main=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  own=$$($(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  echo "import site; site.addsitedir('$$main')" > "$$own/main.pth"
+	@touch $@
 
 crash: $(VENV)/.installed-test
 	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -rs tests/crash $(PYTEST_ARGS)
