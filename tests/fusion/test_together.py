@@ -140,7 +140,7 @@ def test_rows_are_marked_and_judged_beside_what_they_are_made_of(derived: Path) 
     assert "Streams lost at test time" in (derived / "report.html").read_text()
 
 
-def test_an_ensemble_is_the_mean_of_calibrated_posteriors(derived: Path) -> None:
+def test_an_ensemble_of_seeds_is_the_mean_of_calibrated_log_posteriors(derived: Path) -> None:
     predictions = pd.read_parquet(derived / "predictions.parquet")
     made = predictions[predictions["row"] == "concat-stats-ensemble-seeds"].set_index("id")
     assert made.index.is_unique and len(made) == 120
@@ -151,7 +151,8 @@ def test_an_ensemble_is_the_mean_of_calibrated_posteriors(derived: Path) -> None
         chosen = (predictions["row"] == "concat-stats") & (predictions["fold"] == fold) & (predictions["seed"] == seed)
         own = predictions[chosen].set_index("id")
         voices.append(pd.DataFrame(tempered(own[COLUMNS].to_numpy(float), temperature), own.index, COLUMNS))
-    mean = (voices[0] + voices[1].loc[voices[0].index]) / 2
+    odds = np.exp((np.log(voices[0]) + np.log(voices[1].loc[voices[0].index])) / 2)
+    mean = odds.div(odds.sum(axis=1), axis=0)
     np.testing.assert_allclose(made.loc[mean.index, COLUMNS], mean, atol=1e-6)
     assert (made["predicted"] == np.array(CLASSES)[made[COLUMNS].to_numpy().argmax(axis=1)]).all()
 
