@@ -1,0 +1,207 @@
+"""What a user waits for: whole commands as processes, each beside what the user would otherwise do.
+
+    python tests/benchmarks/bench_commands.py [--scale tiny|small|full] [--only NAME ...] [--json FILE]
+
+Every row is a command of ours and, where there is one, the script that gives the same without this project (`user_script.py`). Both
+run in turns in one run, as processes; wall clock and processor time of the process and its children, medians over the rounds.
+`tiny` and `small` are the demo's shape (709 utterances, 384 features; `tiny` much less), `full` adds IEMOCAP's. Goals are seconds on
+a quiet two-core machine; the exit code is 0 whether they are met or not: it is a measurement.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import command_data
+
+HERE = Path(__file__).resolve().parent
+SCALES = {"tiny": (("tiny",), 1), "small": (("demo",), 3), "full": (("demo", "iemocap"), 3)}  # shapes, rounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One thing that a user waits for.
+
+    Attributes:
+        name: As `--only` takes it.
+        ours: Our command.
+        rival: What gives the same otherwise; None where nothing does.
+        goal: Seconds, beyond what `within` says the work itself took.
+        before: Called before each of our turns, not timed.
+        until: End the process at the first line on stderr with these words: the time until then is what counts.
+        within: Seconds of our turn that are the work itself (training), read after the turn.
+    """
+
+    name: str
+    ours: Sequence[str]
+    rival: Sequence[str] | None = None
+    goal: float | None = None
+    before: Callable[[], object] = lambda: None
+    until: str = ""
+    within: Callable[[], float] = lambda: 0.0
+
+
+def fuse(*words: object) -> list[str]:
+    return python("from ser_fusion.cli import main; main()", *words)
+
+
+def python(code: str, *words: object) -> list[str]:
+    return [sys.executable, "-c", code, *map(str, words)]
+
+
+def script(*words: object) -> list[str]:
+    return [sys.executable, str(HERE / "user_script.py"), *map(str, words)]
+
+
+def fusion_rows(folder: Path, shape: str) -> list[Row]:
+    """Rows of `ser-fuse` on one shape. Data are made here; the finished run that some rows begin with is made on their first turn."""
+    place = folder / shape
+    place.mkdir()
+    command_data.write(place, shape)
+    cache, done, work = place / "cache", place / "done", place / "work"
+    epochs = "1" if shape == "iemocap" else "2"
+    asked = ("--cache", cache, "--epochs", epochs, "--stride", "8")
+
+    def finished() -> None:
+        if not done.exists():
+            subprocess.run(fuse(*asked, "--fusion", "audio", "--out", done), check=True, capture_output=True)
+
+    def copied() -> None:
+        finished()
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(done, work)
+
+    def fresh() -> None:
+        shutil.rmtree(work, ignore_errors=True)
+
+    def training() -> float:
+        record = json.loads((work / "run.json").read_text())
+        own = [json.loads(path.read_text())["seconds"] for path in work.glob("jobs/cross/*/done.json")]
+        return float(sum(own)) / max(1, int(record["workers"]))
+
+    audit = "import sys; from ser_fusion import open_study; from ser_fusion.evaluation import audit_study; audit_study(open_study(sys.argv[1]))"
+    rival = script("train", place / "plain", epochs)
+    return [
+        Row(
+            name=f"rerun of a finished run, {shape}",
+            ours=fuse(*asked, "--fusion", "audio", "--out", done),
+            rival=rival,
+            goal=3.0,
+            before=finished,
+        ),
+        Row(
+            name=f"one more row, {shape}",
+            ours=fuse(*asked, "--fusion", "cross", "--out", work),
+            rival=rival,
+            goal=5.0,
+            before=copied,
+            within=training,
+        ),
+        Row(
+            name=f"the audit itself, {shape}",
+            ours=python(audit, cache),
+            goal={"demo": 10.0, "iemocap": 30.0}.get(shape),
+        ),
+        Row(
+            name=f"first estimate at stride 1, {shape}",
+            ours=fuse("--cache", cache, "--fusion", "cross", "--epochs", epochs, "--out", work),
+            goal=5.0,
+            before=fresh,
+            until="Training will take",
+        ),
+    ]
+
+
+def extraction_rows(folder: Path) -> list[Row]:
+    """Rows of `ser-extract`; their rival is to be `user_script.py extract`."""
+    return []
+
+
+def turn(words: Sequence[str], until: str = "") -> tuple[float, float]:
+    """Wall and processor seconds of a process; with `until`, wall seconds to the first such line on stderr."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE if until else told, text=True
+        )
+        said = ""
+        for line in process.stderr or ():
+            said += line
+            if until in line:
+                wall = time.perf_counter() - began
+                process.terminate()
+                break
+        process.communicate()
+        if not until:
+            wall = time.perf_counter() - began
+            told.seek(0)
+            said = told.read()
+            if process.returncode:
+                sys.exit(f"{' '.join(words)} ended with {process.returncode}:\n{said}")
+        elif until not in said:
+            sys.exit(f"{' '.join(words)} never said {until!r}:\n{said}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure(row: Row, rounds: int) -> dict[str, float | None]:
+    """Medians of a row: seconds and processor seconds of ours, of the rival, and their ratio (rival / ours)."""
+    ours, rival = [], []
+    for _ in range(rounds):
+        row.before()
+        wall, busy = turn(row.ours, row.until)
+        ours.append((wall - row.within(), busy, wall))
+        if row.rival is not None:
+            rival.append(turn(row.rival))
+    beyond, busy, wall = (statistics.median(values) for values in zip(*ours, strict=True))
+    found: dict[str, float | None] = {"wall_s": wall, "cpu_s": busy, "beyond_s": beyond, "goal_s": row.goal}
+    if rival:
+        other, spent = (statistics.median(values) for values in zip(*rival, strict=True))
+        found |= {"rival_wall_s": other, "rival_cpu_s": spent, "times": other / wall, "times_cpu": spent / busy}
+    return {name: None if value is None else round(value, 3) for name, value in found.items()}
+
+
+def told(name: str, one: Mapping[str, float | None]) -> str:
+    said = f"{name:<44} {one['wall_s']:8.2f} s wall {one['cpu_s']:8.2f} s cpu"
+    if one["goal_s"] is not None:
+        counted = one["beyond_s"] or 0.0
+        said += f"; {counted:.2f} of {one['goal_s']:g} s: {'met' if counted <= one['goal_s'] else 'MISSED'}"
+    if "times" in one:
+        said += f"; the script {one['rival_wall_s']:.2f} s, {one['times']:.2f} times ours (cpu {one['times_cpu']:.2f})"
+    return said
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=sorted(SCALES), default="small")
+    parser.add_argument("--only", nargs="*", default=(), help="rows whose name has one of these words")
+    parser.add_argument("--rounds", type=int, help="instead of the scale's")
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    options = parser.parse_args(arguments)
+    shapes, rounds = SCALES[options.scale]
+    found: dict[str, dict[str, float | None]] = {}
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = [row for shape in shapes for row in fusion_rows(folder, shape)] + extraction_rows(folder)
+        for row in rows:
+            if options.only and not any(word in row.name for word in options.only):
+                continue
+            found[row.name] = measure(row, options.rounds or rounds)
+            print(told(row.name, found[row.name]), flush=True)
+    if options.json is not None:
+        options.json.write_text(json.dumps({"load": os.getloadavg()[0], "rows": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
