@@ -9,22 +9,22 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from ser_fusion.compare_cli import main as ser_compare
+from ser_fusion.cli.compare import main as ser_compare
 from ser_fusion.evaluation.errors import NotARun
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_list import find_runs
 from ser_fusion.evaluation.run_metrics import evaluate_run
-from ser_fusion.feed import Feed
-from ser_fusion.job_frames import read_frames
-from ser_fusion.job_study import study_options
-from ser_fusion.model import load_model
+from ser_fusion.frames.feed import Feed
+from ser_fusion.heads.model import load_model
+from ser_fusion.heads.vad import rate
 from ser_fusion.reporting import write_report
-from ser_fusion.run import repeat
-from ser_fusion.scoring import posteriors
-from ser_fusion.study import open_study
-from ser_fusion.vad.model import rate
-from ser_predict.ensemble import Ensemble
-from ser_predict.sources import open_heads
+from ser_fusion.runs.frames import read_frames
+from ser_fusion.runs.run import repeat
+from ser_fusion.runs.study import study_options
+from ser_fusion.study.open import open_study
+from ser_fusion.training.scoring import posteriors
+from ser_predict.models.ensemble import Ensemble
+from ser_predict.models.sources import open_heads
 
 GOLDEN = Path(__file__).resolve().parent / "golden/runs-v1"
 CLASSED = ("heads", "as-found", "mdre", "tuned", "beside")

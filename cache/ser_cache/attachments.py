@@ -9,10 +9,10 @@ from pathlib import Path
 
 import xxhash
 
-from ser_cache.durable import create_exclusive, replace_file, writing
 from ser_cache.errors import Damaged, MissingAttachment, WrongRows
-from ser_cache.seal import LIMIT, read_bytes
-from ser_cache.tree import folder, inside, names
+from ser_cache.format.durable import create_exclusive, replace_file, writing
+from ser_cache.format.seal import LIMIT, read_bytes
+from ser_cache.format.tree import folder, inside, names
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 

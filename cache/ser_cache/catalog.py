@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_cache.attachments import attach, attachment, attachments
-from ser_cache.census import born, lost
 from ser_cache.containers import container as known_container
-from ser_cache.durable import create_exclusive, make_directory, replace_file, writing
 from ser_cache.entry import Entry
 from ser_cache.errors import (
     AmbiguousEntry,
@@ -19,13 +17,15 @@ from ser_cache.errors import (
     SpecMismatch,
     UnsupportedFormat,
 )
-from ser_cache.layout import ADDRESS, PLAN_NAME, TEMPORARY_NAME
-from ser_cache.log import WITNESSES
-from ser_cache.records import EntryRecord, FormatRecord, checked
-from ser_cache.seal import read_sealed, seal
-from ser_cache.spec import SCHEMA, EntrySpec, differences
-from ser_cache.tree import folder, inside, names
-from ser_cache.withdrawals import read_withdrawn, record_withdrawal
+from ser_cache.format.census import born, lost
+from ser_cache.format.durable import create_exclusive, make_directory, replace_file, writing
+from ser_cache.format.layout import ADDRESS, PLAN_NAME, TEMPORARY_NAME
+from ser_cache.format.log import WITNESSES
+from ser_cache.format.records import EntryRecord, FormatRecord, checked
+from ser_cache.format.seal import read_sealed, seal
+from ser_cache.format.spec import SCHEMA, EntrySpec, differences
+from ser_cache.format.tree import folder, inside, names
+from ser_cache.format.withdrawals import read_withdrawn, record_withdrawal
 from ser_cache.writer import Writer
 
 FORMAT = {"kind": "format", "format": "ser-cache", "version": SCHEMA, "witnesses": True}

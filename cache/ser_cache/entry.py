@@ -16,15 +16,15 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.bulk import uncollected
-from ser_cache.commit import Commit
+from ser_cache.containers.opening import Frames, map_frames, open_data, read_special
 from ser_cache.errors import Damaged, MissingRow, StaleEntry, WrongRows
+from ser_cache.format.commit import Commit
+from ser_cache.format.layout import commit_path
+from ser_cache.format.ledger import Ledger
+from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure
-from ser_cache.layout import commit_path
-from ser_cache.ledger import Ledger
+from ser_cache.maintenance.bulk import uncollected
 from ser_cache.ragged import Ragged, offsets_of, page_aligned
-from ser_cache.shards import Frames, map_frames, open_data, read_special
-from ser_cache.spec import EntrySpec
 
 if TYPE_CHECKING:
     from ser_cache.arena import Arena

@@ -21,8 +21,10 @@ Facts are the arguments, the sentence is made in ``__str__``: every class can be
 
 from collections.abc import Sequence
 
+from ser_base.errors import SerError
 
-class CacheError(Exception):
+
+class CacheError(SerError):
     """A cache on disk cannot be used as asked."""
 
     def __str__(self) -> str:

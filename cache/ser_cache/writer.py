@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from ser_cache.bulk import uncollected
 from ser_cache.containers import container
-from ser_cache.durable import writing
 from ser_cache.errors import WrongRows
+from ser_cache.format.durable import writing
+from ser_cache.format.layout import GENERATION_NAME, TEMPORARY_NAME
+from ser_cache.format.ledger import Key, Ledger, Work
+from ser_cache.format.plan import Plan, cut, plan_log, sealed_plan
+from ser_cache.format.protocol import write_commit
+from ser_cache.format.scratch import remove_if_dead
+from ser_cache.format.spec import EntrySpec, canonical
+from ser_cache.format.tree import folder, names
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
-from ser_cache.layout import GENERATION_NAME, TEMPORARY_NAME
-from ser_cache.ledger import Key, Ledger, Work
-from ser_cache.plan import Plan, cut, plan_log, sealed_plan
-from ser_cache.protocol import write_commit
-from ser_cache.scratch import remove_if_dead
-from ser_cache.spec import EntrySpec, canonical
-from ser_cache.tree import folder, names
+from ser_cache.maintenance.bulk import uncollected
 
 
 def _clear(entry: Path) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import rich_click as click
 
+from ser_base.errors import SerError
+from ser_base.settings import SettingsGroup
+from ser_base.terminal import console
 from ser_data.corpora import CORPORA
-from ser_data.errors import CorpusError
 from ser_data.protocols import PROTOCOLS
-from ser_data.settings import SettingsGroup
-from ser_data.terminal import console
 
 if TYPE_CHECKING:
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,7 +27,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (CorpusError, OSError) as error:
+        except (SerError, OSError) as error:
             raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
 
     return run
@@ -62,7 +62,7 @@ def main() -> None:
 def list_(name: str | None, schemes: bool, protocols: bool) -> None:
     """Corpora with licence and citation; NAME tells its layout and options."""
     from ser_data import show
-    from ser_data.labels import SCHEMES
+    from ser_data.manifest.labels import SCHEMES
     from ser_data.reading import options_of
 
     if schemes:
@@ -100,8 +100,8 @@ def validate(
     Every recording's header is read, so that what extraction will refuse is known before: missing, empty, cut off, too short.
     Give --decode to find silence and damage inside of recordings as well.
     """
+    from ser_base.progress import counting
     from ser_data import show
-    from ser_data.progress import counting
     from ser_data.reading import parse_options
     from ser_data.validate import validate as run
 
@@ -208,9 +208,9 @@ def join(sources: tuple[str, ...], labels: str | None, split_by: str | None, dro
 
     Example: ser-data join ravdess=ravdess.parquet demo=demo.parquet --labels map.toml --out joint.csv
     """
+    from ser_base.progress import counting
     from ser_data import show
     from ser_data.join import join as run
-    from ser_data.progress import counting
     from ser_data.reading import read_named
 
     with counting("Hashing audio") as tell:
@@ -242,8 +242,8 @@ def generate(
     shape: str, folder: str, full: bool, turns: int, seed: int, plant: str, video: bool, shorten: float
 ) -> None:
     """Write a synthetic corpus in IEMOCAP's folders and line grammar, with every known trap, for tests."""
-    from ser_data.generate import generate_iemocap_shaped
-    from ser_data.progress import counting
+    from ser_base.progress import counting
+    from ser_data.synthetic import generate_iemocap_shaped
 
     with counting("Writing turns") as tell:
         count = generate_iemocap_shaped(
@@ -284,9 +284,9 @@ def perturb(
         raise click.UsageError("Say what to do to the speech: --snr DB, --reverb SECONDS, --codec NAME, or several.")
     if protocol and not with_clean:
         raise click.UsageError("--protocol makes folds over clean utterances and copies: give --with-clean, too.")
+    from ser_base.progress import counting
     from ser_data.perturb.effects import Effects
     from ser_data.perturb.write import write_copy
-    from ser_data.progress import counting
     from ser_data.reading import read_any
 
     found = read_any(corpus, root, manifest, options)
@@ -297,7 +297,7 @@ def perturb(
                 found, Path(out), effects, with_clean=with_clean, protocol=protocol, dev=dev, progress=tell
             )
         except ValueError as error:
-            if isinstance(error, CorpusError):
+            if isinstance(error, SerError):
                 raise
             raise click.ClickException(str(error)) from error
     click.echo(f"{done.utterances:,} utterances with {effects.name}: {done.manifest}")

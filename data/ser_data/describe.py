@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_data.text import comparison_key, has_tag
+from ser_data.manifest.text import comparison_key, has_tag
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
     from ser_data.protocols import Folds
 
 

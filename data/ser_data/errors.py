@@ -4,56 +4,25 @@ The tree, so that a caller can catch as much as they mean:
 
 ```
 CorpusError
-├── UnknownName (KeyError)         a name that stands in no table
 ├── UnknownLabel (ValueError)      a label that the scheme does not know
 ├── MissingColumn (KeyError)       a protocol needs a column that the manifest does not fill
 ├── BadManifest (ValueError)       a table that cannot be a manifest
 ├── BadRoot (FileNotFoundError)    a folder or file that is not this corpus
 ├── BadFolds (ValueError)          folds that break what they promise
-├── BadSettings (ValueError)       ser.toml or a scheme file that cannot be used
 └── MediaError                     a file, or a span of it, cannot be had: AudioError, VideoError
 ```
 
 Facts are the arguments, the sentence is made in `__str__`, so that every error survives a process pool.
 """
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import ClassVar
 
-
-def listing(names: Iterable[str], limit: int = 12) -> str:
-    """Names joined by commas, at most `limit` of them, with a count of the rest."""
-    known = [str(name) for name in names]
-    more = f" and {len(known) - limit:,} more" if len(known) > limit else ""
-    return ", ".join(known[:limit]) + more if known else "nothing"
+from ser_base.errors import SerError, listing, suggestion
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'? ` for the closest known name, or nothing."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"Did you mean '{close[0]}'? " if close else ""
-
-
-class CorpusError(Exception):
+class CorpusError(SerError):
     """A corpus, its labels or its folds cannot be used as asked."""
-
-
-class UnknownName(CorpusError, KeyError):
-    """A name that stands in no table.
-
-    Args:
-        kind: What was looked for (`head`, `corpus`, ...).
-        name: The name given.
-        known: All names of the table.
-    """
-
-    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(kind, name, known)
-        self.kind, self.name, self.known = kind, name, known
-
-    def __str__(self) -> str:
-        return f"unknown {self.kind} '{self.name}'.\n{suggestion(self.name, self.known)}Known are {listing(self.known, 40)}."
 
 
 class UnknownLabel(CorpusError, ValueError):
@@ -140,17 +109,6 @@ class BadFolds(CorpusError, ValueError):
 
     def __str__(self) -> str:
         return f"protocol '{self.protocol}': {self.problem}.\n{self.remedy}"
-
-
-class BadSettings(CorpusError, ValueError):
-    """ser.toml or a scheme file holds something that cannot be used."""
-
-    def __init__(self, where: str, problem: str, remedy: str) -> None:
-        super().__init__(where, problem, remedy)
-        self.where, self.problem, self.remedy = where, problem, remedy
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}.\n{self.remedy}"
 
 
 class MediaError(CorpusError):

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ser_base.errors import BadSettings, UnknownName, listing
+from ser_base.progress import waiting
 from ser_data.corpora import CORPORA
-from ser_data.errors import BadSettings, UnknownName, listing
-from ser_data.labels import resolve_scheme
-from ser_data.manifest import Manifest
-from ser_data.progress import waiting
+from ser_data.manifest.labels import resolve_scheme
+from ser_data.manifest.table import Manifest
 
 
 def options_of(corpus: str) -> dict[str, str]:

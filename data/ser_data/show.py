@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ser_data.describe import Description
     from ser_data.join import Joined
-    from ser_data.manifest import CorpusInfo, Manifest
+    from ser_data.manifest.table import CorpusInfo, Manifest
     from ser_data.protocols import Folds
     from ser_data.validate import Report
 

@@ -7,31 +7,6 @@ run(ExtractJob(corpus="csv", root=Path("corpus.csv"), cache=Path("runs/cache"), 
 ```
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from ser_extract.encoders import ENCODERS
-    from ser_extract.errors import ExtractError
-    from ser_extract.job import ExtractJob
-    from ser_extract.run import Result, run
-
-_HOME = {
-    "ENCODERS": "encoders",
-    "ExtractError": "errors",
-    "ExtractJob": "job",
-    "Result": "run",
-    "run": "run",
-}
-
-__all__ = ["ENCODERS", "ExtractError", "ExtractJob", "Result", "run"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'ser_extract' has no attribute {name!r}")
-    return getattr(import_module(f"ser_extract.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,11 +6,11 @@ from typing import Any
 
 import rich_click as click
 
+from ser_base.errors import SerError
+from ser_base.settings import SettingsCommand
 from ser_data.corpora import CORPORA
-from ser_data.errors import CorpusError
-from ser_data.settings import SettingsCommand
-from ser_extract.errors import ExtractError, SettingMissing
-from ser_extract.runners import RUNNERS
+from ser_extract.errors import SettingMissing
+from ser_extract.work.runners import RUNNERS
 
 SHOWN = 10
 """Skipped utterances named on the terminal; all of them are in failures.csv."""
@@ -142,9 +142,8 @@ def _run(given: dict[str, Any], dry_run: bool, check: int | None, log_json: bool
 
     from pydantic import ValidationError
 
-    from ser_cache import CacheError
     from ser_extract.job import ExtractJob
-    from ser_extract.progress import reporter
+    from ser_extract.work.progress import reporter
 
     try:
         job = ExtractJob(**given)
@@ -152,12 +151,12 @@ def _run(given: dict[str, Any], dry_run: bool, check: int | None, log_json: bool
         raise click.UsageError("; ".join(detail["msg"] for detail in error.errors())) from error
     try:
         if dry_run:
-            from ser_extract.dry_run import forecast
+            from ser_extract.inputs.dry_run import forecast
 
             click.echo(forecast(job, reporter(log_json)))
             return 0
         if check is not None:
-            from ser_extract.check import check_cache
+            from ser_extract.work.check import check_cache
 
             drift = check_cache(job, check)
             click.echo(str(drift))
@@ -165,7 +164,7 @@ def _run(given: dict[str, Any], dry_run: bool, check: int | None, log_json: bool
         from ser_extract.run import run
 
         result = run(job, reporter(log_json), shlex.join(["ser-extract", *sys.argv[1:]]))
-    except (ExtractError, CorpusError, CacheError) as error:
+    except SerError as error:
         if isinstance(error, SettingMissing):
             raise
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
@@ -176,7 +175,7 @@ def _run(given: dict[str, Any], dry_run: bool, check: int | None, log_json: bool
 
 
 def _summary(job: Any, result: Any, same: str) -> str:
-    from ser_extract.failures import NAME
+    from ser_extract.work.failures import NAME
 
     lines = []
     if len(result.skipped) > SHOWN:

@@ -13,8 +13,10 @@ ExtractError            ser-extract cannot do what was asked
 ```
 """
 
+from ser_base.errors import SerError
 
-class ExtractError(Exception):
+
+class ExtractError(SerError):
     """`ser-extract` cannot do what was asked."""
 
 

@@ -19,13 +19,15 @@ FusionError
 
 from collections.abc import Mapping, Sequence
 
+from ser_base.errors import SerError
+
 
 def _some(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
     return f"{', '.join(ids[:3])}{more}"
 
 
-class FusionError(Exception):
+class FusionError(SerError):
     """Stage two cannot do what was asked."""
 
 

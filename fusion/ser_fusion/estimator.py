@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from ser_fusion.features import StreamFrames, read_stream
+from ser_fusion.frames.features import StreamFrames, read_stream
 
 if TYPE_CHECKING:
-    from ser_fusion.model import Model
-    from ser_fusion.study import Study
+    from ser_fusion.heads.model import Model
+    from ser_fusion.study.open import Study
 
 _KEPT = 2
 _frames: "OrderedDict[tuple[int, int], tuple[Study, dict[str, StreamFrames]]]" = OrderedDict()
@@ -90,7 +90,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             ValueError: X is not one-dimensional, or y is of another length.
             MissingRows: An id is not in the study.
         """
-        from ser_fusion.train import train
+        from ser_fusion.training.train import train
 
         rows, labels = self._rows(X), np.asarray(y)
         if labels.shape != rows.shape:
@@ -112,8 +112,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         """Posteriors, (n, classes) in the order of ``classes_``."""
         from sklearn.utils.validation import check_is_fitted
 
-        from ser_fusion.feed import Feed
-        from ser_fusion.scoring import posteriors
+        from ser_fusion.frames.feed import Feed
+        from ser_fusion.training.scoring import posteriors
 
         check_is_fitted(self, "model_")
         rows = self._rows(X)
@@ -157,8 +157,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     def _plan(self) -> Any:
         from dataclasses import replace
 
-        from ser_fusion.job import FuseJob
-        from ser_fusion.planning import plan_of
+        from ser_fusion.runs.job import FuseJob
+        from ser_fusion.runs.planning import plan_of
 
         given: dict[str, Any] = {"lr": self.lr, "patience": self.patience if self.validation else None}
         for name in ("frame_dropout", "pool_dropout"):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from ser_data.errors import CorpusError
-from ser_fusion.errors import FusionError, RunUnreadable
+from ser_base.errors import SerError
+from ser_fusion.errors import RunUnreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ser_fusion.evaluation.intervals import Interval
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.evaluation.temperatures import Temperature
-    from ser_fusion.planning import Task
+    from ser_fusion.runs.planning import Task
 
 EXPERTS = ("audio", "text")
 
@@ -87,11 +87,11 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     from ser_fusion.evaluation.metrics import scores_of
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.evaluation.units import UnitCounts, independent_groups
-    from ser_fusion.job_frames import read_frames
-    from ser_fusion.job_study import study_options
-    from ser_fusion.planning import tasks
-    from ser_fusion.run import repeat
-    from ser_fusion.study import open_study
+    from ser_fusion.runs.frames import read_frames
+    from ser_fusion.runs.planning import tasks
+    from ser_fusion.runs.run import repeat
+    from ser_fusion.runs.study import study_options
+    from ser_fusion.study.open import open_study
 
     directory = RunDirectory.open(run)
     job, _ = repeat(Path(run))
@@ -188,9 +188,9 @@ def _calibrated(run: Path, task: "Task", temperatures: "Mapping[str, Temperature
 
 
 def _head(run: Path, task: "Task", streams: Any, test: "np.ndarray", text: "np.ndarray") -> "np.ndarray":
-    from ser_fusion.feed import Feed
-    from ser_fusion.model import load_model
-    from ser_fusion.scoring import posteriors
+    from ser_fusion.frames.feed import Feed
+    from ser_fusion.heads.model import load_model
+    from ser_fusion.training.scoring import posteriors
 
     model = load_model(run / task.folder)
     feed = Feed(streams, task.plan.streams, pad_to=task.plan.pad_to)
@@ -218,12 +218,11 @@ def _better(directory: "RunDirectory", slugs: Mapping[str, str]) -> str:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the pairings.")
 def command(run: Path, head: str, times: int, seed: int) -> None:
     """Scores a head of RUN on new pairs of its test utterances, beside the product of the single streams."""
-    from ser_cache import CacheError
 
     try:
         for line in re_pair(run, head, times, seed).lines():
             click.echo(line)
-    except (FusionError, CacheError, CorpusError) as error:
+    except SerError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(0)
 

@@ -3,24 +3,6 @@
 It may import both stages; nobody imports it. ``Predictor`` is the Python face of the command ``ser-predict``.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from ser_predict.errors import PredictError
-    from ser_predict.pieces import Prediction
-    from ser_predict.predictor import Predictor
-
-_FACE = {
-    "PredictError": "errors",
-    "Prediction": "pieces",
-    "Predictor": "predictor",
-}
-
-__all__ = ["PredictError", "Prediction", "Predictor"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _FACE:
-        return getattr(import_module(f"ser_predict.{_FACE[name]}"), name)
-    raise AttributeError(f"module 'ser_predict' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from ser_base.errors import SerError
+from ser_base.settings import SettingsCommand
 from ser_data.corpora.base import AUDIO_SUFFIXES, visible_files
-from ser_data.errors import CorpusError
-from ser_data.settings import SettingsCommand
-from ser_predict.errors import PredictError
-from ser_predict.lines import FORMATS
+from ser_predict.recordings.lines import FORMATS
 
 if TYPE_CHECKING:
-    from ser_predict.pieces import Prediction
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.pieces import Prediction
+    from ser_predict.recordings.predictor import Predictor
 
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".flv", ".wmv")
 SHOWN = 20
@@ -101,11 +100,8 @@ def _recordings(paths: tuple[Path, ...]) -> list[str]:
 
 
 def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | None, options: dict[str, Any]) -> int:
-    from ser_cache import CacheError
-    from ser_extract.errors import ExtractError
-    from ser_fusion.errors import FusionError
-    from ser_predict.predictor import Predictor
-    from ser_predict.transcripts import read_transcripts
+    from ser_predict.recordings.predictor import Predictor
+    from ser_predict.recordings.transcripts import read_transcripts
 
     try:
         texts = read_transcripts(transcripts).of if transcripts else {files[0]: text}.get if text else None
@@ -124,7 +120,7 @@ def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | 
         click.echo(_opening(predictor), err=True)
         videos = None if options["video"] is None else _videos(options["video"])
         done = _run(predictor, files, texts, videos, options["form"] or "table", options["save"])
-    except (PredictError, ExtractError, CacheError, CorpusError, FusionError) as error:
+    except SerError as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
     for note in predictor.notes:
         click.echo(f"Note: {note}.", err=True)
@@ -165,7 +161,7 @@ def _run(
     """Predicts, shows and saves; lines of csv and jsonl come as soon as they are known."""
     from rich.console import Console
 
-    from ser_predict import lines
+    from ser_predict.recordings import lines
 
     done: list[Prediction] = []
     with ExitStack() as stack:
@@ -193,7 +189,7 @@ def _run(
             for _ in told():
                 pass
     if form == "table" and any(one.error is None for one in done):
-        from ser_data.terminal import console as results_console
+        from ser_base.terminal import console as results_console
 
         results_console().print(lines.table(done))
     if save is not None:
@@ -207,7 +203,7 @@ def _run(
 
 
 def _timelines(predictor: "Predictor", done: "list[Prediction]", folder: Path) -> None:
-    from ser_predict.timeline import draw_timeline
+    from ser_predict.recordings.timeline import draw_timeline
 
     windows: dict[str, list[Prediction]] = {}
     for prediction in done:

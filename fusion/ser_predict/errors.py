@@ -16,8 +16,10 @@ PredictError
 What is wrong with one recording is no exception: it becomes that recording's line.
 """
 
+from ser_base.errors import SerError
 
-class PredictError(Exception):
+
+class PredictError(SerError):
     """What was asked of a finished run cannot be done."""
 
 

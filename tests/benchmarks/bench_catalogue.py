@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from ser_cache import EntrySpec, Item, create_cache, open_cache
-from ser_cache.commit import Commit
-from ser_cache.index import Index, build_index
-from ser_cache.layout import commit_path, new_data_name
-from ser_cache.ledger import Ledger
-from ser_cache.verify import verify
+from ser_cache.format.commit import Commit
+from ser_cache.format.layout import commit_path, new_data_name
+from ser_cache.format.ledger import Ledger
+from ser_cache.maintenance.index import Index, build_index
+from ser_cache.maintenance.verify import verify
 
 SCALES = {"tiny": 20, "small": 1_000, "full": 10_000}  # commits
 PER_SHARD, FRAMES, FEATURES = 160, 250, 768

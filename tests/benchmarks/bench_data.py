@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ser_data.corpora import CORPORA
 from ser_data.errors import BadFolds
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
 from ser_data.protocols import PROTOCOLS, drop_seen_text, make_folds, text_overlap
 from ser_data.validate import validate
 

@@ -24,12 +24,12 @@ from scipy.stats import lognorm
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ser_fusion.features import StreamFrames
-from ser_fusion.feed import Feed
+from ser_fusion.frames.features import StreamFrames
+from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.base import Attention
+from ser_fusion.heads.model import Model
 from ser_fusion.heads.shape import Shape
-from ser_fusion.model import Model
-from ser_fusion.presets import CORRECTED, STUDY_ROWS, resolve_shape
+from ser_fusion.training.presets import CORRECTED, STUDY_ROWS, resolve_shape
 
 EPOCH, DEVELOPMENT, FOLDS = 6_000, 1_500, 5
 RATE = 49.95  # frames per second

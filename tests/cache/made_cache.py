@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ser_cache import Arena, ArenaHandle, Cache, Entry, EntrySpec, Failure, Item, Row, create_cache, open_cache
-from ser_cache.ledger import Ledger
+from ser_cache.format.ledger import Ledger
 
 CONTAINERS = ("zarr", "hdf5")
 RECIPE = "ser-extract --corpus made --cache CACHE"

@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 
 from ser_cache import open_cache
-from ser_cache.ledger import Ledger
-from ser_cache.verify import verify
+from ser_cache.format.ledger import Ledger
+from ser_cache.maintenance.verify import verify
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from made_cache import fails, items, spec, values, write
 
 from ser_cache import Damaged, Item, MissingRow, Row, StaleEntry, create_cache, open_cache
-from ser_cache.bulk import uncollected
-from ser_cache.cli import main
-from ser_cache.index import Index, StaleIndex, build_index
-from ser_cache.verify import verify
+from ser_cache.cli.main import main
+from ser_cache.maintenance.bulk import uncollected
+from ser_cache.maintenance.index import Index, StaleIndex, build_index
+from ser_cache.maintenance.verify import verify
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "bench_catalogue.py"
 

@@ -14,10 +14,10 @@ from made_cache import CONTAINERS, copy, items, write
 
 import ser_cache
 from ser_cache import CacheError, Unsafe, create_cache, open_cache
-from ser_cache.cli import main
-from ser_cache.repair import repair
-from ser_cache.tree import check
-from ser_cache.verify import verify
+from ser_cache.cli.main import main
+from ser_cache.format.tree import check
+from ser_cache.maintenance.repair import repair
+from ser_cache.maintenance.verify import verify
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 OLD = 48 * 3600

@@ -10,12 +10,12 @@ from click.testing import CliRunner, Result
 from made_cache import RECIPE, assert_right, data_files, items, spec, state, values, write
 
 from ser_cache import AmbiguousEntry, MissingEntry, StaleEntry, create_cache, open_cache
-from ser_cache.cli import main
-from ser_cache.gc import sweep
-from ser_cache.remove import remove_utterances
-from ser_cache.repair import repair
-from ser_cache.usage import usage
-from ser_cache.verify import verify
+from ser_cache.cli.main import main
+from ser_cache.maintenance.gc import sweep
+from ser_cache.maintenance.remove import remove_utterances
+from ser_cache.maintenance.repair import repair
+from ser_cache.maintenance.usage import usage
+from ser_cache.maintenance.verify import verify
 
 
 def run(*words: object) -> Result:

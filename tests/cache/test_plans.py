@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_cache import assert_right, fails, items, spec, state, values, write
 
-from ser_cache import Failure, Item, Row, SpecMismatch, WrongRows, create_cache, ledger, open_cache
+from ser_cache import Failure, Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
+from ser_cache.format import ledger
+from ser_cache.format.plan import SHARD_BYTES, SHARD_SECONDS, cut
 from ser_cache.items import Shard
-from ser_cache.plan import SHARD_BYTES, SHARD_SECONDS, cut
 from ser_cache.writer import Writer
 
 

@@ -15,10 +15,10 @@ import xxhash
 from made_cache import CONTAINERS, spec, state, values, write
 
 from ser_cache import CacheError, Item, Row, create_cache, open_cache
-from ser_cache.checksum import BLOCK, hash_file, hash_rows
-from ser_cache.commit import read_commit
-from ser_cache.repair import repair
-from ser_cache.verify import verify
+from ser_cache.format.checksum import BLOCK, hash_file, hash_rows
+from ser_cache.format.commit import read_commit
+from ser_cache.maintenance.repair import repair
+from ser_cache.maintenance.verify import verify
 
 Change = Callable[[dict[str, Any]], object]
 WANTED = [Item(f"u{number:03d}", f"a-{number}", 30.0, 4) for number in (0, 1, 2, 4)]

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from made_cache import copy, items, values, write
 
 from ser_cache import CacheError, open_cache
-from ser_cache.cli import main
-from ser_cache.remove import remove_utterances
-from ser_cache.seal import read_sealed, seal
-from ser_cache.verify import verify
+from ser_cache.cli.main import main
+from ser_cache.format.seal import read_sealed, seal
+from ser_cache.maintenance.remove import remove_utterances
+from ser_cache.maintenance.verify import verify
 
 Pointer = tuple[str | int, ...]
 DELETED = object()
@@ -91,8 +91,8 @@ def _recommit(path: Path) -> None:
     """The commit record of a shard again, so that its hashes fit what the metadata are now."""
     from dataclasses import replace
 
-    from ser_cache.checksum import hash_file
-    from ser_cache.commit import read_commit
+    from ser_cache.format.checksum import hash_file
+    from ser_cache.format.commit import read_commit
 
     data = next(parent for parent in path.parents if parent.name.endswith(".zarr"))
     for file in data.parents[1].glob("commits/*/*.json"):

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from made_cache import assert_right, copy, items, spec, state, write
 
 from ser_cache import Damaged, MissingEntry, NotACache, SpecMismatch, open_cache
-from ser_cache.cli import main
-from ser_cache.remote import CannotReach, RemoteConflict, Store, pull, push
-from ser_cache.verify import verify
+from ser_cache.cli.main import main
+from ser_cache.exchange.remote import CannotReach, RemoteConflict, Store, pull, push
+from ser_cache.maintenance.verify import verify
 
 pytest.importorskip("fsspec", reason="fsspec is not installed (extra s3)")
 SHARDS = 20
@@ -85,7 +85,7 @@ def test_only_the_entries_that_are_used_are_pulled(url: str, tmp_path: Path) -> 
 
 PUSHER = """
 import os, signal, sys
-import ser_cache.remote as remote
+import ser_cache.exchange.remote as remote
 from pathlib import Path
 if len(sys.argv) > 3:  # die between the data of the third shard and its commit
     create, seen = remote.Store.create, []

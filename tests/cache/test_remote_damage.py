@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from made_cache import copy, items, state, write
 
 from ser_cache import Damaged, open_cache
-from ser_cache.cli import main
-from ser_cache.remote import RemoteConflict, RemoteDamaged, Store, pull, push
-from ser_cache.verify import verify
+from ser_cache.cli.main import main
+from ser_cache.exchange.remote import RemoteConflict, RemoteDamaged, Store, pull, push
+from ser_cache.maintenance.verify import verify
 
 pytest.importorskip("fsspec", reason="fsspec is not installed (extra s3)")
 MANIFEST = b"what the corpus manifest would be"

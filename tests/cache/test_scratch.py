@@ -12,12 +12,12 @@ import pytest
 from made_cache import items, write
 
 from ser_cache import open_cache
-from ser_cache.scratch import LOCK, UNLOCKED_HOURS, private, replacing, sweep
+from ser_cache.format.scratch import LOCK, UNLOCKED_HOURS, private, replacing, sweep
 
 HOLD = """
 import sys
 from pathlib import Path
-from ser_cache.scratch import replacing
+from ser_cache.format.scratch import replacing
 with replacing(Path(sys.argv[1])) as scratch:
     scratch.write_bytes(b"half")
     print("writing", flush=True)

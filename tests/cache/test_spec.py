@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from made_cache import spec
 
 from ser_cache import CacheError, EntrySpec, WrongRows, errors
-from ser_cache.seal import seal, unseal
-from ser_cache.spec import differences, slug
+from ser_cache.format.seal import seal, unseal
+from ser_cache.format.spec import differences, slug
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from made_cache import assert_right, fails, in_child, items, spec, special, state, values, write
 
 from ser_cache import Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
-from ser_cache.cli import main
-from ser_cache.export import TargetExists, export
-from ser_cache.foreign import CannotImport, read_kaldi
-from ser_cache.importing import import_features
-from ser_cache.merge import MergeConflict, merge
-from ser_cache.spec import slug
-from ser_cache.verify import verify
+from ser_cache.cli.main import main
+from ser_cache.exchange.export import TargetExists, export
+from ser_cache.exchange.foreign import CannotImport, read_kaldi
+from ser_cache.exchange.importing import import_features
+from ser_cache.exchange.merge import MergeConflict, merge
+from ser_cache.format.spec import slug
+from ser_cache.maintenance.verify import verify
 
 
 def run(*arguments: object, code: int = 0) -> str:

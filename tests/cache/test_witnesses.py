@@ -9,13 +9,13 @@ from click.testing import CliRunner
 from made_cache import copy, items, spec, values, write
 
 from ser_cache import CacheError, Damaged, Item, create_cache, open_cache
-from ser_cache.cli import main
-from ser_cache.gc import sweep
-from ser_cache.plan import plan_log
-from ser_cache.remove import remove_entry, remove_utterances
-from ser_cache.repair import repair
-from ser_cache.verify import Report, verify
-from ser_cache.withdrawals import withdrawal_log
+from ser_cache.cli.main import main
+from ser_cache.format.plan import plan_log
+from ser_cache.format.withdrawals import withdrawal_log
+from ser_cache.maintenance.gc import sweep
+from ser_cache.maintenance.remove import remove_entry, remove_utterances
+from ser_cache.maintenance.repair import repair
+from ser_cache.maintenance.verify import Report, verify
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 WITHDRAWN = "u005"

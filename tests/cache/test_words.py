@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from made_cache import items, spec, state, write
 
 from ser_cache import Failure, Item, create_cache, open_cache
-from ser_cache.cli import main
-from ser_cache.plan import plan_log, sealed_plan
+from ser_cache.cli.main import main
+from ser_cache.format.plan import plan_log, sealed_plan
 from ser_cache.words import cell, command, visible
 
 HOSTILE = "ser-extract --cache c\x1b[2J\x1b]0;owned\x07; touch owned\n$(touch owned) `touch owned` 'it''s' \u202e | sh"
@@ -23,7 +23,7 @@ HOSTILE = "ser-extract --cache c\x1b[2J\x1b]0;owned\x07; touch owned\n$(touch ow
 
 def _ser_cache(*words: str, **streams: Any) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(
-        [sys.executable, "-c", "from ser_cache.cli import main; main()", *words], check=False, **streams
+        [sys.executable, "-c", "from ser_cache.cli.main import main; main()", *words], check=False, **streams
     )
 
 
@@ -76,7 +76,7 @@ def test_a_good_cache_is_good_without_stderr_and_a_full_disk_is_told(tmp_path: P
         told = _ser_cache("verify", str(root), stdout=full, stderr=subprocess.PIPE)
     assert told.returncode == 1 and "Error: writing to standard output failed: No space" in told.stderr.decode()
     assert b"Traceback" not in told.stderr
-    code = "from ser_cache.cli import main; main()"
+    code = "from ser_cache.cli.main import main; main()"
     shell = f"{shlex.quote(sys.executable)} -c '{code}' verify {shlex.quote(str(root))}"
     for closed in ("2>&-", ">&-", ">&- 2>&-"):
         assert subprocess.run(["sh", "-c", f"{shell} {closed}"], check=False, capture_output=True).returncode == 0, (

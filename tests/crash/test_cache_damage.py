@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cache"))
 from made_cache import CONTAINERS, RECIPE, data_files, items, state, values, write
 
 from ser_cache import CacheError, create_cache, open_cache
-from ser_cache.plan import plan_log
-from ser_cache.remove import remove_utterances
-from ser_cache.repair import repair
-from ser_cache.verify import Report, verify
-from ser_cache.withdrawals import withdrawal_log
+from ser_cache.format.plan import plan_log
+from ser_cache.format.withdrawals import withdrawal_log
+from ser_cache.maintenance.remove import remove_utterances
+from ser_cache.maintenance.repair import repair
+from ser_cache.maintenance.verify import Report, verify
 
 FULL = bool(os.environ.get("SER_CRASH_FULL"))
 COUNT = 160 if FULL else 18  # for each container
@@ -209,7 +209,7 @@ def test_flips_in_the_values_are_noticed_by_reading_alone(original: tuple[Path, 
 def test_repair_names_the_command(original: tuple[Path, str], tmp_path: Path):
     from click.testing import CliRunner
 
-    from ser_cache.cli import main
+    from ser_cache.cli.main import main
 
     source, container = original
     root = tmp_path / "c"

@@ -34,11 +34,12 @@ from made_cache import (
     write,
 )
 
-from ser_cache import CacheError, Failure, Row, create_cache, failpoints, open_cache
-from ser_cache.gc import sweep
-from ser_cache.remove import remove_utterances
-from ser_cache.repair import repair
-from ser_cache.verify import verify
+from ser_cache import CacheError, Failure, Row, create_cache, open_cache
+from ser_cache.format import failpoints
+from ser_cache.maintenance.gc import sweep
+from ser_cache.maintenance.remove import remove_utterances
+from ser_cache.maintenance.repair import repair
+from ser_cache.maintenance.verify import verify
 
 FULL = bool(os.environ.get("SER_CRASH_FULL"))
 WANTED = items(8)

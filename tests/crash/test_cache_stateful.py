@@ -18,13 +18,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cache"))
 
 from made_cache import CONTAINERS, data_files, in_child, items, spec, state, write
 
-from ser_cache import CacheError, Item, create_cache, failpoints, open_cache
-from ser_cache.gc import sweep
-from ser_cache.plan import plan_log
-from ser_cache.remove import remove_utterances
-from ser_cache.repair import repair
-from ser_cache.verify import verify
-from ser_cache.withdrawals import withdrawal_log
+from ser_cache import CacheError, Item, create_cache, open_cache
+from ser_cache.format import failpoints
+from ser_cache.format.plan import plan_log
+from ser_cache.format.withdrawals import withdrawal_log
+from ser_cache.maintenance.gc import sweep
+from ser_cache.maintenance.remove import remove_utterances
+from ser_cache.maintenance.repair import repair
+from ser_cache.maintenance.verify import verify
 
 FULL = bool(os.environ.get("SER_CRASH_FULL"))
 SPECS = (spec(), spec(declared={"weights": "xxh3:ff"}))

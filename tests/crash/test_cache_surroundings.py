@@ -31,9 +31,10 @@ from made_cache import (
     write,
 )
 
-from ser_cache import CannotCommit, CannotWrite, Failure, Row, create_cache, durable, open_cache
-from ser_cache.gc import sweep
-from ser_cache.verify import verify
+from ser_cache import CannotCommit, CannotWrite, Failure, Row, create_cache, open_cache
+from ser_cache.format import durable
+from ser_cache.maintenance.gc import sweep
+from ser_cache.maintenance.verify import verify
 
 FULL = bool(os.environ.get("SER_CRASH_FULL"))
 WANTED = items(24)

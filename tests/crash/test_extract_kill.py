@@ -20,9 +20,9 @@ from ser_cache import open_cache
 
 PROGRAM = """
 import sys
-import ser_cache.plan
+import ser_cache.format.plan
 if __name__ == "__main__":  # a worker imports this file as well
-    ser_cache.plan.SHARD_ITEMS = 4
+    ser_cache.format.plan.SHARD_ITEMS = 4
     from ser_extract.cli import main
     main()
 """

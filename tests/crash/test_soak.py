@@ -22,13 +22,13 @@ import pytest
 import soundfile
 
 from ser_cache import open_cache
-from ser_cache.verify import verify
+from ser_cache.maintenance.verify import verify
 
 PROGRAM = """
 import sys
-import ser_cache.plan
+import ser_cache.format.plan
 if __name__ == "__main__":  # a worker imports this file as well
-    ser_cache.plan.SHARD_ITEMS = 8
+    ser_cache.format.plan.SHARD_ITEMS = 8
     from ser_extract.cli import main
     main()
 """

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from ser_data.audio import REASONS, AudioError, Limits, audio_hash, decode, load_audio, probe_audio, quiet
 from ser_data.errors import CorpusError
-from ser_data.resampling import FILTER_LIMIT, filter_size, ratio, resample
+from ser_data.media.audio import REASONS, AudioError, Limits, audio_hash, decode, load_audio, probe_audio, quiet
+from ser_data.media.resampling import FILTER_LIMIT, filter_size, ratio, resample
 
 
 def tone(seconds: float, rate: int = 16_000, hertz: float = 440.0, gain: float = 0.5) -> np.ndarray:
@@ -150,7 +150,7 @@ class TestResampling:
 
     def test_no_torch_where_nothing_is_resampled(self, tmp_path: Path) -> None:
         sf.write(tmp_path / "a.wav", tone(0.1), 16_000)
-        code = f"import sys; from ser_data.audio import load_audio; load_audio({str(tmp_path / 'a.wav')!r}); print('torch' in sys.modules)"
+        code = f"import sys; from ser_data.media.audio import load_audio; load_audio({str(tmp_path / 'a.wav')!r}); print('torch' in sys.modules)"
         assert (
             subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
         )
@@ -173,7 +173,7 @@ class TestReasons:
     def test_without_pyav_the_error_names_the_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "a.M4A").write_bytes(b"\0\0\0\x20ftypM4A " * 20)
         assert reason(tmp_path / "a.M4A") == "unreadable"
-        monkeypatch.setattr("ser_data.av_audio.find_spec", lambda name: None)
+        monkeypatch.setattr("ser_data.media.av_audio.find_spec", lambda name: None)
         for read in (load_audio, probe_audio):
             with pytest.raises(AudioError, match=r"needs PyAV.*pip install 'ser-fusion\[video\]'"):
                 read(tmp_path / "a.M4A")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from ser_data.audio import REASONS, AudioError, Limits
-from ser_data.decoding import IsolatedDecoder
+from ser_data.media.audio import REASONS, AudioError, Limits
+from ser_data.media.decoding import IsolatedDecoder
 
 SEED = 20_261_122
 MEMORY = 400e6  # bytes of the child: 60 MB of libraries, and twice the most that `LIMITS` lets one file decode to

@@ -11,7 +11,7 @@ import ser_data.corpora
 from ser_data.corpora import CORPORA
 from ser_data.corpora.meld import seconds
 from ser_data.errors import BadManifest, BadRoot
-from ser_data.labels import SCHEMES
+from ser_data.manifest.labels import SCHEMES
 from ser_data.protocols import make_folds
 
 FILES_THAT_ARE_NO_CORPUS = {"__init__", "base", "contained", "iemocap_files"}

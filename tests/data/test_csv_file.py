@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ser_data.corpora import CORPORA
-from ser_data.csv_file import csv_frame, parse_csv, read_csv
 from ser_data.errors import BadManifest
+from ser_data.manifest.csv_file import csv_frame, parse_csv, read_csv
 
 
 @pytest.mark.parametrize(

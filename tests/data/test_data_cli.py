@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from ser_data.cli import main
 from ser_data.corpora import CORPORA
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
 from ser_data.protocols import PROTOCOLS, Folds
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ser_data.corpora import CORPORA
 from ser_data.corpora.iemocap_files import read_evaluation, read_transcripts
 from ser_data.errors import CorpusError
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
 from ser_data.protocols import Folds
 
 ANYTHING = st.binary(max_size=300)

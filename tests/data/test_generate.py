@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser_base.errors import UnknownName
 from ser_data.corpora import CORPORA
 from ser_data.corpora.iemocap_files import TURN
-from ser_data.errors import BadRoot, UnknownName
-from ser_data.generate import generate_iemocap_shaped
-from ser_data.generate.allocation import BY_SCENARIO, BY_SESSION, CLASSES, allocate, thin_out
-from ser_data.generate.timing import durations, timeline
-from ser_data.generate.words import Writer
+from ser_data.errors import BadRoot
+from ser_data.synthetic import generate_iemocap_shaped
+from ser_data.synthetic.allocation import BY_SCENARIO, BY_SESSION, CLASSES, allocate, thin_out
+from ser_data.synthetic.timing import durations, timeline
+from ser_data.synthetic.words import Writer
 from ser_data.validate import validate
 
 
@@ -112,9 +113,9 @@ def test_the_same_seed_writes_the_same_bytes(pristine: Path, tmp_path: Path):
 def test_videos_show_the_label_in_the_half_of_the_speaker(tmp_path: Path):
     pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
     from ser_data.corpora.iemocap_files import CODES
-    from ser_data.generate.clips import draw
-    from ser_data.generate.stage import HALF
-    from ser_data.pictures import decode_video
+    from ser_data.media.pictures import decode_video
+    from ser_data.synthetic.clips import draw
+    from ser_data.synthetic.stage import HALF
 
     root = tmp_path / "IEMOCAP_full_release"
     generate_iemocap_shaped(root, turns=302, shorten=0.1, seed=1, video=True)

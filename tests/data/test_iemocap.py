@@ -9,7 +9,7 @@ import pytest
 from ser_data.corpora import CORPORA
 from ser_data.corpora.iemocap import overlaps
 from ser_data.errors import BadRoot
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
 from ser_data.validate import validate
 
 EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]

@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ser_data.errors import BadSettings, UnknownLabel, UnknownName
-from ser_data.labels import SCHEMES, resolve_scheme
-from ser_data.manifest import CorpusInfo, Manifest
+from ser_base.errors import BadSettings, UnknownName
+from ser_data.errors import UnknownLabel
+from ser_data.manifest.labels import SCHEMES, resolve_scheme
+from ser_data.manifest.table import CorpusInfo, Manifest
 
 
 def manifest(labels: list[str | None], scheme: str = "") -> Manifest:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from ser_data.audio import AudioError, Limits, decode, probe_audio
-from ser_data.decoding import IsolatedDecoder
-from ser_data.length import length_of
+from ser_data.media.audio import AudioError, Limits, decode, probe_audio
+from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.length import length_of
 
 KEEP = Limits(keep_truncated=True)
 SOUND = (0.2 * np.random.default_rng(0).standard_normal(48_000)).astype(np.float32)  # 3 s at 16 kHz

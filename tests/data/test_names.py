@@ -10,17 +10,18 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from ser_base.errors import BadSettings
 from ser_data.cli import main
 from ser_data.corpora import CORPORA
 from ser_data.corpora.acted import ACTED
-from ser_data.errors import BadFolds, BadManifest, BadSettings
+from ser_data.errors import BadFolds, BadManifest
 from ser_data.join import read_map
-from ser_data.labels import read_scheme
-from ser_data.manifest import CorpusInfo, Manifest
-from ser_data.names import alike, as_name, clean_name
+from ser_data.manifest.labels import read_scheme
+from ser_data.manifest.names import alike, as_name, clean_name
+from ser_data.manifest.table import CorpusInfo, Manifest
 from ser_data.protocols import Folds
 from ser_predict.errors import BadTranscripts
-from ser_predict.transcripts import read_transcripts
+from ser_predict.recordings.transcripts import read_transcripts
 
 NFC = unicodedata.normalize("NFC", "wütend")
 NFD = unicodedata.normalize("NFD", "wütend")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ser_data.errors import BadFolds, BadManifest, CorpusError, MissingColumn, UnknownName
+from ser_base.errors import UnknownName
+from ser_data.errors import BadFolds, BadManifest, CorpusError, MissingColumn
 from ser_data.protocols import PROTOCOLS, Folds, make_folds
 from ser_data.protocols.published import S3PRL_LABELS
 from ser_data.protocols.scenario import IEMOCAP_GROUPS, scenario_groups

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ser_data.corpora import CORPORA
-from ser_data.labels import resolve_scheme
+from ser_data.manifest.labels import resolve_scheme
 from ser_data.protocols import make_folds, text_overlap
 from ser_data.validate import validate
 

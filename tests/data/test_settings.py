@@ -6,8 +6,8 @@ import pytest
 import rich_click as click
 from click.testing import CliRunner
 
-from ser_data.errors import BadSettings
-from ser_data.settings import SettingsCommand, SettingsGroup, load_settings
+from ser_base.errors import BadSettings
+from ser_base.settings import SettingsCommand, SettingsGroup, load_settings
 
 
 @click.command("ser-x", cls=SettingsCommand, section="extract")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_data.text import comparison_key, has_tag, normalise, text_hash
+from ser_data.manifest.text import comparison_key, has_tag, normalise, text_hash
 
 
 @pytest.mark.parametrize(

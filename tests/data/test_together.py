@@ -10,11 +10,12 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from ser_base.errors import BadSettings
 from ser_data.cli import main
 from ser_data.corpora import CORPORA
-from ser_data.errors import BadFolds, BadManifest, BadSettings, UnknownLabel
+from ser_data.errors import BadFolds, BadManifest, UnknownLabel
 from ser_data.join import join
-from ser_data.manifest import CorpusInfo, Manifest
+from ser_data.manifest.table import CorpusInfo, Manifest
 from ser_data.protocols import Folds, make_folds
 
 MAP = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ser_data.corpora import CORPORA, iemocap, iemocap_files
-from ser_data.generate.write import write_wav
+from ser_data.synthetic.write import write_wav
 from ser_data.validate import Finding, validate
 
 SUMMARY = re.compile(rb"^\[([\d.]+) - ([\d.]+)\]\t(\S+)\t(\w{3})\t\[(.*)\]\r?$", re.MULTILINE)

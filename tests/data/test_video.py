@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_data.video import REASONS, VideoError, VideoLimits, frame_count, video_hash
+from ser_data.media.video import REASONS, VideoError, VideoLimits, frame_count, video_hash
 
 pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
 
-from ser_data.generate.clips import draw, write_video
-from ser_data.pictures import decode_video, probe_video
-from ser_data.video_decoding import IsolatedVideoDecoder
+from ser_data.media.pictures import decode_video, probe_video
+from ser_data.media.video_decoding import IsolatedVideoDecoder
+from ser_data.synthetic.clips import draw, write_video
 
 SEED = 20_261_125
 RATE = 10

@@ -15,8 +15,8 @@ from ser_fusion.evaluation.run_metrics import evaluate_run
 def planted(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Audit of a generated IEMOCAP-shaped corpus whose words tell the scene and nothing else."""
     from ser_data.corpora import CORPORA
-    from ser_data.generate import generate_iemocap_shaped
-    from ser_data.labels import resolve_scheme
+    from ser_data.manifest.labels import resolve_scheme
+    from ser_data.synthetic import generate_iemocap_shaped
 
     root = tmp_path_factory.mktemp("generated") / "corpus"
     generate_iemocap_shaped(root, turns=1000, plant="scenario", shorten=0.25, seed=0)

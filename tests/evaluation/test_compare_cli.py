@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fake_run import write_run
 from scipy.stats import ttest_ind_from_stats
 
-from ser_fusion.compare_cli import main
+from ser_fusion.cli.compare import main
 
 
 def call(*arguments: object) -> Result:

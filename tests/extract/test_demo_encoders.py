@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_extract import demo_encoders
-from ser_extract.ctranslate2 import read_variables, whisper_tensors
-from ser_extract.demo_encoders import AUDIO, TEXT, DemoEncoderError, demo_audio_encoder, demo_text_encoder
+from ser_extract.demo import encoders as demo_encoders
+from ser_extract.demo.encoders import AUDIO, TEXT, DemoEncoderError, demo_audio_encoder, demo_text_encoder
+from ser_extract.encoders.ctranslate2 import read_variables, whisper_tensors
 
 SHARED = Path(os.environ.get("SER_SHARED", Path(__file__).parents[2] / "../shared"))
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from ser_extract import errors
-from ser_extract.workers import WorkersDie, portable
+from ser_extract.work.workers import WorkersDie, portable
 
 EXAMPLES = [
     errors.EncoderNotFound("facebook/x", "audio", "the hub does not answer"),

@@ -10,8 +10,8 @@ import soundfile
 
 from ser_extract.job import ExtractJob
 from ser_extract.run import run
-from ser_fusion.job import FuseJob
-from ser_fusion.run import plan
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import plan
 
 COLUMNS = ("id", "path", "label", "text", "speaker", "session", "fold", "part")
 
@@ -49,7 +49,7 @@ def made(tmp_path: Path, speech: Any, tiny: Any) -> Any:
 
 def planned(line: str) -> FuseJob:
     """What `ser-fuse` makes of the line, once it has planned every training of it."""
-    from ser_fusion.cli import command
+    from ser_fusion.cli.fuse import command
 
     words = shlex.split(line.removeprefix("Next: "))
     assert words[0] == "ser-fuse"
@@ -107,7 +107,7 @@ def test_records_refuse_before_torch_is_loaded(made, tmp_path):
     ):
         program = (
             f"import sys\nsys.argv = ['ser-fuse', '--cache', {str(tmp_path / 'my cache')!r}, *{options!r}]\n"
-            "from ser_fusion.cli import main\ntry:\n    main()\nexcept SystemExit as stop:\n    code = stop.code\n"
+            "from ser_fusion.cli.fuse import main\ntry:\n    main()\nexcept SystemExit as stop:\n    code = stop.code\n"
             "assert 'torch' not in sys.modules, 'torch'\nsys.exit(code)"
         )
         done = subprocess.run(

@@ -17,8 +17,8 @@ from ser_extract.encoders.stated import Waveform
 from ser_extract.encoders.waveform import frame_count
 from ser_extract.encoders.windows import cut, join
 from ser_extract.errors import LayerOutOfRange
-from ser_extract.layers import parse_layers
-from ser_extract.units import gather, part
+from ser_extract.inputs.layers import parse_layers
+from ser_extract.work.units import gather, part
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from ser_extract import progress
-from ser_extract.failures import Skipped, write_failures
-from ser_extract.progress import BarReporter, JsonReporter, Phase, PlainReporter, duration
+from ser_extract.work import progress
+from ser_extract.work.failures import Skipped, write_failures
+from ser_extract.work.progress import BarReporter, JsonReporter, Phase, PlainReporter, duration
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_failures_are_harmless_to_a_spreadsheet(tmp_path):
 def test_ctrl_c_says_how_long_the_shards_in_hand_may_take(monkeypatch):
     from types import SimpleNamespace
 
-    from ser_extract import waiting
+    from ser_extract.work import waiting
 
     now = [0.0]
     monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])

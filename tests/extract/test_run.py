@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ser_cache.plan
-import ser_extract.shard
+import ser_cache.format.plan
+import ser_extract.work.shard
 from ser_cache import SpecMismatch, open_cache
-from ser_data.audio import load_audio
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
+from ser_data.media.audio import load_audio
 from ser_extract.encoders.base import Refused
 from ser_extract.errors import DiskTooSmall, EncoderNotSupported, LayerOutOfRange, UtteranceFailed
 from ser_extract.run import run
@@ -28,13 +28,13 @@ def arrays(cache: Path) -> dict[str, np.ndarray[Any, Any]]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of all utterances that were handed to an encoder, modality first."""
     seen: list[str] = []
-    original = ser_extract.shard.ShardProcessor._load
+    original = ser_extract.work.shard.ShardProcessor._load
 
     def load(self: Any, modality: str, ids: list[str]) -> Any:
         seen.extend(f"{modality}/{name}" for name in ids)
         return original(self, modality, ids)
 
-    monkeypatch.setattr(ser_extract.shard.ShardProcessor, "_load", load)
+    monkeypatch.setattr(ser_extract.work.shard.ShardProcessor, "_load", load)
     return seen
 
 
@@ -121,7 +121,7 @@ def test_other_weights_are_refused_by_name_until_replaced(corpus, job, tiny, tmp
 
 
 def test_shards_make_the_same_cache_as_one_run(corpus, job, tmp_path, monkeypatch):
-    monkeypatch.setattr(ser_cache.plan, "SHARD_ITEMS", 2)
+    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 2)
     root = corpus(7)
     run(job(root))
     whole = arrays(tmp_path / "cache")
@@ -144,7 +144,7 @@ def test_both_containers_hold_the_same(corpus, job, tmp_path, container):
 
 
 def test_what_float16_cannot_hold_fails_that_utterance_only(corpus, job, monkeypatch, tmp_path):
-    monkeypatch.setitem(ser_extract.shard.LARGEST, "float16", 0.0)
+    monkeypatch.setitem(ser_extract.work.shard.LARGEST, "float16", 0.0)
     result = run(job(corpus(2), modalities=("text",)))
     assert {line.reason for line in result.skipped} == {"overflow"}
     assert "--dtype float32" in result.skipped[0].detail
@@ -288,8 +288,8 @@ def moved(root: Path) -> Path:
 
 
 def test_moved_recordings_are_taken_over_by_content(corpus, job, counted):
-    from ser_extract.dry_run import forecast
-    from ser_extract.progress import PlainReporter
+    from ser_extract.inputs.dry_run import forecast
+    from ser_extract.work.progress import PlainReporter
 
     root = corpus(6, extra=({"id": "bad", "path": "bad.wav", "label": "a", "text": "b"},))
     (root.parent / "bad.wav").write_bytes(b"no sound at all")

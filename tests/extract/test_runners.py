@@ -14,21 +14,21 @@ from typing import Any
 
 import pytest
 
-import ser_cache.plan
+import ser_cache.format.plan
 from ser_cache import open_cache
-from ser_cache.verify import verify
+from ser_cache.maintenance.verify import verify
 from ser_extract.run import run
-from ser_extract.runners import RUNNERS
+from ser_extract.work.runners import RUNNERS
 
 # run in a process of its own: small shards, and the process may kill itself once between encoding and committing
 PROGRAM = """
 import os, signal, sys
-import ser_cache.plan
-ser_cache.plan.SHARD_ITEMS = 2
+import ser_cache.format.plan
+ser_cache.format.plan.SHARD_ITEMS = 2
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1].startswith("kill="):
         marker = sys.argv.pop(1)[5:]
-        from ser_extract.shard import ShardProcessor
+        from ser_extract.work.shard import ShardProcessor
         commit = ShardProcessor.commit
         def once(self, *arguments):
             try:
@@ -58,7 +58,7 @@ def commits(cache: Path) -> int:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two utterances a shard, so that there is work for several workers."""
-    monkeypatch.setattr(ser_cache.plan, "SHARD_ITEMS", 2)
+    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 2)
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ class Killed:
 
 def murderous_local(monkeypatch: pytest.MonkeyPatch, killed: Killed) -> None:
     """Kills a worker of the local pool that has just been given a unit."""
-    import ser_extract.workers
+    import ser_extract.work.workers
 
-    class Pool(ser_extract.workers.Pool):
+    class Pool(ser_extract.work.workers.Pool):
         def _send(self, worker: Any, message: Any) -> None:
             super()._send(worker, message)
             if message is not None and (killed.victim is None or killed.victim in message[0].ids):
@@ -105,16 +105,16 @@ def murderous_local(monkeypatch: pytest.MonkeyPatch, killed: Killed) -> None:
                         worker.process.join()
                         break
 
-    monkeypatch.setattr(ser_extract.workers, "Pool", Pool)
+    monkeypatch.setattr(ser_extract.work.workers, "Pool", Pool)
 
 
 def murderous_ray(monkeypatch: pytest.MonkeyPatch, killed: Killed) -> None:
     """Kills a Ray actor between encoding a unit and committing it."""
     import ray.cloudpickle
 
-    import ser_extract.runners.ray
+    import ser_extract.work.runners.ray
 
-    class Worker(ser_extract.runners.ray.Worker):
+    class Worker(ser_extract.work.runners.ray.Worker):
         def __call__(self, batch: Any) -> Any:
             import pickle
             from functools import partial
@@ -126,7 +126,7 @@ def murderous_ray(monkeypatch: pytest.MonkeyPatch, killed: Killed) -> None:
             return super().__call__(batch)
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the actors cannot import this file
-    monkeypatch.setattr(ser_extract.runners.ray, "Worker", Worker)
+    monkeypatch.setattr(ser_extract.work.runners.ray, "Worker", Worker)
 
 
 @pytest.fixture(params=list(RUNNERS))
@@ -143,7 +143,7 @@ def test_two_workers_and_one_killed_make_the_plain_cache(
     root, expected = plain
     killed = Killed(tmp_path)
     if runner == "ray":
-        monkeypatch.setattr("ser_extract.runners.local.run", _never)  # Ray itself restarts the actor
+        monkeypatch.setattr("ser_extract.work.runners.local.run", _never)  # Ray itself restarts the actor
     {"local": murderous_local, "ray": murderous_ray}[runner](monkeypatch, killed)
     result = run(job(root, runner=runner, workers=2, modalities=("text",)))
     assert (tmp_path / "killed0").exists()
@@ -159,14 +159,14 @@ def test_an_utterance_that_kills_every_actor_is_listed_and_the_rest_done(
     plain: Any, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray.data", reason="Ray is not installed (extra ray)")
-    import ser_extract.workers
+    import ser_extract.work.workers
 
     def kill(worker: Any) -> None:
         with suppress(ProcessLookupError):
             os.kill(worker.process.pid, signal.SIGKILL)
         worker.process.join()
 
-    class Pool(ser_extract.workers.Pool):
+    class Pool(ser_extract.work.workers.Pool):
         def _messages(self, worker: Any) -> Any:
             yield from super()._messages(worker)
             if worker.tasks and worker.tasks[0].in_hand == "u03":
@@ -178,7 +178,7 @@ def test_an_utterance_that_kills_every_actor_is_listed_and_the_rest_done(
                 kill(worker)
 
     murderous_ray(monkeypatch, Killed(tmp_path, "u03", times=100))
-    monkeypatch.setattr(ser_extract.workers, "Pool", Pool)
+    monkeypatch.setattr(ser_extract.work.workers, "Pool", Pool)
     root, expected = plain
     result = run(job(root, runner="ray", workers=2, modalities=("text",)))
     assert [(line.id, line.reason) for line in result.skipped] == [("u03", "encoder_crash")]
@@ -187,7 +187,7 @@ def test_an_utterance_that_kills_every_actor_is_listed_and_the_rest_done(
 
 
 def test_a_missing_ray_says_what_to_install(plain: Any, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ser_data.ray_pool import RayMissing
+    from ser_base.ray_pool import RayMissing
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RayMissing, match=r"ser-fusion\[ray\]"):

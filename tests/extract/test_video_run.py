@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ser_cache.plan
+import ser_cache.format.plan
 from ser_cache import SpecMismatch, open_cache
 from ser_extract.run import run
 
 pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
 
-from ser_data.generate.clips import draw, write_video
-from ser_data.pictures import decode_video
+from ser_data.media.pictures import decode_video
+from ser_data.synthetic.clips import draw, write_video
 
 Array = np.ndarray[Any, Any]
 CLASSES = "abc"
@@ -160,9 +160,9 @@ def test_hostile_videos_are_listed_and_the_rest_is_done(tmp_path, video_job):
 
 
 def test_a_check_finds_no_drift_and_a_forecast_counts(root, video_job):
-    from ser_extract.check import check_cache
-    from ser_extract.dry_run import forecast
-    from ser_extract.progress import PlainReporter
+    from ser_extract.inputs.dry_run import forecast
+    from ser_extract.work.check import check_cache
+    from ser_extract.work.progress import PlainReporter
 
     run(video_job(root, dtype="float16"))
     drift = check_cache(video_job(root, dtype="float16"), 5)
@@ -172,7 +172,7 @@ def test_a_check_finds_no_drift_and_a_forecast_counts(root, video_job):
 
 
 def test_refusals_help(root, corpus, video_job, job, tiny, monkeypatch):
-    from ser_data.video import VideoUnavailable
+    from ser_data.media.video import VideoUnavailable
     from ser_extract.errors import EncoderNotFound, EncoderNotSupported, NoVideo
 
     with pytest.raises(EncoderNotSupported, match="no video encoder known here") as caught:
@@ -182,16 +182,16 @@ def test_refusals_help(root, corpus, video_job, job, tiny, monkeypatch):
         run(video_job(root, video_encoder="demo"))
     with pytest.raises(NoVideo, match="none of the 2 utterances has a video"):
         run(video_job(corpus(2)))
-    monkeypatch.setattr("ser_data.video.find_spec", lambda name: None)
+    monkeypatch.setattr("ser_data.media.video.find_spec", lambda name: None)
     with pytest.raises(VideoUnavailable, match=r"ser-fusion\[video\]"):
         run(video_job(root))
 
 
 PROGRAM = """
 import sys
-import ser_cache.plan
+import ser_cache.format.plan
 if __name__ == "__main__":
-    ser_cache.plan.SHARD_ITEMS = 2
+    ser_cache.format.plan.SHARD_ITEMS = 2
     import json
     from pathlib import Path
     from ser_extract.job import ExtractJob
@@ -227,7 +227,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, video_job, monkeypatc
     process.wait()
     before = rows(tmp_path / "killed")
     assert 0 < len(before) < 36
-    monkeypatch.setattr(ser_cache.plan, "SHARD_ITEMS", 2)
+    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 2)
     resumed = run(told)
     assert resumed.encoded == {"video": 36 - len(before)}
     whole = run(video_job(root, fps=8.0, cache=tmp_path / "whole"))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ser_cache.plan
+import ser_cache.format.plan
 import ser_extract.run as running
 from ser_cache import open_cache
-from ser_extract.progress import PlainReporter
 from ser_extract.run import Extraction, run
-from ser_extract.workers import Pool, WorkersDie
+from ser_extract.work.progress import PlainReporter
+from ser_extract.work.workers import Pool, WorkersDie
 
 
 def rows(cache: Path, modality: str) -> dict[str, Any]:
@@ -61,9 +61,9 @@ if any("spawn_main" in argument for argument in sys.orig_argv):
 
 @pytest.fixture
 def murderous(monkeypatch: pytest.MonkeyPatch) -> type[Murderous]:
-    import ser_extract.workers
+    import ser_extract.work.workers
 
-    monkeypatch.setattr(ser_extract.workers, "Pool", Murderous)
+    monkeypatch.setattr(ser_extract.work.workers, "Pool", Murderous)
     monkeypatch.setattr(Murderous, "kills", 0)
     monkeypatch.setattr(Murderous, "rest", 1_000)
     return Murderous
@@ -72,7 +72,7 @@ def murderous(monkeypatch: pytest.MonkeyPatch) -> type[Murderous]:
 def test_workers_make_the_cache_that_one_process_makes_even_when_one_is_killed(
     corpus, job, tmp_path, monkeypatch, murderous
 ):
-    monkeypatch.setattr(ser_cache.plan, "SHARD_ITEMS", 3)
+    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 3)
     root = corpus(6)
     run(job(root, cache=tmp_path / "alone"))
     monkeypatch.setattr(murderous, "victim", "u04")
@@ -102,13 +102,13 @@ def test_an_utterance_that_kills_its_process_is_found_and_listed(corpus, job, tm
 
 
 def test_workers_that_never_get_anywhere_end_the_run(corpus, job, monkeypatch):
-    import ser_extract.workers
+    import ser_extract.work.workers
 
     class Hopeless(Pool):
         def _send(self, worker: Any, message: Any) -> None:
             os.kill(worker.process.pid, signal.SIGKILL)
 
-    monkeypatch.setattr(ser_extract.workers, "Pool", Hopeless)
+    monkeypatch.setattr(ser_extract.work.workers, "Pool", Hopeless)
     with pytest.raises(WorkersDie, match="signal 9"):
         run(job(corpus(1), workers=1, modalities=("text",)))
 
@@ -151,7 +151,7 @@ class Pressing(PlainReporter):
 
 
 def test_one_ctrl_c_finishes_the_shard_in_hand(corpus, job, tmp_path, monkeypatch):
-    monkeypatch.setattr(ser_cache.plan, "SHARD_ITEMS", 2)
+    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 2)
     told = Pressing(1)
     root = corpus(6)
     result = Extraction(job(root, modalities=("text",)), told).run()
@@ -163,7 +163,7 @@ def test_one_ctrl_c_finishes_the_shard_in_hand(corpus, job, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(("times", "number"), [(2, signal.SIGINT), (1, signal.SIGTERM)])
 def test_the_second_ctrl_c_and_sigterm_drop_it(corpus, job, tmp_path, monkeypatch, times, number):
-    monkeypatch.setattr(ser_cache.plan, "SHARD_ITEMS", 2)
+    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 2)
     before = signal.getsignal(signal.SIGINT)
     result = Extraction(job(corpus(6), modalities=("text",)), Pressing(times, number)).run()
     assert result.exit_code == 130

@@ -13,9 +13,9 @@ import torch
 
 from ser_cache import EntrySpec, Item, Row, create_cache
 from ser_cache.items import Failure
-from ser_data.manifest import CorpusInfo, Manifest
-from ser_data.text import text_hash
-from ser_fusion.batches import Packed
+from ser_data.manifest.table import CorpusInfo, Manifest
+from ser_data.manifest.text import text_hash
+from ser_fusion.frames.batches import Packed
 
 
 @pytest.fixture(autouse=True)
@@ -204,7 +204,7 @@ def read_json() -> Callable[[Path], Any]:
 
 def in_memory(corpus: Corpus) -> dict[str, Any]:
     """The corpus's frames as training sees them, without a cache."""
-    from ser_fusion.features import StreamFrames
+    from ser_fusion.frames.features import StreamFrames
 
     streams = {}
     for (stream, _), frames in corpus.frames.items():

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ser_data.errors import UnknownName
-from ser_data.manifest import Manifest
-from ser_data.text import text_hash
-from ser_fusion.audit_heads import audited_job
-from ser_fusion.job import FuseJob
-from ser_fusion.run import run
-from ser_fusion.study import open_study
+from ser_base.errors import UnknownName
+from ser_data.manifest.table import Manifest
+from ser_data.manifest.text import text_hash
+from ser_fusion.runs.audit_heads import audited_job
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import run
+from ser_fusion.study.open import open_study
 
 
 def test_heads_are_trained_under_every_protocol_that_the_corpus_serves(

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_data.errors import UnknownName
+from ser_base.errors import UnknownName
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.classifiers.base import resolve_classifier
 from ser_fusion.classifiers.posteriors import choose_and_fit, posteriors
-from ser_fusion.classifiers.rows import classifier_table, fit_classifiers
 from ser_fusion.errors import ClassifierUnusable
-from ser_fusion.study import open_study
+from ser_fusion.runs.classifier_rows import classifier_table, fit_classifiers
+from ser_fusion.study.open import open_study
 
 HELPERS = {"__init__", "base", "posteriors", "rows"}
 
@@ -147,7 +147,7 @@ def test_rows_for_one_stream_and_poolings():
 def test_ser_fuse_with_classifiers_only(small_cache: Path, tmp_path: Path):
     from click.testing import CliRunner
 
-    from ser_fusion.cli import command
+    from ser_fusion.cli.fuse import command
 
     out = tmp_path / "run"
     arguments = [

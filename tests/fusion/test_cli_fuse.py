@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ser_cache.items import Failure
-from ser_fusion.cli import PRESET_NAMES, command
-from ser_fusion.job import FuseJob
-from ser_fusion.presets import PRESETS
-from ser_fusion.probe_cli import command as probe_command
+from ser_fusion.cli.fuse import PRESET_NAMES, command
+from ser_fusion.cli.probe import command as probe_command
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.training.presets import PRESETS
 
 FAST = ["--epochs", "1", "--workers", "0"]
 
@@ -23,7 +23,7 @@ def fuse(*words: object) -> Result:
     return CliRunner().invoke(command, [str(word) for word in words])
 
 
-@pytest.mark.parametrize("module", ["ser_fusion.cli", "ser_fusion.probe_cli"])
+@pytest.mark.parametrize("module", ["ser_fusion.cli.fuse", "ser_fusion.cli.probe"])
 def test_help_loads_nothing_heavy(module: str) -> None:
     code = (
         f"import sys; from {module} import command\n"
@@ -119,7 +119,7 @@ LISTS = {
 def test_list_options_may_be_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Once with commas, several times, or from ser.toml as a text or a list: the same."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr("ser_fusion.cli._run", lambda given, from_run: found.append(given) or 0)
+    monkeypatch.setattr("ser_fusion.cli.fuse._run", lambda given, from_run: found.append(given) or 0)
     assert set(LISTS) == {p.opts[0] for p in command.params if getattr(p, "multiple", False)}
     commas = [word for name, value in LISTS.items() for word in (name, value)]
     apart = [word for name, value in LISTS.items() for one in value.split(",") for word in (name, one)]

@@ -11,22 +11,22 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ser_data.manifest import CorpusInfo, Manifest
-from ser_fusion.batches import Packed
-from ser_fusion.context import pool_content, previous_turns
+from ser_data.manifest.table import CorpusInfo, Manifest
 from ser_fusion.errors import ContextImpossible
 from ser_fusion.evaluation.pairing import compare_all, pairs_of
-from ser_fusion.feed import Feed
+from ser_fusion.frames.batches import Packed
+from ser_fusion.frames.feed import Feed
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
-from ser_fusion.job import FuseJob
-from ser_fusion.job_frames import read_frames
-from ser_fusion.job_study import study_options
-from ser_fusion.planning import tasks
-from ser_fusion.run import prepare, train_all
-from ser_fusion.run_record import gather
-from ser_fusion.study import open_study
-from ser_fusion.train import build
+from ser_fusion.runs.frames import read_frames
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.planning import tasks
+from ser_fusion.runs.record import gather
+from ser_fusion.runs.run import prepare, train_all
+from ser_fusion.runs.study import study_options
+from ser_fusion.study.context import pool_content, previous_turns
+from ser_fusion.study.open import open_study
+from ser_fusion.training.train import build
 
 DIALOGUES, TURNS, SESSIONS = 48, 6, 4
 
@@ -295,8 +295,8 @@ def test_heads_without_attention_say_that_they_do_not_read_it(tmp_path: Path, ca
 
 def test_prediction_refuses_such_a_run(tmp_path: Path, cache_of: Callable[..., Path]) -> None:
     from ser_fusion.evaluation.run_directory import RunDirectory
-    from ser_predict.ensemble import open_ensemble
     from ser_predict.errors import NoModel
+    from ser_predict.models.ensemble import open_ensemble
 
     out = trained(cache_of(Talk("previous")), tmp_path / "run", context=1, epochs=1)
     run = RunDirectory.open(out)

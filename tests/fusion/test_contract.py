@@ -9,11 +9,11 @@ from torch import Tensor
 
 import ser_fusion.heads
 import ser_fusion.poolings
-from ser_fusion.batches import Packed, Padded, pad
+from ser_fusion.frames.batches import Packed, Padded, pad
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head
+from ser_fusion.heads.pool_norm import PoolNorm
 from ser_fusion.heads.shape import Shape
-from ser_fusion.pool_norm import PoolNorm
 from ser_fusion.poolings import POOLINGS
 
 Maker = Callable[..., dict[str, Packed]]

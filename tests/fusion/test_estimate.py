@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_fusion import estimate as module
-from ser_fusion.estimate import Estimate, estimate, sampled, steps_of
-from ser_fusion.job import FuseJob
-from ser_fusion.job_frames import names_of, read_frames
-from ser_fusion.listener import Listener
-from ser_fusion.run import Prepared, prepare, train_all
+from ser_fusion.runs import estimate as module
+from ser_fusion.runs.estimate import Estimate, estimate, sampled, steps_of
+from ser_fusion.runs.frames import names_of, read_frames
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.listener import Listener
+from ser_fusion.runs.run import Prepared, prepare, train_all
 
 
 def prepared(cache: Path, out: Path, **options: Any) -> Prepared:

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from ser_fusion import FusionClassifier, open_study
 from ser_fusion.errors import MissingRows
-from ser_fusion.study import Study
+from ser_fusion.study.open import Study
 
 
 @pytest.fixture

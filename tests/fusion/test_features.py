@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ser_cache import open_cache
-from ser_fusion.arena import Arena, attach
-from ser_fusion.features import StreamFrames, read_stream
+from ser_fusion.frames.arena import Arena, attach
+from ser_fusion.frames.features import StreamFrames, read_stream
 
 
 def entry(cache: Path, stream: str) -> Any:
@@ -111,7 +111,7 @@ def test_another_process_sees_the_arena(small_cache: Path) -> None:
 
 
 def test_pooled_features_leave_special_tokens_out(small_cache: Path) -> None:
-    from ser_fusion.study import open_study
+    from ser_fusion.study.open import open_study
 
     study = open_study(small_cache)
     text = entry(small_cache, "text")

@@ -20,11 +20,11 @@ from ser_cache import CacheError
 from ser_fusion.errors import FusionError, RecordBroken
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_list import find_runs
-from ser_fusion.run import repeat
+from ser_fusion.runs.run import repeat
 from ser_predict.errors import PredictError
-from ser_predict.facts import corpus_title, features, held_out
-from ser_predict.sources import open_heads
-from ser_predict.streams import specs_of
+from ser_predict.models.facts import corpus_title, features, held_out
+from ser_predict.models.sources import open_heads
+from ser_predict.recordings.streams import specs_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/runs-v1"
 JOB = "jobs/mdre/fold0-seed0"
@@ -94,7 +94,7 @@ def changed(record: Any, place: Place, value: Any) -> Any:
 def not_scored() -> Iterator[None]:
     """Development predictions are not scored: it takes most of the time, and reads no record."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ser_predict.ensemble.score_fold", lambda *given: {"UWA": 0.5})
+        patch.setattr("ser_predict.models.ensemble.score_fold", lambda *given: {"UWA": 0.5})
         yield
 
 
@@ -238,7 +238,7 @@ def test_sizes_that_ask_for_terabytes_take_no_memory(tmp_path: Path, sizes: dict
     card = json.loads((folder / "head.json").read_text())
     shape = card["shape"] | sizes.get("shape", {})
     (folder / "head.json").write_text(json.dumps(card | sizes | {"shape": shape}))
-    from ser_fusion.model import load_model
+    from ser_fusion.heads.model import load_model
 
     own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)

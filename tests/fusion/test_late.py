@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from ser_fusion.best_epoch import BestEpoch
 from ser_fusion.evaluation.temperatures import fit_temperature, tempered
-from ser_fusion.features import StreamFrames, read_stream
-from ser_fusion.feed import Feed
+from ser_fusion.frames.features import StreamFrames, read_stream
+from ser_fusion.frames.feed import Feed
+from ser_fusion.heads.model import Model
 from ser_fusion.heads.shape import Shape
-from ser_fusion.model import Model
-from ser_fusion.planning import fold_parts
-from ser_fusion.presets import Training
-from ser_fusion.scoring import expert_logits, posteriors
-from ser_fusion.study import Study, open_study
-from ser_fusion.train import Plan, train
+from ser_fusion.runs.planning import fold_parts
+from ser_fusion.study.open import Study, open_study
+from ser_fusion.training.best_epoch import BestEpoch
+from ser_fusion.training.presets import Training
+from ser_fusion.training.scoring import expert_logits, posteriors
+from ser_fusion.training.train import Plan, train
 
 Data = tuple[Study, dict[str, StreamFrames]]
 STREAMS = ("audio", "text")
@@ -170,7 +170,7 @@ def test_every_weight_belongs_to_one_part(options: dict[str, int]) -> None:
 
 
 def _frames(features: int, layers: int) -> Any:
-    from ser_fusion.batches import Packed
+    from ser_fusion.frames.batches import Packed
 
     values = torch.randn((6, layers, features))
     return Packed(values if layers > 1 else values[:, 0], [4, 2], torch.ones(6, dtype=torch.bool))

@@ -13,21 +13,21 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-import ser_fusion.losses
-from ser_data.errors import UnknownName
+import ser_fusion.training.losses
+from ser_base.errors import UnknownName
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head
+from ser_fusion.heads.model import Model
 from ser_fusion.heads.shape import Shape
-from ser_fusion.job import FuseJob
-from ser_fusion.losses import LOSSES
-from ser_fusion.losses.class_balanced import effective_weights
-from ser_fusion.losses.contrastive import contrastive, pair_weights
-from ser_fusion.losses.errors import LeverImpossible
-from ser_fusion.losses.levers import Levers, levers_of
-from ser_fusion.losses.mixup import Mix, draw_mix
-from ser_fusion.losses.objective import Objective, Truth
-from ser_fusion.losses.tap import tapped, widths
-from ser_fusion.model import Model
+from ser_fusion.heads.tap import tapped, widths
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.training.losses import LOSSES
+from ser_fusion.training.losses.class_balanced import effective_weights
+from ser_fusion.training.losses.contrastive import contrastive, pair_weights
+from ser_fusion.training.losses.errors import LeverImpossible
+from ser_fusion.training.losses.levers import Levers, levers_of
+from ser_fusion.training.losses.mixup import Mix, draw_mix
+from ser_fusion.training.losses.objective import Objective, Truth
 
 COUNTS = torch.tensor([50.0, 7.0, 300.0, 1.0])
 ROWS = np.arange(4)
@@ -273,7 +273,7 @@ class OwnLoss(Head):
 
 
 def test_heads_that_cannot_follow_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ser_fusion.losses import check
+    from ser_fusion.training.losses import check
 
     with pytest.raises(LeverImpossible, match=r"of the heads late, mdre none pools several streams"):
         check.check_heads(job(stream_dropout=0.2), ("late", "mdre"), CLASSES)
@@ -285,5 +285,5 @@ def test_heads_that_cannot_follow_are_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_loss_file_is_in_the_table() -> None:
-    files = {p.stem.replace("_", "-") for p in Path(ser_fusion.losses.__file__).parent.glob("*.py")}
+    files = {p.stem.replace("_", "-") for p in Path(ser_fusion.training.losses.__file__).parent.glob("*.py")}
     assert set(LOSSES) <= files

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from ser_data.manifest import Manifest
-from ser_fusion.classifiers.rows import fit_classifiers
-from ser_fusion.job import NORMS, FuseJob
-from ser_fusion.norm import NoReference
-from ser_fusion.run import prepare, run
-from ser_fusion.study import open_study
+from ser_data.manifest.table import Manifest
+from ser_fusion.runs.classifier_rows import fit_classifiers
+from ser_fusion.runs.job import NORMS, FuseJob
+from ser_fusion.runs.run import prepare, run
+from ser_fusion.study.norm import NoReference
+from ser_fusion.study.open import open_study
 
 
 @pytest.fixture(scope="module")

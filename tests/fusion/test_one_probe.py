@@ -9,12 +9,12 @@ import pytest
 
 from ser_fusion.evaluation import probes
 from ser_fusion.evaluation.audit import audit_run
+from ser_fusion.evaluation.layer_probe import probe_study, summary
 from ser_fusion.evaluation.metrics import confusion, scores_of
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.job import FuseJob
-from ser_fusion.probe import probe_study, summary
-from ser_fusion.run import run
-from ser_fusion.study import open_study
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import run
+from ser_fusion.study.open import open_study
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["no-refit", "refit"])

@@ -16,13 +16,13 @@ import pytest
 
 from ser_cache import CacheError
 from ser_data.errors import CorpusError
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
 from ser_data.protocols import PROTOCOLS
 from ser_fusion.errors import FusionError
 from ser_fusion.heads import HEADS
-from ser_fusion.job import FuseJob
-from ser_fusion.run import Listener, judge, prepare, train_all
-from ser_fusion.study import open_study
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import Listener, judge, prepare, train_all
+from ser_fusion.study.open import open_study
 
 REFUSALS = (FusionError, CorpusError, CacheError, ValueError)
 LEVERS: Mapping[str, Mapping[str, Any]] = {

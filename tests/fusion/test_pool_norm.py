@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from ser_fusion.features import StreamFrames, read_stream
-from ser_fusion.feed import Feed
+from ser_fusion.frames.features import StreamFrames, read_stream
+from ser_fusion.frames.feed import Feed
+from ser_fusion.heads.model import Model
+from ser_fusion.heads.pool_norm import PoolNorm, settle_moments
 from ser_fusion.heads.shape import Shape
-from ser_fusion.job import FuseJob
-from ser_fusion.model import Model
-from ser_fusion.planning import fold_parts, plan_of
-from ser_fusion.pool_norm import PoolNorm, settle_moments
-from ser_fusion.presets import CORRECTED, EARLY_STOPPING, PRESETS, STOPPED_EPOCHS, Training
-from ser_fusion.schedule import EPOCHS, STEPS, fixed_epochs
-from ser_fusion.study import Study, open_study
-from ser_fusion.train import Plan, train
-from ser_fusion.tuning.search import with_settings
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.planning import fold_parts, plan_of
+from ser_fusion.runs.tuning.search import with_settings
+from ser_fusion.study.open import Study, open_study
+from ser_fusion.training.presets import CORRECTED, EARLY_STOPPING, PRESETS, STOPPED_EPOCHS, Training
+from ser_fusion.training.schedule import EPOCHS, STEPS, fixed_epochs
+from ser_fusion.training.train import Plan, train
 
 Data = tuple[Study, dict[str, StreamFrames]]
 STREAMS = ("audio", "text")

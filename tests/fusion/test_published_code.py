@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from ser_fusion.batches import Packed, pad
+from ser_fusion.frames.batches import Packed, pad
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Attention, Head
 from ser_fusion.heads.shape import Shape
-from ser_fusion.presets import AS_FOUND, EMOBOX, S3PRL_ER, resolve_shape
+from ser_fusion.training.presets import AS_FOUND, EMOBOX, S3PRL_ER, resolve_shape
 
 DIMS = {"audio": 768, "text": 1024}
 

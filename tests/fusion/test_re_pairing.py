@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from ser_data.manifest import Manifest
-from ser_data.text import comparison_key
+from ser_data.manifest.table import Manifest
+from ser_data.manifest.text import comparison_key
 from ser_fusion.errors import ExtraTextUnusable, RunUnreadable
-from ser_fusion.extra_text import read_extra_text
-from ser_fusion.feed import Feed
-from ser_fusion.job import FuseJob
-from ser_fusion.planning import fold_parts
+from ser_fusion.frames.feed import Feed
 from ser_fusion.re_pairing import command, re_pair
-from ser_fusion.run import run
-from ser_fusion.study import Study, open_study
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.planning import fold_parts
+from ser_fusion.runs.run import run
+from ser_fusion.study.extra_text import read_extra_text
+from ser_fusion.study.open import Study, open_study
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_extra_text_trains_and_never_tests(
         cache=small_cache, manifest=manifest, protocol="manifest", out=tmp_path / "run", fusion=("text",), epochs=6,
         extra_text=more, workers=1,
     )  # fmt: skip
-    from ser_fusion.run import prepare, train_all
+    from ser_fusion.runs.run import prepare, train_all
 
     monkeypatch.setattr(Feed, "batch", watch)
     prepared = prepare(job)

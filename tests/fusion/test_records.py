@@ -2,7 +2,7 @@
 
 import pytest
 
-from ser_fusion.records import Row
+from ser_fusion.evaluation.records import Row
 
 
 @pytest.mark.parametrize("of", [None, "self-stats", ["probe-audio-stats", "probe-text-stats"]])

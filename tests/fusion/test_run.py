@@ -11,13 +11,13 @@ import pytest
 
 from ser_cache.items import Failure
 from ser_fusion.errors import ClassMissing, RunChanged, RunExists, RunUnreadable
-from ser_fusion.job import FuseJob
-from ser_fusion.job_folder import is_done
-from ser_fusion.norm import NoReference
-from ser_fusion.planning import fraction_of
-from ser_fusion.run import prepare, repeat, run, train_all
-from ser_fusion.run_record import gather
-from ser_fusion.study import open_study
+from ser_fusion.runs.folder import is_done
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.planning import fraction_of
+from ser_fusion.runs.record import gather
+from ser_fusion.runs.run import prepare, repeat, run, train_all
+from ser_fusion.study.norm import NoReference
+from ser_fusion.study.open import open_study
 
 
 def job(cache: Path, out: Path, **options: Any) -> FuseJob:

@@ -11,10 +11,10 @@ import pytest
 
 from ser_fusion.errors import RecordBroken, RunUnreadable
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.job import FuseJob
-from ser_fusion.run import prepare, remember, run, train_all
-from ser_fusion.run_memory import claim
-from ser_predict.ensemble import trained_rows
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.memory import claim
+from ser_fusion.runs.run import prepare, remember, run, train_all
+from ser_predict.models.ensemble import trained_rows
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/runs-v1"
 CACHE = GOLDEN / "cache"

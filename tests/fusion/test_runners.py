@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ser_data.ray_pool import RayMissing
-from ser_fusion.job import FuseJob
-from ser_fusion.run import prepare, run, train_all
-from ser_fusion.runners import RUNNERS
-from ser_fusion.runners.base import WorkerDied
+from ser_base.ray_pool import RayMissing
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import prepare, run, train_all
+from ser_fusion.runs.runners import RUNNERS
+from ser_fusion.runs.runners.base import WorkerDied
 
 
 def job(cache: Path, out: Path, **options: Any) -> FuseJob:
@@ -45,9 +45,9 @@ def murderous_ray(monkeypatch: pytest.MonkeyPatch, marker: Path, always: bool) -
     """Kills an actor that has just been given a task."""
     import ray.cloudpickle
 
-    import ser_fusion.runners.ray
+    import ser_fusion.runs.runners.ray
 
-    class Worker(ser_fusion.runners.ray.Worker):
+    class Worker(ser_fusion.runs.runners.ray.Worker):
         def train(self, folder: str, fingerprint: str) -> float:
             if always or not marker.exists():
                 marker.touch()
@@ -55,7 +55,7 @@ def murderous_ray(monkeypatch: pytest.MonkeyPatch, marker: Path, always: bool) -
             return super().train(folder, fingerprint)
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the actors cannot import this file
-    monkeypatch.setattr(ser_fusion.runners.ray, "Worker", Worker)
+    monkeypatch.setattr(ser_fusion.runs.runners.ray, "Worker", Worker)
 
 
 MURDEROUS: dict[str, Callable[..., None]] = {"local": murderous_local, "ray": murderous_ray}
@@ -97,7 +97,7 @@ def test_a_task_that_kills_every_actor_is_an_error_that_keeps_the_rest(
 
 
 def test_a_node_with_other_features_is_refused(small_cache: Path, tmp_path: Path) -> None:
-    from ser_fusion.runners.ray import OtherGround, Worker
+    from ser_fusion.runs.runners.ray import OtherGround, Worker
 
     here = job(small_cache, tmp_path / "run")
     worker, task = Worker(here), prepare(here).tasks[0]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ser_data.text import comparison_key
+from ser_data.manifest.text import comparison_key
 from ser_fusion.errors import ContextImpossible
-from ser_fusion.job import FuseJob
-from ser_fusion.job_folder import do_task
-from ser_fusion.job_frames import names_of, read_frames
-from ser_fusion.run import Prepared, prepare, train_all
-from ser_fusion.separation import Leak
-from ser_fusion.study import open_study
+from ser_fusion.runs.folder import do_task
+from ser_fusion.runs.frames import names_of, read_frames
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import Prepared, prepare, train_all
+from ser_fusion.study.open import open_study
+from ser_fusion.study.separation import Leak
 
 LABELS = ("neu", "hap", "ang")
 
@@ -75,7 +75,7 @@ def test_turns_that_join_share_nothing_with_who_is_tested(talk: Path, tmp_path: 
 
 def test_a_corpus_that_is_tested_lends_no_turns(talk: Path, tmp_path: Path) -> None:
     from ser_cache import open_cache
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
     whole = Manifest.from_bytes(open_cache(talk).attachment("manifest.parquet"))
     table = whole.table.assign(corpus=[("a", "b")[int(name[1:]) % 5 > 2] for name in whole.table["id"]])
@@ -181,7 +181,7 @@ def test_given_folds_promise_what_they_hold_out_in_fact(talk: Path, tmp_path: Pa
 def test_previous_turns_of_who_is_tested_are_refused(talk: Path, tmp_path: Path) -> None:
     """Turns without a label are in no fold; under `speaker` they may be those of the speaker who is tested."""
     from ser_cache import open_cache
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
     whole = Manifest.from_bytes(open_cache(talk).attachment("manifest.parquet"))
     table = whole.table.copy()
@@ -210,7 +210,7 @@ def test_extra_text_is_asserted_by_words_and_fold(talk: Path, tmp_path: Path) ->
     whole = open_study(talk).table
     more = whole.iloc[::4].drop(columns="fold").assign(label=whole["label"], fold=whole["session"])
     more[["id", "text", "label", "fold"]].to_csv(tmp_path / "more.csv", index=False)
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
     kept = whole.drop(index=more.index).drop(columns="target").assign(fold=lambda t: t["session"])
     Manifest(kept, open_study(talk).info).write(tmp_path / "kept.parquet")

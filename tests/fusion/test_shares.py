@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from ser_fusion.job import FuseJob
-from ser_fusion.run import Listener, prepare, run, train_all
-from ser_fusion.shares import judging
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import Listener, prepare, run, train_all
+from ser_fusion.runs.shares import judging
 
 
 def job(cache: Path, out: Path, **options: Any) -> FuseJob:

@@ -9,9 +9,9 @@ import pytest
 
 from ser_cache import create_cache
 from ser_cache.items import Failure
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
 from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
-from ser_fusion.study import open_study
+from ser_fusion.study.open import open_study
 
 
 def test_table_folds_and_streams(small_cache: Path) -> None:

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from ser_base.errors import UnknownName
 from ser_cache import open_cache
-from ser_data.errors import UnknownName
 from ser_fusion.errors import StreamMissing
-from ser_fusion.study import open_study
-from ser_fusion.torch_data import collate_packed, collate_padded
+from ser_fusion.study.open import open_study
+from ser_fusion.study.to_torch import collate_packed, collate_padded
 
 
 def test_arrays_are_the_pooled_frames(small_cache: Path):

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from ser_fusion.features import StreamFrames, read_stream
-from ser_fusion.feed import Feed
+from ser_fusion.frames.features import StreamFrames, read_stream
+from ser_fusion.frames.feed import Feed
+from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape
-from ser_fusion.model import load_model
-from ser_fusion.planning import fold_parts
-from ser_fusion.presets import Training
-from ser_fusion.schedule import Schedule
-from ser_fusion.scoring import posteriors
-from ser_fusion.study import Study, open_study
-from ser_fusion.train import Plan, train
+from ser_fusion.runs.planning import fold_parts
+from ser_fusion.study.open import Study, open_study
+from ser_fusion.training.presets import Training
+from ser_fusion.training.schedule import Schedule
+from ser_fusion.training.scoring import posteriors
+from ser_fusion.training.train import Plan, train
 
 Data = tuple[Study, dict[str, StreamFrames]]
 

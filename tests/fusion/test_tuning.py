@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from ser_data.errors import UnknownName
+from ser_base.errors import UnknownName
 from ser_fusion.errors import ExtraMissing
-from ser_fusion.feed import Feed
-from ser_fusion.job import FuseJob
-from ser_fusion.job_frames import read_frames
-from ser_fusion.losses.material import material_of
-from ser_fusion.planning import Task, tasks
-from ser_fusion.run import prepare, run, train_all
-from ser_fusion.separation import Leak
-from ser_fusion.study import open_study
-from ser_fusion.tuning.search import HeldOutRead, settle
-from ser_fusion.tuning.space import DEFAULT, check_space
-from ser_fusion.tuning.summary import write_summary
+from ser_fusion.frames.feed import Feed
+from ser_fusion.runs.frames import read_frames
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.material import material_of
+from ser_fusion.runs.planning import Task, tasks
+from ser_fusion.runs.run import prepare, run, train_all
+from ser_fusion.runs.tuning.search import HeldOutRead, settle
+from ser_fusion.runs.tuning.space import DEFAULT, check_space
+from ser_fusion.runs.tuning.summary import write_summary
+from ser_fusion.study.open import open_study
+from ser_fusion.study.separation import Leak
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
 
@@ -179,8 +179,8 @@ def test_what_inner_folds_cannot_keep_apart_is_said(crossed: Path, tmp_path: Pat
 
 CODE = """
 import sys
-from ser_fusion.job import FuseJob
-from ser_fusion.run import prepare, train_all
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import prepare, train_all
 if __name__ == "__main__":
     train_all(prepare(FuseJob.model_validate_json(sys.argv[1])))
 """
@@ -237,7 +237,7 @@ def test_the_search_finds_the_rate_that_learns_and_the_run_uses_it(small_cache: 
 def test_turns_without_a_class_train_in_the_search_and_never_score(small_cache: Path, tmp_path: Path) -> None:
     """With --targets votes: they follow their speakers into the inner folds, and a search with them is finite."""
     from ser_cache import open_cache
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
     whole = Manifest.from_bytes(open_cache(small_cache).attachment("manifest.parquet"))
     table, nobody = whole.table.copy(), range(0, 120, 5)
@@ -259,7 +259,7 @@ def test_turns_without_a_class_train_in_the_search_and_never_score(small_cache: 
 
 
 def test_what_a_trial_tries_depends_on_row_fold_and_number(small_cache: Path) -> None:
-    from ser_fusion.tuning.search import propose
+    from ser_fusion.runs.tuning.search import propose
 
     asked = job(small_cache, Path("unused"), fusion=("concat", "audio"), sampler="random")
     study = open_study(small_cache)
@@ -302,7 +302,7 @@ def test_what_does_not_go_with_a_search(tmp_path: Path, monkeypatch: pytest.Monk
         job(tmp_path, tmp_path, tune=0)
     with pytest.raises(ValidationError, match="a search of its own"):
         job(tmp_path, tmp_path, pool_dropout=(0.1, 0.2))
-    monkeypatch.setattr("ser_fusion.run.find_spec", lambda name: None)
+    monkeypatch.setattr("ser_fusion.runs.run.find_spec", lambda name: None)
     with pytest.raises(ExtraMissing, match=r"pip install 'ser-fusion\[tune\]'"):
         prepare(job(small_cache, tmp_path / "out"))
 
@@ -322,7 +322,7 @@ def make_command() -> Callable[..., str]:
     """Runs ser-fuse and gives its output."""
     from click.testing import CliRunner
 
-    from ser_fusion.cli import command
+    from ser_fusion.cli.fuse import command
 
     return lambda *words: " ".join(
         CliRunner().invoke(command, [str(w) for w in words]).output.replace("│", " ").split()

@@ -13,19 +13,19 @@ import torch
 from click.testing import CliRunner
 from pydantic import ValidationError
 
+from ser_fusion.evaluation.ccc import ccc, ccc_loss
 from ser_fusion.evaluation.errors import NotARun
+from ser_fusion.evaluation.rating_metrics import score_ratings, summarise_ratings
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape
-from ser_fusion.job import FuseJob
-from ser_fusion.losses.levers import Levers
-from ser_fusion.model import load_model
-from ser_fusion.presets import Training
-from ser_fusion.run import run
-from ser_fusion.study import open_study
-from ser_fusion.train import Plan, train
-from ser_fusion.vad.ccc import ccc, ccc_loss
-from ser_fusion.vad.metrics import score_ratings, summarise_ratings
-from ser_fusion.vad.ratings import RatingsMissing
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import run
+from ser_fusion.study.open import open_study
+from ser_fusion.study.ratings import RatingsMissing
+from ser_fusion.training.losses.levers import Levers
+from ser_fusion.training.presets import Training
+from ser_fusion.training.train import Plan, train
 
 
 def by_hand(p: list[float], r: list[float]) -> float:
@@ -121,7 +121,7 @@ def cache(corpus: Callable[..., Any], cache_of: Callable[..., Path]) -> Path:
 
 
 def test_a_run_of_ratings(cache: Path, tmp_path: Path) -> None:
-    from ser_fusion.cli import command
+    from ser_fusion.cli.fuse import command
 
     out = tmp_path / "run"
     options = ["--cache", str(cache), "--out", str(out), "--fusion", "concat", "--epochs", "3", "--workers", "1"]

@@ -11,9 +11,9 @@ import pytest
 
 from ser_cache import EntrySpec, Item, Row, open_cache
 from ser_cache.items import Failure
-from ser_fusion.job import FuseJob
-from ser_fusion.run import run
-from ser_fusion.study import open_study
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import run
+from ser_fusion.study.open import open_study
 
 N = 120
 
@@ -65,7 +65,7 @@ def test_who_lacks_a_video_keeps_audio_and_text(three: Path):
 
 
 def test_the_stride_leaves_the_few_frames_of_a_video(three: Path):
-    from ser_fusion.features import read_stream
+    from ser_fusion.frames.features import read_stream
 
     study = open_study(three)
     ids = list(study.table.index)

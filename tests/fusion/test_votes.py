@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_data.labels import LabelScheme
-from ser_fusion.job import FuseJob
-from ser_fusion.losses.errors import LeverImpossible
-from ser_fusion.losses.material import Material, material_of
-from ser_fusion.losses.votes import read_votes
-from ser_fusion.planning import fold_parts, tasks
-from ser_fusion.run import prepare, train_all
-from ser_fusion.study import open_study
+from ser_data.manifest.labels import LabelScheme
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.material import Material, material_of
+from ser_fusion.runs.planning import fold_parts, tasks
+from ser_fusion.runs.run import prepare, train_all
+from ser_fusion.study.open import open_study
+from ser_fusion.training.losses.errors import LeverImpossible
+from ser_fusion.training.losses.votes import read_votes
 
 SCHEME = LabelScheme("four", ("ang", "hap"), {"ang": "ang", "hap": "hap", "exc": "hap"}, frozenset({"fru", "xxx"}))
 

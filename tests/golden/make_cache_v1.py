@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_cache import EntrySpec, Failure, Item, Row, create_cache
-from ser_cache.remove import remove_utterances
+from ser_cache.maintenance.remove import remove_utterances
 
 AUDIO = EntrySpec(
     modality="audio",

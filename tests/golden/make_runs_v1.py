@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ser_cache import EntrySpec, Item, Row, create_cache
-from ser_data.manifest import CorpusInfo, Manifest
+from ser_data.manifest.table import CorpusInfo, Manifest
 
 CLASSES = ("angry", "neutral", "sad")
 UTTERANCES, SPEAKERS, WIDTH = 36, 6, 16
@@ -65,7 +65,7 @@ def table() -> pd.DataFrame:
 
 def make_cache(path: Path) -> None:
     """Two layers of speech and one of text; frames are noise plus a direction for the class."""
-    from ser_data.text import text_hash
+    from ser_data.manifest.text import text_hash
 
     draw, manifest = np.random.default_rng(0), table()
     cache = create_cache(path)
@@ -90,9 +90,9 @@ def make_runs() -> None:
     """The runs of ``RUNS`` and the export, below the working directory."""
     from click.testing import CliRunner
 
-    from ser_fusion import planning
-    from ser_fusion.cli import command
-    from ser_fusion.presets import PRESETS
+    from ser_fusion.cli.fuse import command
+    from ser_fusion.runs import planning
+    from ser_fusion.training.presets import PRESETS
     from ser_predict import Predictor
 
     preset = PRESETS["corrected"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_predict.asr import Recogniser, spoken, word_errors
 from ser_predict.errors import RecogniserBroken
+from ser_predict.recordings.asr import Recogniser, spoken, word_errors
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_corpus_with_recognised_transcripts(small: Any, ctc: Path, tmp_path: P
     import pandas as pd
     from click.testing import CliRunner
 
-    from ser_predict.transcribe import command
+    from ser_predict.recordings.transcribe import command
 
     table = pd.read_csv(small.folder / "corpus.csv").head(2)
     table["path"] = [str(small.folder / path) for path in table["path"]]

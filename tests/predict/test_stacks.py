@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_fusion.job import FuseJob
-from ser_fusion.run import run
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import run
 from ser_predict import Predictor
 from ser_predict.errors import NotExported
 from ser_predict.export.onnx import export_onnx

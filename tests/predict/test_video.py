@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
 
-from ser_data.generate.clips import draw, write_video
+from ser_data.synthetic.clips import draw, write_video
 from ser_predict import Predictor
 from ser_predict.errors import NoModel
 
@@ -28,9 +28,9 @@ def seeing(small: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
 
     from ser_extract.job import ExtractJob
     from ser_extract.run import run as extract
-    from ser_fusion.job import FuseJob
-    from ser_fusion.run import prepare, train_all
-    from ser_fusion.run_record import gather
+    from ser_fusion.runs.job import FuseJob
+    from ser_fusion.runs.record import gather
+    from ser_fusion.runs.run import prepare, train_all
 
     folder = tmp_path_factory.mktemp("seeing")
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from zarr.storage import MemoryStore
 
 from ser_cache.containers.base import Content, Expected, ids_from_bytes, ids_to_bytes
 from ser_cache.errors import Damaged, Unsafe
-from ser_cache.seal import read_bytes
+from ser_cache.format.seal import read_bytes
 
 INNER_ROWS = 1024
 _CODECS = frozenset({"bytes", "crc32c", "sharding_indexed"})  # none of them runs code or can inflate

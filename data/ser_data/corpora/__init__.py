@@ -1,102 +1,32 @@
 """The table of corpora: one file each, loaded when asked for."""
 
-from collections.abc import Callable
-
-from ser_data.catalog import Catalog
+from ser_base.catalog import Catalog
 from ser_data.corpora.base import Corpus
-
-
-def _demo() -> Corpus:
-    from ser_data.corpora.demo import CORPUS
-
-    return CORPUS
-
-
-def _iemocap() -> Corpus:
-    from ser_data.corpora.iemocap import CORPUS
-
-    return CORPUS
-
-
-def _meld() -> Corpus:
-    from ser_data.corpora.meld import CORPUS
-
-    return CORPUS
-
-
-def _ravdess() -> Corpus:
-    from ser_data.corpora.ravdess import CORPUS
-
-    return CORPUS
-
-
-def _cremad() -> Corpus:
-    from ser_data.corpora.cremad import CORPUS
-
-    return CORPUS
-
-
-def _emodb() -> Corpus:
-    from ser_data.corpora.emodb import CORPUS
-
-    return CORPUS
-
-
-def _acted(name: str) -> Callable[[], Corpus]:
-    def load() -> Corpus:
-        from ser_data.corpora.acted import ACTED
-
-        return ACTED[name]
-
-    return load
-
-
-def _csv() -> Corpus:
-    from ser_data.corpora.table_file import CSV
-
-    return CSV
-
-
-def _jsonl() -> Corpus:
-    from ser_data.corpora.table_file import JSONL
-
-    return JSONL
-
-
-def _audiofolder() -> Corpus:
-    from ser_data.corpora.audiofolder import CORPUS
-
-    return CORPUS
-
-
-def _hf() -> Corpus:
-    from ser_data.corpora.hf import CORPUS
-
-    return CORPUS
-
-
-def _audformat() -> Corpus:
-    from ser_data.corpora.audformat import CORPUS
-
-    return CORPUS
-
 
 CORPORA: Catalog[Corpus] = Catalog(
     "corpus",
     {
-        "demo": _demo,
-        "iemocap": _iemocap,
-        "meld": _meld,
-        "ravdess": _ravdess,
-        "cremad": _cremad,
-        "emodb": _emodb,
-        **{name: _acted(name) for name in ("savee", "tess", "emovo", "cafe", "shemo", "aesdd", "subesco", "jl-corpus")},
-        "csv": _csv,
-        "jsonl": _jsonl,
-        "audiofolder": _audiofolder,
-        "hf": _hf,
-        "audformat": _audformat,
+        "demo": "ser_data.corpora.demo:CORPUS",
+        "iemocap": "ser_data.corpora.iemocap:CORPUS",
+        "meld": "ser_data.corpora.meld:CORPUS",
+        "ravdess": "ser_data.corpora.ravdess:CORPUS",
+        "cremad": "ser_data.corpora.cremad:CORPUS",
+        "emodb": "ser_data.corpora.emodb:CORPUS",
+        "savee": "ser_data.corpora.acted:SAVEE",
+        "tess": "ser_data.corpora.acted:TESS",
+        "emovo": "ser_data.corpora.acted:EMOVO",
+        "cafe": "ser_data.corpora.acted:CAFE",
+        "shemo": "ser_data.corpora.acted:SHEMO",
+        "aesdd": "ser_data.corpora.acted:AESDD",
+        "subesco": "ser_data.corpora.acted:SUBESCO",
+        "jl-corpus": "ser_data.corpora.acted:JL_CORPUS",
+        "csv": "ser_data.corpora.table_file:CSV",
+        "jsonl": "ser_data.corpora.table_file:JSONL",
+        "audiofolder": "ser_data.corpora.audiofolder:CORPUS",
+        "hf": "ser_data.corpora.hf:CORPUS",
+        "audformat": "ser_data.corpora.audformat:CORPUS",
     },
+    group="ser.corpora",
 )
 
 __all__ = ["CORPORA", "Corpus"]

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ser_base.errors import listing
 from ser_data.corpora.base import length, require_folder
 from ser_data.corpora.contained import PathEscapes, contained
-from ser_data.csv_file import csv_frame
-from ser_data.errors import BadManifest, BadRoot, CorpusError, listing
-from ser_data.files import missing_told
-from ser_data.manifest import CorpusInfo, Manifest, Problem
-from ser_data.names import clean_name
+from ser_data.errors import BadManifest, BadRoot, CorpusError
+from ser_data.manifest.csv_file import csv_frame
+from ser_data.manifest.names import clean_name
+from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.media.files import missing_told
 
 if TYPE_CHECKING:
     import pandas as pd

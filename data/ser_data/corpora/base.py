@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ser_data.errors import BadRoot
-from ser_data.manifest import CorpusInfo, Manifest
+from ser_data.manifest.table import CorpusInfo, Manifest
 
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph", ".m4a", ".mp4", ".3gp", ".mov",

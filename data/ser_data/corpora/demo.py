@@ -1,7 +1,7 @@
 """The demo corpus: synthetic speech in the shape and the directory grammar of IEMOCAP, made where it is first read.
 
 About 700 utterances, 10 voices, 7 classes, 31 minutes of 16 kHz wav (59 MB), the same every time; making it takes about
-15 s. Words and voice each carry a part of the emotion (`ser_data.speech`), so that a fusion of both is better than either
+15 s. Words and voice each carry a part of the emotion (`ser_data.synthetic.speech`), so that a fusion of both is better than either
 alone. No human spoke: scores on it say that a pipeline works, and nothing about speech emotion recognition.
 """
 
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_base.progress import counting
 from ser_data.errors import BadRoot
-from ser_data.manifest import CorpusInfo, Manifest
-from ser_data.progress import counting
+from ser_data.manifest.table import CorpusInfo, Manifest
 
 if TYPE_CHECKING:
-    from ser_data.speech.screenplay import Turn
+    from ser_data.synthetic.speech.screenplay import Turn
 
 VERSION = 1
 """Raised when the corpus sounds or reads otherwise; a folder of another version is refused."""
@@ -73,7 +73,7 @@ def write_demo(root: Path, share: float = 1.0) -> Manifest:
 
     Files get their names when they are whole, the manifest last: a stop leaves nothing half, and the next call goes on.
     """
-    from ser_data.speech.screenplay import screenplay
+    from ser_data.synthetic.speech.screenplay import screenplay
 
     _claim(root, share)
     turns = screenplay(share)
@@ -112,8 +112,8 @@ def _claim(root: Path, share: float) -> None:
 
 def _recorded(turns: "list[Turn]") -> Iterator[NDArray[np.float32]]:
     """The turns' speech at 16 kHz with the noise of their session's room, float32 (samples,) in -1..1."""
-    from ser_data.resampling import resample
-    from ser_data.speech.synthesis import synthesise
+    from ser_data.media.resampling import resample
+    from ser_data.synthetic.speech.synthesis import synthesise
 
     for turn, (speech, rate) in zip(turns, synthesise(turn.line for turn in turns), strict=True):
         samples = resample(speech, rate, RATE)
@@ -126,7 +126,7 @@ def _recorded(turns: "list[Turn]") -> Iterator[NDArray[np.float32]]:
 def _table(root: Path, turns: "Iterable[Turn]", places: dict[str, Path]) -> Any:
     import pandas as pd
 
-    from ser_data.audio import probe_audio
+    from ser_data.media.audio import probe_audio
 
     rows = []
     for turn in turns:
@@ -158,7 +158,7 @@ def _table(root: Path, turns: "Iterable[Turn]", places: dict[str, Path]) -> Any:
 
 def _write_dialogues(root: Path, turns: "Iterable[Turn]", places: dict[str, Path]) -> None:
     """Evaluation and transcription files in IEMOCAP's grammar, sorted by id as there; times from the wavs' lengths."""
-    from ser_data.audio import probe_audio
+    from ser_data.media.audio import probe_audio
 
     dialogues: dict[str, list[tuple[Turn, float, float]]] = {}
     for turn in turns:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ser_data.corpora.base import length, require_folder, visible_files
 from ser_data.errors import BadRoot
-from ser_data.manifest import CorpusInfo, Manifest, Problem
+from ser_data.manifest.table import CorpusInfo, Manifest, Problem
 
 EMOTIONS = {
     "W": "anger",  # Wut

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from ser_base.errors import listing
 from ser_data.corpora.base import length, require_folder
 from ser_data.corpora.contained import PathEscapes, contained
-from ser_data.errors import BadManifest, BadRoot, listing
-from ser_data.manifest import CorpusInfo, Manifest, Problem
-from ser_data.names import as_name
+from ser_data.errors import BadManifest, BadRoot
+from ser_data.manifest.names import as_name
+from ser_data.manifest.table import CorpusInfo, Manifest, Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from ser_base.errors import listing
 from ser_data.corpora.base import require_folder
 from ser_data.corpora.iemocap_files import CODES, TURN, Fault, Turn, read_evaluation, read_transcripts
-from ser_data.errors import BadRoot, listing
-from ser_data.manifest import CorpusInfo, Manifest, Problem
-from ser_data.text import has_tag, normalise
+from ser_data.errors import BadRoot
+from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.manifest.text import has_tag, normalise
 
 MARK = "generated.json"
 """File in the root of a corpus that `ser-data generate` wrote."""

@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from ser_data.csv_file import Row, decode, read_csv
-from ser_data.errors import BadManifest, BadRoot, listing
-from ser_data.files import missing_told
-from ser_data.manifest import CorpusInfo, Manifest, Problem, read_card_beside
-from ser_data.names import NAMES, as_name, plain_text
-from ser_data.text import wordless
-from ser_data.utterance import PARTS
-from ser_data.video import CROPS
+from ser_base.errors import listing
+from ser_data.errors import BadManifest, BadRoot
+from ser_data.manifest.csv_file import Row, decode, read_csv
+from ser_data.manifest.names import NAMES, as_name, plain_text
+from ser_data.manifest.table import CorpusInfo, Manifest, Problem, read_card_beside
+from ser_data.manifest.text import wordless
+from ser_data.manifest.utterance import PARTS
+from ser_data.media.files import missing_told
+from ser_data.media.video import CROPS
 
 _EXPECTED = (
     "path",

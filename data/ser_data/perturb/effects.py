@@ -136,7 +136,7 @@ def through_codec(samples: Samples, rate: int, codec: str, quality: float | None
     """
     import soundfile
 
-    from ser_data.resampling import resample
+    from ser_data.media.resampling import resample
 
     container, coding, line = CODECS[codec]
     given = samples if line is None else resample(samples, rate, line)

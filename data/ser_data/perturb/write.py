@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from ser_data.audio import AudioError
-from ser_data.decoding import IsolatedDecoder
 from ser_data.errors import BadManifest, CorpusError
+from ser_data.media.audio import AudioError
+from ser_data.media.decoding import IsolatedDecoder
 from ser_data.perturb.copies import both, plan_folds
 from ser_data.perturb.effects import Effects, perturb
 from ser_data.protocols.originals import MARK, SOURCE
@@ -23,7 +23,7 @@ from ser_data.protocols.originals import MARK, SOURCE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
 RATE = 16_000
 _DROPPED = ["corpus", "path", "start", "end", "duration", "audio_hash", "text_normalised", "text_hash"]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser_data.errors import BadFolds, suggestion
+from ser_base.errors import suggestion
+from ser_data.errors import BadFolds
 from ser_data.protocols.base import Draft, Mask, Protocol, values_in_order
 from ser_data.protocols.originals import firsts
 from ser_data.protocols.speaker import partners

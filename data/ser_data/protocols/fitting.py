@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ser_data.errors import CorpusError
+from ser_base.errors import SerError
 from ser_data.protocols.make import make_folds
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def fitting_protocol(table: "pd.DataFrame") -> str | None:
     for name in names:
         try:
             folds = make_folds(table, name)
-        except CorpusError:
+        except SerError:
             continue
         if all(classes.loc[list(fold.train)].nunique() == classes.nunique() for fold in folds.folds):
             return name

@@ -9,12 +9,13 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ser_data.csv_file import csv_frame
-from ser_data.errors import BadFolds, BadManifest, listing
-from ser_data.names import clean_name
+from ser_base.errors import listing
+from ser_data.errors import BadFolds, BadManifest
+from ser_data.manifest.csv_file import csv_frame
+from ser_data.manifest.names import clean_name
+from ser_data.manifest.text import comparison_key
+from ser_data.manifest.utterance import PARTS
 from ser_data.protocols.originals import SOURCE, originals
-from ser_data.text import comparison_key
-from ser_data.utterance import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ class Folds:
     ) -> "Folds":
         """Reads `id,fold,part`. The file does not hold the promises: give them, and call `check`.
 
-        Names are cleaned (`ser_data.names`), but for ids that are `known` as they are written: those of an older cache.
+        Names are cleaned (`ser_data.manifest.names`), but for ids that are `known` as they are written: those of an older cache.
 
         Raises:
             BadFolds: No such file, other columns, a quote that is not closed, an unknown part, or an id twice in a fold.
@@ -177,7 +178,7 @@ def key_values(table: "pd.DataFrame", column: str) -> "NDArray[np.object_]":
     """The value by which a column keeps rows apart, as text, (rows,); None where it is missing.
 
     The column `source` stands for the original that a row is a version of (`ser_data.protocols.originals`), the column
-    `text` for its words (`ser_data.text.comparison_key`).
+    `text` for its words (`ser_data.manifest.text.comparison_key`).
     """
     if column == SOURCE:
         return originals(table)

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 import pandas as pd
 
-from ser_data.errors import BadFolds, BadManifest, MissingColumn, listing, suggestion
+from ser_base.errors import listing, suggestion
+from ser_data.errors import BadFolds, BadManifest, MissingColumn
 from ser_data.protocols.base import Protocol
 from ser_data.protocols.development import development, resolve_rule
 from ser_data.protocols.folds import SPARSE, Fold, Folds, shared_values, values_by_id
 from ser_data.protocols.originals import MARK, SOURCE, has_copies
 
 if TYPE_CHECKING:
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
 KEYS = ("session", "speaker", "scenario", "dialogue")
 _COLUMNS = ("id", "corpus", "label", "fold", "part", "audio_hash", SOURCE, MARK, *KEYS)
@@ -44,7 +45,7 @@ def make_folds(
         MissingColumn: A column that the protocol needs has gaps; the message says which protocols would work.
         BadFolds: Too few sessions, speakers or groups, an unknown rule, or a held-out key on both sides.
     """
-    from ser_data.protocols import PROTOCOLS
+    from ser_data.protocols.table import PROTOCOLS
 
     rule_of = PROTOCOLS[protocol]
     table = _sorted_table(manifest if isinstance(manifest, pd.DataFrame) else manifest.table)

@@ -9,7 +9,8 @@
 
 from typing import TYPE_CHECKING
 
-from ser_data.errors import BadFolds, MissingColumn, listing
+from ser_base.errors import listing
+from ser_data.errors import BadFolds, MissingColumn
 from ser_data.protocols.base import Draft, Protocol, natural, rotate
 from ser_data.protocols.given import from_parts
 

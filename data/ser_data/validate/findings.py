@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ser_data.manifest import TABLE_NOTES, Problem
+from ser_data.manifest.table import TABLE_NOTES, Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from ser_data.errors import listing
-from ser_data.text import wordless
+from ser_base.errors import listing
+from ser_data.manifest.text import wordless
 from ser_data.validate.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
 
 def place(row: "pd.Series[str]") -> str:

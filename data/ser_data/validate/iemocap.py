@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from ser_data.corpora.iemocap import dialogue_files, sessions
 from ser_data.corpora.iemocap_files import read_transcripts
-from ser_data.text import has_tag, normalise
+from ser_data.manifest.text import has_tag, normalise
 from ser_data.validate.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ser_data.manifest import Manifest
+    from ser_data.manifest.table import Manifest
 
 LENGTH_TOLERANCE = 0.00015  # s, as measured on the real corpus
 TRANSCRIPT_TOLERANCE = 0.001  # s

@@ -7,7 +7,7 @@ all 10,039 evaluation lines, totals also in the literature; MELD: its CSV files;
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ser_data.labels import SCHEMES
+from ser_data.manifest.labels import SCHEMES
 
 if TYPE_CHECKING:
     import pandas as pd

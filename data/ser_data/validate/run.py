@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_data.corpora import CORPORA
-from ser_data.manifest import Manifest
+from ser_data.manifest.table import Manifest
 from ser_data.validate import general
 from ser_data.validate import iemocap as only_iemocap
 from ser_data.validate.findings import Finding, from_problem

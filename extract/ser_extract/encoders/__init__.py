@@ -5,140 +5,33 @@ A new family is one file here and one line below (docs/add-an-encoder.md); the c
 
 from typing import TYPE_CHECKING
 
-from ser_data.catalog import Catalog
+from ser_base.catalog import Catalog
 
 if TYPE_CHECKING:
     from ser_extract.encoders.base import Family
 
 
-def _wav2vec2() -> "Family":
-    from ser_extract.encoders.wav2vec2 import FAMILY
-
-    return FAMILY
-
-
-def _hubert() -> "Family":
-    from ser_extract.encoders.hubert import FAMILY
-
-    return FAMILY
-
-
-def _wavlm() -> "Family":
-    from ser_extract.encoders.wavlm import FAMILY
-
-    return FAMILY
-
-
-def _data2vec_audio() -> "Family":
-    from ser_extract.encoders.data2vec_audio import FAMILY
-
-    return FAMILY
-
-
-def _whisper() -> "Family":
-    from ser_extract.encoders.whisper import FAMILY
-
-    return FAMILY
-
-
-def _bert() -> "Family":
-    from ser_extract.encoders.bert import FAMILY
-
-    return FAMILY
-
-
-def _electra() -> "Family":
-    from ser_extract.encoders.bert import ELECTRA
-
-    return ELECTRA
-
-
-def _roberta() -> "Family":
-    from ser_extract.encoders.roberta import FAMILY
-
-    return FAMILY
-
-
-def _xlm_roberta() -> "Family":
-    from ser_extract.encoders.roberta import XLM_ROBERTA
-
-    return XLM_ROBERTA
-
-
-def _camembert() -> "Family":
-    from ser_extract.encoders.roberta import CAMEMBERT
-
-    return CAMEMBERT
-
-
-def _distilbert() -> "Family":
-    from ser_extract.encoders.distilbert import FAMILY
-
-    return FAMILY
-
-
-def _deberta_v2() -> "Family":
-    from ser_extract.encoders.deberta_v2 import FAMILY
-
-    return FAMILY
-
-
-def _mpnet() -> "Family":
-    from ser_extract.encoders.mpnet import FAMILY
-
-    return FAMILY
-
-
-def _vit() -> "Family":
-    from ser_extract.encoders.vit import FAMILY
-
-    return FAMILY
-
-
-def _clip() -> "Family":
-    from ser_extract.encoders.clip import FAMILY
-
-    return FAMILY
-
-
-def _clip_vision_model() -> "Family":
-    from ser_extract.encoders.clip import TOWER
-
-    return TOWER
-
-
-def _dinov2() -> "Family":
-    from ser_extract.encoders.dinov2 import FAMILY
-
-    return FAMILY
-
-
-def _dinov2_with_registers() -> "Family":
-    from ser_extract.encoders.dinov2 import REGISTERS
-
-    return REGISTERS
-
-
 ENCODERS: "Catalog[Family]" = Catalog(
     "encoder family",
     {
-        "wav2vec2": _wav2vec2,
-        "hubert": _hubert,
-        "wavlm": _wavlm,
-        "data2vec-audio": _data2vec_audio,
-        "whisper": _whisper,
-        "bert": _bert,
-        "electra": _electra,
-        "roberta": _roberta,
-        "xlm-roberta": _xlm_roberta,
-        "camembert": _camembert,
-        "distilbert": _distilbert,
-        "deberta-v2": _deberta_v2,
-        "mpnet": _mpnet,
-        "vit": _vit,
-        "clip": _clip,
-        "clip_vision_model": _clip_vision_model,
-        "dinov2": _dinov2,
-        "dinov2_with_registers": _dinov2_with_registers,
+        "wav2vec2": "ser_extract.encoders.wav2vec2:FAMILY",
+        "hubert": "ser_extract.encoders.hubert:FAMILY",
+        "wavlm": "ser_extract.encoders.wavlm:FAMILY",
+        "data2vec-audio": "ser_extract.encoders.data2vec_audio:FAMILY",
+        "whisper": "ser_extract.encoders.whisper:FAMILY",
+        "bert": "ser_extract.encoders.bert:FAMILY",
+        "electra": "ser_extract.encoders.bert:ELECTRA",
+        "roberta": "ser_extract.encoders.roberta:FAMILY",
+        "xlm-roberta": "ser_extract.encoders.roberta:XLM_ROBERTA",
+        "camembert": "ser_extract.encoders.roberta:CAMEMBERT",
+        "distilbert": "ser_extract.encoders.distilbert:FAMILY",
+        "deberta-v2": "ser_extract.encoders.deberta_v2:FAMILY",
+        "mpnet": "ser_extract.encoders.mpnet:FAMILY",
+        "vit": "ser_extract.encoders.vit:FAMILY",
+        "clip": "ser_extract.encoders.clip:FAMILY",
+        "clip_vision_model": "ser_extract.encoders.clip:TOWER",
+        "dinov2": "ser_extract.encoders.dinov2:FAMILY",
+        "dinov2_with_registers": "ser_extract.encoders.dinov2:REGISTERS",
     },
+    group="ser.encoders",
 )

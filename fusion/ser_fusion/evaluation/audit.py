@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_cache.scratch import replacing
+from ser_base.errors import SerError
+from ser_cache.format.scratch import replacing
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.difference_test import difference_test
@@ -31,7 +32,7 @@ from ser_fusion.evaluation.units import unit_counts, unit_kind
 
 if TYPE_CHECKING:
     from ser_data.protocols import Folds
-    from ser_fusion.study import Study
+    from ser_fusion.study.open import Study
 
 PROTOCOLS = ("random", "session", "speaker", "session+scenario")
 MOST_FOLDS = 60  # MELD's 304 speakers would cost an hour of linear fits
@@ -133,14 +134,13 @@ def audit_table(
 
 def _folds(table: pd.DataFrame, protocol: str, dev: str, seed: int) -> tuple["Folds | None", str]:
     """The folds of a protocol with the run's development rule, else its own, else none; or why there are no folds."""
-    from ser_data.errors import CorpusError
     from ser_data.protocols import make_folds
 
     reason = ""
     for rule in dict.fromkeys((dev, "next", "none")):
         try:
             return make_folds(table, protocol, dev=rule, seed=seed), ""
-        except CorpusError as error:
+        except SerError as error:
             reason = str(error).splitlines()[0]
     return None, reason
 
@@ -223,7 +223,7 @@ def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
 def _features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
     """Pooled features from the run's cache; empty where it is gone or does not hold these utterances any more."""
     from ser_cache import CacheError, open_cache
-    from ser_fusion.study import pool_entry
+    from ser_fusion.study.open import pool_entry
 
     cache = run.run.get("cache", {})
     try:

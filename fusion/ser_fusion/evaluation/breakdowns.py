@@ -18,7 +18,7 @@ MERGED = (
 def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None:
     """Per (fold, id) of the test parts: does the same normalised text occur in the fold's training part?
 
-    Two texts are the same if their letters and digits agree (`ser_data.text.comparison_key`).
+    Two texts are the same if their letters and digits agree (`ser_data.manifest.text.comparison_key`).
 
     Args:
         utterances: index = id, column `text`.
@@ -27,7 +27,7 @@ def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None
     Returns:
         Booleans indexed by (fold, id); None where no transcript is known.
     """
-    from ser_data.text import comparison_key
+    from ser_data.manifest.text import comparison_key
 
     if "text" not in utterances:
         return None

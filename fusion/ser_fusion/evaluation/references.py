@@ -20,7 +20,7 @@ from ser_fusion.evaluation.probes import Fits
 from ser_fusion.evaluation.units import speakers_of
 
 if TYPE_CHECKING:
-    from ser_fusion.study import Study
+    from ser_fusion.study.open import Study
 
 NOTES = {
     "random": "uniform over the classes",

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ser_fusion import records
 from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation import records
 from ser_fusion.evaluation.errors import NotARun
+from ser_fusion.evaluation.records import check, read_json
 from ser_fusion.evaluation.temperatures import Temperature, fold_temperatures
 from ser_fusion.evaluation.units import speakers_of
-from ser_fusion.records import check, read_json
 
 PREDICTION_COLUMNS = ("row", "id", "fold", "seed", "label", "predicted")
 

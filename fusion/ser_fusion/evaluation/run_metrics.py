@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser_cache.scratch import replacing, sweep
+from ser_cache.format.scratch import replacing, sweep
 from ser_fusion.errors import RecordMissing
 from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration
@@ -31,10 +31,10 @@ from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score
 from ser_fusion.evaluation.known_encoders import tuned_on
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, scores_of, summarise
 from ser_fusion.evaluation.own_probe import own_probes
+from ser_fusion.evaluation.records import Audit, Beside, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.transfer import transfer
 from ser_fusion.evaluation.units import unit_counts, unit_kind
-from ser_fusion.records import Audit, Beside, read_record
 
 if TYPE_CHECKING:
     import pandas as pd

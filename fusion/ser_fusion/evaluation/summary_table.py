@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from ser_data.csv_file import csv_frame
 from ser_data.errors import BadManifest
+from ser_data.manifest.csv_file import csv_frame
 from ser_fusion.evaluation.errors import EvaluationError
 
 COLUMNS = ("name", "metric", "mean", "std", "n")

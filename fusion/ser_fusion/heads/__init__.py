@@ -3,122 +3,33 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ser_data.catalog import Catalog
+from ser_base.catalog import Catalog
 from ser_fusion.errors import StreamMissing
 
 if TYPE_CHECKING:
     from ser_fusion.heads.base import Head
 
 
-def _audio() -> "type[Head]":
-    from ser_fusion.heads.audio import AudioHead
-
-    return AudioHead
-
-
-def _text() -> "type[Head]":
-    from ser_fusion.heads.text import TextHead
-
-    return TextHead
-
-
-def _video() -> "type[Head]":
-    from ser_fusion.heads.video import VideoHead
-
-    return VideoHead
-
-
-def _concat() -> "type[Head]":
-    from ser_fusion.heads.concat import ConcatHead
-
-    return ConcatHead
-
-
-def _mdre() -> "type[Head]":
-    from ser_fusion.heads.mdre import MdreHead
-
-    return MdreHead
-
-
-def _self() -> "type[Head]":
-    from ser_fusion.heads.self_attention import SelfHead
-
-    return SelfHead
-
-
-def _cross() -> "type[Head]":
-    from ser_fusion.heads.cross_attention import CrossHead
-
-    return CrossHead
-
-
-def _self_cross() -> "type[Head]":
-    from ser_fusion.heads.self_cross import SelfCrossHead
-
-    return SelfCrossHead
-
-
-def _gated() -> "type[Head]":
-    from ser_fusion.heads.gated import GatedHead
-
-    return GatedHead
-
-
-def _bilinear() -> "type[Head]":
-    from ser_fusion.heads.bilinear import BilinearHead
-
-    return BilinearHead
-
-
-def _bottleneck() -> "type[Head]":
-    from ser_fusion.heads.bottleneck import BottleneckHead
-
-    return BottleneckHead
-
-
-def _text_queries_audio() -> "type[Head]":
-    from ser_fusion.heads.text_queries_audio import TextQueriesAudioHead
-
-    return TextQueriesAudioHead
-
-
-def _late() -> "type[Head]":
-    from ser_fusion.heads.late import LateHead
-
-    return LateHead
-
-
-def _late_calibrated() -> "type[Head]":
-    from ser_fusion.heads.late import LateCalibratedHead
-
-    return LateCalibratedHead
-
-
-def _late_average() -> "type[Head]":
-    from ser_fusion.heads.late import LateAverageHead
-
-    return LateAverageHead
-
-
 HEADS: "Catalog[type[Head]]" = Catalog(
     "head",
     {
-        "audio": _audio,
-        "text": _text,
-        "video": _video,
-        "concat": _concat,
-        "mdre": _mdre,
-        "self": _self,
-        "cross": _cross,
-        "self+cross": _self_cross,
-        "gated": _gated,
-        "bilinear": _bilinear,
-        "bottleneck": _bottleneck,
-        "text-queries-audio": _text_queries_audio,
-        "late": _late,
-        "late-calibrated": _late_calibrated,
-        "late-average": _late_average,
+        "audio": "ser_fusion.heads.audio:AudioHead",
+        "text": "ser_fusion.heads.text:TextHead",
+        "video": "ser_fusion.heads.video:VideoHead",
+        "concat": "ser_fusion.heads.concat:ConcatHead",
+        "mdre": "ser_fusion.heads.mdre:MdreHead",
+        "self": "ser_fusion.heads.self_attention:SelfHead",
+        "cross": "ser_fusion.heads.cross_attention:CrossHead",
+        "self+cross": "ser_fusion.heads.self_cross:SelfCrossHead",
+        "gated": "ser_fusion.heads.gated:GatedHead",
+        "bilinear": "ser_fusion.heads.bilinear:BilinearHead",
+        "bottleneck": "ser_fusion.heads.bottleneck:BottleneckHead",
+        "text-queries-audio": "ser_fusion.heads.text_queries_audio:TextQueriesAudioHead",
+        "late": "ser_fusion.heads.late:LateHead",
+        "late-calibrated": "ser_fusion.heads.late:LateCalibratedHead",
+        "late-average": "ser_fusion.heads.late:LateAverageHead",
     },
+    group="ser.heads",
 )
 
 SINGLE = ("audio", "text", "video")

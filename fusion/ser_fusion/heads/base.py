@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ser_fusion.batches import Batch, Frames
 from ser_fusion.errors import StreamMissing
+from ser_fusion.frames.batches import Batch, Frames
+from ser_fusion.heads.pool_norm import PoolNorm
 from ser_fusion.heads.shape import Shape
-from ser_fusion.pool_norm import PoolNorm
 from ser_fusion.poolings import POOLINGS
 
 _ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ser_fusion.batches import Batch
+from ser_fusion.frames.batches import Batch
 from ser_fusion.heads.base import Attention, Head, Projection, Readout
 from ser_fusion.heads.shape import Shape
 

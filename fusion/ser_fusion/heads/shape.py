@@ -26,7 +26,7 @@ class Shape:
         frame_dropout: Probability of dropping a feature of a projected frame or of an attention's output.
         pool_dropout: Probability of dropping a feature of the vector that the classifier sees.
         pool_norm: ``batch`` brings each feature of a pooled vector to zero mean and unit deviation over the training
-            utterances (``ser_fusion.pool_norm``); ``none`` leaves it as it is.
+            utterances (``ser_fusion.heads.pool_norm``); ``none`` leaves it as it is.
         input_dropout: Probability of dropping an input feature of a frame.
         stream_dropout: Probability of dropping a whole pooled stream of an utterance in training, never all of them (ModDrop,
             Neverova et al. 2016). Without it the stream that is learned by heart first, usually the text, leaves the others

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ser_fusion.batches import Batch
 from ser_fusion.errors import StreamMissing
+from ser_fusion.frames.batches import Batch
 from ser_fusion.heads.base import Attention, Head, Projection, Readout
 from ser_fusion.heads.shape import Shape
 

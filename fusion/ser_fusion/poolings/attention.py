@@ -6,7 +6,7 @@ Source: self-attentive pooling, Safari, India & Hernando 2020; with a hidden lay
 
 from torch import Tensor, nn
 
-from ser_fusion.batches import Frames
+from ser_fusion.frames.batches import Frames
 from ser_fusion.poolings.base import Pooling
 
 

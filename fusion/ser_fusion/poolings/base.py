@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ser_fusion.batches import Frames
+from ser_fusion.frames.batches import Frames
 
 
 class Pooling(nn.Module):

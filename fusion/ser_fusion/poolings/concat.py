@@ -5,7 +5,7 @@ Differs from ``mean`` only in counting [CLS] and [SEP] as frames.
 
 from torch import Tensor
 
-from ser_fusion.batches import Frames
+from ser_fusion.frames.batches import Frames
 from ser_fusion.poolings.base import Pooling
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ser_fusion.batches import Frames
+from ser_fusion.frames.batches import Frames
 from ser_fusion.poolings.base import Pooling
 
 

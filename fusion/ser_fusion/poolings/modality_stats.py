@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ser_fusion.batches import Frames
+from ser_fusion.frames.batches import Frames
 from ser_fusion.poolings.base import Pooling
 
 

@@ -6,7 +6,7 @@ The "statistics pooling" of x-vectors (Snyder et al. 2018), and what the study's
 import torch
 from torch import Tensor
 
-from ser_fusion.batches import Frames
+from ser_fusion.frames.batches import Frames
 from ser_fusion.poolings.base import Pooling
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation.records import read_json
 from ser_fusion.evaluation.run_directory import job_folders
-from ser_fusion.records import read_json
 from ser_fusion.reporting.plots.classes import class_plot
 from ser_fusion.reporting.plots.confusion import confusion_plot, difference_plot
 from ser_fusion.reporting.plots.curves import curve_key, curve_plot

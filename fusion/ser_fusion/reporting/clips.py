@@ -20,8 +20,8 @@ def audio_clips(utterances: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
     """
     import soundfile
 
-    from ser_data.audio import AudioError, Limits
-    from ser_data.decoding import IsolatedDecoder
+    from ser_data.media.audio import AudioError, Limits
+    from ser_data.media.decoding import IsolatedDecoder
 
     clips: dict[str, str] = {}
     size = 0

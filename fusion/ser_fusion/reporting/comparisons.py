@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_data.terminal import console as results_console
+from ser_base.terminal import console as results_console
 from ser_fusion.reporting.numbers import points, probability
 from ser_fusion.reporting.words import tested
 

@@ -10,8 +10,8 @@ from typing import Any
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.errors import EvaluationError
 from ser_fusion.evaluation.metrics import METRICS
+from ser_fusion.evaluation.records import read_json
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
-from ser_fusion.records import read_json
 
 
 class MirrorMissing(EvaluationError, ImportError):

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ser_cache.scratch import replacing
+from ser_cache.format.scratch import replacing
 from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation.records import Judged, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run
-from ser_fusion.records import Judged, read_record
 from ser_fusion.reporting import assets, tables, words
 from ser_fusion.reporting.numbers import count, score
 from ser_fusion.reporting.text_tables import write_tables

@@ -5,10 +5,10 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_predict import facts as told
+from ser_predict.models import facts as told
 
 if TYPE_CHECKING:
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.predictor import Predictor
 
 FOLDER = Path(__file__).parent
 

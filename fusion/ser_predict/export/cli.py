@@ -6,9 +6,9 @@ from typing import Any
 
 import rich_click as click
 
-from ser_data.errors import CorpusError
-from ser_data.settings import SettingsCommand
-from ser_predict.errors import NotExported, PredictError
+from ser_base.errors import SerError
+from ser_base.settings import SettingsCommand
+from ser_predict.errors import NotExported
 
 
 @click.command("ser-export", cls=SettingsCommand, section="export")
@@ -41,9 +41,7 @@ def command(run: Path, onnx: Path | None, hub: Path | None, push: str | None, **
 
 
 def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, options: dict[str, Any]) -> None:
-    from ser_cache import CacheError
-    from ser_fusion.errors import FusionError
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.predictor import Predictor
 
     try:
         heads = {name: options[name] for name in ("row", "fold", "seed", "cache")}
@@ -63,7 +61,7 @@ def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, op
             click.echo(f"{folder}: config.json, model.safetensors, README.md. Use it: ser-predict {folder} FILE")
         if hub is not None and push is not None:
             click.echo(f"Uploaded: {_push(hub, push)}")
-    except (PredictError, CacheError, CorpusError, FusionError, OSError) as error:
+    except (SerError, OSError) as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ser_fusion.batches import Padded
 from ser_fusion.evaluation.temperatures import FLOOR
-from ser_predict.ensemble import Ensemble
+from ser_fusion.frames.batches import Padded
+from ser_predict.models.ensemble import Ensemble
 
 LOWEST = log(FLOOR)
 

@@ -15,14 +15,14 @@ import numpy as np
 
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.probes import Probe
-from ser_fusion.records import Export, check, read_json
-from ser_predict.ensemble import RAW, Ensemble, Member
+from ser_fusion.evaluation.records import Export, check, read_json
 from ser_predict.errors import BadExport, NoModel
-from ser_predict.sources import HeadSource
-from ser_predict.stacks import Stack, checked
+from ser_predict.models.ensemble import RAW, Ensemble, Member
+from ser_predict.models.sources import HeadSource
+from ser_predict.models.stacks import Stack, checked
 
 if TYPE_CHECKING:
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.predictor import Predictor
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -42,7 +42,7 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
     """
     from safetensors.numpy import save_file
 
-    from ser_cache.scratch import replacing
+    from ser_cache.format.scratch import replacing
     from ser_predict.export.card import model_card
 
     source, tensors, rows = predictor.source, {}, []
@@ -203,7 +203,7 @@ class HubHeads(HeadSource):
     def _member(self, slug: str, number: int, one: Mapping[str, Any], calibrate: bool) -> Member:
         import torch
 
-        from ser_fusion.model import build_model
+        from ser_fusion.heads.model import build_model
 
         temperature = float(one["temperature"]) if calibrate else 1.0
         stack = self._stack(slug, str(one["fold"]))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.scratch import replacing
+from ser_cache.format.scratch import replacing
 from ser_predict.errors import ExtraMissing, NotExported
 from ser_predict.export.samples import Samples, draw_samples, read_samples
 
 if TYPE_CHECKING:
-    from ser_predict.ensemble import Ensemble
     from ser_predict.export.graph import Graph
-    from ser_predict.predictor import Predictor
+    from ser_predict.models.ensemble import Ensemble
+    from ser_predict.recordings.predictor import Predictor
 
 TOLERANCE = 1e-5
 """Largest difference of any posterior between onnxruntime and torch."""

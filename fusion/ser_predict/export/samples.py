@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser_cache import CacheError, EntrySpec, open_cache
-from ser_fusion.features import StreamFrames, read_stream
+from ser_fusion.frames.features import StreamFrames, read_stream
 
 if TYPE_CHECKING:
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.predictor import Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Samples:
 
 def read_samples(predictor: "Predictor", count: int) -> Samples | None:
     """Utterances of the run, spread over it, from its cache; None where the cache is gone or holds other features now."""
-    from ser_predict.sources import RunHeads
+    from ser_predict.models.sources import RunHeads
 
     source = predictor.source
     if not isinstance(source, RunHeads):

@@ -12,12 +12,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from ser_predict.facts import corpus_title, notice
 from ser_predict.live.engine import Engine
 from ser_predict.live.guard import Guard, names
 from ser_predict.live.session import session
 from ser_predict.live.store import Store
 from ser_predict.live.uploads import Uploads
+from ser_predict.models.facts import corpus_title, notice
 
 BESIDE = 32
 """Requests at a time beside the microphones: pages, their files, uploads."""
@@ -86,7 +86,7 @@ def _page(engine: Engine, save: Path | None) -> str:
     """The page with everything but the token."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from ser_predict.timeline import COLOURS
+    from ser_predict.recordings.timeline import COLOURS
 
     predictor = engine.predictor
     facts, main = predictor.source.facts, predictor.main

@@ -6,9 +6,9 @@ from typing import Any
 
 import rich_click as click
 
-from ser_data.errors import CorpusError
-from ser_data.settings import SettingsCommand
-from ser_predict.errors import ExtraMissing, PredictError
+from ser_base.errors import SerError
+from ser_base.settings import SettingsCommand
+from ser_predict.errors import ExtraMissing
 
 LONGEST_HOP = 1.0
 """Seconds between windows if nothing is asked: answers come at least so often."""
@@ -63,9 +63,6 @@ def command(run: Path, **options: Any) -> None:
 
 
 def _serve(run: Path, options: dict[str, Any]) -> None:
-    from ser_cache import CacheError
-    from ser_extract.errors import ExtractError
-    from ser_fusion.errors import FusionError
 
     try:
         import starlette  # noqa: F401  # before a run is loaded for nothing
@@ -75,7 +72,7 @@ def _serve(run: Path, options: dict[str, Any]) -> None:
         raise click.ClickException(str(ExtraMissing("ser-live", error.name or "starlette", "live"))) from error
 
     from ser_predict.live.server import serve
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.predictor import Predictor
 
     try:
         predictor = Predictor(
@@ -86,7 +83,7 @@ def _serve(run: Path, options: dict[str, Any]) -> None:
         )
         hop = options["hop"] or min(LONGEST_HOP, predictor.windowing.hop)
         serve(predictor, hop, options["host"], options["port"], options["connections"], options["save"])
-    except (PredictError, ExtractError, CacheError, CorpusError, FusionError) as error:
+    except SerError as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_data.audio import Limits, quiet
-from ser_data.decoding import IsolatedDecoder
-from ser_data.resampling import resample
+from ser_data.media.audio import Limits, quiet
+from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.resampling import resample
 from ser_predict.errors import PredictError
 from ser_predict.live.stream import Window
-from ser_predict.pieces import Piece, cut
+from ser_predict.recordings.pieces import Piece, cut
 
 if TYPE_CHECKING:
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.predictor import Predictor
 
 LONGEST_UPLOAD = 600.0
 """Seconds of an uploaded recording."""

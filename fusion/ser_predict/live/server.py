@@ -15,7 +15,7 @@ from ser_predict.live.guard import is_loopback
 from ser_predict.live.patience import PatientHttp, PatientSocket
 
 if TYPE_CHECKING:
-    from ser_predict.predictor import Predictor
+    from ser_predict.recordings.predictor import Predictor
 
 LARGEST_FRAME = 1 << 18
 """Bytes of one websocket message: 1.4 s at 96 kHz; the page sends about 0.1 s."""

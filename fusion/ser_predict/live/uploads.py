@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ser_data.audio import AudioError
+from ser_data.media.audio import AudioError
 from ser_predict.live.engine import Engine, Uploaded
 from ser_predict.live.store import Kept, Store
 

@@ -14,11 +14,11 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
 import onnxruntime
 
 from ser_fusion.heads import HEADS
+from ser_fusion.heads.model import Model
+from ser_fusion.heads.pool_norm import PoolNorm
 from ser_fusion.heads.shape import Shape
-from ser_fusion.model import Model
-from ser_fusion.pool_norm import PoolNorm
-from ser_predict.ensemble import Ensemble, Member
 from ser_predict.export.cli import command
+from ser_predict.models.ensemble import Ensemble, Member
 
 DIMS = {"audio": 16, "text": 12}
 LAYERS = {"audio": 2, "text": 1}

@@ -25,7 +25,7 @@ def sentence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence of RAVDESS where it is, twice; else one by the demo corpus's synthesiser. About 5 seconds."""
     import os
 
-    from ser_data.audio import load_audio
+    from ser_data.media.audio import load_audio
 
     path = tmp_path_factory.mktemp("voice") / "sentence.wav"
     shared = Path(os.environ.get("SER_SHARED", Path(__file__).parents[4] / "shared"))
@@ -34,7 +34,7 @@ def sentence(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples, rate = load_audio(clip), 16_000
     else:
         pytest.importorskip("espeakng_loader", reason="needs the extra demo")
-        from ser_data.speech.synthesis import Line, synthesise
+        from ser_data.synthetic.speech.synthesis import Line, synthesise
 
         ((samples, rate),) = synthesise([Line("Everything went wrong on Monday, and nobody told me.")])
     soundfile.write(path, np.concatenate([samples, samples]), rate, subtype="PCM_16")

@@ -1,0 +1,1 @@
+"""The command for caches. Nothing heavy is loaded before it runs."""

@@ -1,0 +1,109 @@
+"""The commands of ``ser-cache`` that move features between caches and other people's formats: merge, export, import."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import rich_click as click
+
+from ser_cache.cli.frame import cache_argument, reported, tell
+from ser_cache.cli.frame import progress as progress_of
+from ser_cache.words import visible
+
+_path = click.Path(path_type=Path)
+_container = click.option(
+    "--container", type=click.Choice(["zarr", "hdf5"]), default="zarr", show_default=True, help="How shards are stored."
+)
+
+
+@click.command("merge")
+@click.argument("sources", nargs=-1, required=True, type=_path)
+@click.option("--into", required=True, type=_path, help="Cache that takes all rows; made if it is not there.")
+@click.option("--attachments", type=_path, help="Cache whose attachments (corpus manifest) to take where they differ.")
+@_container
+@reported
+def merge_caches(sources: tuple[Path, ...], into: Path, attachments: Path | None, container: str) -> None:
+    """Write the rows of several caches into one, which is how parts extracted on several machines come together.
+
+    Refused, with the names, if one utterance has two input hashes: then two different recordings share an id. Safe to
+    kill and to run again.
+    """
+    from ser_cache.exchange.merge import merge
+
+    with progress_of("merge", "rows") as progress:
+        merged = merge(
+            sources, into, container=container, attachments_of=attachments, recipe=_command(), progress=progress
+        )
+    for address in merged.rows:
+        failed = f", {merged.failures[address]:,} failures" if merged.failures[address] else ""
+        click.echo(f"{address}: {merged.rows[address]:,} rows written, {merged.kept[address]:,} kept{failed}.")
+    if merged.withdrawn:
+        click.echo(f"{merged.withdrawn:,} withdrawn utterances stay withdrawn.")
+
+
+@click.command("export")
+@cache_argument
+@click.option("--to", required=True, type=_path, help="Folder (npz, npz-each) or file (hdf5) to write.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["npz", "npz-each", "hdf5"]),
+    default="npz",
+    show_default=True,
+    help="One .npz per entry, one .npz per utterance, or one HDF5 file.",
+)
+@click.option("--entry", "entries", multiple=True, help="Address in `ser-cache ls`; may be repeated.  [default: all]")
+@reported
+def export_cache(cache: Path, to: Path, form: str, entries: tuple[str, ...]) -> None:
+    """Write features for other tools, with what they were computed from."""
+    from ser_cache.exchange.export import export
+
+    with progress_of("export", "rows") as progress:
+        written = export(cache, to, form, entries, progress)
+    for path in written:
+        click.echo(str(path))
+
+
+@click.command("import")
+@click.argument("source", type=_path)
+@click.option("--cache", required=True, envvar="SER_CACHE", type=_path, help="Cache to import into; made if missing.")
+@click.option("--modality", required=True, type=click.Choice(["audio", "text"]), help="What was encoded.")
+@click.option("--encoder", required=True, help="Name of what made the features, as facebook/wav2vec2-base.")
+@click.option("--layer", type=click.IntRange(0, 9999), default=0, show_default=True, help="Hidden state.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
+@click.option(
+    "--frame-rate", type=click.FloatRange(0, min_open=True), help="Frames per second; needed for audio of many frames."
+)
+@click.option(
+    "--format", "form", type=click.Choice(["npy", "kaldi", "h5"]), help="Format of SOURCE.  [default: by its name]"
+)
+@click.option("--note", help="Where the features come from; declared in the entry.")
+@click.option("--replace", is_flag=True, help="Begin an entry of another declaration anew.")
+@_container
+@reported
+def import_source(source: Path, cache: Path, **options: object) -> int | None:
+    """Import features that other tools wrote: a folder of .npy files, Kaldi .scp or .ark, or .h5 by utterance.
+
+    SOURCE is the folder or file. The entry is declared as imported, so it never passes for one that ser-extract
+    computed. Give ser-fuse the labels with --manifest. Exit code 3: some utterances could not be taken.
+    """
+    from ser_cache.exchange.importing import import_features
+
+    if options["modality"] == "audio" and options["frame_rate"] is None:
+        tell("No --frame-rate is given: plots and presets that need seconds will lack them.")
+    with progress_of("import", "utterances") as progress:
+        done = import_features(source, cache, recipe=_command(), progress=progress, **options)  # type: ignore[arg-type]
+    for name, failure in list(done.failures.items())[:10]:
+        tell(visible(f"Skipped {name}: {failure.reason}, {failure.detail}."))
+    click.echo(
+        f"{done.address}: {done.rows:,} rows imported, {done.kept:,} kept, {len(done.failures):,} skipped. "
+        "Its provenance is declared as imported."
+    )
+    return 3 if done.failures else None
+
+
+def _command() -> str:
+    return shlex.join(["ser-cache", *sys.argv[1:]])
+
+
+COMMANDS = (merge_caches, export_cache, import_source)

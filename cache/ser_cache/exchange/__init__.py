@@ -1,0 +1,1 @@
+"""Features between caches, object stores and the formats of other tools."""

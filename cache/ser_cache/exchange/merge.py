@@ -1,0 +1,213 @@
+"""Several caches into one: what the parts of a corpus were extracted to, on machines that share no disk.
+
+Rows are read with their checksums compared, written by the ordinary writer, and keep their input hashes and their
+environments. Killed and run again, a merge goes on where it stopped.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ser_cache.catalog import Cache, create_cache, open_cache
+from ser_cache.entry import Entry
+from ser_cache.errors import CacheError, SpecMismatch, WrongRows
+from ser_cache.format.spec import EntrySpec, differences
+from ser_cache.format.tree import check
+from ser_cache.items import Failure, Item, Row, Shard
+
+Progress = Callable[[int, int], None]
+
+
+class MergeConflict(CacheError, ValueError):
+    """Two caches that cannot become one.
+
+    Attributes:
+        what: the entry or the attachment.
+        found: (utterance or name, cache, hash there, other cache, hash there).
+    """
+
+    def __init__(self, what: str, found: tuple[tuple[str, str, str, str, str], ...]) -> None:
+        super().__init__(what, found)
+        self.what, self.found = what, found
+
+    def __str__(self) -> str:
+        lines = [f"  {name}: {one} in {here}, {other} in {there}" for name, here, one, there, other in self.found[:3]]
+        if len(self.found) > 3:
+            lines.append(f"  and {len(self.found) - 3:,} more")
+        if self.what == "attachments":
+            last = "Give --attachments CACHE to take those of one cache, then run ser-extract with the whole corpus."
+        else:
+            last = (
+                "These are different recordings or texts under one name: give the utterances other ids, or take one "
+                "side out with ser-cache rm --ids."
+            )
+        return "\n".join([f"nothing was merged: {self.what} differ between the caches (input hashes).", *lines, last])
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did, per entry address.
+
+    Attributes:
+        rows: rows written now.
+        kept: rows that were there already.
+        failures: utterances that have no row in any source, with their recorded reason.
+        withdrawn: utterances that some source had withdrawn; they stay withdrawn.
+        attachments: names taken over.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    withdrawn: int = 0
+    attachments: tuple[str, ...] = ()
+
+
+def merge(
+    sources: Sequence[Path],
+    into: Path,
+    *,
+    container: str = "zarr",
+    attachments_of: Path | None = None,
+    recipe: str | None = None,
+    progress: Progress | None = None,
+) -> Merged:
+    """Writes every row of ``sources`` into the cache ``into``, which may hold rows already. Sources are only read.
+
+    Args:
+        sources: caches; where two hold the same row, the first one's is taken.
+        into: made if it is not there.
+        container: of the new shards.
+        attachments_of: whose attachments to take where they differ.
+        recipe: command kept with the rows.
+        progress: called with (rows done, rows in all).
+
+    Raises:
+        MergeConflict: one id with two input hashes, or attachments that differ. Nothing was written.
+        SpecMismatch: one address with two fingerprints. Nothing was written.
+    """
+    caches = [open_cache(path) for path in sources]
+    if any(path.resolve() == into.resolve() for path in sources):
+        raise WrongRows(f"--into {into}", "it is one of the caches to be merged; give a new directory")
+    known = [*caches, open_cache(into)] if (into / "format.json").exists() else caches
+    specs = _specs(known)
+    withdrawn = frozenset().union(*(cache.withdrawn() for cache in known))
+    parts = {address: _open(caches, address) for address in specs}
+    _check_hashes([each for address in specs for each in _open(known, address)])
+    attached = _attachments(known, attachments_of)
+    if into.is_dir():
+        check(into)
+    target = create_cache(into)
+    if new := sorted(withdrawn - target.withdrawn()):
+        target.withdraw(new)
+    merged = Merged(withdrawn=len(withdrawn), attachments=tuple(sorted(attached)))
+    total = sum(len(entry) for entries in parts.values() for _, entry in entries)
+    done = 0
+    for address, spec in specs.items():
+        for count in _merge_entry(target, spec, parts[address], container, recipe, merged):
+            done += count
+            if progress is not None:
+                progress(done, total)
+    for name, data in attached.items():
+        target.attach(name, data)
+    return merged
+
+
+def _open(caches: Sequence[Cache], address: str) -> list[tuple[str, Entry]]:
+    return [
+        (str(cache.path), cache.open(info)) for cache in caches for info in cache.entries() if info.address == address
+    ]
+
+
+def _specs(caches: Sequence[Cache]) -> dict[str, EntrySpec]:
+    """Address -> spec; raises SpecMismatch if two caches mean different things by one address."""
+    specs: dict[str, EntrySpec] = {}
+    for cache in caches:
+        for info in cache.entries():
+            first = specs.setdefault(info.address, info.spec)
+            if first.fingerprint != info.fingerprint:
+                error = SpecMismatch(info.address, differences(first.as_dict(), info.spec.as_dict()))
+                error.add_note(f"'cache' is what the first of the merged caches declares, 'asked for' is {cache.path}")
+                raise error
+    return specs
+
+
+def _check_hashes(entries: Sequence[tuple[str, Entry]]) -> None:
+    """Layers of one encoder are made from the same inputs, so their hashes are compared with each other as well.
+
+    Not those of imported entries: theirs are of the values.
+    """
+    seen: dict[tuple[object, ...], tuple[str, str]] = {}
+    found: dict[str, tuple[str, str, str, str, str]] = {}
+    for where, entry in entries:
+        spec = entry.spec
+        group = (spec.modality, spec.encoder, entry.address if spec.declared.get("imported") else None)
+        for name, value in entry.input_hashes.items():
+            there, other = seen.setdefault((*group, name), (where, value))
+            if other != value:
+                found.setdefault(name, (name, there, other, where, value))
+    if found:
+        raise MergeConflict("utterances", tuple(found.values()))
+
+
+def _attachments(caches: Sequence[Cache], chosen: Path | None) -> dict[str, bytes]:
+    taken: dict[str, tuple[str, bytes]] = {}
+    found = []
+    order = caches if chosen is None else [open_cache(chosen), *caches]
+    for cache in order:
+        for name in cache.attachments():
+            data = cache.attachment(name)
+            where, first = taken.setdefault(name, (str(cache.path), data))
+            if first != data and chosen is None:
+                found.append((name, where, f"{len(first):,} bytes", str(cache.path), f"{len(data):,} other bytes"))
+    if found:
+        raise MergeConflict("attachments", tuple(found))
+    return {name: data for name, (_, data) in taken.items()}
+
+
+def _merge_entry(
+    target: Cache,
+    spec: EntrySpec,
+    entries: Sequence[tuple[str, Entry]],
+    container: str,
+    recipe: str | None,
+    merged: Merged,
+) -> Iterator[int]:
+    """Yields the number of rows dealt with, shard by shard."""
+    home: dict[str, Entry] = {}
+    for _, entry in entries:
+        for name in entry.ids:
+            home.setdefault(name, entry)
+    failures = {
+        name: (failure, entry.failure_hashes[name])
+        for _, entry in entries
+        for name, failure in entry.failures.items()
+        if name not in home
+    }
+    items = [Item(name, entry.input_hashes[name], 0.0, entry.frames(name)) for name, entry in home.items()]
+    items += [Item(name, value, 0.0, 0) for name, (_, value) in failures.items()]
+    writer = target.writer(spec, container=container, recipe=recipe)
+    summary = writer.plan(items)
+    merged.kept[spec.address], merged.rows[spec.address] = summary.kept, 0
+    merged.failures[spec.address] = len(failures)
+    yield summary.kept
+    for shard in writer.pending():
+        rows = [_row(home[item.id], item.id) for item in shard.items if item.id in home]
+        bad: dict[str, Failure] = {item.id: failures[item.id][0] for item in shard.items if item.id not in home}
+        if writer.commit(shard, rows, bad, _environment(shard, home)) == "committed":
+            merged.rows[spec.address] += len(rows)
+        yield len(rows)
+
+
+def _row(entry: Entry, name: str) -> Row:
+    return Row(name, entry[name], entry.special(name))
+
+
+def _environment(shard: Shard, home: dict[str, Entry]) -> dict[str, Any]:
+    """Where the rows of a shard were computed: the distinct environments of the commits they come from."""
+    found: list[Any] = []
+    for item in shard.items:
+        if item.id in home and (each := home[item.id].environment(item.id)) not in found:
+            found.append(each)
+    return {"merged": found}

@@ -1,0 +1,1 @@
+"""docs/cache-format.md in code, section by section."""

@@ -1,0 +1,185 @@
+"""The state of one entry: its plans and commits put together. Writers, readers and verify all resolve utterances here.
+
+The rules are those of docs/cache-format.md: the last plan that mentions an utterance names the input hash that is
+wanted; its row is the committed one with this hash; among several, that of the latest generation. Costs one listing per
+directory and one small read per record that was not seen before.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ser_cache.errors import Damaged
+from ser_cache.format.commit import Commit, read_commit
+from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME, commit_path
+from ser_cache.format.plan import Plan, plan_log
+from ser_cache.format.tree import names
+from ser_cache.items import Failure
+from ser_cache.maintenance.bulk import uncollected
+
+Key = tuple[int, int]  # generation, shard
+
+
+@dataclass
+class Ledger:
+    """Plans and commits of the entry at ``path`` that belong to ``fingerprint``.
+
+    Attributes:
+        plans: every plan, of replaced specs as well, by generation.
+        commits: by (generation, shard), the highest revision of each.
+    """
+
+    path: Path
+    fingerprint: str
+    plans: dict[int, Plan] = field(default_factory=dict)
+    commits: dict[Key, Commit] = field(default_factory=dict)
+
+    @uncollected()
+    def refresh(self) -> None:
+        """Reads what is new on disk, forgets what is gone.
+
+        Raises:
+            Damaged: a record is bad, or the plans have a gap.
+        """
+        self.refresh_plans()
+        found: dict[Key, int] = {}
+        for name in names(self.path, "commits", like=GENERATION_NAME):
+            generation = int(name)
+            files = names(self.path, "commits", name, like=COMMIT_NAME)
+            if files and generation not in self.plans:
+                self.refresh_plans()  # made since
+                if generation not in self.plans:
+                    raise Damaged(
+                        str(plan_log(self.path).record(generation)), "it is missing, and its commits are there"
+                    )
+            if not files or self.plans[generation].fingerprint != self.fingerprint:
+                continue
+            for file in files:  # sorted: the highest revision comes last
+                found[generation, int(file[:8])] = int(file[9:13])
+        for key in [key for key in self.commits if key not in found]:
+            del self.commits[key]
+        for key, revision in found.items():
+            known = self.commits.get(key)
+            if known is None or known.revision != revision:
+                self._read(key, revision)
+
+    def committed(self, key: Key) -> bool:
+        """Whether the shard has a commit on disk, by its name alone: one that only writes need not read what others wrote."""
+        found = names(self.path, "commits", f"{key[0]:04d}", like=COMMIT_NAME)
+        return any(name.startswith(f"{key[1]:08d}-") for name in found)
+
+    def refresh_plans(self) -> None:
+        """Reads the plans that are new on disk.
+
+        Raises:
+            Damaged: a plan is bad, or one is missing.
+        """
+        log = plan_log(self.path)
+        for number in range(1, log.length() + 1):
+            if number not in self.plans:
+                self.plans[number] = log.read(log.record(number), number)
+
+    def _read(self, key: Key, revision: int) -> None:
+        path = commit_path(self.path, *key, revision)
+        try:
+            commit = read_commit(path, *key, revision)
+        except FileNotFoundError:  # quarantined or replaced by a higher revision since it was listed
+            self.commits.pop(key, None)
+            return
+        self.check(commit, str(path))
+        self.commits[key] = commit
+
+    def check(self, commit: Commit, where: str) -> None:
+        """Raises Damaged if a commit is not one of its planned shard."""
+        plan = self.plans[commit.generation]
+        if commit.fingerprint != plan.fingerprint:
+            raise Damaged(where, "its fingerprint is not that of its plan")
+        if commit.shard >= len(plan.shards):
+            raise Damaged(where, f"its plan has {len(plan.shards):,} shards")
+        planned = {item.id: item.input_hash for item in plan.shards[commit.shard]}
+        held = dict(zip(commit.ids, commit.input_hashes, strict=True))
+        held |= {name: input_hash for name, (_, input_hash) in commit.failures.items()}
+        if any(planned.get(name) != input_hash for name, input_hash in held.items()):
+            raise Damaged(where, "it holds utterances or input hashes that were not planned")
+
+    def own_plans(self) -> list[Plan]:
+        """Plans of this fingerprint in their order."""
+        return [
+            self.plans[number] for number in sorted(self.plans) if self.plans[number].fingerprint == self.fingerprint
+        ]
+
+    def wanted(self) -> dict[str, str]:
+        """id -> input hash, by the last plan that mentions it."""
+        found: dict[str, str] = {}
+        for plan in self.own_plans():
+            found.update(plan.mentions())
+        return found
+
+    def rows(self, wanted: dict[str, str]) -> dict[str, tuple[Key, int]]:
+        """id -> (shard, index of its row) of what is wanted and committed."""
+        found: dict[str, tuple[Key, int]] = {}
+        for key in sorted(self.commits):
+            commit = self.commits[key]
+            for index, (name, input_hash) in enumerate(zip(commit.ids, commit.input_hashes, strict=True)):
+                if wanted.get(name) == input_hash:
+                    found[name] = (key, index)
+        return found
+
+    def failures(self, wanted: dict[str, str]) -> dict[str, tuple[Failure, Key]]:
+        """id -> latest recorded failure of what is wanted, also where a row exists by now."""
+        found: dict[str, tuple[Failure, Key]] = {}
+        for key in sorted(self.commits):
+            for name, (failure, input_hash) in self.commits[key].failures.items():
+                if wanted.get(name) == input_hash:
+                    found[name] = (failure, key)
+        return found
+
+    def open_shards(self) -> list[Key]:
+        """Planned shards without a commit, in order."""
+        return [
+            (plan.generation, number)
+            for plan in self.own_plans()
+            for number in range(len(plan.shards))
+            if (plan.generation, number) not in self.commits
+        ]
+
+
+class Work:
+    """What is left to do for a set of wanted utterances. Kept up to date at the cost of what is new, for many shards.
+
+    Args:
+        ledger: Refreshed by its owner.
+        wanted: id -> input hash.
+    """
+
+    def __init__(self, ledger: Ledger, wanted: dict[str, str]) -> None:
+        self._ledger, self._wanted = ledger, wanted
+        self._known: dict[Key, Commit] = {}
+        self._rows: set[str] = set()
+        self._failures: dict[str, Key] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the commits that the ledger has read since; starts anew if one is gone or replaced."""
+        commits = self._ledger.commits
+        if any(commits.get(key) is not commit for key, commit in self._known.items()):
+            self._known, self._rows, self._failures = {}, set(), {}
+        for key in commits.keys() - self._known.keys():
+            commit = self._known[key] = commits[key]
+            named = zip(commit.ids, commit.input_hashes, strict=True)
+            self._rows.update(name for name, input_hash in named if self._wanted.get(name) == input_hash)
+            for name, (_, input_hash) in commit.failures.items():
+                if self._wanted.get(name) == input_hash:
+                    self._failures[name] = max(key, self._failures.get(name, key))
+
+    def pending(self, key: Key) -> list[str]:
+        """Ids of an open shard that are wanted with the planned hash and have neither row nor failure.
+
+        A failure of an earlier generation does not count: then the shard is the retry.
+        """
+        return [
+            item.id
+            for item in self._ledger.plans[key[0]].shards[key[1]]
+            if self._wanted.get(item.id) == item.input_hash
+            and item.id not in self._rows
+            and not (item.id in self._failures and self._failures[item.id][0] >= key[0])
+        ]

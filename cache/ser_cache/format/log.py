@@ -1,0 +1,171 @@
+"""Numbered records that nothing else could replace, kept three times: the plans of an entry, the withdrawals of a cache.
+
+A log at ``ANCHOR/NAME`` is grow-only. Record ``NAME/0001.json`` has a copy of equal bytes beside it, ``NAME/0001.copy``, and
+a witness of equal bytes in another folder, ``witnesses/NAME/0001.json``. The record is made first, the others before anything
+is acknowledged. So the loss of one file or one folder is noticed, the end of the log included, and is made good.
+"""
+
+import contextlib
+import re
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_cache.errors import CacheError, Damaged
+from ser_cache.format.durable import create_exclusive, replace_file
+from ser_cache.format.layout import PLAN_NAME
+from ser_cache.format.seal import read_bytes
+from ser_cache.format.tree import folder, move, names
+
+COPY_NAME = re.compile(r"[0-9]{4,9}\.copy")
+WITNESSES = "witnesses"
+
+
+@dataclass(frozen=True)
+class Log:
+    """One log.
+
+    Attributes:
+        anchor: the cache or the entry.
+        name: ``withdrawn`` or ``plans``.
+        read: checks the record of a number in a file; raises Damaged, Unsafe or OSError.
+    """
+
+    anchor: Path
+    name: str
+    read: Callable[[Path, int], Any]
+
+    def record(self, number: int) -> Path:
+        """The record itself."""
+        return self.anchor / self.name / f"{number:04d}.json"
+
+    def places(self, number: int) -> tuple[Path, Path, Path]:
+        """Record, copy and witness."""
+        record = self.record(number)
+        return record, record.with_suffix(".copy"), self.anchor / WITNESSES / self.name / record.name
+
+    def length(self) -> int:
+        """How many records there are.
+
+        Raises:
+            Damaged: there is a gap, or there were more.
+        """
+        # witnesses first: a record that is made meanwhile has its witness after itself
+        witnesses = names(self.anchor, WITNESSES, self.name, like=PLAN_NAME)
+        return counted(names(self.anchor, self.name, like=PLAN_NAME), witnesses, str(self.anchor / self.name))
+
+    def append(self, number: int, data: bytes) -> bool:
+        """Makes the record of a number, its copy and its witness; False if another writer took the number first."""
+        folder(self.anchor, self.name)
+        created = create_exclusive(self.record(number), data)
+        if created:
+            self._complete(number, data)
+        return created
+
+    def _complete(self, number: int, data: bytes) -> None:
+        folder(self.anchor, WITNESSES, self.name)
+        for path in self.places(number)[1:]:
+            create_exclusive(path, data)
+
+    def complete(self) -> None:
+        """Makes the copies and witnesses that a killed writer did not come to, or that were lost."""
+        for number, _ in self.lacking():
+            self.read(self.record(number), number)
+            self._complete(number, read_bytes(self.record(number)))
+
+    def lacking(self) -> list[tuple[int, Path]]:
+        """(number, path) of copies and witnesses that are not there, of records that are."""
+        there = self._there()
+        known = [int(path.stem) for path in there if path.parent == self.record(1).parent and path.suffix == ".json"]
+        return [(number, path) for number in sorted(known) for path in self.places(number) if path not in there]
+
+    def _there(self) -> set[Path]:
+        found = {self.anchor / self.name / name for like in (PLAN_NAME, COPY_NAME)
+                 for name in names(self.anchor, self.name, like=like)}  # fmt: skip
+        witnesses = names(self.anchor, WITNESSES, self.name, like=PLAN_NAME)
+        return found | {self.anchor / WITNESSES / self.name / name for name in witnesses}
+
+    def known(self) -> int:
+        """The highest number that anything of the log has."""
+        return max((int(path.stem) for path in self._there()), default=0)
+
+    def contents(self, number: int) -> dict[Path, bytes]:
+        """Bytes of those of the three that are good."""
+        found: dict[Path, bytes] = {}
+        for path in self.places(number):
+            with contextlib.suppress(CacheError, OSError):
+                data = read_bytes(path)
+                if data not in found.values():  # what is equal to a good one is good
+                    self.read(path, number)
+                found[path] = data
+        return found
+
+    def faults(self, number: int) -> list[tuple[Path, Exception]]:
+        """What is wrong with a record, its copy and its witness; one that is missing counts only for the record."""
+        good = self.contents(number)
+        chosen = self._chosen(good)
+        found: list[tuple[Path, Exception]] = []
+        for path in self.places(number):
+            if path in good and good[path] == chosen:
+                continue
+            try:
+                self.read(path, number)
+                found.append((path, Damaged(str(path), "it is not what its copies say")))
+            except FileNotFoundError as error:
+                if path == self.record(number):
+                    found.append((path, error))
+            except (CacheError, OSError) as error:
+                found.append((path, error))
+        return found
+
+    @staticmethod
+    def _chosen(good: dict[Path, bytes]) -> bytes | None:
+        """What most of the good ones say; None if there is none, or if they say different things equally often."""
+        ranked = Counter(good.values()).most_common(2)
+        undecided = not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1])
+        return None if undecided else ranked[0][0]
+
+    def restore(self, number: int) -> bool:
+        """Makes the three equal from those that are good; False if none is, or if they contradict each other."""
+        good = self.contents(number)
+        chosen = self._chosen(good)
+        if chosen is None:
+            return False
+        folder(self.anchor, self.name)
+        folder(self.anchor, WITNESSES, self.name)
+        for path in self.places(number):
+            if good.get(path) != chosen:
+                self._aside(path)
+                replace_file(path, chosen)
+        return True
+
+    def replace(self, number: int, data: bytes) -> None:
+        """Puts another record under a number, for a repair that has nothing to restore it from."""
+        folder(self.anchor, self.name)
+        folder(self.anchor, WITNESSES, self.name)
+        for path in self.places(number):
+            self._aside(path)
+        for path in reversed(self.places(number)):  # the record last: killed before, it is still missing
+            replace_file(path, data)
+
+    @staticmethod
+    def _aside(path: Path) -> None:
+        move(path, path.parent, f".bad-{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def counted(records: Iterable[str], witnesses: Iterable[str], where: str) -> int:
+    """The number of records of a log, from the names of its records and witnesses (``0001.json``).
+
+    Raises:
+        Damaged: there is a gap, or there were more.
+    """
+    numbers = sorted(int(name[:-5]) for name in records)
+    expected = max([*numbers, *(int(name[:-5]) for name in witnesses)], default=0)
+    for number in range(1, expected + 1):
+        if number > len(numbers) or numbers[number - 1] != number:
+            known = "later ones are" if number < len(numbers) + 1 else "its witness is"
+            raise Damaged(f"{where}/{number:04d}.json", f"it is missing, and {known} there")
+    return expected

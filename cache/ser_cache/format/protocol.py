@@ -1,0 +1,137 @@
+"""The write protocol of one shard.
+
+1. crc32c of every row, from memory. 2. The data under a unique name. 3. fsync of every file and directory. 4. Size and
+xxh3-128 of every file. 5. The commit record, created exclusively: whoever is second deletes its own data. Nothing is
+visible before step 5, and nothing is acknowledged before its record is on the disk.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_cache.containers import container
+from ser_cache.containers.base import Container, Content
+from ser_cache.format.checksum import hash_file
+from ser_cache.format.commit import Commit
+from ser_cache.format.durable import create_exclusive, sync_tree, writing
+from ser_cache.format.failpoints import failpoint
+from ser_cache.format.layout import commit_path, new_data_name
+from ser_cache.format.ledger import Key
+from ser_cache.format.spec import EntrySpec
+from ser_cache.format.tree import files as files_of
+from ser_cache.format.tree import folder
+from ser_cache.items import Failure, Outcome, Row
+from ser_cache.maintenance.discard import remove_data
+from ser_cache.ragged import offsets_of
+
+
+def write_commit(
+    entry: Path,
+    spec: EntrySpec,
+    container_name: str,
+    key: Key,
+    revision: int,
+    rows: Sequence[Row],
+    hashes: Mapping[str, str],
+    failures: Mapping[str, tuple[Failure, str]],
+    left_out: tuple[str, ...],
+    environment: Mapping[str, Any],
+    recipe: str | None,
+) -> Outcome:
+    """Writes one shard: all of it, durably, or nothing that a reader could see."""
+    store = container(container_name)
+    lengths = np.array([len(row.values) for row in rows], dtype=np.int64)
+    arrays = [np.ascontiguousarray(row.values) for row in rows]
+    crcs = [google_crc32c.value(array) for array in arrays]
+    offsets = offsets_of(lengths)
+    special = _special(rows)
+    name, files = None, {}
+    commits = commit_path(entry, *key, revision)
+    with writing(entry):
+        folder(entry, "commits", commits.parent.name)
+        folder(entry, "data")
+        if rows:
+            name = new_data_name(*key, store.suffix)
+            content = Content(arrays, offsets, tuple(row.id for row in rows), special, _attributes(spec))
+            files = _write_data(store, entry / "data" / name, content)
+        failpoint("commit.before")
+        commit = Commit(
+            generation=key[0],
+            shard=key[1],
+            revision=revision,
+            fingerprint=spec.fingerprint,
+            container=container_name if rows else None,
+            path=name,
+            dtype=spec.dtype,
+            features=spec.features,
+            ids=tuple(row.id for row in rows),
+            input_hashes=tuple(hashes[row.id] for row in rows),
+            frames=tuple(int(length) for length in lengths),
+            crc32c=tuple(crcs),
+            special_crc32c=None if special is None else google_crc32c.value(special.astype(np.uint8)),
+            files=files,
+            failures=failures,
+            left_out=left_out,
+            environment=environment,
+            recipe=recipe,
+        )
+        created = False
+        try:
+            created = create_exclusive(commits, commit.sealed())
+        finally:
+            # lost the race, or failed before the record was there: our data go; after a doubtful failure they stay
+            if not created and name is not None and not _names(commits, name):
+                remove_data(entry / "data" / name)
+        failpoint("commit.after")
+        return "committed" if created else "already"
+
+
+def _attributes(spec: EntrySpec) -> dict[str, Any]:
+    """Facts for people who open a container without us."""
+    return {
+        "modality": spec.modality,
+        "encoder": spec.encoder,
+        "layer": spec.layer,
+        "frame_rate": spec.frame_rate,
+        "fingerprint": spec.fingerprint,
+    }
+
+
+def _write_data(store: Container, path: Path, content: Content) -> dict[str, tuple[int, str]]:
+    """Writes and syncs the data; returns size and hash of each file.
+
+    Nothing stays behind if that fails, as when the disk is full.
+    """
+    try:
+        failpoint("data.write.before")
+        store.write(path, content)
+        failpoint("data.write.after")
+        found = files_of(path)
+        sync_tree(path, found)
+        return {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_data(path)
+        raise
+
+
+def _names(record: Path, name: str) -> bool:
+    """Whether the record on disk names our data; if it cannot be read, it may."""
+    try:
+        return name.encode() in record.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _special(rows: Sequence[Row]) -> NDArray[np.bool_] | None:
+    if all(row.special is None for row in rows):
+        return None
+    parts = [np.zeros(len(row.values), np.bool_) if row.special is None else row.special for row in rows]
+    return np.concatenate(parts).astype(np.bool_)

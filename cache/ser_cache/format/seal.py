@@ -1,0 +1,72 @@
+"""JSON records that carry their own checksum.
+
+A record is plain JSON on one line whose last member is ``"xxh3_128"``: the hash of all bytes in front of
+``,"xxh3_128"``. Any JSON reader can open it; a flipped bit, a cut tail or an edit by hand is noticed.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from ser_cache.errors import Damaged, Unsafe, UnsupportedFormat
+from ser_cache.format.spec import SCHEMA
+
+LIMIT = 1 << 30  # bytes; a plan of a million utterances has about 100 MB
+_MARK = b',"xxh3_128":"'
+_TAIL = len(_MARK) + 32 + len(b'"}\n')
+
+
+def seal(record: dict[str, Any]) -> bytes:
+    """Bytes of a record with its checksum; the schema version is put in front."""
+    text = json.dumps({"schema": SCHEMA, **record}, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    body = text.encode()[:-1]
+    return body + _MARK + xxhash.xxh3_128(body).hexdigest().encode() + b'"}\n'
+
+
+def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
+    """Bytes of a regular file; links, devices and files beyond ``limit`` bytes are refused."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if path.is_symlink():
+            raise Unsafe(str(path), "it is a symbolic link") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unsafe(str(path), "it is not a regular file")
+        if status.st_size > limit:
+            raise Unsafe(str(path), f"it has {status.st_size:,} bytes, more than {limit:,}")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def unseal(data: bytes, where: str) -> dict[str, Any]:
+    """The record in ``data``; raises Damaged or UnsupportedFormat, never anything else."""
+    body, tail = data[:-_TAIL], data[-_TAIL:]
+    if len(data) <= _TAIL or not tail.startswith(_MARK) or not tail.endswith(b'"}\n'):
+        raise Damaged(where, f"its checksum is missing ({len(data):,} bytes)")
+    if tail[len(_MARK) : -3].decode("ascii", "replace") != xxhash.xxh3_128(body).hexdigest():
+        raise Damaged(where, "its checksum does not fit its content")
+    try:
+        record = json.loads(body + b"}")
+    except (ValueError, RecursionError) as error:
+        raise Damaged(where, f"it is no JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise Damaged(where, "it is no JSON object")
+    if record.get("schema") != SCHEMA:
+        raise UnsupportedFormat(where, record.get("schema"), SCHEMA)
+    return record
+
+
+def read_sealed(path: Path, limit: int = LIMIT) -> dict[str, Any]:
+    """Reads and checks one record from disk."""
+    return unseal(read_bytes(path, limit), str(path))

@@ -1,0 +1,107 @@
+"""A pool of actors on Ray, for the Ray runners of both stages.
+
+Ray Data gives out one unit of work at a time, restarts actors that die and gives their unit out again `RETRIES` times. What
+it could not finish is simply not among the results: who asked counts what is done.
+"""
+
+import os
+import pickle
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ser_base.errors import SerError
+
+RETRIES = 2
+"""How often Ray gives out again a unit whose actor died; its own default is without end."""
+
+
+class RayMissing(SerError, ImportError):
+    """Ray is not installed."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"the runner 'ray' needs Ray, which cannot be imported ({self.problem}).\n"
+            'Run: pip install "ser-fusion[ray]"   (or leave out --runner)'
+        )
+
+
+@contextmanager
+def session(address: str | None, cores: int) -> Iterator[Any]:
+    """Ray, connected to a cluster (``--ray-address``, RAY_ADDRESS) or started on this machine and ended again.
+
+    Args:
+        address: Of the cluster; None: RAY_ADDRESS, else this machine.
+        cores: That Ray may use if it is started here.
+
+    Raises:
+        RayMissing: It is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise RayMissing(str(error)) from error
+    ours = not ray.is_initialized()
+    if ours:
+        before = signal.getsignal(signal.SIGTERM)  # Ray installs a handler of its own
+        joined = address or os.environ.get("RAY_ADDRESS")
+        options: dict[str, Any] = {} if joined else {"num_cpus": cores}
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="WARNING", **options)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+    try:
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def results(
+    ray: Any, worker: type[Any], arguments: tuple[Any, ...], units: Sequence[Any], *, workers: int, gpus: float
+) -> Iterator[Any]:
+    """Results as they come; ends early where Ray gives up.
+
+    Args:
+        ray: See `session`.
+        worker: Called in the actor with a batch ``{"unit": [pickle]}``, returns ``{"result": [pickle]}``.
+        arguments: Of its constructor; it is made once per actor.
+        units: The work; picklable and small.
+        workers: Actors; no more than there are units.
+        gpus: Per actor, fractions allowed.
+
+    Raises:
+        Exception: A result that is one.
+    """
+    context = ray.data.DataContext.get_current().copy()
+    context.max_errored_blocks = -1  # a unit that is lost is found by what it did not leave behind
+    context.enable_progress_bars = False
+    context.execution_options.verbose_progress = False
+    size = min(workers, len(units))
+    with ray.data.DataContext.current(context):
+        rows = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units))
+        mapped = rows.map_batches(
+            worker,
+            fn_constructor_args=arguments,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if gpus else 1),
+            num_cpus=1,
+            num_gpus=gpus or None,
+            max_task_retries=RETRIES,
+        )
+        for row in mapped.iter_rows():
+            result = pickle.loads(row["result"])
+            if isinstance(result, Exception):
+                raise result
+            yield result
+
+
+def room(ray: Any, gpus: float) -> int:
+    """Actors that the cluster has room for."""
+    resources = ray.cluster_resources()
+    return max(1, int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 1)))

@@ -1,0 +1,150 @@
+"""Options from the environment and from `ser.toml`, the same way for every command.
+
+The order is: flag, then environment (`SER_CACHE` for `--cache`), then `ser.toml` in the working directory, then the
+option's own default. In `ser.toml`, keys above the first table are shared by all commands, and the tables `[extract]`,
+`[fuse]`, `[compare]`, `[probe]`, `[predict]`, `[live]`, `[export]`, `[store]` (ser-cache) and `[data]` hold what only one command takes:
+
+```toml
+cache = "runs/cache"
+corpus = "iemocap"
+
+[extract]
+layer = 12
+
+[fuse]
+fusion = "cross"
+```
+
+Keys are option names, with dashes or underscores. A key that no option has is an error that says what was probably meant.
+Use: `@click.command("ser-fuse", cls=SettingsCommand, section="fuse")`, or `SettingsGroup` for a command with subcommands.
+Only the standard library and click are loaded, since this serves `--help`.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from ser_base.errors import BadSettings, listing, suggestion
+
+FILE = "ser.toml"
+# The table of ser-cache is [store], because `cache` is a shared key and TOML allows a name once.
+SECTIONS = ("extract", "fuse", "compare", "probe", "predict", "live", "export", "store", "data")
+# What more than one command takes. A command ignores those that it has no option for.
+SHARED = (
+    "cache", "corpus", "root", "manifest", "labels", "protocol", "dev", "out", "layer", "device", "seed", "seeds",
+    "container", "workers", "offline", "quiet", "audio_encoder", "text_encoder", "video_encoder", "audio_layer",
+    "text_layer", "video_layer", "modalities",
+)  # fmt: skip
+
+
+def load_settings(section: str, options: Iterable[str], directory: str | Path = ".") -> dict[str, Any]:
+    """What `ser.toml` says for one command.
+
+    Args:
+        section: The command's table, one of `SECTIONS`.
+        options: Parameter names of the command (of all its subcommands), with underscores.
+        directory: Where `ser.toml` may lie.
+
+    Returns:
+        Parameter name -> value, shared keys overridden by the section's; empty without a file.
+
+    Raises:
+        BadSettings: Not TOML, an unknown key or table, or a key in the wrong place.
+    """
+    path = Path(directory) / FILE
+    if not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadSettings(FILE, f"cannot be read: {error}", "Correct the file, or move it away.") from error
+    known = set(options)
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if isinstance(value, dict):
+            if name not in SECTIONS:
+                tables = listing(f"[{table}]" for table in SECTIONS)
+                raise BadSettings(
+                    FILE,
+                    f"unknown table [{key}]",
+                    f"{suggestion(name, SECTIONS)}Tables are {tables}; for several corpora use several folders.",
+                )
+        elif name in SHARED:
+            values[name] = value
+        elif name in known:
+            raise BadSettings(FILE, f"'{key}' is not shared by all commands", f"Move it into the table [{section}].")
+        else:
+            remedy = f"{suggestion(name, (*SHARED, *known))}Shared keys are {listing(SHARED, 40)}."
+            raise BadSettings(FILE, f"unknown key '{key}'", remedy)
+    own = content.get(section, {})
+    for key, value in (own if isinstance(own, dict) else {}).items():
+        name = key.replace("-", "_")
+        if name not in known:
+            remedy = f"{suggestion(name, known)}Keys of this table are {listing(sorted(known), 60)}."
+            raise BadSettings(FILE, f"unknown key '{key}' in [{section}]", remedy)
+        values[name] = value
+    return {name: value for name, value in values.items() if name in known}
+
+
+def parameter_names(command: click.Command) -> set[str]:
+    """Names of a command's options and arguments, and of all its subcommands'."""
+    names = {parameter.name for parameter in command.params if parameter.name}
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            names |= parameter_names(child)
+    return names - {"help"}
+
+
+def _defaults(section: str, command: click.Command) -> dict[str, Any]:
+    several = {parameter.name for parameter in command.params if getattr(parameter, "multiple", False)}
+    try:
+        found = load_settings(section, parameter_names(command))
+        return {
+            name: [value] if name in several and not isinstance(value, list) else value for name, value in found.items()
+        }
+    except BadSettings as error:
+        raise click.UsageError(str(error)) from error
+
+
+class SettingsCommand(click.RichCommand):
+    """A command whose options also come from the environment and from `ser.toml`.
+
+    Args:
+        section: The command's table in `ser.toml`; a subcommand takes its group's.
+    """
+
+    def __init__(self, *args: Any, section: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """click's own, with environment prefix `SER` and the defaults of `ser.toml`."""
+        if not wants_help(args):  # help must come even when ser.toml is broken
+            group = parent.command if parent is not None else None
+            section = self.section or getattr(group, "section", None)
+            extra.setdefault("auto_envvar_prefix", "SER")
+            if section is not None:
+                owner = group if self.section is None and group is not None else self
+                extra.setdefault("default_map", _defaults(section, owner))
+        return super().make_context(info_name, args, parent, **extra)
+
+
+class SettingsGroup(click.RichGroup):
+    """A command with subcommands, all of which read the table `section`."""
+
+    command_class = SettingsCommand
+
+    def __init__(self, *args: Any, section: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+def wants_help(args: list[str]) -> bool:
+    """Whether `--help` stands among the arguments, before a `--`."""
+    return "--help" in (args[: args.index("--")] if "--" in args else args)

@@ -1,0 +1,1 @@
+"""The manifest: utterances, their columns, names, texts and labels, and the CSV files they stand in."""

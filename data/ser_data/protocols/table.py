@@ -1,0 +1,28 @@
+"""The table of protocols: each a pure function from a manifest to folds. The menu loads nothing until it is asked."""
+
+from typing import TYPE_CHECKING
+
+from ser_base.catalog import Catalog
+
+if TYPE_CHECKING:
+    from ser_data.protocols.base import Protocol
+
+PROTOCOLS: "Catalog[Protocol]" = Catalog(
+    "protocol",
+    {
+        "session": "ser_data.protocols.session:SESSION",
+        "speaker": "ser_data.protocols.speaker:SPEAKER",
+        "speaker-5": "ser_data.protocols.speaker:SPEAKER_5",
+        "scenario": "ser_data.protocols.scenario:SCENARIO",
+        "session+scenario": "ser_data.protocols.scenario:SESSION_SCENARIO",
+        "official": "ser_data.protocols.given:OFFICIAL",
+        "official-5": "ser_data.protocols.given:OFFICIAL_5",
+        "manifest": "ser_data.protocols.given:MANIFEST",
+        "s3prl-er": "ser_data.protocols.published:S3PRL_ER",
+        "emobox": "ser_data.protocols.published:EMOBOX",
+        "corpus": "ser_data.protocols.corpora:CORPUS",
+        "source-target": "ser_data.protocols.corpora:SOURCE_TARGET",
+        "source-target+within": "ser_data.protocols.corpora:SOURCE_TARGET_WITHIN",
+        "random": "ser_data.protocols.random_folds:RANDOM",
+    },
+)

@@ -1,0 +1,1 @@
+from .write import generate_iemocap_shaped as generate_iemocap_shaped

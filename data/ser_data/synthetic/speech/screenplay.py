@@ -1,0 +1,166 @@
+"""Who says what, where and in which state: the demo corpus before anybody speaks. Pure, and the same on every machine.
+
+The shape is IEMOCAP's: five sessions of two speakers, each scenario played twice per session (once per wearer of the
+markers, which the id names first), improvised and scripted, seven classes with its imbalance per session, a scenario that
+tells part of the label, scripts whose lines come back in other sessions, states that last over turns, three raters who do
+not always agree. The published class counts are scaled down; no line of IEMOCAP is used.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ser_data.synthetic.speech.acting import SPEAKERS, act
+from ser_data.synthetic.speech.sentences import CLASSES, words
+from ser_data.synthetic.speech.synthesis import Line
+
+SCALE = 0.0935
+"""Turns of the demo per turn of IEMOCAP's seven classes: 7,487 become about 700."""
+
+COUNTS: Final = {  # turns per session and class in IEMOCAP
+    "1": {"neu": 384, "fru": 280, "ang": 229, "sad": 194, "exc": 143, "hap": 135, "sur": 25},
+    "2": {"neu": 362, "fru": 325, "ang": 137, "sad": 197, "exc": 210, "hap": 117, "sur": 17},
+    "3": {"neu": 320, "fru": 382, "ang": 240, "sad": 305, "exc": 151, "hap": 135, "sur": 28},
+    "4": {"neu": 258, "fru": 481, "ang": 327, "sad": 143, "exc": 238, "hap": 65, "sur": 19},
+    "5": {"neu": 384, "fru": 381, "ang": 170, "sad": 245, "exc": 299, "hap": 143, "sur": 18},
+}
+
+SCENARIOS: Final = {  # what each scenario favours, in turns of IEMOCAP: neu, fru, ang, sad, exc, hap, sur
+    "impro01": (54, 267, 72, 5, 5, 5, 3),
+    "impro03": (60, 5, 5, 5, 246, 175, 15),
+    "impro04": (258, 221, 29, 24, 5, 5, 4),
+    "impro05": (259, 207, 141, 5, 5, 5, 8),
+    "impro06": (84, 5, 5, 345, 5, 5, 3),
+    "script01_1": (140, 285, 172, 85, 5, 5, 16),
+    "script01_3": (56, 5, 5, 221, 21, 123, 9),
+    "script02_2": (108, 254, 80, 144, 17, 83, 10),
+    "script03_2": (104, 91, 422, 5, 5, 7, 3),
+}
+_WEIGHT_ORDER: Final = ("neu", "fru", "ang", "sad", "exc", "hap", "sur")
+
+TAKES: Final = {("3", "impro05", "M"): ("a", "b"), ("5", "script01_1", "M"): ("", "b")}
+"""Dialogues with a second take, whose suffix breaks careless parsers."""
+
+CONFUSED: Final = {  # what a rater writes who does not hear the majority's label
+    "ang": "fru", "fru": "ang", "hap": "exc", "exc": "hap", "neu": "fru", "sad": "neu", "sur": "exc",
+}  # fmt: skip
+P_DISSENT = 0.35
+"""Share of turns on which one of the three raters dissents."""
+
+AFFECT: Final = {  # valence, arousal, dominance on IEMOCAP's scale of 1 to 5
+    "neu": (3.0, 2.7, 3.0), "sad": (2.2, 2.2, 2.6), "fru": (2.2, 3.1, 3.2), "hap": (4.0, 3.2, 3.1),
+    "sur": (3.1, 3.5, 2.9), "ang": (1.8, 3.8, 3.8), "exc": (4.1, 3.8, 3.4),
+}  # fmt: skip
+
+P_SCRIPT = 0.6
+"""Share of scripted turns whose words are the script's, the same in every session."""
+
+P_STAY = 0.6
+"""Chance that the next turn of a dialogue has the label of the one before, while any such turn is left."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One utterance to be spoken.
+
+    Attributes:
+        id: In IEMOCAP's grammar, e.g. `Ses01F_impro01_M003`: wearer F, speaker M.
+        dialogue: `Ses01F_impro01`.
+        session: `1` to `5`.
+        scenario: Without take, e.g. `impro05`.
+        wearer: `F` or `M`.
+        speaker: A key of `SPEAKERS`.
+        position: In the dialogue, from 0.
+        label: The majority's.
+        votes: Three raters' labels.
+        affect: Two raters' (valence, arousal, dominance), whole numbers of 1 to 5.
+        line: Words, voice and manner.
+    """
+
+    id: str
+    dialogue: str
+    session: str
+    scenario: str
+    wearer: str
+    speaker: str
+    position: int
+    label: str
+    votes: tuple[str, str, str]
+    affect: tuple[tuple[int, int, int], ...]
+    line: Line
+
+    @property
+    def scripted(self) -> bool:
+        return self.scenario.startswith("script")
+
+
+def screenplay(share: float = 1.0) -> tuple[Turn, ...]:
+    """All turns, by session, dialogue and time.
+
+    Args:
+        share: Part of the corpus, 0 to 1; at least one turn per session and class.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share {share} is not within 0 to 1")
+    return tuple(turn for session in COUNTS for turn in _session(session, share))
+
+
+def _session(session: str, share: float) -> Iterator[Turn]:
+    chance = random.Random(f"ser-fusion demo session {session}")
+    scenes: dict[str, list[str]] = {}
+    for label, count in COUNTS[session].items():
+        weights = [row[_WEIGHT_ORDER.index(label)] for row in SCENARIOS.values()]
+        for _ in range(max(1, round(count * SCALE * share + 0.2))):
+            scenario = chance.choices(list(SCENARIOS), weights)[0]
+            wearer = chance.choice("FM")
+            take = chance.choice(TAKES.get((session, scenario, wearer), ("",)))
+            scenes.setdefault(f"Ses0{session}{wearer}_{scenario}{take}", []).append(label)
+    for dialogue in sorted(scenes):
+        yield from _scene(session, dialogue, scenes[dialogue], chance)
+
+
+def _scene(session: str, dialogue: str, labels: list[str], chance: random.Random) -> Iterator[Turn]:
+    wearer, played = dialogue[5], dialogue[7:]
+    scenario = played.rstrip("ab")
+    gender = chance.choice("FM")
+    said: Counter[str] = Counter()
+    left, label = labels, ""
+    for position in range(len(labels)):
+        label = label if label in left and chance.random() < P_STAY else chance.choice(left)
+        left = list(left)
+        left.remove(label)
+        if chance.random() < 0.7:
+            gender = "M" if gender == "F" else "F"
+        script = chance
+        if scenario.startswith("script") and chance.random() < P_SCRIPT:
+            script = random.Random(f"{scenario} {label} {said[label] % 6}")
+        said[label] += 1
+        said[gender] += 1
+        yield Turn(
+            id=f"{dialogue}_{gender}{said[gender] - 1:03d}",
+            dialogue=dialogue,
+            session=session,
+            scenario=scenario,
+            wearer=wearer,
+            speaker=session + gender,
+            position=position,
+            label=label,
+            votes=_votes(label, chance),
+            affect=tuple(_affect(label, chance) for _ in range(2)),
+            line=act(words(label, script), label, SPEAKERS[session + gender], chance),
+        )
+
+
+def _votes(label: str, chance: random.Random) -> tuple[str, str, str]:
+    votes = [label] * 3
+    if chance.random() < P_DISSENT:
+        others = [other for other in CLASSES if other != label]
+        votes[chance.randrange(3)] = CONFUSED[label] if chance.random() < 0.7 else chance.choice(others)
+    return votes[0], votes[1], votes[2]
+
+
+def _affect(label: str, chance: random.Random) -> tuple[int, int, int]:
+    valence, arousal, dominance = (min(5, max(1, round(chance.gauss(mean, 0.5)))) for mean in AFFECT[label])
+    return valence, arousal, dominance

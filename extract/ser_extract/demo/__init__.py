@@ -1,0 +1,1 @@
+"""The encoders of the demo, from the package registry."""

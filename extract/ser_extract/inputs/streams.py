@@ -1,0 +1,136 @@
+"""One stream per modality: which encoder, which layers, which cache entries. Read from files, without torch.
+
+The entries of a stream differ in their layer only, so their plans have the same shards, and one forward pass serves all.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ser_cache import EntrySpec
+from ser_data.manifest.table import Manifest
+from ser_data.manifest.utterance import Utterance
+from ser_data.media.video import require_video
+from ser_extract.encoders import ENCODERS
+from ser_extract.encoders.base import Description, Family, Modality
+from ser_extract.encoders.source import Source, open_source
+from ser_extract.errors import EncoderNotFound, EncoderNotSupported, NoVideo
+from ser_extract.inputs.items import Input, collect
+from ser_extract.inputs.layers import parse_layers
+from ser_extract.job import DEMO, ExtractJob
+
+TEXT_FIELD = "text, normalised, version 1"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of a job: its files, its description, the wanted layers and their addresses in the cache."""
+
+    modality: Modality
+    source: Source
+    family: Family
+    description: Description
+    layers: tuple[int, ...]
+    specs: tuple[EntrySpec, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An encoder with the inputs that it is to encode."""
+
+    encoder: Encoder
+    inputs: tuple[Input, ...]
+
+    @property
+    def modality(self) -> Modality:
+        return self.encoder.modality
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all inputs; 0 for text."""
+        return sum(entry.seconds for entry in self.inputs)
+
+
+def open_encoder(job: ExtractJob, modality: Modality) -> Encoder:
+    """Finds and describes the encoder of a modality.
+
+    Raises:
+        EncoderNotFound, EncoderBroken, EncoderNotSupported, LayerOutOfRange: See `ser_extract.errors`.
+    """
+    name = job.encoder(modality)
+    source = open_source(
+        demo_folder(modality) if name == DEMO else name, modality, revision=job.revision(modality), offline=job.offline
+    )
+    return describe(job, modality, source)
+
+
+def describe(job: ExtractJob, modality: Modality, source: Source) -> Encoder:
+    """An encoder from its opened files: what a worker does with the source that its parent has hashed."""
+    known = tuple(kind for kind in ENCODERS if ENCODERS[kind].modality == modality)
+    if source.model_type not in known:
+        raise EncoderNotSupported(source.name, source.model_type, modality, known)
+    family = ENCODERS[source.model_type]
+    description = family.describe(source, job.inputs)
+    layers = parse_layers(job.layer(modality), description.depth, name=source.name, modality=modality)
+    specs = tuple(entry_spec(job, source, description, layer) for layer in layers)
+    return Encoder(modality, source, family, description, layers, specs)
+
+
+def demo_folder(modality: Modality) -> str:
+    """The folder of the demo's encoder of a modality."""
+    if modality == "video":
+        raise EncoderNotFound(DEMO, modality, "the demo has no encoder for video")
+    from ser_extract.demo.encoders import demo_audio_encoder, demo_text_encoder
+
+    return str(demo_audio_encoder() if modality == "audio" else demo_text_encoder())
+
+
+def entry_spec(job: ExtractJob, source: Source, description: Description, layer: int) -> EntrySpec:
+    """The cache entry of one layer: its address, and everything declared that changes a value."""
+    declared = {
+        "model_type": source.model_type,
+        **source.declared(),
+        "final_norm": layer in description.final_norms,
+        **description.declared,
+    }
+    if description.modality == "text":
+        declared["field"] = TEXT_FIELD
+    if description.modality == "audio" and job.channel != "mean":
+        declared["channel"] = job.channel
+    if job.compute != "float32":
+        declared["compute"] = job.compute
+    return EntrySpec(
+        modality=description.modality,
+        encoder=source.name,
+        layer=layer,
+        dtype=job.dtype,
+        features=description.features,
+        frame_rate=description.frame_rate,
+        declared=declared,
+    )
+
+
+def modalities(job: ExtractJob, manifest: Manifest) -> tuple[Modality, ...]:
+    """What to encode: as asked, else audio and text where at least one utterance has them.
+
+    Video must be asked for: it costs far more, and needs an extra.
+
+    Raises:
+        VideoUnavailable: It is asked for and PyAV is not installed.
+        NoVideo: It is asked for and no utterance has one.
+    """
+    if job.modalities is not None:
+        if "video" in job.modalities:
+            require_video()
+            if manifest.table["video_path"].isna().all():
+                raise NoVideo(manifest.info.title, len(manifest))
+        return job.modalities
+    has: dict[Modality, bool] = {
+        "audio": bool(manifest.table["path"].notna().any()),
+        "text": bool(manifest.table["text_normalised"].notna().any()),
+    }
+    return tuple(modality for modality, there in has.items() if there)
+
+
+def open_stream(encoder: Encoder, utterances: Sequence[Utterance], tick: Callable[[], None] = lambda: None) -> Stream:
+    """Hashes the inputs of an encoder; reads every audio and video file once."""
+    return Stream(encoder, tuple(collect(utterances, encoder.modality, encoder.description, tick)))

@@ -1,0 +1,1 @@
+"""Units of work: who encodes them, where, and what is said meanwhile."""

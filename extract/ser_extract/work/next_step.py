@@ -1,0 +1,79 @@
+"""The command that goes on from a finished extraction, with the streams, layers and folds that this cache really has."""
+
+import shlex
+from collections.abc import Mapping
+
+from ser_cache import open_cache
+from ser_cache.catalog import Cache
+from ser_cache.format.spec import EntrySpec
+from ser_data.errors import UnknownLabel
+from ser_data.manifest.labels import resolve_scheme
+from ser_data.manifest.table import Manifest
+from ser_data.protocols.fitting import fitting_protocol
+from ser_extract.encoders.base import Modality
+from ser_extract.job import ExtractJob
+
+DEFAULT_PROTOCOL = "session"
+"""What `ser-fuse` takes without `--protocol`."""
+
+
+def next_step(job: ExtractJob, manifest: Manifest, specs: Mapping[Modality, tuple[EntrySpec, ...]]) -> str:
+    """One line: `Next: ser-fuse ...`, as it can be run, or what is missing before it can.
+
+    Args:
+        job: The extraction.
+        manifest: Its corpus.
+        specs: What it wrote, per modality.
+    """
+    cache = open_cache(job.cache)
+    scheme = resolve_scheme(job.labels, manifest)
+    table = manifest.table.copy()
+    try:
+        table["class"] = scheme.apply(table["label"])
+    except UnknownLabel as error:
+        return f"Before training: {str(error).splitlines()[0]} Give ser-fuse a scheme that fits: --labels."
+    table = table[table["class"].notna()]
+    if table["class"].nunique() < 2:
+        classes = table["class"].nunique()
+        return f"Before training: labels of two classes or more; {len(table):,} utterances have a label, of {classes} class(es)."
+    usable = table[~table["id"].isin(_without_features(cache, specs))]
+    protocol = fitting_protocol(usable)
+    if protocol is None:
+        return (
+            f"Before training: more utterances. No protocol gives these {len(usable):,} utterances folds whose training parts "
+            f"hold all {table['class'].nunique()} classes."
+        )
+    words = ["ser-fuse", "--cache", str(job.cache), "--fusion", "cross" if len(specs) > 1 else next(iter(specs))]
+    words += ["--pooling", "stats", *_which(cache, specs)]
+    words += ["--labels", job.labels] if job.labels else []
+    words += ["--protocol", protocol] if protocol != DEFAULT_PROTOCOL else []
+    return f"Next: {shlex.join(words)}"
+
+
+def _without_features(cache: Cache, specs: Mapping[Modality, tuple[EntrySpec, ...]]) -> set[str]:
+    """Utterances that a stream recorded as failed; a missing video is masked, so it does not count."""
+    failed: set[str] = set()
+    for modality, own in specs.items():
+        if modality != "video":
+            spec = own[-1]
+            failed |= set(cache.select(spec.modality, spec.encoder, spec.layer, spec.dtype).failures)
+    return failed
+
+
+def _which(cache: Cache, specs: Mapping[Modality, tuple[EntrySpec, ...]]) -> list[str]:
+    """The options that single out what was written, where the cache holds more than that."""
+    there = [info.spec for info in cache.entries()]
+    words: list[str] = []
+    if set(specs) != {spec.modality for spec in there}:
+        words += ["--modalities", ",".join(specs)]
+    deepest = {modality: max(spec.layer for spec in own) for modality, own in specs.items()}
+    for modality, own in specs.items():
+        rivals = [spec for spec in there if spec.modality == modality]
+        if len({spec.encoder for spec in rivals}) > 1:
+            words += [f"--{modality}-encoder", own[0].encoder]
+        if len({spec.layer for spec in rivals if spec.encoder == own[0].encoder}) > 1:
+            words += [f"--{modality}-layer", str(deepest[modality])]
+    chosen = [spec for spec in there if spec.modality in specs]
+    if len({spec.dtype for spec in chosen}) > 1:
+        words += ["--dtype", next(iter(specs.values()))[0].dtype]
+    return words

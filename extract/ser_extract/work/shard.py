@@ -1,0 +1,306 @@
+"""One unit of work: decode, encode, cast, commit. The one idempotent function that every runner calls.
+
+Decoding runs in a child process of its own, which a poison file may kill, and ahead of the encoder: while a chunk is
+encoded, the next is decoded. Inputs of a chunk have like lengths. What cannot be encoded is a failure with a reason, the
+rest of the shard is done.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_cache import Failure, Row, create_cache
+from ser_data.manifest.names import visible
+from ser_data.manifest.table import Manifest
+from ser_data.manifest.utterance import Utterance
+from ser_data.media.audio import LIMITS, AudioError
+from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.video import VideoError
+from ser_data.media.video_decoding import IsolatedVideoDecoder
+from ser_extract.encoders.base import Encoded, Engine, Modality, Refused
+from ser_extract.encoders.engine import load_engine
+from ser_extract.encoders.source import Source
+from ser_extract.errors import UtteranceFailed
+from ser_extract.inputs.streams import Encoder, describe
+from ser_extract.job import ExtractJob
+from ser_extract.work.units import Unit, open_writers
+
+if TYPE_CHECKING:
+    from ser_cache.writer import Writer
+
+CHUNK_SECONDS = {"audio": 160.0, "video": 30.0}
+"""Seconds decoded at once; of video 60 frames at 2 fps, which are 60 MB in IEMOCAP's size."""
+CHUNK_TEXTS = 512
+COMPARED = 4
+"""Inputs that are also encoded in float32 where another arithmetic is asked for, to record its error."""
+MANIFEST = "manifest.parquet"
+LARGEST = {"float16": 65504.0, "float32": 3.4e38}
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker needs to know before its first unit; picklable.
+
+    Attributes:
+        job: The job.
+        sources: Per modality the encoder's files, hashed.
+        layers: Per modality the layers that still have work: what the engines are loaded for.
+        recipe: The command, kept with every commit for `ser-cache verify --repair`.
+    """
+
+    job: ExtractJob
+    sources: dict[Modality, Source]
+    layers: dict[Modality, tuple[int, ...]]
+    recipe: str | None = None
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What became of a unit."""
+
+    key: tuple[Modality, tuple[str, ...]]
+    outcomes: tuple[str, ...]
+    failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class ShardProcessor:
+    """Holds engines, decoder and writers of one process; `process` may be called for the same unit again and again.
+
+    Args:
+        assignment: Job and encoders.
+        threads: Threads of torch, for the environment record.
+    """
+
+    def __init__(self, assignment: Assignment, threads: int = 1) -> None:
+        self._assignment, self._threads = assignment, threads
+        self._cache = create_cache(assignment.job.cache)
+        manifest = Manifest.from_bytes(self._cache.attachment(MANIFEST))
+        self._utterances = {utterance.id: utterance for utterance in manifest.utterances()}
+        self._encoders: dict[Modality, Encoder] = {
+            modality: describe(assignment.job, modality, source) for modality, source in assignment.sources.items()
+        }
+        self._engines: dict[Modality, Engine] = {}
+        self._compute_error: dict[Modality, float] = {}
+        self._writers: dict[Modality, dict[int, Writer]] = {}
+        job = assignment.job
+        limits = replace(LIMITS, keep_truncated=job.on_truncated == "keep", channel=job.channel)
+        self._decoder = IsolatedDecoder(timeout=assignment.job.decode_timeout, limits=limits)
+        self._pictures = IsolatedVideoDecoder(timeout=assignment.job.decode_timeout)
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Ends the decoders."""
+        self._ahead.shutdown(wait=False, cancel_futures=True)
+        self._decoder.close()
+        self._pictures.close()
+
+    def engine(self, modality: Modality) -> Engine:
+        """The engine of a modality, loaded at its first use."""
+        if modality not in self._engines:
+            job, encoder = self._assignment.job, self._encoders[modality]
+            options = job.engine_options(modality, encoder.description.rate)
+            layers = self._assignment.layers[modality]
+            self._engines[modality] = load_engine(encoder.family, encoder.source, encoder.description, layers, options)
+        return self._engines[modality]
+
+    def process(
+        self,
+        unit: Unit,
+        progress: Progress = lambda utterances, seconds: None,
+        announce: Callable[[str], None] | None = None,
+        poison: Sequence[str] = (),
+    ) -> UnitResult:
+        """Encodes a unit and commits its shards.
+
+        Args:
+            unit: The work.
+            progress: Called with (utterances, audio seconds) as they are done.
+            announce: If given, utterances go one by one, and each is announced before it is touched.
+            poison: Utterances that killed a worker: recorded as failed, not touched.
+
+        Raises:
+            UtteranceFailed: With `--on-error fail`; nothing of the unit is committed.
+        """
+        return self.commit(unit, *self.encode(unit, progress, announce, poison))
+
+    def encode(
+        self,
+        unit: Unit,
+        progress: Progress = lambda utterances, seconds: None,
+        announce: Callable[[str], None] | None = None,
+        poison: Sequence[str] = (),
+    ) -> tuple[dict[int, list[Row]], dict[str, Failure], dict[str, Any]]:
+        """The first half of `process`: rows by layer, failures, and the environment record."""
+        started = time.monotonic()
+        rows: dict[int, list[Row]] = {layer: [] for layer in unit.layers}
+        failures = {name: Failure("encoder_crash", "the worker process died on it, alone, twice") for name in poison}
+        for ids, results in self._chunks(unit, announce, set(poison)):
+            for name, result in zip(ids, results, strict=True):
+                done = self._rows(name, result, unit.layers)
+                if isinstance(done, Failure):
+                    failures[name] = done
+                    if self._assignment.job.on_error == "fail":
+                        raise UtteranceFailed(name, unit.modality, done.reason, done.detail)
+                else:
+                    for layer, row in done.items():
+                        rows[layer].append(row)
+            progress(len(ids), unit.seconds * len(ids) / max(len(unit.ids), 1))
+        return rows, failures, self._environment(unit.modality, time.monotonic() - started)
+
+    def commit(
+        self, unit: Unit, rows: dict[int, list[Row]], failures: dict[str, Failure], environment: dict[str, Any]
+    ) -> UnitResult:
+        """The second half of `process`: one commit per layer."""
+        if unit.modality not in self._writers:
+            specs = self._encoders[unit.modality].specs
+            self._writers[unit.modality] = open_writers(
+                self._cache, specs, self._assignment.job.container, recipe=self._assignment.recipe
+            )
+        writers = self._writers[unit.modality]
+        outcomes = tuple(
+            writers[layer].commit(shard, rows[layer], failures, environment) for layer, shard in unit.shards
+        )
+        told = {name: (failure.reason, failure.detail) for name, failure in failures.items()}
+        return UnitResult(unit.key, outcomes, told, unit.seconds)
+
+    def recompute(self, modality: Modality, ids: Sequence[str]) -> dict[str, Encoded | Refused]:
+        """Encodes utterances without committing anything, at the lengths and in the company that their lengths give."""
+        inputs = self._load(modality, ids)
+        whole = [value for value in inputs if not isinstance(value, Refused)]
+        encoded = iter(self.engine(modality).encode(whole))
+        return {
+            name: value if isinstance(value, Refused) else next(encoded)
+            for name, value in zip(ids, inputs, strict=True)
+        }
+
+    def _chunks(
+        self, unit: Unit, announce: Callable[[str], None] | None, poison: set[str]
+    ) -> Iterator[tuple[list[str], list[Encoded | Refused]]]:
+        engine = self.engine(unit.modality)
+        chunks = self._cut(unit, poison, alone=announce is not None)
+        ahead: Future[list[Any]] | None = None
+        for index, chunk in enumerate(chunks):
+            if announce is not None:
+                announce(chunk[0])
+                inputs = self._load(unit.modality, chunk)
+            else:
+                inputs = ahead.result() if ahead is not None else self._load(unit.modality, chunk)
+                following = chunks[index + 1] if index + 1 < len(chunks) else None
+                ahead = self._ahead.submit(self._load, unit.modality, following) if following else None
+            whole = [value for value in inputs if not isinstance(value, Refused)]
+            if whole:
+                self._measure_compute(unit.modality, whole)
+            encoded = iter(engine.encode(whole) if whole else [])
+            yield chunk, [value if isinstance(value, Refused) else next(encoded) for value in inputs]
+
+    def _measure_compute(self, modality: Modality, inputs: Sequence[Any]) -> None:
+        """With bfloat16 or float16 arithmetic: once, the relative L2 of the first inputs to float32, for the record."""
+        job, encoder = self._assignment.job, self._encoders[modality]
+        if job.compute == "float32" or modality in self._compute_error:
+            return
+        options = replace(job.engine_options(modality, encoder.description.rate), compute="float32", engine="stock")
+        layers = self._assignment.layers[modality]
+        exact = load_engine(encoder.family, encoder.source, encoder.description, layers, options).encode(
+            inputs[:COMPARED]
+        )
+        rough = self.engine(modality).encode(inputs[:COMPARED])
+        pairs = [
+            (one.states[max(layers)], other.states[max(layers)])
+            for one, other in zip(exact, rough, strict=True)
+            if isinstance(one, Encoded) and isinstance(other, Encoded)
+        ]
+        errors = [float(np.linalg.norm(other - one) / np.linalg.norm(one)) for one, other in pairs]
+        self._compute_error[modality] = max(errors, default=float("nan"))
+
+    def _cut(self, unit: Unit, poison: set[str], *, alone: bool) -> list[list[str]]:
+        """Utterances by falling cost in chunks that fit the memory; alone: one by one."""
+        items = sorted(unit.shards[0][1].items, key=lambda item: (-item.cost, item.id))
+        names = [item.id for item in items if item.id not in poison]
+        if alone:
+            return [[name] for name in names]
+        if unit.modality == "text":
+            return [names[k : k + CHUNK_TEXTS] for k in range(0, len(names), CHUNK_TEXTS)]
+        chunks: list[list[str]] = []
+        room = 0.0
+        for name in names:
+            utterance = self._utterances[name]
+            seconds = utterance.duration or unit.seconds / len(unit.ids)
+            if not chunks or seconds > room:
+                chunks.append([])
+                room = CHUNK_SECONDS[unit.modality]
+            chunks[-1].append(name)
+            room -= seconds
+        return chunks
+
+    def _load(self, modality: Modality, ids: Sequence[str]) -> list[Any]:
+        load = {"audio": self._audio, "text": self._text, "video": self._video}[modality]
+        return [load(self._utterances[name]) for name in ids]
+
+    def _text(self, utterance: Utterance) -> str | Refused:
+        if utterance.text is None:
+            return Refused("missing_text", "the row has no text")
+        if not visible(utterance.text_normalised or ""):
+            return Refused("missing_text", "nothing is left of the text after normalisation")
+        return utterance.text_normalised or ""
+
+    def _audio(self, utterance: Utterance) -> Array | Refused:
+        if utterance.path is None:
+            return Refused("missing", "the row names no audio file")
+        rate = self._encoders["audio"].description.rate or 16_000
+        try:
+            return self._decoder.load(utterance.path, rate, utterance.start, utterance.end)
+        except AudioError as error:
+            return Refused(error.reason, str(error))
+
+    def _video(self, utterance: Utterance) -> Array | Refused:
+        if utterance.video_path is None:
+            return np.empty((0, 1, 1, 3), np.uint8)
+        fps = self._encoders["video"].description.frame_rate or 1.0
+        try:
+            return self._pictures.load(utterance.video_path, fps, *utterance.video_span, utterance.video_crop)
+        except VideoError as error:
+            return Refused(error.reason, str(error))
+
+    def _rows(self, name: str, result: Encoded | Refused, layers: Sequence[int]) -> dict[int, Row] | Failure:
+        if isinstance(result, Refused):
+            return Failure(result.reason, result.detail)
+        dtype = self._assignment.job.dtype
+        rows = {}
+        for layer in layers:
+            values = result.states[layer]
+            if not np.isfinite(values).all():
+                return Failure("not_finite", f"layer {layer} holds values that are not finite")
+            largest = float(np.abs(values).max(initial=0.0))
+            if largest > LARGEST[dtype]:
+                return Failure(
+                    "overflow",
+                    f"layer {layer} reaches {largest:.4g}, {dtype} ends at {LARGEST[dtype]:g}; --dtype float32 holds it",
+                )
+            rows[layer] = Row(name, np.ascontiguousarray(values, dtype=dtype), result.special)
+        return rows
+
+    def _environment(self, modality: Modality, seconds: float) -> dict[str, Any]:
+        source = self._encoders[modality].source
+        return {
+            "versions": {
+                name: version(name)
+                for name in ("ser-fusion", "torch", "transformers", "numpy")
+                + (("av", "pillow") if modality == "video" else ())
+            },
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "threads": self._threads,
+            "policy": dict(self.engine(modality).policy),
+            "revision": source.revision,
+            "weights_format": "safetensors" if source.files.safetensors else "bin, read with weights_only",
+            "seconds": round(seconds, 3),
+        } | ({"compute_error": self._compute_error[modality]} if modality in self._compute_error else {})

@@ -1,0 +1,1 @@
+"""The commands of stage two. Nothing heavy is loaded before a command runs."""

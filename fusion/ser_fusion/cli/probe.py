@@ -1,0 +1,139 @@
+"""`ser-probe`: which layer of which encoder carries the label. Nothing heavy is loaded before the command runs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from ser_base.errors import SerError
+from ser_base.settings import SettingsCommand
+from ser_fusion.cli import types
+
+_path = click.Path(path_type=Path)
+
+
+@click.command("ser-probe", cls=SettingsCommand, section="probe")
+@click.option("--cache", type=_path, help="Feature cache written by ser-extract.")
+@click.option(
+    "--layers",
+    "layer",
+    callback=types.layer,
+    default="all",
+    show_default=True,
+    metavar="L|last|all",
+    help="Layers to probe.",
+)
+@click.option(
+    "--pooling",
+    "poolings",
+    callback=types.words(["mean", "stats", "max"]),
+    default="mean,stats",
+    show_default=True,
+    metavar="NAMES",
+    help="Pooling over time; stats is mean and deviation. Several are probed apart, and development data chooses.",
+)
+@click.option("--protocol", default="session", show_default=True, help="How folds are made.")
+@click.option(
+    "--dev", default="next", show_default=True, help="Development part; it chooses the layer and the penalty."
+)
+@click.option(
+    "--refit/--no-refit",
+    default=None,
+    help="Fit the tested probes on training and development part together, as ser-fuse does with its heads.",
+)
+@click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
+@click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
+@click.option(
+    "--modalities", multiple=True, callback=types.words(), metavar="NAMES", help="Streams to probe.  [default: all]"
+)
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Which precision, if the cache holds both.")
+@click.option("--out", type=_path, help="Folder for layers.csv, folds.csv and layers.png.  [default: runs/probe]")
+def command(
+    cache: Path | None, poolings: tuple[str, ...], refit: bool | None, out: Path | None, **options: Any
+) -> None:
+    """Linear probes over every cached layer and stream, chosen on development data; one table, one plot.
+
+    Seconds to a few minutes. Example: ser-probe --cache runs/cache --layers all
+    """
+    if cache is None:
+        raise click.UsageError(
+            "It is not said where the features are. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml."
+        )
+
+    try:
+        sys.exit(_run(cache, poolings, refit, out or Path("runs/probe"), options))
+    except SerError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(cache: Path, poolings: tuple[str, ...], refit: bool | None, out: Path, options: dict[str, Any]) -> int:
+    from ser_fusion.cli.progress import say
+    from ser_fusion.evaluation.layer_probe import folds_of, probe_study, summary
+    from ser_fusion.reporting.plots.layer_probe import plot_layers
+    from ser_fusion.runs.job import FuseJob
+    from ser_fusion.study.open import open_study
+
+    given = {name: value for name, value in options.items() if value is not None}
+    study = open_study(cache, **given)
+    say(
+        f"{len(study.table):,} utterances of {study.info.title}; {len(study.excluded):,} left out; protocol {study.folds.protocol}."
+    )
+    asked = FuseJob.model_fields["refit"].default if refit is None else refit
+    again = asked is not False  # as run.py decides for its heads
+    found = probe_study(study, poolings=poolings, refit=again, on_entry=lambda name: say(f"{name} ..."))
+    lines = summary(found)
+    out.mkdir(parents=True, exist_ok=True)
+    lines.to_csv(out / "layers.csv", index=False)
+    folds_of(found).to_csv(out / "folds.csv", index=False)
+    chance = 1 / len(study.classes)
+    plot_layers(lines, out / "layers.png", chance, f"{study.info.title}, {study.folds.protocol}")
+    _show(lines, chance)
+    click.echo(f"Plot: {out / 'layers.png'}")
+    return 3 if study.failed else 0
+
+
+def _show(lines: Any, chance: float) -> None:
+    from rich.table import Table
+
+    from ser_base.terminal import console
+
+    table = Table(
+        title="Linear probes",
+        caption=f"mean ± std over folds; chance UWA {chance:.3f}; the layer is to be read off 'chosen' (development data): the "
+        "best on test is chosen on the data it is scored on.",
+    )
+    for name in (
+        "stream",
+        "encoder",
+        "layer",
+        "pooling",
+        "dev UWA",
+        "test WA",
+        "test UWA",
+        "UWA pooled",
+        "chosen",
+        "best on test",
+    ):
+        table.add_column(name, justify="left" if name in ("stream", "encoder", "pooling") else "right")
+    for line in lines.itertuples():
+        table.add_row(
+            line.stream,
+            line.encoder,
+            str(line.layer),
+            line.pooling,
+            f"{line.dev_uwa:.3f}",
+            f"{line.wa:.3f} ± {line.wa_std:.3f}",
+            f"{line.uwa:.3f} ± {line.uwa_std:.3f}",
+            f"{line.uwa_pooled:.3f}",
+            "chosen" if line.chosen else "",
+            "(best)" if line.best_on_test else "",
+        )
+    console().print(table)
+
+
+def main() -> None:
+    """Entry point."""
+    command()

@@ -1,0 +1,96 @@
+"""Option values of stage two's commands: comma lists checked against a table, seeds, layers. No heavy import."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import rich_click as click
+
+from ser_base.errors import suggestion
+
+Callback = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+def separate(value: Any) -> list[str] | None:
+    """The items of a list option: given once with commas, several times, or both; None where it is not given."""
+    if value is None or value == ():
+        return None
+    given = value if isinstance(value, list | tuple) else (value,)
+    return [item for one in given for item in str(one).split(",")]
+
+
+def words(known: Iterable[str] | None = None) -> Callback:
+    """``a,b`` to ``("a", "b")``; names that the table does not have are refused, with the nearest one."""
+    table = None if known is None else tuple(known)
+
+    def read(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[str, ...] | None:
+        items = separate(value)
+        if items is None:
+            return None
+        found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+        if not found:
+            raise click.BadParameter("give at least one name")
+        for name in found:
+            if table is not None and name not in table:
+                raise click.BadParameter(
+                    f"'{name}' is not known. {suggestion(name, table)}Known are {', '.join(table)}."
+                )
+        return found
+
+    return read
+
+
+def numbers(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[int, ...] | None:
+    """``0-2,7`` to ``(0, 1, 2, 7)``."""
+    items = separate(value)
+    if items is None:
+        return None
+    found: list[int] = []
+    for item in items:
+        first, dash, last = item.strip().partition("-")
+        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
+            raise click.BadParameter(f"'{item}' is not a number or a range; give 0, 0-2 or 0,3,7")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def shares(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[float, ...] | None:
+    """``0.25,0.5,1`` to floats."""
+    items = separate(value)
+    if items is None:
+        return None
+    try:
+        return tuple(float(item) for item in items)
+    except ValueError:
+        raise click.BadParameter(f"'{','.join(items)}' is not a list of numbers; give 0.25,0.5,1") from None
+
+
+def layer(context: click.Context, parameter: click.Parameter, value: Any) -> int | str | None:
+    """A layer's number, ``last`` or ``all``."""
+    if value is None or value in ("last", "all"):
+        return value
+    if not str(value).isdecimal():
+        raise click.BadParameter(f"'{value}' is not a layer; give a number, last or all")
+    return int(value)
+
+
+def toml_table(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, Any] | None:
+    """A TOML file to its tables."""
+    if value is None or isinstance(value, dict):
+        return value
+    import tomllib
+    from pathlib import Path
+
+    try:
+        return tomllib.loads(Path(value).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{value} cannot be read as TOML ({error})") from None
+
+
+def part(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[int, int] | None:
+    """``2/8`` to ``(2, 8)``."""
+    if value is None:
+        return None
+    first, _, count = str(value).partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise click.BadParameter(f"'{value}' is not i/N with i from 1 to N")
+    return int(first), int(count)

@@ -1,0 +1,63 @@
+"""CCC, Pearson's r and mean absolute error of predicted ratings: per fold, averaged over seeds first, then over folds."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_fusion.evaluation.ccc import ccc
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = ("CCC", "r", "MAE")
+DEFINITIONS = {
+    "CCC": "concordance correlation coefficient (Lin 1989), the primary one: 1 only where all predictions equal the ratings",
+    "r": "Pearson's correlation: blind to scale and offset; 0 for constant predictions",
+    "MAE": "mean absolute error on the corpus's rating scale; smaller is better",
+}
+
+
+def score_ratings(predicted: np.ndarray, ratings: np.ndarray) -> dict[str, float]:
+    """The three scores of one scored set, (n,) each, without NaN; NaN where nothing was scored."""
+    if not len(ratings):
+        return dict.fromkeys(METRICS, float("nan"))
+    p, r = np.asarray(predicted, dtype=np.float64), np.asarray(ratings, dtype=np.float64)
+    flat = p.std() < 1e-9 or r.std() < 1e-9
+    return {
+        "CCC": ccc(p, r),
+        "r": 0.0 if flat else float(np.corrcoef(p, r)[0, 1]),
+        "MAE": float(np.abs(p - r).mean()),
+    }
+
+
+def summarise_ratings(frame: "pd.DataFrame", dimensions: Sequence[str]) -> dict[str, Any]:
+    """Headline numbers of one row of the table.
+
+    Args:
+        frame: The row's test predictions, columns of ``ser_fusion.runs.rating_frames.long_frame``.
+        dimensions: Names of the ratings.
+
+    Returns:
+        Per dimension and for their ``mean``: per metric ``mean`` and ``std_folds`` (ddof 1, None with one fold); ``folds``:
+        per fold the scores averaged over seeds.
+    """
+    folds: dict[str, dict[str, dict[str, float]]] = {}
+    for fold, part in frame.groupby("fold", sort=True):
+        folds[str(fold)] = {}
+        for number, name in enumerate(dimensions):
+            known = part[part[f"r{number}"].notna()]
+            pairs = [one[[f"p{number}", f"r{number}"]].to_numpy() for _, one in known.groupby("seed")]
+            seeds = [score_ratings(*pair.T) for pair in pairs]
+            folds[str(fold)][name] = {m: float(np.mean([one[m] for one in seeds])) for m in METRICS} if seeds else {}
+        given = [scores for scores in folds[str(fold)].values() if scores]
+        folds[str(fold)]["mean"] = {m: float(np.mean([one[m] for one in given])) for m in METRICS} if given else {}
+    summary: dict[str, Any] = {"folds": folds}
+    for name in (*dimensions, "mean"):
+        table = [scores[name] for scores in folds.values() if scores[name]]
+        summary[name] = {}
+        for metric in METRICS:
+            values = np.array([one[metric] for one in table])
+            deviation = float(values.std(ddof=1)) if len(values) > 1 else None
+            summary[name][metric] = {"mean": float(values.mean()) if len(values) else None, "std_folds": deviation}
+    return summary

@@ -1,0 +1,178 @@
+"""A head with what stands before it: learned weights over layers, and the features' normalisation.
+
+Its state holds everything that prediction needs beside the encoders, so a run's ``weights.safetensors`` and ``head.json``
+are enough to use it again (``load_model``).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation.records import Card, read_record
+from ser_fusion.frames.batches import Batch, Frames
+from ser_fusion.frames.context_tokens import Distance
+from ser_fusion.heads import HEADS
+from ser_fusion.heads.shape import Shape
+from ser_fusion.heads.vad import Raters
+
+
+class Input(nn.Module):
+    """Stored layers of one stream to the frames a head sees.
+
+    ``x = sum over l of softmax(w)_l (x_l - mean_l) scale_l``; with one layer there are no weights.
+
+    Args:
+        layers: Cached layers.
+        features: Features per frame.
+        normalise: Whether mean and scale are used.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, layers: int, features: int, normalise: bool) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.layer_weights = nn.Parameter(torch.zeros(layers)) if layers > 1 else None
+        self.register_buffer("mean", torch.zeros(layers, features))
+        self.register_buffer("scale", torch.ones(layers, features))
+
+    def forward(self, frames: Frames) -> Frames:
+        """(.., features) from (.., features) with one layer, or (.., layers, features) with several."""
+        values = frames.values
+        if self.layer_weights is None:
+            return frames.with_values((values - self.mean[0]) * self.scale[0]) if self.normalise else frames
+        weights = self.layer_weights.softmax(0).unsqueeze(1)
+        if self.normalise:  # folded into the sum: one pass over the frames
+            return frames.with_values(
+                (values * (weights * self.scale)).sum(-2) - (weights * self.mean * self.scale).sum(0)
+            )
+        return frames.with_values((values * weights).sum(-2))
+
+
+class Model(nn.Module):
+    """Inputs and a head.
+
+    Args:
+        fusion: Name of the head.
+        dims: Features per frame of each stream it reads.
+        layers: Cached layers of each stream.
+        classes: Number of classes.
+        shape: Sizes and switches.
+        normalise: Whether features are normalised.
+        context: Previous turns that are read at most.
+        ratings: Dimensions (valence, arousal, dominance) that are learned from the pooled vectors; 0 for none.
+    """
+
+    def __init__(
+        self,
+        fusion: str,
+        dims: Mapping[str, int],
+        layers: Mapping[str, int],
+        classes: int,
+        shape: Shape,
+        normalise: bool,
+        context: int = 0,
+        ratings: int = 0,
+    ) -> None:
+        super().__init__()
+        self.card: dict[str, Any] = {
+            "fusion": fusion,
+            "dims": dict(dims),
+            "layers": dict(layers),
+            "classes": classes,
+            "shape": shape.as_dict(),
+            "normalise": normalise,
+        }
+        self.inputs = nn.ModuleDict({s: Input(layers[s], d, normalise) for s, d in dims.items()})
+        self.head = HEADS[fusion](dims, classes, shape)
+        self.distance: nn.ModuleDict | None = None
+        if context:
+            self.card["context"] = context
+            self.distance = nn.ModuleDict({s: Distance(context, d) for s, d in dims.items()})
+        self.raters: Raters | None = None
+        if ratings:
+            self.card["ratings"] = ratings
+            self.raters = Raters(self.head, ratings)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams the head reads."""
+        return self.head.streams
+
+    @property
+    def parameters_trained(self) -> int:
+        """Number of trained values."""
+        return sum(p.numel() for p in self.parameters())
+
+    def frames(self, batch: Batch) -> dict[str, Frames]:
+        """What the head sees."""
+        seen = {s: self.inputs[s](batch[s]) for s in self.streams}
+        return seen if self.distance is None else {s: self.distance[s](frames) for s, frames in seen.items()}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (batch, classes)."""
+        return self.head(self.frames(batch))
+
+    def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Sum over the batch of what training minimises by default."""
+        return self.head.loss(self.frames(batch), targets, weight)
+
+    def expert_logits(self, batch: Batch) -> list[Tensor]:
+        """The logits that have a loss each, (batch, classes); see ``Head.expert_logits``."""
+        return self.head.expert_logits(self.frames(batch))
+
+    def layer_weights(self) -> dict[str, list[float]]:
+        """Softmax weights over layers of the streams that have several."""
+        return {
+            stream: one.layer_weights.detach().softmax(0).tolist()
+            for stream, one in self.inputs.items()
+            if isinstance(one, Input) and one.layer_weights is not None
+        }
+
+
+def load_model(folder: Path) -> Model:
+    """A trained model from a job's folder (``head.json``, ``weights.safetensors``); ready to predict."""
+    from safetensors import SafetensorError, safe_open
+
+    card, path = read_record(folder / "head.json", Card), folder / "weights.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            model = build_model(card, {name: tuple(file.get_slice(name).get_shape()) for name in names}, path)
+            model.load_state_dict({name: file.get_tensor(name) for name in names})
+    except (OSError, SafetensorError) as error:
+        raise RecordBroken(str(path), f"it is not a file of safetensors ({error})") from error
+    return model.eval()
+
+
+def build_model(card: Mapping[str, Any], held: Mapping[str, Sequence[int]], path: Path) -> Model:
+    """An untrained model as a card describes it, made only if the weights at hand are of its sizes.
+
+    Args:
+        card: Of ``head.json`` or of an export.
+        held: Name -> shape of the weights in the file; no weight is read, and no memory taken, before the two agree.
+        path: Of the weights, for messages.
+
+    Raises:
+        RecordBroken: The card describes no head that is known, or another one than the file holds.
+    """
+    try:
+        checked = Card.model_validate(card)
+        sizes = (checked.fusion, checked.dims, checked.layers, checked.classes, checked.shaped(), checked.normalise)
+        with torch.device("meta"):
+            described = Model(*sizes, context=checked.context, ratings=checked.ratings)
+        wanted = {name: tuple(value.shape) for name, value in described.state_dict().items()}
+    except Exception as error:  # whatever a foreign card makes torch raise
+        first = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        raise RecordBroken(str(path), f"its card describes no head that is known here ({first})") from error
+    if other := sorted(set(wanted.items()) ^ {(name, tuple(shape)) for name, shape in held.items()}):
+        name = other[0][0]
+        there, asked = held.get(name), wanted.get(name)
+        told = f"{name} has the shape {list(there)}" if there is not None else f"it lacks {name}"
+        raise RecordBroken(str(path), f"{told}, and its card {'asks for ' + str(list(asked)) if asked else 'has none'}")
+    return Model(*sizes, context=checked.context, ratings=checked.ratings)

@@ -1,0 +1,1 @@
+"""From a job to a judged run directory: plan, prepare, train, record."""

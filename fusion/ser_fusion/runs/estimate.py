@@ -1,0 +1,162 @@
+"""How long a run will take: a few steps of each row are timed before the first training, on a sample of its own frames.
+
+Nothing of it is kept. What it cannot know is told as "at most" (early stopping) or left out (reading frames, judging).
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ser_fusion.frames.features import StreamFrames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ser_fusion.runs.material import Material
+    from ser_fusion.runs.planning import Task
+
+BUDGET = 4.0  # seconds for all timing; rows that are not reached count as the mean of those that are
+LONG = 300.0  # seconds from which a larger --stride is proposed
+STRIDES = (2, 4, 8, 16, 32)
+SLOW = 0.3  # seconds of a step that need no second look: what is not the step itself is small beside it
+SCORING = 1 / 3  # cost of scoring an utterance, in units of training on it
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run is expected to take.
+
+    Attributes:
+        seconds: Of training, on so many processes.
+        workers: Processes.
+        stops: Whether trainings may stop earlier.
+        stride: The smallest larger ``--stride`` with which it is not long, or else the largest that still gains; None for none.
+        faster: Seconds with that stride.
+    """
+
+    seconds: float
+    workers: int
+    stops: bool
+    stride: int | None = None
+    faster: float = 0.0
+
+    def __str__(self) -> str:
+        most = "at most " if self.stops else ""
+        processes = "1 process" if self.workers == 1 else f"{self.workers} processes"
+        said = f"Training will take {most}about {_spoken(self.seconds)} on {processes}, by a few steps of each row."
+        if self.stride is None:
+            return said
+        return f"{said} With --stride {self.stride} it would take about {_spoken(self.faster)}."
+
+
+def estimate(
+    material: "Material", todo: "Sequence[Task]", streams: Mapping[str, StreamFrames], stride: int, workers: int
+) -> Estimate:
+    """Times a few steps of each row.
+
+    Args:
+        material: What trainings learn from.
+        todo: What is to be trained.
+        streams: Frames of all streams.
+        stride: ``--stride`` that the frames were read with.
+        workers: Processes that will train.
+    """
+    began = time.perf_counter()
+    first: dict[str, Task] = {}
+    for task in todo:
+        first.setdefault(task.row.slug, task)
+    each: dict[str, float] = {}
+    step_seconds(
+        todo[0], material, streams
+    )  # not counted: the first training of a process loads what all others find loaded
+    for slug, task in first.items():
+        if each and time.perf_counter() - began > BUDGET / 2:
+            break
+        each[slug] = step_seconds(task, material, streams)
+    usual = float(np.mean(list(each.values())))
+    seconds = sum(steps_of(task) * each.get(task.row.slug, usual) for task in todo) / workers
+    stops = any(task.plan.training.patience is not None for task in todo)
+    plain = Estimate(seconds, workers, stops)
+    if seconds <= LONG:
+        return plain
+    slowest = max(each, key=lambda slug: each[slug])
+    if not any(streams[name].frame_rate is not None and name != "video" for name in first[slowest].plan.streams):
+        return plain
+    # a step costs a + b / stride: two strides tell both
+    quick = min(step_seconds(first[slowest], material, streams, thin=4), each[slowest])
+    fixed = max(0.0, (4 * quick - each[slowest]) / 3) / each[slowest]
+    expected = {k: seconds * (fixed + (1 - fixed) / k) for k in STRIDES}
+    short = [k for k, value in expected.items() if value <= LONG]
+    best = short[0] if short else STRIDES[-1]
+    return replace(plain, stride=stride * best, faster=expected[best])
+
+
+def steps_of(task: "Task") -> float:
+    """Training steps of a task, scoring included; of a search with all its trials."""
+    plan = task.plan
+    sizes = {part: len(task.parts[part]) for part in ("train", "dev", "test")}
+
+    def once(train: int, dev: int) -> float:
+        return plan.lasts(train) * (-(-train // plan.training.batch) + SCORING * dev / plan.training.batch)
+
+    total = once(sizes["train"], sizes["dev"]) * max(1, len(plan.dropouts))
+    if plan.refit and sizes["dev"]:
+        total += once(sizes["train"] + sizes["dev"], 0)
+    if task.search is not None:
+        inner = task.search.inner.folds
+        total += task.search.trials * sum(once(len(cut["train"]), len(cut["dev"])) for cut in inner)
+    return total
+
+
+def step_seconds(task: "Task", material: "Material", streams: Mapping[str, StreamFrames], thin: int = 1) -> float:
+    """Seconds of one training step of a task.
+
+    Args:
+        task: Which; its rows are sampled evenly.
+        material: What it learns from.
+        streams: Frames of all streams.
+        thin: Of speech frames only every so many are kept, as a larger stride would.
+    """
+    rows, size = task.parts["train"], task.plan.training.batch
+    rows = rows[np.linspace(0, len(rows) - 1, num=min(len(rows), 3 * size)).astype(np.int64)]
+    few = {name: sampled(streams[name], rows, 1 if name == "video" else thin) for name in task.plan.streams}
+    one = _seconds(task, material, few, rows, min(size, len(rows)))
+    if one > SLOW or len(rows) <= size:
+        return one
+    return max((_seconds(task, material, few, rows, len(rows)) - one) / (-(-len(rows) // size) - 1), one / 100)
+
+
+def _seconds(
+    task: "Task", material: "Material", few: Mapping[str, StreamFrames], rows: "NDArray[np.int64]", count: int
+) -> float:
+    """Seconds of one epoch over the first of some sampled rows."""
+    from ser_fusion.training.train import train
+
+    plan = replace(task.plan, epochs=1, refit=False, dropouts=(), trace_test=False, context=0, re_pair=False)
+    votes, ratings = (None if one is None else one[rows] for one in (material.votes, material.ratings))
+    nobody = np.zeros(0, dtype=np.int64)
+    parts = {"train": np.arange(count), "dev": nobody, "test": nobody}
+    began = time.perf_counter()
+    train(plan, few, material.study.targets[rows], parts, votes=votes, ratings=ratings)
+    return time.perf_counter() - began
+
+
+def sampled(frames: StreamFrames, rows: "NDArray[np.int64]", thin: int = 1) -> StreamFrames:
+    """The frames of some utterances; of speech only every ``thin``-th, as many as a stride so much larger would leave."""
+    step = thin if frames.frame_rate is not None else 1
+    places = [np.arange(frames.offsets[row], frames.offsets[row + 1], step) for row in rows]
+    where = np.concatenate(places)
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in places])]).astype(np.int64)
+    layers = tuple(layer[where] for layer in frames.layers)
+    return StreamFrames(
+        layers, offsets, frames.content[where], frames.means[:, rows], frames.variances[:, rows], frames.frame_rate
+    )
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,166 @@
+"""The folder of one finished training: curve, weights, head, posteriors, and ``done.json`` last.
+
+Everything is written to a hidden folder beside it and renamed, so that a folder with ``done.json`` is complete.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_cache.format.scratch import replacing
+from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation.records import Done, read_record
+from ser_fusion.frames.features import StreamFrames
+from ser_fusion.runs.planning import Task
+from ser_fusion.study.separation import Separation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_fusion.training.train import Trained
+
+
+def is_done(task: Task, out: Path) -> bool:
+    """Whether the run directory holds the finished result of exactly this job."""
+    return _done(task, out).get("fingerprint") == task.fingerprint
+
+
+def is_finished(task: Task, out: Path) -> bool:
+    """Whether it holds a result of this row, fold and seed on the same ground, perhaps by an older version."""
+    done = _done(task, out)
+    same = (done.get("row"), done.get("fold"), done.get("seed")) == (task.row.slug, task.fold_name, task.seed)
+    return same and done.get("ground", task.ground) == task.ground
+
+
+def _done(task: Task, out: Path) -> dict[str, Any]:
+    try:
+        return read_record(out / task.folder / "done.json", Done)
+    except RecordBroken:
+        return {}
+
+
+def do_task(
+    task: Task,
+    streams: Mapping[str, StreamFrames],
+    targets: NDArray[np.int64],
+    ids: Sequence[str],
+    classes: Sequence[str],
+    out: Path,
+    attention: int,
+    on_epoch: Callable[[], None],
+    votes: NDArray[np.float32] | None = None,
+    ratings: NDArray[np.float32] | None = None,
+    apart: Separation | None = None,
+) -> float:
+    """Trains one job and writes its folder; returns seconds."""
+    from ser_fusion.training.train import train
+
+    began = time.perf_counter()
+    settings = None
+    if task.search is not None:
+        from ser_fusion.runs.tuning.search import settle
+
+        task, settings = settle(task, streams, targets, out, on_epoch, votes, ratings, apart)
+    more: dict[str, Any] = {"votes": votes, "ratings": ratings, "apart": apart}
+    trained = train(task.plan, streams, targets, task.parts, on_epoch=lambda _: on_epoch(), **more)
+    if settings is not None:
+        trained.notes.append(f"tuned: {json.dumps(settings)}")
+    seconds = time.perf_counter() - began
+    final = out / task.folder
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(final) as scratch:
+        scratch.mkdir()
+        _write(task, trained, streams, targets, ids, classes, scratch, attention, seconds, ratings)
+    return seconds
+
+
+def _write(
+    task: Task,
+    trained: "Trained",
+    streams: Mapping[str, StreamFrames],
+    targets: NDArray[np.int64],
+    ids: Sequence[str],
+    classes: Sequence[str],
+    folder: Path,
+    attention: int,
+    seconds: float,
+    ratings: NDArray[np.float32] | None,
+) -> None:
+    from safetensors.torch import save_file
+
+    from ser_fusion.runs.rating_frames import rating_frame
+
+    state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
+    save_file(state, folder / "weights.safetensors", metadata={"format": "pt"})
+    frames = {name: streams[name].frame_rate for name in task.plan.streams}
+    card = {
+        **trained.model.card,
+        "class_names": list(classes),
+        "parameters": trained.model.parameters_trained,
+        "frame_rates": frames,
+        "pad_to": dict(task.plan.pad_to),
+        "layer_weights": trained.model.layer_weights(),
+    }
+    _json(folder / "head.json", card)
+    _json(folder / "curve.json", trained.curve)
+    for part, values in (("test", trained.test), ("dev", trained.dev)):
+        if task.plan.levers.task == "vad":
+            frame = rating_frame(task, task.parts[part], values, ratings, ids)
+        else:
+            frame = predictions(task, task.parts[part], values, targets, ids, classes)
+        frame.to_parquet(folder / f"{part}.parquet", index=False)
+    if trained.ratings is not None:
+        frame = rating_frame(task, task.parts["test"], trained.ratings, ratings, ids)
+        frame.to_parquet(folder / "ratings.parquet", index=False)
+    if attention:
+        from ser_fusion.runs.attention_maps import save_attention
+
+        save_attention(trained.model, task, streams, ids, folder / "attention.safetensors", attention)
+    done = {
+        "fingerprint": task.fingerprint,
+        "ground": task.ground,
+        "row": task.row.slug,
+        "fold": task.fold_name,
+        "seed": task.seed,
+        "epochs": len(trained.curve),
+        "best_epoch": trained.best_epoch,
+        "best_epochs": {stream: epoch for stream, epoch in trained.best_epochs.items() if stream},
+        "seconds": round(seconds, 3),
+        "notes": trained.notes,
+        "parameters": trained.model.parameters_trained,
+    }
+    _json(folder / "done.json", done)
+
+
+def predictions(
+    task: Task,
+    rows: NDArray[np.int64],
+    posteriors: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    ids: Sequence[str],
+    classes: Sequence[str],
+) -> "pd.DataFrame":
+    """Posteriors as the run directory holds them: row, id, fold, seed, label, predicted, p_<class> ..."""
+    import pandas as pd
+
+    names = np.array(classes, dtype=object)
+    given = posteriors.argmax(1) if len(posteriors) else np.zeros(0, dtype=np.int64)
+    columns: dict[str, Any] = {
+        "row": task.row.slug,
+        "id": np.array([ids[row] for row in rows], dtype=object),
+        "fold": task.fold_name,
+        "seed": np.int64(task.seed),
+        "label": names[targets[rows]],
+        "predicted": names[given],
+    }
+    columns |= {f"p_{name}": posteriors[:, number] for number, name in enumerate(classes)}
+    return pd.DataFrame(columns, index=range(len(rows)))
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,0 +1,390 @@
+"""What ``ser-fuse`` is asked to do: one frozen, checked description, and the rows of the table it stands for.
+
+No torch and no pandas here: the command builds a job before it loads anything heavy.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from ser_base.errors import UnknownName
+from ser_fusion.classifiers import CLASSIFIERS
+from ser_fusion.heads import HEADS
+from ser_fusion.poolings import POOLINGS
+from ser_fusion.runs.former_jobs import in_todays_words
+from ser_fusion.runs.tuning.space import check_space
+from ser_fusion.training.losses.options import LeverOptions
+from ser_fusion.training.presets import PRESETS, STUDY_ROWS
+
+# What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
+GROWS = (
+    "audit_heads",
+    "ensemble",
+    "lost_streams",
+    "stack",
+    "table",
+    "fusion",
+    "classifier",
+    "pooling",
+    "preset",
+    "text_pooling",
+    "seeds",
+    "train_fraction",
+    "named_head",
+)
+MACHINERY = ("cache", "out", "workers", "runner", "ray_address", "ray_gpus", "part", "device", "save_attention")
+# What --norm says in every row that used it; all but the first are transductive.
+NORMS = {
+    "train": "",
+    "corpus": "features normalised per corpus by all speech of that corpus, the tested one included",
+    "speaker": "features normalised per speaker by all speech of that speaker, test speakers included",
+    "speaker-neutral": (
+        "features normalised per speaker by the utterances of that speaker that are labelled neutral, tested ones included: "
+        "reads test labels (neutral or not)"
+    ),
+}
+JOINT = frozenset({"concat", "modality-stats"})  # poolings that single-stream heads leave to `stats` and `mean`
+
+Layer = int | Literal["last", "all"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the result table.
+
+    Attributes:
+        name: As printed.
+        slug: As written in files and predictions; letters, digits, ``-+._``.
+        fusion: Name of the head.
+        pooling: Name of the pooling; None for heads that do not pool.
+        text_pooling: ``cls`` for position 0 of the text after attention, else None.
+        text_input: ``tokens`` or ``cls`` (the one token only).
+        preset: Name of the preset.
+        fraction: Share of the training speakers.
+    """
+
+    name: str
+    slug: str
+    fusion: str
+    pooling: str | None
+    text_pooling: str | None
+    text_input: str
+    preset: str
+    fraction: float
+
+
+class FuseJob(LeverOptions):
+    """A table of heads to train. Field names are the command's option names; losses and sampling: ``LeverOptions``.
+
+    Attributes:
+        cache: Feature cache written by ser-extract.
+        out: Run directory.
+        manifest: Labels and folds from this file instead of the cache's own manifest.
+        labels: Label scheme; None or ``auto`` for the corpus's own.
+        protocol: How folds are made.
+        dev: How the development part is chosen.
+        folds: CSV of folds (id, fold, part) instead of a protocol.
+        allow_overlap: Held-out keys that may be on both sides.
+        drop_seen_text: Leave training and development utterances out whose text is tested.
+        table: ``study`` for the study's ten rows, instead of ``fusion`` x ``pooling``.
+        fusion: Heads; may be empty where there are classifiers.
+        classifier: scikit-learn classifiers on pooled features, by name or as ``pkg.mod:Class``.
+        pooling: Poolings.
+        preset: Presets.
+        text_pooling: ``cls``: the text's position 0 after attention, other streams as ``pooling`` says.
+        text_input: ``cls``: only the text's position 0 is read at all.
+        modalities: Streams to use; empty for all in the cache.
+        layer: Layer of every stream; ``all`` learns a weighted sum; None if the cache holds only one.
+        audio_layer: Layer of the stream ``audio`` if it is another one.
+        text_layer: Layer of the stream ``text`` if it is another one.
+        video_layer: Layer of the stream ``video`` if it is another one.
+        audio_encoder: Which encoder's audio features, if the cache holds several.
+        text_encoder: Which encoder's text features, if the cache holds several.
+        video_encoder: Which encoder's video features, if the cache holds several.
+        dtype: Which stored precision, if the cache holds both.
+        seeds: Seeds; each trains every row on every fold.
+        epochs: So many; at most so many with early stopping. None for the preset's length.
+        early_stopping: Stop when the development part says so and keep the best epoch, instead of a fixed length.
+        patience: Epochs without improvement before stopping; None for the preset's.
+        select: Development score that chooses the epoch, or among dropouts: ``uwa`` or ``loss``.
+        schedule: Learning-rate schedule; None for the preset's.
+        lr: Learning rate; None for the preset's.
+        weight_decay: None for the preset's.
+        batch: Utterances per step; None for the preset's.
+        frame_dropout: Dropout of frames; several to choose from on development data, per fold and seed; empty for the preset's.
+        pool_dropout: Dropout of the classifier's input, likewise; where both are several they are taken pair by pair.
+        pool_norm: Norm of pooled vectors: ``batch`` or ``none``; None for the preset's.
+        class_weights: ``balanced`` weighs the loss by inverse class frequency.
+        refit: Train again on training and development part together, and test that head; None: unless training stops early.
+        re_pair: In training, pair the streams anew each epoch within the class; for corpora whose pairs are artificial.
+        tune: Trials per row and fold in the search for its settings on inner folds; 0 for no search.
+        space: Settings to search and their ranges; empty for the default space.
+        sampler: How the search draws: ``tpe`` or ``random``.
+        inner: Inner folds at most.
+        context: So many previous turns of the dialogue as further tokens: features only, never labels.
+        norm: Features' normalisation: ``train``, or the transductive ``corpus``, ``speaker`` and ``speaker-neutral``.
+        extra_text: CSV (id, label, fold) of more text in the cache, from which training draws texts of the same class.
+        stride: Mean of so many frames in time before any head sees them (audio; text and video keep all).
+        train_fraction: Shares of the training speakers, nested; one row per head and share.
+        trace_test: Write the test scores of every epoch, for looking only.
+        save_attention: Keep attention maps of so many test utterances per job.
+        workers: Processes; 0 or 1 for this one, None for one per core.
+        runner: Who gives the jobs out: ``local`` or ``ray``.
+        ray_address: Ray cluster to join; None: RAY_ADDRESS, else one is started on this machine.
+        ray_gpus: GPUs per Ray actor, fractions allowed; None: 1 on CUDA, 0 on a CPU.
+        part: ``(i, n)``: only every n-th job, the i-th share (from 1).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        named_head: Head declared beforehand for the primary comparisons.
+        audit_heads: Heads to train under every protocol of the leak audit.
+        ensemble: Rows of calibrated averages: over ``seeds``, and over ``folds`` that test the same utterances.
+        stack: ``probes``: a further row for each head, stacked with the linear probes of its streams.
+        lost_streams: Rows for each proper subset of a head's streams at test time; nothing is trained for them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cache: Path
+    out: Path
+    manifest: Path | None = None
+    labels: str | None = None
+    protocol: str = "session"
+    dev: str = "next"
+    folds: Path | None = None
+    allow_overlap: tuple[str, ...] = ()
+    drop_seen_text: bool = False
+    table: Literal["study"] | None = None
+    fusion: tuple[str, ...] = ("cross",)
+    classifier: tuple[str, ...] = ()
+    pooling: tuple[str, ...] = ("stats",)
+    preset: tuple[str, ...] = ("corrected",)
+    text_pooling: Literal["same", "cls"] = "same"
+    text_input: Literal["tokens", "cls"] = "tokens"
+    modalities: tuple[str, ...] = ()
+    layer: Layer = None
+    audio_layer: Layer = None
+    text_layer: Layer = None
+    video_layer: Layer = None
+    audio_encoder: str | None = None
+    text_encoder: str | None = None
+    video_encoder: str | None = None
+    dtype: Literal["float16", "float32"] | None = None
+    seeds: tuple[int, ...] = (0,)
+    epochs: int | None = Field(None, ge=1, le=50)
+    early_stopping: bool = False
+    patience: int | None = Field(None, ge=1)
+    select: Literal["uwa", "loss"] = "uwa"
+    schedule: Literal["plateau", "cosine", "one-cycle", "none"] | None = None
+    lr: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    batch: int | None = Field(None, ge=1)
+    frame_dropout: tuple[float, ...] = ()
+    pool_dropout: tuple[float, ...] = ()
+    pool_norm: Literal["none", "batch"] | None = None
+    class_weights: Literal["none", "balanced"] = "none"
+    refit: bool | None = None
+    re_pair: bool = False
+    tune: int = Field(0, ge=0, le=1000)
+    space: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sampler: Literal["tpe", "random"] = "tpe"
+    inner: int = Field(3, ge=2, le=20)
+    context: int = Field(0, ge=0, le=50)
+    norm: Literal["train", "corpus", "speaker", "speaker-neutral"] = "train"
+    extra_text: Path | None = None
+    stride: int = Field(1, ge=1, le=1000)
+    train_fraction: tuple[float, ...] = (1.0,)
+    trace_test: bool = False
+    save_attention: int = Field(0, ge=0)
+    workers: int | None = Field(None, ge=0)
+    runner: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    ray_gpus: float | None = Field(None, ge=0, le=1)
+    part: tuple[int, int] | None = None
+    device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$")
+    named_head: str = "cross"
+    audit_heads: tuple[str, ...] = ()
+    ensemble: tuple[Literal["seeds", "folds"], ...] = ()
+    lost_streams: bool = False
+    stack: Literal["none", "probes"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, values: Any) -> Any:
+        return in_todays_words(values) if isinstance(values, Mapping) else values
+
+    @field_validator("seeds", "pooling", "preset", "train_fraction")
+    @classmethod
+    def _some_and_unique(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("give at least one")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("frame_dropout", "pool_dropout")
+    @classmethod
+    def _probabilities(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= p < 1 for p in value):
+            raise ValueError("dropout lies in [0, 1)")
+        return value
+
+    @model_validator(mode="after")
+    def _length_fits(self) -> "FuseJob":
+        given = {len(values) for values in (self.frame_dropout, self.pool_dropout) if len(values) > 1}
+        if len(given) > 1:
+            raise ValueError(
+                "--frame-dropout and --pool-dropout are taken pair by pair: give one value, or equally many"
+            )
+        stopping = self.early_stopping or any(PRESETS[name].training.patience is not None for name in self.preset)
+        if self.patience is not None and not stopping:
+            raise ValueError("--patience says when training stops early: give --early-stopping as well")
+        return self
+
+    @field_validator("train_fraction")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < f <= 1 for f in value):
+            raise ValueError("a share of the training speakers lies in (0, 1]")
+        return value
+
+    @field_validator("part")
+    @classmethod
+    def _one_of(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 1 <= value[0] <= value[1]:
+            raise ValueError("give i/N with i from 1 to N")
+        return value
+
+    @field_validator("fusion", "classifier", "audit_heads")
+    @classmethod
+    def _unique(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @model_validator(mode="after")
+    def _known(self) -> "FuseJob":
+        if not (self.fusion or self.classifier or self.table):
+            raise ValueError("give at least one head or classifier")
+        tables: tuple[tuple[Mapping[str, Any], str, tuple[str, ...]], ...] = (
+            (HEADS, "head", (*self.fusion, *self.audit_heads)),
+            (CLASSIFIERS, "classifier", tuple(name for name in self.classifier if ":" not in name)),
+            (POOLINGS, "pooling", self.pooling),
+            (PRESETS, "preset", self.preset),
+        )
+        for catalog, kind, names in tables:
+            for name in names:
+                if name not in catalog:
+                    raise UnknownName(kind, name, tuple(catalog))
+        return self
+
+    @model_validator(mode="after")
+    def _extra_text_fits(self) -> "FuseJob":
+        if self.extra_text is None:
+            return self
+        others = [(f"--norm {self.norm}", self.transductive), ("--context", bool(self.context))]
+        others += [("--tune", bool(self.tune)), ("--targets votes", self.targets == "votes")]
+        for name, given in others:
+            if given:
+                raise ValueError(f"extra text has no speakers, dialogues, folds or votes of its own: not with {name}")
+        return self
+
+    @field_validator("space")
+    @classmethod
+    def _searchable(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return check_space(value) if value else value
+
+    @model_validator(mode="after")
+    def _search_fits(self) -> "FuseJob":
+        if self.space and not self.tune:
+            raise ValueError("--space says what --tune N searches; give both")
+        if self.tune and max(len(self.frame_dropout), len(self.pool_dropout)) > 1:
+            raise ValueError("several values of a dropout are a search of its own; leave them to --tune and --space")
+        return self
+
+    @model_validator(mode="after")
+    def _context_fits(self) -> "FuseJob":
+        if not self.context:
+            return self
+        padded = [name for name in self.preset if PRESETS[name].pad_seconds is not None]
+        others = [
+            ("--re-pair", self.re_pair),
+            ("--extra-text", self.extra_text is not None),
+            (f"--norm {self.norm}", self.transductive),
+        ]
+        others.append((f"--preset {', '.join(padded)}, which has no masks", bool(padded)))
+        for name, given in others:
+            if given:
+                raise ValueError(f"--context does not go with {name}")
+        return self
+
+    @property
+    def transductive(self) -> bool:
+        """Whether speech of the test part is used for normalisation."""
+        return self.norm != "train"
+
+    def shared(self) -> dict[str, Any]:
+        """The part of the job that all runs into one directory must have in common."""
+        return self.model_dump(mode="json", exclude={*GROWS, *MACHINERY})
+
+    def rows(self, streams: tuple[str, ...]) -> tuple[Row, ...]:
+        """The rows to train, in the table's order, without doubles.
+
+        Args:
+            streams: Streams of the study; the study's table leaves out what they cannot serve.
+        """
+        rows: dict[str, Row] = {}
+        for preset, fraction in product(self.preset, self.train_fraction):
+            for row in self._study(preset, fraction) if self.table else self._grid(preset, fraction):
+                rows.setdefault(row.slug, row)
+        return tuple(rows.values())
+
+    def _study(self, preset: str, fraction: float) -> list[Row]:
+        chosen = PRESETS[preset]
+        pooling = {"single": chosen.single_statistical, "SP": chosen.statistical, "noSP": chosen.plain}
+        rows = []
+        for name, (fusion, kind, text_pooling) in STUDY_ROWS.items():
+            pooled = None if fusion == "mdre" else pooling[kind]
+            slug = re.sub(r"[^a-z0-9]+", "-", name.lower())
+            rows.append(self._row(name, slug, fusion, pooled, text_pooling, preset, fraction))
+        return rows
+
+    def _grid(self, preset: str, fraction: float) -> list[Row]:
+        text_pooling = "cls" if self.text_pooling == "cls" else None
+        rows = []
+        for fusion, pooling in product(self.fusion, self.pooling):
+            single = fusion in ("audio", "text", "video")
+            pooled = None if fusion == "mdre" else pooling
+            text = text_pooling if pooled and fusion not in ("audio", "video") else None
+            if single and pooling in JOINT:
+                pooled = {"concat": "mean", "modality-stats": "stats"}[pooling]
+            slug = "-".join(part for part in (fusion, pooled, text and "textcls") if part)
+            name = fusion if pooled in (None, "stats") and not text else slug
+            rows.append(self._row(name, slug, fusion, pooled, text, preset, fraction))
+        return rows
+
+    def _row(
+        self,
+        name: str,
+        slug: str,
+        fusion: str,
+        pooling: str | None,
+        text_pooling: str | None,
+        preset: str,
+        fraction: float,
+    ) -> Row:
+        if self.text_input == "cls" and fusion not in ("audio", "video"):
+            name, slug = f"{name} (CLS token only)", f"{slug}-clsonly"
+        if preset != "corrected":
+            name, slug = f"{name} ({preset})", f"{slug}-{preset}"
+        if fraction < 1:
+            name, slug = f"{name}, {fraction:.0%} of speakers", f"{slug}-{fraction:g}"
+        return Row(
+            name=name,
+            slug=slug,
+            fusion=fusion,
+            pooling=pooling,
+            text_pooling=text_pooling,
+            text_input=self.text_input,
+            preset=preset,
+            fraction=fraction,
+        )

@@ -1,0 +1,34 @@
+"""What a run tells whoever watches it; without torch, so that a command can watch from its first second."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ser_fusion.runs.estimate import Estimate
+    from ser_fusion.runs.planning import Task
+    from ser_fusion.study.open import Study
+
+
+class Listener:
+    """Told how a run goes; the command draws it, tests ignore it.
+
+    Attributes:
+        estimates: Whether the time of training is wanted; it costs up to some seconds.
+    """
+
+    estimates = False
+
+    def study(self, study: "Study", tasks: "Sequence[Task]", done: int) -> None:
+        """The study is open; so many jobs, of which some are done already."""
+
+    def estimate(self, estimate: "Estimate") -> None:
+        """The frames are loaded, and this is how long training will take."""
+
+    def epoch(self) -> None:
+        """Some job finished an epoch."""
+
+    def job(self, task: "Task", seconds: float) -> None:
+        """A job is done."""
+
+    def step(self, name: str) -> None:
+        """Another long step begins."""

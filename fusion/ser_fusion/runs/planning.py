@@ -1,0 +1,313 @@
+"""From a job and a study to the list of trainings: (row, fold, seed), each with everything that decides its result."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ser_fusion.frames.features import stride_of
+from ser_fusion.heads import HEADS
+from ser_fusion.heads.shape import Shape
+from ser_fusion.runs.job import FuseJob, Row
+from ser_fusion.runs.material import Material, material_of
+from ser_fusion.runs.tuning.inner import Inner, inner_folds
+from ser_fusion.runs.tuning.search import Search
+from ser_fusion.runs.tuning.space import DEFAULT
+from ser_fusion.study.context import departure as context_departure
+from ser_fusion.study.context import previous_turns
+from ser_fusion.study.extra_text import read_extra_text
+from ser_fusion.study.learnable import check_classes, check_two_classes
+from ser_fusion.study.norm import groups_of
+from ser_fusion.study.open import Study
+from ser_fusion.training.losses.check import check_heads
+from ser_fusion.training.losses.levers import PLAIN, levers_of, spoken
+from ser_fusion.training.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
+from ser_fusion.training.train import Plan
+
+_OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
+_SHAPES = ("pool_norm", "stream_dropout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One training.
+
+    Attributes:
+        row: Which row of the table.
+        fold: Number of the fold, from 0.
+        fold_name: Its name.
+        seed: The seed.
+        plan: Everything that decides the result beside the data.
+        parts: Rows of the study for ``train``, ``dev``, ``test``; with ``--extra-text`` also ``extra``, (2, lines): rows of
+            the stream ``text`` behind those of the study, and their classes.
+        fingerprint: xxh3-128 of plan, parts and data; a finished task with the same one is not done again.
+        ground: xxh3-128 of the data alone: utterances, inputs, labels and folds.
+        search: How its settings are found before it is trained; None where they are the plan's.
+    """
+
+    row: Row
+    fold: int
+    fold_name: str
+    seed: int
+    plan: Plan
+    parts: Mapping[str, NDArray[np.int64]]
+    fingerprint: str
+    ground: str
+    search: Search | None = None
+
+    @property
+    def folder(self) -> str:
+        """Path below the run directory."""
+        return f"jobs/{self.row.slug}/fold{self.fold}-seed{self.seed}"
+
+
+def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material: Material | None = None) -> list[Task]:
+    """All trainings of a job, seeds outermost, so that a first full table is there as early as can be.
+
+    Args:
+        job: What is asked.
+        study: On what.
+        rows: Rows of the table.
+        device: ``cpu`` or a GPU.
+        material: What is learned from beside the study; its further rows join the training parts.
+
+    Raises:
+        OneClass: The study has one class.
+        ClassMissing: A training part lacks a class.
+        StreamMissing: A head needs a stream that the study does not hold.
+        NoReference: ``--norm`` cannot be followed.
+        LeverImpossible: A loss or sampling option that these heads or classes cannot follow.
+    """
+    check_heads(job, (row.fusion for row in rows), study.classes)
+    groups_of(material.study if material else study, job.norm)  # refused here, not when half of the rows are trained
+    data = study.data_fingerprint + (material.fingerprint if material else "")
+    extra = read_extra_text(job.extra_text, study) if job.extra_text else None
+    if extra is not None:
+        data += f"|{extra.fingerprint}"
+    if job.context:
+        data += f"|{previous_turns(study, job.context).fingerprint}"
+    ground = xxhash.xxh3_128_hexdigest(data.encode())
+    available = tuple(study.streams)
+    folds = study.folds.folds
+    parts = [fold_parts(study, number) for number in range(len(folds))]
+    for fold, rows_of in zip(folds, parts, strict=True) if job.task == "emotion" else ():
+        check_two_classes(study)
+        check_classes(study, fold.name, rows_of["train"], least=2)  # reference rows and classifiers can do with two
+    inner: dict[tuple[int, float], Inner] = {}
+    made = []
+    for seed in job.seeds:
+        for row in rows:
+            plan = plan_of(job, study, row, available, device)
+            for number, fold in enumerate(folds):
+                split = dict(parts[number])
+                split["train"] = fraction_of(study, split["train"], row.fraction)
+                if extra is not None and "text" in plan.streams:
+                    split["extra"] = extra.rows(study, split)
+                if job.task == "emotion":
+                    check_classes(study, fold.name, split["train"])
+                if material is not None:
+                    split["train"] = np.concatenate([split["train"], material.joining(split, row.fraction)])
+                own = replace(plan, seed=(seed, number))
+                search = None
+                if job.tune:
+                    whole = material or material_of(job, study, labels=job.labels, manifest=job.manifest)
+                    if (number, row.fraction) not in inner:
+                        inner[number, row.fraction] = inner_folds(whole.study, split, job.inner, whole.apart)
+                    search = _search(job, whole.study, row, number, plan, split, data, inner[number, row.fraction])
+                mark = _fingerprint(
+                    own, split, data if search is None else f"{data}|{search.fingerprint}|{job.tune}", job
+                )
+                made.append(
+                    Task(
+                        row=row,
+                        fold=number,
+                        fold_name=fold.name,
+                        seed=seed,
+                        plan=own,
+                        parts=split,
+                        fingerprint=mark,
+                        ground=ground,
+                        search=search,
+                    )
+                )
+    return made
+
+
+def _search(
+    job: FuseJob,
+    study: Study,
+    row: Row,
+    fold: int,
+    plan: Plan,
+    parts: Mapping[str, NDArray[np.int64]],
+    data: str,
+    inner: Inner,
+) -> Search:
+    """The search for a row on a fold: from its training and development part, without its test part."""
+    space = job.space or {name: dict(given) for name, given in DEFAULT.items()}
+    scored = [rows for rows in inner.folds if (study.targets[rows["test"]] >= 0).any()]  # others cannot score
+    known = {"train": parts["train"], "dev": parts["dev"]}
+    known |= {f"inner{n}-{part}": rows[part] for n, rows in enumerate(scored) for part in rows}
+    mark = _fingerprint(plan, known, f"{data}|{row.slug}|{fold}|{job.sampler}|{json.dumps(space, sort_keys=True)}", job)
+    return Search(
+        trials=job.tune,
+        space=space,
+        sampler=job.sampler,
+        inner=replace(inner, folds=tuple(scored)),
+        fingerprint=mark,
+        folder=f"tuning/{row.slug}/fold{fold}",
+    )
+
+
+def fold_parts(study: Study, number: int) -> dict[str, NDArray[np.int64]]:
+    """Rows of the study in each part of a fold."""
+    fold = study.folds.folds[number]
+    return {"train": study.rows(fold.train), "dev": study.rows(fold.dev), "test": study.rows(fold.test)}
+
+
+def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], device: str) -> Plan:
+    """What to train for a row, before fold and seed are known."""
+    preset = PRESETS[row.preset]
+    streams = HEADS[row.fusion].reads(row.fusion, available)
+    pooling = row.pooling or "mean"
+    shape = resolve_shape(preset, pooling=pooling, text_pooling=row.text_pooling, streams=len(streams))
+    shape = replace(shape, **{name: getattr(job, name) for name in _SHAPES if getattr(job, name) is not None})
+    dropouts = dropouts_of(job, shape)
+    training = training_of(job, preset)
+    return Plan(
+        fusion=row.fusion,
+        streams=streams,
+        shape=replace(shape, frame_dropout=dropouts[0][0], pool_dropout=dropouts[0][1]),
+        training=training,
+        dropouts=dropouts if len(dropouts) > 1 else (),
+        normalise=preset.normalise,
+        pad_to=_pad_to(preset, study, streams, job),
+        classes=len(study.classes),
+        epochs=job.epochs,
+        select=job.select,
+        class_weights=job.class_weights,
+        refit=refits(job, training, row.fraction),
+        re_pair=job.re_pair,
+        levers=levers_of(job, study.classes),
+        context=job.context,
+        seed=(0, 0),
+        trace_test=job.trace_test,
+        device=device,
+    )
+
+
+def training_of(job: FuseJob, preset: Preset) -> Training:
+    """How a preset's rows are trained: its own way, or stopped early if asked, with the job's own values."""
+    base = EARLY_STOPPING if job.early_stopping and preset.training.patience is None else preset.training
+    return replace(base, **{name: getattr(job, name) for name in _OVERRIDES if getattr(job, name) is not None})
+
+
+def refits(job: FuseJob, training: Training, fraction: float = 1.0) -> bool:
+    """Whether the tested head is trained on training and development part: as asked, else where the length is fixed and the
+    row has all training speakers (a share of them and all of the development part would be another share)."""
+    return training.patience is None and fraction == 1 if job.refit is None else job.refit
+
+
+def refit_note(job: FuseJob, study: Study) -> list[str]:
+    """What a reader of the result must know where tested heads have seen the development part; empty if none has."""
+    if not any(refits(job, training_of(job, PRESETS[name])) for name in job.preset):
+        return []
+    if not any(len(fold.dev) for fold in study.folds.folds):
+        return []
+    told = (
+        "the tested heads are trained again on training and development part together; development predictions, temperatures "
+        "and whatever else is fitted on the development part come from the first training, which has not seen it"
+    )
+    return [told]
+
+
+def dropouts_of(job: FuseJob, shape: Shape) -> tuple[tuple[float, float], ...]:
+    """The pairs (frame, pool) of dropouts to choose from; one pair if nothing is to be chosen."""
+    frame, pool = job.frame_dropout or (shape.frame_dropout,), job.pool_dropout or (shape.pool_dropout,)
+    count = max(len(frame), len(pool))
+    one, other = (values * count if len(values) == 1 else values for values in (frame, pool))
+    return tuple(zip(one, other, strict=True))
+
+
+def _pad_to(preset: Preset, study: Study, streams: Sequence[str], job: FuseJob) -> dict[str, int]:
+    if preset.pad_seconds is None:
+        return {}
+    out = {}
+    for stream in streams:
+        entry = study.streams[stream]
+        if entry.spec.frame_rate is not None:
+            out[stream] = max(1, round(preset.pad_seconds * entry.spec.frame_rate / stride_of(entry.spec, job.stride)))
+        elif job.text_input == "cls":
+            out[stream] = 1
+        else:
+            out[stream] = max(1, int(entry.lengths(list(study.table.index)).max()))
+    return out
+
+
+def fraction_of(study: Study, rows: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """The utterances of a share of these rows' speakers; a larger share contains every smaller one."""
+    if fraction >= 1:
+        return rows
+    speakers = study.table["speaker"].to_numpy()[rows]
+    names = sorted({str(name) for name in speakers})
+    # by hash of the name, not by position: the order does not depend on which fold is looked at
+    names.sort(key=lambda name: xxhash.xxh3_128_hexdigest(name.encode()))
+    kept = set(names[: max(1, round(fraction * len(names)))])
+    return rows[np.array([str(name) in kept for name in speakers])]
+
+
+def _fingerprint(plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str, job: FuseJob) -> str:
+    described = asdict(plan)
+    for name in ("device", "trace_test", *(("levers",) if plan.levers == PLAIN else ())):
+        described.pop(name)
+    if not plan.context:  # as runs without context have always been described
+        described.pop("context")
+    digest = xxhash.xxh3_128(json.dumps(described, sort_keys=True, default=str).encode())
+    digest.update(f"{data}|{job.stride}|{job.norm}|{job.text_input}|{job.trace_test}|{job.save_attention}".encode())
+    for name in sorted(parts):
+        digest.update(parts[name].tobytes())
+    return digest.hexdigest()
+
+
+def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
+    """What of a row differs from the source its preset names."""
+    preset = PRESETS[row.preset]
+    said = list(preset.departures)
+    training = training_of(job, preset)
+    for name in _OVERRIDES:
+        value, own = getattr(training, name), getattr(preset.training, name)
+        if value != own and (name != "patience" or own is not None):
+            said.append(f"{name.replace('_', ' ')} {value} instead of {own}")
+    if training.patience is not None and preset.training.patience is None:
+        said.append(f"stopped after {training.patience} epochs without a better development score, the best epoch kept")
+    if job.epochs is not None:
+        said.append(f"{'at most ' if training.patience is not None else ''}{job.epochs} epochs")
+    for name in ("frame_dropout", "pool_dropout"):
+        given, own = getattr(job, name), getattr(preset.shape, name)
+        if given and given != (own,):
+            said.append(f"{name.replace('_', ' ')} {' or '.join(map(str, given))} instead of {own}")
+    if job.pool_norm is not None and job.pool_norm != preset.shape.pool_norm:
+        said.append(f"pooled vectors' norm: {job.pool_norm} instead of {preset.shape.pool_norm}")
+    if preset.weighted_layers and all(len(entries) == 1 for entries in study.layers.values()):
+        said.append("one layer instead of a learned sum of all (--layer all)")
+    if training.patience is not None and job.refit:
+        said.append("trained again on training and development part for the number of epochs chosen on the latter")
+    if training.patience is None and not refits(job, training, row.fraction):
+        said.append("not trained again on training and development part together")
+    if job.re_pair:
+        said.append("streams paired anew within the class in every training epoch")
+    said += spoken(job, study.classes, row.fusion)
+    if job.tune:
+        said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
+    if job.context:
+        said.append(context_departure(HEADS[row.fusion].reads_context(preset.shape), job.context))
+    if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
+        said.append("text drawn anew in every training epoch from all of its class, extra text included")
+    if row.fusion == "mdre":
+        said.append("MDRE on frozen frames: no prosody vector, softmax loss")
+    if row.text_input == "cls" and row.fusion not in ("audio", "video"):
+        said.append("text is one token: self-attention over it is linear, and attention to it constant")
+    return said

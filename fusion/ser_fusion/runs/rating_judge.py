@@ -1,0 +1,86 @@
+"""Judges ratings: those of ``--task vad`` alone, and those learned beside classes. Writes ``vad.md`` and plain data."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ser_cache.format.scratch import replacing
+from ser_fusion.evaluation.rating_metrics import DEFINITIONS, summarise_ratings
+from ser_fusion.evaluation.rating_references import rating_references
+from ser_fusion.evaluation.run_metrics import finite
+from ser_fusion.reporting.ratings import markdown
+
+if TYPE_CHECKING:
+    from ser_fusion.runs.listener import Listener
+    from ser_fusion.runs.run import Outcome, Prepared
+
+
+def judge_ratings(prepared: "Prepared", features: Any, *, name: str) -> tuple[dict[str, Any], list[pd.DataFrame]]:
+    """Scores the predicted ratings of all trainings, beside the reference rows.
+
+    Args:
+        prepared: The run; all of its trainings are done.
+        features: ``stream_features`` of its study.
+        name: File of the predictions in a job's folder: ``test`` or ``ratings``.
+
+    Returns:
+        The predictions of every row, and ``task``, ``dimensions``, ``definitions``, ``rows`` (name, slug, kind, note, ``scores``; see ``summarise_ratings``).
+    """
+    job, study, material = prepared.job, prepared.study, prepared.material
+    assert material.ratings is not None
+    references = rating_references(study, material.ratings[: material.scored], features)
+    rows: list[dict[str, Any]] = []
+    frames: list[pd.DataFrame] = []
+    for row in prepared.rows:
+        folders = [task.folder for task in prepared.tasks if task.row.slug == row.slug]
+        frames.append(pd.concat([pd.read_parquet(job.out / folder / f"{name}.parquet") for folder in folders]))
+        rows.append({"name": row.name, "slug": row.slug, "kind": "head", "note": ""})
+    for info, frame in references:
+        rows.append(info)
+        frames.append(frame)
+    for info, frame in zip(rows, frames, strict=True):
+        info["scores"] = summarise_ratings(frame, material.dimensions)
+    result = {
+        "format": 1,
+        "task": "vad",
+        "corpus": study.info.title,
+        "protocol": study.folds.protocol,
+        "folds": len(study.folds.folds),
+        "seeds": list(job.seeds),
+        "dimensions": list(material.dimensions),
+        "definitions": DEFINITIONS,
+        "rows": rows,
+    }
+    clean: dict[str, Any] = finite(result)
+    with replacing(job.out / "vad.md") as scratch:
+        scratch.write_text(markdown(clean), encoding="utf-8")
+    return clean, frames
+
+
+def judge_beside(prepared: "Prepared", features: Any) -> None:
+    """Ratings learned beside classes: ``vad.json``, which becomes the key ``vad`` of ``metrics.json``, and ``vad.md``."""
+    from ser_fusion.runs.record import write_json
+
+    result, _ = judge_ratings(prepared, features, name="ratings")
+    write_json(prepared.job.out / "vad.json", result)
+
+
+def judge_alone(prepared: "Prepared", listener: "Listener", workers: int) -> "Outcome":
+    """``--task vad``: ``metrics.json``, ``vad.md``, ``predictions.parquet``, and a ``run.json`` that is finished."""
+    from ser_fusion.evaluation.references import stream_features
+    from ser_fusion.runs.memory import record
+    from ser_fusion.runs.record import write_frame, write_json
+    from ser_fusion.runs.run import Outcome
+
+    out, study = prepared.job.out, prepared.study
+    listener.step("reference rows")
+    features = stream_features(study)
+    listener.step("evaluation")
+    result, frames = judge_ratings(prepared, features, name="test")
+    write_frame(out / "predictions.parquet", pd.concat(frames, ignore_index=True))
+    spent = {"seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
+    record(out, {**prepared.start, "finished": True, **spent})
+    write_json(out / "metrics.json", result)
+    told: dict[str, Any] = {"metrics": result, "report": out / "vad.md", "left_out": prepared.left_out}
+    return Outcome(out=out, remaining=0, failed=study.failed, **told)

@@ -1,0 +1,76 @@
+"""The contract of a runner of stage two, and how it fails."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ser_fusion.errors import FusionError
+
+if TYPE_CHECKING:
+    from ser_fusion.runs.estimate import Estimate
+    from ser_fusion.runs.job import FuseJob
+    from ser_fusion.runs.material import Material
+    from ser_fusion.runs.planning import Task
+
+OnDone = Callable[["Task", float], None]
+OnEstimate = Callable[["Estimate"], None]
+
+
+class Runner(Protocol):
+    """Trains tasks, in any order and anywhere; what counts is the ``done.json`` that each leaves behind."""
+
+    def __call__(
+        self,
+        job: "FuseJob",
+        material: "Material",
+        todo: "Sequence[Task]",
+        *,
+        device: str,
+        on_done: OnDone,
+        on_epoch: Callable[[], None],
+        on_estimate: "OnEstimate | None" = None,
+    ) -> int:
+        """Trains everything in ``todo`` into ``job.out``.
+
+        Args:
+            job: For the frames' options, the run directory and the number of workers.
+            material: Whose frames, and what is learned from beside the class numbers.
+            todo: Tasks that are not done yet; at least one.
+            device: ``cpu`` or a GPU.
+            on_done: Called with each finished task and its seconds.
+            on_epoch: Called after every epoch of any task, where the runner hears of it.
+            on_estimate: Called once with the time that training will take, where the runner holds the frames itself; None
+                where nobody asks.
+
+        Returns:
+            The number of processes used.
+
+        Raises:
+            JobFailed, WorkerDied: With finished tasks kept.
+        """
+        ...
+
+
+class WorkerDied(FusionError, RuntimeError):
+    """A worker process ended without giving back its job (killed, or out of memory)."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
+
+    def __str__(self) -> str:
+        how = "again and again" if self.code is None else f"with code {self.code}"
+        return (
+            f"A worker process ended {how} before its job was done; it was probably out of memory.\n"
+            "Finished jobs are kept. Run the same command again, with fewer --workers or a larger --stride."
+        )
+
+
+class JobFailed(FusionError, RuntimeError):
+    """A job raised an error."""
+
+    def __init__(self, folder: str, trace: str) -> None:
+        super().__init__(folder, trace)
+        self.folder, self.trace = folder, trace
+
+    def __str__(self) -> str:
+        return f"{self.folder} failed; finished jobs are kept.\n{self.trace}"

@@ -1,0 +1,212 @@
+"""The runner ``local``: worker processes of this machine, or this process itself.
+
+Tasks (row, fold, seed) are independent: each worker is one spawned process with one thread, all reading the same frames in
+memory. A task's folder gets its ``done.json`` last, so a killed run is continued by the same command: finished tasks are
+recognised by their fingerprint and not done again, and the numbers are those of an uninterrupted run.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ser_fusion.frames.arena import Arena, attach
+from ser_fusion.runs.frames import names_of, read_frames
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.material import Material
+from ser_fusion.runs.planning import Task
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+    from ser_fusion.frames.features import StreamFrames
+
+
+def run(
+    job: FuseJob,
+    material: Material,
+    todo: Sequence[Task],
+    *,
+    device: str,
+    on_done: OnDone,
+    on_epoch: Callable[[], None],
+    on_estimate: OnEstimate | None = None,
+) -> int:
+    """Trains in as many processes as the job asks for, on a GPU in this one; see `Runner`."""
+    wanted = default_workers(len(todo)) if job.workers is None else job.workers
+    workers = 1 if device != "cpu" else max(1, min(wanted, len(todo)))
+    names = names_of(material.study, todo)
+    if workers == 1:
+        _work_here(job, material, todo, names, on_done, on_epoch, on_estimate)
+        return workers
+    arena = Arena()
+    try:
+        streams = read_frames(job, material.study, names, arena.allocate)
+        _tell(job, material, todo, streams, workers, on_estimate)
+        handles = {n: arena.handle(s) for n, s in streams.items()}
+        _work_there(job, material, todo, handles, workers, on_done, on_epoch)
+    finally:
+        arena.close()
+    return workers
+
+
+def _work_here(
+    job: FuseJob,
+    material: Material,
+    todo: Sequence[Task],
+    names: Sequence[str],
+    on_done: OnDone,
+    on_epoch: Callable[[], None],
+    on_estimate: OnEstimate | None,
+) -> None:
+    import torch
+
+    from ser_fusion.runs.folder import do_task
+
+    study = material.study
+    streams = read_frames(job, study, names)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker: the same sums in the same order
+    try:
+        _tell(job, material, todo, streams, 1, on_estimate)
+        for task in todo:
+            ids = list(study.table.index)
+            more = material.learned
+            seconds = do_task(
+                task, streams, study.targets, ids, study.classes, job.out, job.save_attention, on_epoch, **more
+            )
+            on_done(task, seconds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _tell(
+    job: FuseJob,
+    material: Material,
+    todo: Sequence[Task],
+    streams: "Mapping[str, StreamFrames]",
+    workers: int,
+    on_estimate: OnEstimate | None,
+) -> None:
+    """Times a few steps in this process, as a worker would, if somebody wants to know."""
+    if on_estimate is None:
+        return
+    import torch
+
+    from ser_fusion.runs.estimate import estimate
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        on_estimate(estimate(material, todo, streams, job.stride, workers))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _work_there(
+    job: FuseJob,
+    material: Material,
+    todo: Sequence[Task],
+    handles: Mapping[str, Any],
+    workers: int,
+    on_done: OnDone,
+    on_epoch: Callable[[], None],
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    jobs: Any = context.Queue()
+    news: Any = context.Queue()
+    study = material.study
+    ids = list(study.table.index)
+    common = (handles, study.targets, ids, study.classes, job.out, job.save_attention, material.learned)
+    for number in range(len(todo)):
+        jobs.put((number, todo[number]))
+    for _ in range(workers):
+        jobs.put(None)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a worker loads torch
+    processes: list[BaseProcess] = [
+        context.Process(target=_worker, args=(common, jobs, news), daemon=True) for _ in range(workers)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        _listen(todo, processes, news, on_done, on_epoch)
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            if process.pid is not None:
+                process.join(5)
+        for channel in (jobs, news):
+            channel.close()
+            channel.cancel_join_thread()
+
+
+def _listen(
+    todo: Sequence[Task], processes: "Sequence[BaseProcess]", news: Any, on_done: OnDone, on_epoch: Callable[[], None]
+) -> None:
+    open_jobs = len(todo)
+    while open_jobs:
+        try:
+            kind, number, value = news.get(timeout=1.0)
+        except queue.Empty:
+            dead = [p for p in processes if p.exitcode not in (None, 0)]
+            if dead or all(p.exitcode is not None for p in processes):
+                raise WorkerDied(dead[0].exitcode if dead else 0) from None
+            continue
+        if kind == "epoch":
+            on_epoch()
+        elif kind == "done":
+            open_jobs -= 1
+            on_done(todo[number], value)
+        else:
+            raise JobFailed(todo[number].folder, value)
+
+
+def _worker(common: tuple[Any, ...], jobs: Any, news: Any) -> None:
+    """A worker process: attaches the frames, does jobs until there is none."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import torch
+
+    from ser_fusion.runs.folder import do_task
+
+    torch.set_num_threads(1)
+    handles, targets, ids, classes, out, attention, more = common
+    streams = {name: attach(handle) for name, handle in handles.items()}
+    while (item := jobs.get()) is not None:
+        number, task = item
+        try:
+            seconds = do_task(
+                task, streams, targets, ids, classes, out, attention, lambda: news.put(("epoch", 0, 0.0)), **more
+            )
+        except Exception:  # noqa: BLE001 - whatever it is, the parent must hear of it
+            news.put(("failed", number, traceback.format_exc()))
+            return
+        news.put(("done", number, seconds))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # the parent was killed: nobody waits for this worker's results
+
+
+def default_workers(tasks: int) -> int:
+    """One worker per core this process may use, but no more than there are jobs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if sys.platform == "darwin":
+        cores = max(1, cores // 2)  # half of them are slow ones
+    return max(1, min(cores, tasks))

@@ -1,0 +1,111 @@
+"""The runner ``ray``: Ray Data on this machine or on a cluster.
+
+An actor opens cache and folds itself, reads the frames once, and takes one task at a time; nothing but names and fingerprints
+passes through Ray. Results go from the actor to the run directory, which every node must reach under the same path, as it
+must the cache. Ray restarts actors that die and gives their task out again twice. Frames are read once per actor, not once
+per machine as by the runner ``local``.
+"""
+
+import pickle
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ser_base import ray_pool
+from ser_fusion.errors import FusionError
+from ser_fusion.runs.folder import do_task, is_done
+from ser_fusion.runs.frames import names_of, read_frames
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.material import Material
+from ser_fusion.runs.planning import Task
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
+from ser_fusion.runs.runners.local import default_workers
+
+PATHS = ("cache", "out", "manifest", "folds", "extra_text")
+
+
+class OtherGround(FusionError, RuntimeError):
+    """A node plans another task than the machine that asks for it."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} is another task on a node of the Ray cluster than here: another cache, other folds or another "
+            "version of ser-fusion.\nGive all nodes the same packages and the same cache under the same path."
+        )
+
+
+class Worker:
+    """What an actor holds: the study, its tasks by folder, and their frames, read once.
+
+    Args:
+        job: The job, with absolute paths.
+    """
+
+    def __init__(self, job: FuseJob) -> None:
+        import torch
+
+        from ser_fusion.runs.run import plan
+
+        torch.set_num_threads(1)  # as in a local worker: the same sums in the same order
+        self.job = job
+        self.material, _, tasks, _ = plan(job)
+        self.tasks = {task.folder: task for task in tasks}
+        self.streams = read_frames(job, self.material.study, names_of(self.material.study, tasks))
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
+        """A batch of one pickled (folder, fingerprint) -> the pickled (folder, seconds), or the error to be raised."""
+        told: list[bytes] = []
+        for each in batch["unit"]:
+            folder, fingerprint = pickle.loads(each)
+            try:
+                result: tuple[str, float] | Exception = folder, self.train(folder, fingerprint)
+            except OtherGround as error:
+                result = error
+            except Exception:  # noqa: BLE001  # whatever it is, the driver raises it
+                result = JobFailed(folder, traceback.format_exc())
+            told.append(pickle.dumps(result))
+        return {"result": told}
+
+    def train(self, folder: str, fingerprint: str) -> float:
+        """Does one task, unless it is done; returns its seconds."""
+        task, study, job = self.tasks.get(folder), self.material.study, self.job
+        if task is None or task.fingerprint != fingerprint:
+            raise OtherGround(folder)
+        if is_done(task, job.out):
+            return 0.0
+        ids, data = list(study.table.index), (self.streams, study.targets)
+        keep, more = job.save_attention, self.material.learned
+        return do_task(task, *data, ids, study.classes, job.out, keep, lambda: None, **more)
+
+
+def run(
+    job: FuseJob,
+    material: Material,
+    todo: Sequence[Task],
+    *,
+    device: str,
+    on_done: OnDone,
+    on_epoch: Callable[[], None],
+    on_estimate: OnEstimate | None = None,
+) -> int:
+    """Trains on Ray; see `Runner`. Epochs are not heard of, and the time is not estimated: nodes hold the frames."""
+    changed: dict[str, Any] = {name: getattr(job, name).absolute() for name in PATHS if getattr(job, name) is not None}
+    if job.labels and Path(job.labels).is_file():
+        changed["labels"] = str(Path(job.labels).absolute())
+    there = job.model_copy(update=changed)  # actors live in other directories
+    gpus = job.ray_gpus if job.ray_gpus is not None else float(device != "cpu")
+    tasks = {task.folder: task for task in todo}
+    units = [(task.folder, task.fingerprint) for task in todo]
+    with ray_pool.session(job.ray_address, default_workers(len(todo))) as ray:
+        workers = ray_pool.room(ray, gpus) if job.workers is None else max(1, job.workers)
+        workers = min(workers, len(units))
+        for folder, seconds in ray_pool.results(ray, Worker, (there,), units, workers=workers, gpus=gpus):
+            on_done(tasks[folder], seconds)
+    if not all(is_done(task, job.out) for task in todo):
+        raise WorkerDied(None)
+    return workers

@@ -1,0 +1,255 @@
+"""The search for one row on one outer fold: N trials on inner folds, each kept on disk as soon as it is known.
+
+A trial trains once per inner fold (``ser_fusion.runs.tuning.inner``): on the outer training part without what the held-out groups
+share, stopped on the outer development part, scored on the held-out groups. Its score is the mean UWA. The outer test fold is not read: the reader records what was
+read, and a search that read a tested utterance is an error, not a result.
+
+Trial 0 is the row's own settings. What trial n tries depends on the row, the fold, n, and the trials before it, on nothing
+else; so a killed search goes on with the very trials it would have made.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ser_cache.format.scratch import replacing
+from ser_fusion.errors import FusionError, RecordBroken
+from ser_fusion.evaluation import records
+from ser_fusion.evaluation.records import read_record
+from ser_fusion.heads.shape import split_dropout
+from ser_fusion.runs.shares import locked
+from ser_fusion.runs.tuning.space import SETTINGS, own_values
+
+if TYPE_CHECKING:
+    from ser_fusion.frames.features import StreamFrames
+    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.tuning.inner import Inner
+    from ser_fusion.study.separation import Separation
+    from ser_fusion.training.train import Plan
+
+STARTUP = 5  # random trials before TPE takes over
+Rows = NDArray[np.int64]
+Trial = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What is to be searched for a row on a fold; plain data, picklable.
+
+    Attributes:
+        trials: Budget, the same for every row.
+        space: Settings and their ranges.
+        sampler: ``tpe`` or ``random``.
+        inner: The inner folds.
+        fingerprint: Of everything that decides a trial beside its number.
+        folder: Path below the run directory.
+    """
+
+    trials: int
+    space: Mapping[str, Mapping[str, Any]]
+    sampler: str
+    inner: "Inner"
+    fingerprint: str
+    folder: str
+
+
+class HeldOutRead(FusionError, RuntimeError):
+    """A search read utterances of the fold that it must not know."""
+
+    def __init__(self, folder: str, count: int) -> None:
+        super().__init__(folder, count)
+        self.folder, self.count = folder, count
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} read {self.count:,} utterances of the test fold, so its result is void. Please report this."
+        )
+
+
+def settle(
+    task: "Task",
+    streams: "Mapping[str, StreamFrames]",
+    targets: Rows,
+    out: Path,
+    on_epoch: Callable[[], None],
+    votes: NDArray[np.float32] | None = None,
+    ratings: NDArray[np.float32] | None = None,
+    apart: "Separation | None" = None,
+) -> "tuple[Task, dict[str, Any]]":
+    """The task with the settings that the search chose for its row and fold, searching first if need be.
+
+    Seeds of the same row and fold share one search; whoever comes first makes it, others wait.
+    """
+    search = task.search
+    assert search is not None
+    folder = out / search.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".searching"):
+        trials = run_search(task, search, streams, targets, folder, on_epoch, votes, ratings, apart)
+    best = best_of(trials)
+    return replace(task, plan=with_settings(task.plan, best["settings"])), best["settings"]
+
+
+def run_search(
+    task: "Task",
+    search: Search,
+    streams: "Mapping[str, StreamFrames]",
+    targets: Rows,
+    folder: Path,
+    on_epoch: Callable[[], None],
+    votes: NDArray[np.float32] | None = None,
+    ratings: NDArray[np.float32] | None = None,
+    apart: "Separation | None" = None,
+) -> list[Trial]:
+    """All trials, those on disk and those that were missing, in order."""
+    blind = targets.copy()
+    blind[task.parts["test"]] = -1  # their labels are not even there
+    more: dict[str, Any] = {"votes": votes, "ratings": ratings}
+    for name, values in more.items():
+        if values is not None:
+            more[name] = values.copy()
+            more[name][task.parts["test"]] = np.nan
+    more["apart"] = None if apart is None else apart.inside(search.inner.held_out, task.parts["test"])
+    tested = set(task.parts["test"].tolist())
+    trials: list[Trial] = []
+    for number in range(search.trials):
+        path = folder / f"trial{number:03d}.json"
+        trial = _stored(path, search.fingerprint)
+        if trial is None:
+            settings = propose(search, task, number, trials)
+            trial = {"fingerprint": search.fingerprint, "number": number, "settings": settings}
+            seen: set[int] = set()
+            trial |= evaluate(task, search, settings, streams, blind, on_epoch, seen, **more)
+            if seen & tested:
+                raise HeldOutRead(search.folder, len(seen & tested))
+            trial["utterances_read"], trial["of_the_test_fold"] = len(seen), 0
+            with replacing(path) as scratch:
+                scratch.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
+        trials.append(trial)
+    return trials
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """The trial with the best score; the first of equals."""
+    return max(trials, key=lambda trial: (trial["score"], -trial["number"]))
+
+
+def _stored(path: Path, fingerprint: str) -> Trial | None:
+    try:
+        trial = read_record(path, records.Trial)
+    except RecordBroken:
+        return None
+    return trial if trial["fingerprint"] == fingerprint else None
+
+
+def propose(search: Search, task: "Task", number: int, trials: Sequence[Trial]) -> dict[str, Any]:
+    """The settings of trial ``number``: the row's own for 0, else drawn by Optuna from the trials before it."""
+    own = own_values(search.space, task.plan.training, task.plan.shape)
+    if not number:
+        return own
+    study = as_study(search, trials, _seed(task.row.slug, task.fold, number))
+    return dict(study.ask(_distributions(search)).params)
+
+
+def as_study(search: Search, trials: Sequence[Trial], seed: int = 0) -> Any:
+    """The trials as an Optuna study in memory. A trial whose settings lie outside the space (a row's own) is left out."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler: Any = (
+        optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+        if search.sampler == "tpe"
+        else optuna.samplers.RandomSampler(seed=seed)
+    )
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = _distributions(search)
+    for trial in trials:
+        inside = all(_contains(distributions[name], value) for name, value in trial["settings"].items())
+        if inside:
+            made = optuna.trial.create_trial(
+                params=trial["settings"], distributions=distributions, value=trial["score"]
+            )
+            study.add_trial(made)
+    return study
+
+
+def _contains(distribution: Any, value: Any) -> bool:
+    choices = getattr(distribution, "choices", None)
+    if choices is not None:
+        return value in choices
+    return isinstance(value, (int, float)) and distribution.low <= value <= distribution.high
+
+
+def _distributions(search: Search) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    made: dict[str, Any] = {}
+    for name, given in search.space.items():
+        if "choices" in given:
+            made[name] = CategoricalDistribution(list(given["choices"]))
+        else:
+            kind = IntDistribution if SETTINGS[name].kind is int else FloatDistribution
+            made[name] = kind(given["low"], given["high"], log=bool(given.get("log")))
+    return made
+
+
+def _seed(slug: str, fold: int, number: int) -> int:
+    return xxhash.xxh32_intdigest(f"{slug}|{fold}|{number}".encode())
+
+
+def with_settings(plan: "Plan", settings: Mapping[str, Any]) -> "Plan":
+    """The plan with these settings."""
+    parts: dict[str, dict[str, Any]] = {"training": {}, "shape": {}}
+    for name, value in settings.items():
+        if value is not None:
+            parts[SETTINGS[name].part][name] = value
+    return replace(
+        plan,
+        training=replace(plan.training, **parts["training"]),
+        shape=replace(plan.shape, **split_dropout(parts["shape"])),
+    )
+
+
+def evaluate(
+    task: "Task",
+    search: Search,
+    settings: Mapping[str, Any],
+    streams: "Mapping[str, StreamFrames]",
+    targets: Rows,
+    on_epoch: Callable[[], None],
+    seen: set[int],
+    **more: Any,
+) -> Trial:
+    """Trains once per inner fold; scores, epochs and development curves.
+
+    ``seen`` gets every row that was read; ``more`` is ``train``'s: votes, ratings, and what is to stay apart.
+    """
+    from ser_fusion.training.train import train
+
+    began = time.perf_counter()
+    base = replace(with_settings(task.plan, settings), dropouts=(), refit=False, trace_test=False)
+    scores, epochs, curves = [], [], []
+    for number, cut in enumerate(search.inner.folds):
+        held = cut["test"][targets[cut["test"]] >= 0]  # turns without a class may train, but cannot score
+        # one seed per inner fold: trials differ by their settings, not by their draws
+        plan = replace(base, seed=(task.fold, number))
+        told: dict[str, Any] = {"on_epoch": lambda _: on_epoch(), "on_read": lambda read: seen.update(read.tolist())}
+        done = train(plan, streams, targets, {**cut, "test": held}, **more, **told)
+        right = done.test.argmax(1) == targets[held]
+        scores.append(float(np.mean([right[targets[held] == c].mean() for c in np.unique(targets[held])])))
+        epochs.append(done.best_epoch)
+        curves.append([point.get("dev_uwa") for point in done.curve])
+    return {
+        "score": float(np.mean(scores)),
+        "inner_uwa": scores,
+        "best_epochs": epochs,
+        "dev_uwa": curves,
+        "seconds": round(time.perf_counter() - began, 3),
+    }

@@ -1,0 +1,383 @@
+"""A study: the utterances that have a label and every stream, their folds, and where their frames lie.
+
+Opening one reads labels and directories only (seconds for 10,000 utterances); frames are read when they are asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
+from ser_fusion.study.given_folds import given_folds
+from ser_fusion.study.masked import OPTIONAL, mask
+from ser_fusion.study.ratings import CLASS, rated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_cache import Cache, Entry
+    from ser_data.manifest.table import CorpusInfo, Manifest
+    from ser_data.protocols import Folds
+    from ser_fusion.study.to_sklearn import SklearnData
+    from ser_fusion.study.to_torch import UtteranceDataset, UtteranceStream
+
+MANIFEST = "manifest.parquet"
+Layer = int | Literal["last", "all"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """Utterances, labels, folds and streams of one cache.
+
+    Attributes:
+        cache: Directory of the cache.
+        table: Usable utterances, sorted by id (which is the index, and a column too): the manifest's columns and
+            ``target``, the class number (int64).
+        classes: Class names in order.
+        folds: Who trains, develops and tests.
+        streams: One entry per stream; with several layers the deepest.
+        layers: All chosen layers of each stream, ascending.
+        excluded: Utterances left out: columns ``id``, ``reason``.
+        failed: How many of them have a label and failed in the extraction.
+        labels: Name of the label scheme.
+        info: The corpus's card.
+        notes: What a reader of results must know.
+        masked: Stream -> how many utterances take part without it.
+        turns: All rows of the manifest, usable or not.
+    """
+
+    cache: Path
+    table: "pd.DataFrame"
+    classes: tuple[str, ...]
+    folds: "Folds"
+    streams: Mapping[str, "Entry"]
+    layers: Mapping[str, tuple["Entry", ...]]
+    excluded: "pd.DataFrame"
+    failed: int
+    labels: str
+    info: "CorpusInfo"
+    notes: tuple[str, ...] = field(default=())
+    masked: Mapping[str, int] = field(default_factory=dict)
+    turns: "pd.DataFrame | None" = None
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Class number per row of the table, (utterances,)."""
+        return self.table["target"].to_numpy(dtype=np.int64, copy=True)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Utterances per class."""
+        found = np.bincount(self.targets, minlength=len(self.classes))
+        return {name: int(n) for name, n in zip(self.classes, found, strict=True)}
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Positions of these utterances in the table, (ids,)."""
+        import pandas as pd
+
+        return np.asarray(self.table.index.get_indexer(pd.Index(list(ids))), dtype=np.int64)
+
+    def pooled(self, stream: str, pooling: str = "stats") -> NDArray[np.float32]:
+        """Features of one stream pooled over time, special tokens left out.
+
+        Args:
+            stream: Name of the stream.
+            pooling: ``stats`` (mean and deviation, ddof 0), ``mean`` or ``max``.
+
+        Returns:
+            (utterances, features or twice as many) float32, rows as in ``table``; zeros for an utterance without frames.
+        """
+        return pool_entry(self.streams[stream], list(self.table.index), pooling)
+
+    def to_sklearn(self, **options: Any) -> "SklearnData":
+        """Arrays ``X, y, groups, splits``; see ``ser_fusion.study.to_sklearn.to_sklearn``."""
+        from ser_fusion.study.to_sklearn import to_sklearn
+
+        return to_sklearn(self, **options)
+
+    def to_pandas(self, **options: Any) -> "pd.DataFrame":
+        """The utterances as a table, with pooled features if asked; see ``ser_fusion.study.to_sklearn.to_pandas``."""
+        from ser_fusion.study.to_sklearn import to_pandas
+
+        return to_pandas(self, **options)
+
+    def to_torch(self, **options: Any) -> "UtteranceDataset | UtteranceStream":
+        """A torch data set with a ragged collate; see ``ser_fusion.study.to_torch.to_torch``."""
+        from ser_fusion.study.to_torch import to_torch
+
+        return to_torch(self, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Study":
+        """Itself: nothing of a study changes, and scikit-learn's ``clone`` would copy it again and again."""
+        return self
+
+    @property
+    def data_fingerprint(self) -> str:
+        """xxh3-128 of everything that was learned from: entries, inputs, labels and folds."""
+        digest = xxhash.xxh3_128()
+        for stream in sorted(self.layers):
+            for entry in self.layers[stream]:
+                digest.update(f"{stream}\0{entry.fingerprint}\0".encode())
+            hashes = self.layers[stream][-1].input_hashes
+            for name in self.table.index:
+                digest.update(f"{name}\0{hashes.get(name, '')}\0".encode())
+        labels = zip(self.table.index, self.table["target"], strict=True)
+        digest.update("\0".join(f"{name}\0{target}" for name, target in labels).encode())
+        digest.update(f"{self.classes}{self.folds.fingerprint}".encode())
+        return digest.hexdigest()
+
+
+def pool_entry(entry: "Entry", ids: Sequence[str], pooling: str) -> NDArray[np.float32]:
+    """Pools the frames of one entry over time; see ``Study.pooled``."""
+    from ser_base.errors import UnknownName
+
+    known = {"stats": 2, "mean": 1, "max": 1}
+    if pooling not in known:
+        raise UnknownName("pooling of features", pooling, tuple(known))
+    features = entry.spec.features
+    out = np.zeros((len(ids), known[pooling] * features), dtype=np.float32)
+    for number, name in enumerate(ids):
+        special = entry.special(name) if entry.spec.frame_rate is None else None
+        pool_frames(entry.read(name), special, pooling, out[number])
+    return out
+
+
+def pool_frames(
+    frames: NDArray[Any], special: NDArray[np.bool_] | None, pooling: str, out: NDArray[np.float32]
+) -> None:
+    """Pools the frames of one utterance, (frames, features), into ``out``, which stays 0 where there are no frames.
+
+    Args:
+        frames: As stored.
+        special: Frames that are left out, unless all of them are special.
+        pooling: ``stats``, ``mean`` or ``max``.
+        out: (features,), or twice as many for ``stats``.
+    """
+    values = frames.astype(np.float32)
+    if special is not None and not special.all():
+        values = values[~special]
+    if not len(values):
+        return
+    if pooling == "max":
+        out[:] = values.max(0)
+        return
+    features = values.shape[1]
+    out[:features] = values.mean(0)
+    if pooling == "stats":
+        out[features:] = values.std(0)
+
+
+def open_study(
+    cache: str | Path,
+    *,
+    labels: str | None = None,
+    protocol: str = "session",
+    dev: str = "next",
+    manifest: str | Path | None = None,
+    folds: str | Path | None = None,
+    allow_overlap: Sequence[str] = (),
+    drop_seen_text: bool = False,
+    modalities: Sequence[str] = (),
+    layer: Layer = None,
+    audio_layer: Layer = None,
+    text_layer: Layer = None,
+    video_layer: Layer = None,
+    audio_encoder: str | None = None,
+    text_encoder: str | None = None,
+    video_encoder: str | None = None,
+    dtype: str | None = None,
+    task: str = "emotion",
+) -> Study:
+    """Joins a cache with labels and folds.
+
+    Args:
+        cache: Directory that ser-extract wrote.
+        labels: Label scheme by name or TOML file; None for the corpus's own.
+        protocol: How folds are made (``session``, ``manifest``, ...).
+        dev: How the development part is chosen.
+        manifest: Labels, speakers and folds from this file instead of the cache's own manifest.
+        folds: CSV with id, fold, part; overrides ``protocol``, which then only says whether folds may share test utterances.
+        allow_overlap: Held-out keys that may be on both sides.
+        drop_seen_text: Leave training and development utterances out whose text is tested.
+        modalities: Streams to use; empty for all in the cache.
+        layer: Layer of every stream: a number, ``last``, ``all``, or None if there is only one.
+        audio_layer: The same for the stream ``audio`` alone.
+        text_layer: The same for ``text``.
+        video_layer: The same for ``video``.
+        audio_encoder: Which encoder's audio features.
+        text_encoder: Which encoder's text features.
+        video_encoder: Which encoder's video features.
+        dtype: Which stored precision.
+        task: ``vad`` takes all utterances with ratings, labelled or not, as one class.
+
+    Raises:
+        RatingsMissing: ``vad`` where there are none.
+        CacheError: No cache there, or several entries fit.
+        MissingRows: A labelled utterance is neither done nor failed.
+        NothingToTrain: Nothing usable is left.
+        CorpusError: Labels, manifest or folds cannot be used.
+    """
+    import pandas as pd
+
+    from ser_cache import open_cache
+    from ser_data.manifest.labels import LabelScheme, resolve_scheme
+    from ser_data.protocols import PROTOCOLS, make_folds
+    from ser_data.protocols import drop_seen_text as without_seen_text
+
+    opened = open_cache(cache)
+    source = read_manifest(opened, Path(cache), manifest)
+    layers = _select(
+        opened,
+        modalities,
+        {"audio": audio_layer, "text": text_layer, "video": video_layer},
+        layer,
+        {"audio": audio_encoder, "text": text_encoder, "video": video_encoder},
+        dtype,
+    )
+    table = source.table.copy()
+    if task == "vad":
+        scheme = LabelScheme("vad", (CLASS,), {})
+        table["target_name"] = rated(table)
+    else:
+        scheme = resolve_scheme(labels, source)
+        table["target_name"] = scheme.apply(table["label"])
+    unused = table[table["target_name"].isna()]
+    reasons = [
+        (
+            "no ratings"
+            if task == "vad"
+            else "no label"
+            if pd.isna(value)
+            else f"label {value!r} is not in {scheme.name}"
+        )
+        for value in unused["label"]
+    ]
+    excluded = [pd.DataFrame({"id": unused["id"], "reason": reasons})]
+    labelled = table[table["target_name"].notna()].set_index("id", drop=False).sort_index()
+    failures = _failures(str(cache), layers, list(labelled.index))
+    excluded.append(pd.DataFrame({"id": list(failures), "reason": list(failures.values())}, dtype=object))
+    usable = labelled[~labelled.index.isin(list(failures))].copy()
+    if usable.empty:
+        raise NothingToTrain(str(cache), len(table), len(labelled), scheme.name)
+    classes = tuple(name for name in scheme.classes if (usable["target_name"] == name).any())
+    usable["target"] = usable["target_name"].map({name: n for n, name in enumerate(classes)}).astype("int64")
+    usable = usable.drop(columns="target_name")
+    usable.index.name = None
+    notes = [f"no utterance of class {name}" for name in scheme.classes if name not in classes]
+    notes += [note.told for note in source.notes]
+    notes += _text_changed(layers, usable)
+    layers, masked, told = mask(layers, list(usable.index))
+    notes += told
+    if folds is not None:
+        split = given_folds(folds, PROTOCOLS[protocol].once, table, usable)
+    else:
+        split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))
+    if drop_seen_text:
+        split = without_seen_text(usable, split)
+    return Study(
+        cache=Path(cache),
+        table=usable,
+        classes=classes,
+        folds=split,
+        streams={name: entries[-1] for name, entries in layers.items()},
+        layers=layers,
+        excluded=pd.concat(excluded, ignore_index=True),
+        failed=len(failures),
+        labels=scheme.name,
+        info=source.info,
+        notes=(*notes, *split.notes),
+        masked=masked,
+        turns=source.table,
+    )
+
+
+def read_manifest(opened: "Cache", path: Path, given: str | Path | None) -> "Manifest":
+    """The manifest that is given, else the one that the cache carries.
+
+    Raises:
+        ManifestMissing: Neither is there.
+        BadManifest: It cannot be read.
+    """
+    from ser_cache import MissingAttachment
+    from ser_data.manifest.table import Manifest
+
+    if given is not None:
+        return Manifest.read(given)
+    try:
+        return Manifest.from_bytes(opened.attachment(MANIFEST), f"{path}/attachments/{MANIFEST}")
+    except MissingAttachment:
+        raise ManifestMissing(str(path)) from None
+
+
+def _select(
+    opened: "Cache",
+    modalities: Sequence[str],
+    own_layers: Mapping[str, Layer],
+    layer: Layer,
+    encoders: Mapping[str, str | None],
+    dtype: str | None,
+) -> dict[str, tuple["Entry", ...]]:
+    """The entries of each stream, ascending by layer; audio first, then text, then others by name."""
+    infos = opened.entries()
+    known = sorted({info.spec.modality for info in infos}, key=lambda name: (name != "audio", name != "text", name))
+    wanted = tuple(modalities) or tuple(known)
+    chosen: dict[str, tuple[Entry, ...]] = {}
+    for name in wanted:
+        if name not in known:
+            raise StreamMissing("--modalities", f"the stream {name}", tuple(known))
+        which = own_layers.get(name)
+        which = layer if which is None else which
+        encoder = encoders.get(name)
+        if isinstance(which, str):
+            fitting = [
+                info.spec
+                for info in infos
+                if info.spec.modality == name
+                and encoder in (None, info.spec.encoder)
+                and dtype in (None, info.spec.dtype)
+            ]
+            encoder = encoder or (fitting[0].encoder if len({spec.encoder for spec in fitting}) == 1 else None)
+            found = sorted({spec.layer for spec in fitting})
+            numbers: list[int | None] = [*(found[-1:] if which == "last" else found)] or [None]
+        else:
+            numbers = [which]  # None: the only one there is, or an error that lists them
+        chosen[name] = tuple(opened.select(name, encoder, number, dtype) for number in numbers)
+    return chosen
+
+
+def _failures(cache: str, layers: Mapping[str, tuple["Entry", ...]], ids: list[str]) -> dict[str, str]:
+    """Why utterances cannot be used: no row in a stream that all must have, or nothing at all; refuses the unknown."""
+    failures: dict[str, str] = {}
+    needed = [stream for stream in layers if stream not in OPTIONAL]
+    for stream, entries in layers.items():
+        for entry in entries:
+            unknown = tuple(name for name in ids if name not in entry and name not in entry.failures)
+            if unknown:
+                raise MissingRows(cache, f"{stream} (layer {entry.spec.layer})", unknown, len(ids))
+            for name in ids if stream in needed or not needed else ():
+                if name not in entry:
+                    failure = entry.failures[name]
+                    failures.setdefault(name, f"{stream}: {failure.reason}")
+                elif not needed and not entry.frames(name):
+                    failures.setdefault(name, f"{stream}: none")
+    return dict(sorted(failures.items()))
+
+
+def _text_changed(layers: Mapping[str, tuple["Entry", ...]], table: "pd.DataFrame") -> list[str]:
+    """Says when the manifest's transcripts are not those that were extracted."""
+    if "text" not in layers or "text_hash" not in table:
+        return []
+    hashes = layers["text"][-1].input_hashes
+    changed = sum(
+        1
+        for name, value in zip(table.index, table["text_hash"], strict=True)
+        if isinstance(value, str) and hashes[name] != value
+    )
+    if not changed:
+        return []
+    return [f"{changed:,} transcripts of the manifest are not the ones the text features were made from"]

@@ -1,0 +1,67 @@
+"""What a model says of utterances, and how good that is: posteriors, each expert's own logits, and their scores.
+
+Used every epoch on the development part, and once on the test part.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ser_fusion.frames.feed import Feed
+from ser_fusion.heads.model import Model
+from ser_fusion.heads.vad import scores as rating_scores
+from ser_fusion.training.losses.objective import Truth
+
+Rows = NDArray[np.int64]
+EVALUATION_BATCH = 64
+
+
+@torch.inference_mode()
+def posteriors(model: Model, feed: Feed, rows: Rows, partners: Mapping[str, Rows] | None = None) -> NDArray[np.float32]:
+    """Class probabilities of these utterances, (rows, classes), rows in the order given; ``partners`` as in ``Feed.batch``."""
+    model.eval()
+    place = {int(row): number for number, row in enumerate(rows)}
+    out = np.zeros((len(rows), int(model.card["classes"])), dtype=np.float32)
+    for part, batch in feed.by_length(rows, EVALUATION_BATCH, partners):
+        out[[place[int(row)] for row in part]] = model(batch).softmax(1).cpu().numpy()
+    return out
+
+
+@torch.inference_mode()
+def expert_logits(model: Model, feed: Feed, rows: Rows) -> tuple[Tensor, Tensor]:
+    """What each expert says alone, (experts, rows, classes), and whether it has a frame, (experts, rows); rows as given."""
+    model.eval()
+    place = {int(row): number for number, row in enumerate(rows)}
+    logits = torch.zeros(len(model.streams), len(rows), int(model.card["classes"]))
+    heard = torch.zeros(len(model.streams), len(rows), dtype=torch.bool)
+    for part, frames in feed.by_length(rows, EVALUATION_BATCH):
+        where = [place[int(row)] for row in part]
+        logits[:, where] = torch.stack(model.expert_logits(frames)).cpu()
+        heard[:, where] = torch.stack([frames[stream].counts > 0 for stream in model.streams]).cpu()
+    return logits, heard
+
+
+def calibrate(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, dict[str, float]]:
+    """Lets the head fit what it fits on the development part; returns each expert's own scores by stream."""
+    logits, heard = expert_logits(model, feed, rows)
+    model.head.calibrate(logits, heard, known.classes[rows])
+    alone = logits.softmax(2).numpy()
+    return {stream: _score(one, known.classes[rows].numpy()) for stream, one in zip(model.streams, alone, strict=True)}
+
+
+def scores(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, float]:
+    """Loss, accuracy (WA) and mean recall over the classes that occur (UWA); for ratings alone the mean CCC."""
+    if model.raters is not None and known.ratings is not None and model.card["classes"] == 1:
+        return rating_scores(model, feed, rows, known.ratings)
+    return _score(posteriors(model, feed, rows), known.classes[rows].numpy())
+
+
+def _score(given: NDArray[np.float32], truth: Rows) -> dict[str, float]:
+    """Loss, accuracy and mean recall of posteriors (utterances, classes)."""
+    right = given.argmax(1) == truth
+    recalls = [right[truth == c].mean() for c in np.unique(truth)]
+    loss = -np.log(np.maximum(given[np.arange(len(truth)), truth], 1e-12)).mean()
+    return {"loss": float(loss), "wa": float(right.mean()), "uwa": float(np.mean(recalls))}

@@ -1,1 +1,0 @@
-"""Valence, arousal and dominance: learned beside the classes (``--vad-weight``) or alone (``--task vad``)."""

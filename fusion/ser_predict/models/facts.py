@@ -1,0 +1,100 @@
+"""What the numbers of some heads are worth, in sentences: for the live page and for a model card."""
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ser_predict.recordings.predictor import Predictor
+
+INTENDED = (
+    "Research and teaching on speech emotion recognition: comparing features and fusion heads, and seeing what such heads "
+    "answer to new recordings."
+)
+LIMITS = (
+    "A label is what raters would have called such speech in the training corpus. It is not what a person feels.",
+    "Other languages, rooms, microphones, ages and ways of speaking were not tested. They get a label all the same, and so "
+    + "do music and noise.",
+)
+NOT_FOR = (
+    "Not for judging persons: hiring, education, policing, health, credit, surveillance or lie detection. In the European "
+    "Union, emotion recognition at work and in schools is forbidden but for medical or safety reasons (Regulation 2024/1689, Article 5)."
+)
+
+
+def features(facts: Any) -> list[tuple[str, str]]:
+    """Stream and what its frames come from, of ``run.json``'s content."""
+    entries = facts.get("cache", {}).get("entries", {})
+    told = []
+    for stream, entry in entries.items():
+        layers = entry.get("layers") or [entry["layer"]]
+        which = (
+            f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))} with learned weights"
+        )
+        told.append((stream, f"{entry['encoder']}, {which}"))
+    return told
+
+
+def corpus_title(facts: Any) -> str:
+    """The corpus's name for readers."""
+    corpus = facts["corpus"]
+    return str(corpus.get("title") or corpus.get("name") or "an unnamed corpus")
+
+
+def held_out(facts: Any) -> str:
+    """What the test part of a fold did not share with its training part, in words."""
+    names = facts.get("held_out") or []
+    told = ", ".join([names] if isinstance(names, str) else names)
+    return f"tested on a {told.replace(', ', ' and ')} not trained on" if told else "nothing was held out as a whole"
+
+
+def limits(predictor: "Predictor") -> list[str]:
+    """What the heads were not tested for, and what their confidence is worth."""
+    why = predictor.main.uncalibrated
+    calibrated = (
+        f"The confidence is not calibrated: {why}."
+        if why
+        else "The confidence is calibrated on the corpus's own development speakers. On your recordings it is a hope."
+    )
+    return [*LIMITS, calibrated]
+
+
+def test_scores(predictor: "Predictor") -> list[tuple[str, float, float | None, float | None]]:
+    """Pooled test scores of the row with their intervals over speakers: (metric, score, low, high), 0 to 1."""
+    scores = predictor.source.scores(predictor.main.slug) or {}
+    return [(name, one["pooled"], one.get("low"), one.get("high")) for name, one in scores.items()]
+
+
+def reliability(predictor: "Predictor") -> str | None:
+    """What the threshold is worth on development data, in a sentence; None without development parts."""
+    share, right = predictor.reliability()
+    if not predictor.threshold or not isfinite(share):
+        return None
+    told = f"On the corpus's development speakers {share:.0%} of the answers reach {predictor.threshold:g}"
+    return f"{told}, and {right:.0%} of those are right." if isfinite(right) else f"{told}."
+
+
+def notice(predictor: "Predictor") -> list[tuple[str, str]]:
+    """Term and sentence for each thing that a reader of the numbers must know, the most important first."""
+    from ser_fusion.reporting.numbers import bounds, score
+
+    facts, main = predictor.source.facts, predictor.main
+    corpus = facts["corpus"]
+    synthetic = (
+        " Its speech is synthetic: the numbers say nothing about human emotion." if corpus.get("synthetic") else ""
+    )
+    lines = [
+        ("Corpus", f"{corpus_title(facts)}: {', '.join(predictor.classes)}.{synthetic}"),
+        ("Protocol", f"{facts['protocol']}; {len(main.members)} heads of the row {main.name} are averaged."),
+    ]
+    uwa = next((one for one in test_scores(predictor) if one[0] == "UWA"), None)
+    if uwa is not None:
+        interval = bounds(uwa[2], uwa[3])
+        within = f", 95 % interval {interval}" if interval else ""
+        chance = score(1 / len(predictor.classes))
+        lines.append(("Score", f"UWA {score(uwa[1])}{within}; {held_out(facts)}; chance is {chance}."))
+    if (worth := reliability(predictor)) is not None:
+        lines.append(("Unsure", f"{worth} Below, the answer is 'unsure'."))
+    lines.append(("Meant for", INTENDED))
+    lines += [("Limits", line) for line in limits(predictor)]
+    lines.append(("Never for", NOT_FOR))
+    return lines

@@ -1,0 +1,1 @@
+"""From recordings to posteriors: decode, transcribe, cut into windows, encode, predict."""

@@ -1,0 +1,392 @@
+"""From recordings to posteriors: decode, transcribe, encode, and let the heads of a run vote.
+
+The path is that of training: the same decoder and resampler, the same engine, the stored type's rounding, the same stride,
+normalisation inside the head. A test holds the two together on real speech.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ser_data.manifest.text import normalise
+from ser_data.media.audio import AudioError, Limits
+from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.resampling import resample
+from ser_data.media.video import VideoError
+from ser_data.media.video_decoding import IsolatedVideoDecoder
+from ser_extract.encoders.base import Encoded, Refused
+from ser_predict.errors import NoModel
+from ser_predict.models.ensemble import Ensemble
+from ser_predict.models.sources import open_heads
+from ser_predict.recordings.asr import Recogniser
+from ser_predict.recordings.frames import pooled_frames, stream_frames, unusable
+from ser_predict.recordings.pieces import Piece, Prediction, answered, cut, failed
+from ser_predict.recordings.places import places
+from ser_predict.recordings.streams import StreamEncoder, open_stream_encoder, specs_of
+from ser_predict.recordings.windows import Windowing, like_training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STREAMS = ("audio", "text")
+NO_VIDEO = "and none is given (ser-predict --video)"
+CHUNK = 16
+"""Pieces that are encoded at a time."""
+
+
+class Predictor:
+    """Predicts emotions of recordings with the heads of a run.
+
+    >>> predictor = Predictor("runs/demo/results")
+    >>> for prediction in predictor.predict(["speech.wav"], {"speech.wav": "that is wonderful"}):
+    ...     print(prediction.label, prediction.confidence)
+
+    Args:
+        run: Run directory of ser-fuse, or a folder that ``ser-export --hub`` wrote.
+        row: Row (name or slug) whose heads predict; None: the best on development data.
+        fold: Only the heads of this fold; None: all folds, averaged.
+        seed: Only the heads of this seed.
+        calibrate: Divide logits by temperatures fitted on development data.
+        threshold: Below this posterior the label is ``unsure``.
+        asr: Folder or hub id of a speech recogniser for recordings without a transcript.
+        window: Seconds of a window of long recordings; None: like the training's utterances.
+        hop: Seconds between windows; None: half a window.
+        audio_encoder: Where the run's speech encoder is, if its recorded name leads nowhere.
+        text_encoder: The same for text.
+        video_encoder: The same for video.
+        text: Whether transcripts come with the recordings; rows that read them are then preferred.
+        video: Whether videos come with the recordings; rows that read them are then preferred, else not used.
+        video_crop: ``left`` or ``right`` half of the pictures; None: all of them.
+        cache: Where the run's cache is, for old runs that were moved.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        offline: Never open a connection.
+        encoders: Look for the run's encoders; without them the heads can be exported, and nothing be predicted.
+
+    Attributes:
+        classes: Class names in order.
+        main: The heads used where every stream they read is there.
+        specs: What the features of each stream were computed from, one per layer.
+        windowing: How long recordings are cut.
+        reason: Why these heads answer.
+        notes: What a reader of the predictions should know.
+        source: Where the heads come from, and what is known about them.
+
+    Raises:
+        NotARun, NoModel, FeaturesUnknown, EncoderDiffers, RecogniserBroken, ExtractError: See their messages.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        row: str | None = None,
+        fold: str | None = None,
+        seed: int | None = None,
+        calibrate: bool = True,
+        threshold: float = 0.0,
+        asr: str | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        audio_encoder: str | None = None,
+        text_encoder: str | None = None,
+        video_encoder: str | None = None,
+        text: bool = False,
+        video: bool = False,
+        video_crop: str | None = None,
+        cache: str | Path | None = None,
+        device: str = "auto",
+        offline: bool = False,
+        encoders: bool = True,
+    ) -> None:
+        self.source = open_heads(run)
+        self.classes: tuple[str, ...] = self.source.classes
+        self.threshold = threshold
+        self.notes: list[str] = []
+        self.reason = ""
+        self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
+        self._streams, self._crop = (*STREAMS, "video") if video else STREAMS, video_crop
+        given = {"text": text or asr is not None, "video": video}
+        self.main = self._choose(row, tuple(stream for stream, there in given.items() if there))
+        if calibrate and self.main.uncalibrated:
+            self._note(f"the confidence is not calibrated: {self.main.uncalibrated}")
+        self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
+        self._ensembles: dict[frozenset[str], Ensemble | None] = {}
+        named = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder}
+        old = None if cache is None else Path(cache)
+        self._encoders: dict[str, StreamEncoder] = {}
+        for stream in self._needed() if encoders else ():
+            chosen = named.get(stream)
+            names = [chosen] if chosen else places(stream, self.specs[stream][0], self.source.facts, old)
+            self._encoders[stream] = open_stream_encoder(
+                stream, self.specs[stream], names, device=device, offline=offline
+            )
+        self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
+        self.windowing: Windowing = like_training(self.source.durations, window, hop)
+        self._stride = int(self.source.facts.get("stride") or 1)
+
+    def predict(
+        self,
+        files: Iterable[str | Path],
+        texts: "Mapping[str, str] | Callable[[str], str | None] | None" = None,
+        videos: "Mapping[str, str] | Callable[[str], str | None] | None" = None,
+        *,
+        progress: Callable[[str, int], None] = lambda file, windows: None,
+    ) -> Iterator[Prediction]:
+        """Predictions of recordings, in their order; several per long recording.
+
+        Args:
+            files: Recordings: wav, flac, ogg, mp3, ...; from a corpus, whole utterances.
+            texts: Transcripts by file as given, or a function from file to transcript or None.
+            videos: Video files by recording, likewise; one without a video is predicted as such utterances were in training.
+            progress: Called with a file and its number of pieces when it has been decoded.
+
+        Yields:
+            One line per piece. What is wrong with a recording is told in ``error``, never raised.
+        """
+        find = texts.get if isinstance(texts, Mapping) else texts
+        see = videos.get if isinstance(videos, Mapping) else videos
+        waiting: list[Piece] = []
+        with IsolatedDecoder(limits=Limits(channel=self.channel)) as decoder, IsolatedVideoDecoder() as eyes:
+            for file in files:
+                pieces = self._pieces(decoder, str(file), find)
+                if "video" in self._encoders:
+                    self._look(eyes, pieces, see(str(file)) if see is not None else None)
+                progress(str(file), len(pieces))
+                for piece in pieces:
+                    waiting.append(piece)
+                    if len(waiting) >= CHUNK:
+                        yield from self.predict_pieces(waiting)
+                        waiting = []
+        yield from self.predict_pieces(waiting)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> "Predictor":
+        """The heads that ``save_pretrained`` or ``ser-export --hub`` wrote.
+
+        Args:
+            name: Local folder, or repository on the Hugging Face hub (untested: no hub could be reached).
+            options: As for the class.
+        """
+        from ser_predict.export.hub import fetch
+
+        return cls(fetch(name, offline=bool(options.get("offline"))), **options)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the heads to a folder in the layout of the hub: those of this row, fold and seed, and what they fall back to."""
+        from ser_predict.export.hub import save_pretrained
+
+        return save_pretrained(self, Path(folder))
+
+    def ensembles(self) -> list[Ensemble]:
+        """The main heads, and those that stand in where there is no transcript, if there are any."""
+        row = None if set(self.main.streams) <= {"audio"} else self.source.best(("audio",))
+        return [self.main] if row is None else [self.main, self.source.open(row, **self._options)]
+
+    def reliability(self) -> tuple[float, float]:
+        """Of the main heads' development predictions: the share at or above the threshold, and how many of those are right."""
+        return self.main.reliability(self.threshold)
+
+    def _choose(self, slug: str | None, given: tuple[str, ...]) -> Ensemble:
+        usable = [row for row in self.source.usable if set(self.source.streams(str(row["slug"]))) <= set(self._streams)]
+        path, known = str(self.source.path), tuple(str(row["slug"]) for row in usable)
+        if slug is None:
+            row = self.source.best(self._streams, given)
+            if row is None:
+                problem = "it has no finished training"
+                if self.source.usable:
+                    problem = f"all of its heads read video, {NO_VIDEO}"
+                elif self.source.rows:
+                    problem = "its heads need other speech of the same speaker"
+                raise NoModel(path, problem, known)
+            if (left := len(self.source.usable) - len(usable)) > 0:
+                self._note(f"{left} rows of the run read video, {NO_VIDEO}")
+            self._explain(row, given)
+        else:
+            found = [one for one in self.source.rows if slug in (one["slug"], one["name"])]
+            if not found:
+                raise NoModel(path, f"it has no trained row '{slug}'", known)
+            row = found[0]
+            if not set(self.source.streams(str(row["slug"]))) <= set(self._streams):
+                raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", known)
+            self.reason = "chosen with --row"
+            self._unread(row, given)
+        return self.source.open(row, **self._options)
+
+    def _explain(self, row: Mapping[str, Any], given: tuple[str, ...]) -> None:
+        """Says why this row answers, and what another would have scored or what this one leaves unread."""
+        slug = str(row["slug"])
+        read = self.source.streams(slug)
+        self.reason = "best on development data"
+        if set(given) & set(read):
+            self.reason += f" among the rows that read the {' and '.join(one for one in given if one in read)} you gave"
+        best = self.source.best(self._streams)
+        if best is not None and str(best["slug"]) != slug:
+            other, score = str(best["slug"]), self.source.uwa(str(best["slug"]))
+            self._note(
+                f"the row '{other}' has the higher development UWA ({score:.3f}) and does not read all you gave (--row {other})"
+            )
+        self._unread(row, given)
+
+    def _unread(self, row: Mapping[str, Any], given: tuple[str, ...]) -> None:
+        read = self.source.streams(str(row["slug"]))
+        for stream in given:
+            if stream not in read:
+                self._note(f"the row '{row['slug']}' does not read {stream}; what you gave as {stream} changes nothing")
+
+    def _needed(self) -> list[str]:
+        """Streams of the main heads, and audio if there are heads for recordings without a transcript."""
+        streams = list(self.main.streams)
+        if "text" in streams and "audio" not in streams and self.source.best(("audio",)) is not None:
+            streams.append("audio")
+        return streams
+
+    def _pieces(self, decoder: IsolatedDecoder, file: str, find: "Callable[[str], str | None] | None") -> list[Piece]:
+        said = find(file) if find is not None else None
+        if not ("audio" in self._encoders or self._recogniser):
+            return [Piece(file, text=said, text_source="given" if said else "none")]
+        rate = self.rate
+        try:
+            samples = decoder.load(file, rate)
+        except AudioError as error:
+            return [Piece(file, error=str(error).removeprefix(f"{error.path}: "))]
+        pieces = cut(file, samples, rate, self.windowing)
+        if said and len(pieces) == 1:
+            pieces[0].text, pieces[0].text_source = said, "given"
+        elif said:
+            self._note(
+                f"{file}: its transcript cannot be laid over {len(pieces)} windows and is left out; --asr hears each"
+            )
+        return pieces
+
+    def _look(self, eyes: IsolatedVideoDecoder, pieces: Sequence[Piece], video: str | None) -> None:
+        """Fills in the pictures of a recording's pieces."""
+        import numpy as np
+
+        if video is None:
+            self._note("recordings without a video are predicted without pictures, as such utterances were in training")
+        for piece in pieces:
+            if video is None or piece.error is not None:
+                piece.pictures = np.empty((0, 1, 1, 3), np.uint8)
+                continue
+            start, end = (piece.start, piece.end) if piece.window else (None, None)
+            try:
+                piece.pictures = eyes.load(video, self._encoders["video"].fps, start, end, self._crop)
+            except VideoError as error:
+                piece.error = f"its video cannot be used ({error})"
+
+    @property
+    def rate(self) -> int:
+        """Samples per second of what the heads hear, in Hz."""
+        if "audio" in self._encoders:
+            return self._encoders["audio"].rate
+        return self._recogniser.rate if self._recogniser else 16_000
+
+    @property
+    def channel(self) -> str:
+        """What the features took of several channels: `mean`, `left` or `right`."""
+        return self._encoders["audio"].job.channel if "audio" in self._encoders else "mean"
+
+    @property
+    def hears(self) -> bool:
+        """Whether there is a speech recogniser."""
+        return self._recogniser is not None
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def predict_pieces(self, pieces: Sequence[Piece]) -> list[Prediction]:
+        """Encodes pieces in memory (``samples`` at ``rate``) and lets the heads vote; one prediction per piece, in order."""
+        self._hear([piece for piece in pieces if piece.error is None and not piece.text and piece.samples is not None])
+        encoded = {stream: self._encode(stream, pieces) for stream in self._encoders}
+        groups: dict[str, tuple[Ensemble, list[int]]] = {}
+        for number, piece in enumerate(pieces):
+            if piece.error is not None:
+                continue
+            ensemble = self._ensemble(frozenset(stream for stream, done in encoded.items() if number in done))
+            if ensemble is None:
+                piece.error = (
+                    f"it has no transcript, and the row '{self.main.slug}' reads text (--text, --transcripts or --asr)"
+                )
+            else:
+                groups.setdefault(ensemble.slug, (ensemble, []))[1].append(number)
+        lines = {
+            number: line for group in groups.values() for number, line in self._vote(*group, pieces, encoded).items()
+        }
+        return [lines[number] if number in lines else failed(piece) for number, piece in enumerate(pieces)]
+
+    def _hear(self, pieces: Sequence[Piece]) -> None:
+        """Fills in what the recogniser hears."""
+        if self._recogniser is None or not pieces:
+            return
+        waves = [
+            resample(piece.samples, self.rate, self._recogniser.rate) for piece in pieces if piece.samples is not None
+        ]
+        for piece, text in zip(pieces, self._recogniser.transcribe(waves), strict=True):
+            piece.text, piece.text_source = text or None, "recognised" if text else "none"
+
+    def _encode(self, stream: str, pieces: Sequence[Piece]) -> dict[int, Encoded]:
+        """Hidden states of the pieces that have this stream."""
+        inputs: dict[int, NDArray[Any] | str] = {}
+        for number, piece in enumerate(pieces):
+            if piece.error is None and stream == "audio" and piece.samples is not None:
+                inputs[number] = piece.samples
+            elif piece.error is None and stream == "text" and (text := normalise(piece.text or "")):
+                inputs[number] = text
+            elif piece.error is None and stream == "video" and piece.pictures is not None:
+                inputs[number] = piece.pictures
+        if not inputs:
+            return {}
+        done = {}
+        for number, result in zip(inputs, self._encoders[stream].encode(list(inputs.values())), strict=True):
+            if isinstance(result, Refused):
+                problem: str | None = result.detail
+            else:
+                problem = next((why for spec in self.specs[stream] if (why := unusable(spec, result))), None)
+                done[number] = result
+            if problem is not None:
+                pieces[number].error = f"its {stream} cannot be encoded ({problem})"
+        return done
+
+    def _ensemble(self, streams: frozenset[str]) -> Ensemble | None:
+        """The heads for what is there: the main ones, else the best on development data among those that need no more."""
+        if set(self.main.streams) <= streams:
+            return self.main
+        if streams not in self._ensembles:
+            row = self.source.best(tuple(streams))
+            self._ensembles[streams] = None if row is None else self.source.open(row, **self._options)
+            if row is not None:
+                self._note(f"where there is no transcript, the heads of the row '{row['slug']}' predict")
+        return self._ensembles[streams]
+
+    def _vote(
+        self,
+        ensemble: Ensemble,
+        numbers: list[int],
+        pieces: Sequence[Piece],
+        encoded: Mapping[str, Mapping[int, Encoded]],
+    ) -> dict[int, Prediction]:
+        ids = [str(number) for number in numbers]
+        streams = {
+            stream: stream_frames(
+                self.specs[stream],
+                {str(number): encoded[stream][number] for number in numbers},
+                ids,
+                stride=self._stride,
+                first_only=stream == "text" and ensemble.text_first_only,
+            )
+            for stream in ensemble.streams
+        }
+        pooled = None
+        if ensemble.stacked:
+            pooled = {
+                stream: pooled_frames(
+                    self.specs[stream], {str(number): encoded[stream][number] for number in numbers}, ids
+                )
+                for stream in ensemble.streams
+            }
+        posteriors = ensemble.posteriors(streams, len(ids), pooled)
+        return {
+            number: answered(pieces[number], ensemble.slug, self.classes, row.tolist(), self.threshold)
+            for number, row in zip(numbers, posteriors, strict=True)
+        }

@@ -1,0 +1,167 @@
+"""The encoders of a run, found again: the same weights and the same settings, or a refusal that names what differs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ser_base.errors import SerError
+from ser_cache import EntrySpec
+from ser_extract.job import DEMO
+from ser_predict.errors import EncoderDiffers, FeaturesUnknown
+
+if TYPE_CHECKING:
+    from ser_extract.encoders.base import Encoded, Engine, Modality, Refused
+    from ser_extract.inputs.streams import Encoder
+    from ser_extract.job import ExtractJob
+
+
+def specs_of(run: Mapping[str, Any], path: Path, cache: Path | None = None) -> dict[str, tuple[EntrySpec, ...]]:
+    """Stream -> what its features were computed from, one entry per layer, ascending.
+
+    Args:
+        run: ``run.json``.
+        path: The run directory, for messages.
+        cache: Where the cache lies now, if it was moved; only needed for runs that do not hold the specs themselves.
+
+    Raises:
+        FeaturesUnknown: The run does not say, and there is no cache to ask.
+    """
+    entries: Mapping[str, Any] = run.get("cache", {}).get("entries", {})
+    found = {}
+    for stream, entry in entries.items():
+        if entry.get("specs"):
+            found[stream] = tuple(EntrySpec.from_dict(one) for one in entry["specs"])
+            continue
+        folder = cache or Path(str(run["cache"].get("path", "")))
+        try:
+            found[stream] = _from_cache(folder, stream, entry)
+        except FileNotFoundError:
+            raise FeaturesUnknown(str(path), stream, str(folder)) from None
+    return found
+
+
+def _from_cache(folder: Path, stream: str, entry: Mapping[str, Any]) -> tuple[EntrySpec, ...]:
+    from ser_cache import open_cache
+
+    opened = open_cache(folder)
+    layers = entry.get("layers") or [entry["layer"]]
+    return tuple(opened.select(stream, entry["encoder"], layer, entry["dtype"]).spec for layer in layers)
+
+
+@dataclass(slots=True)
+class StreamEncoder:
+    """One stream's encoder, as in training.
+
+    Attributes:
+        encoder: Files, description and specs of what is at hand.
+        specs: What the run was trained with.
+        job: Carries the settings.
+    """
+
+    encoder: "Encoder"
+    specs: tuple[EntrySpec, ...]
+    job: "ExtractJob"
+    _engine: "Engine | None" = None
+
+    @property
+    def rate(self) -> int:
+        """Samples per second of the input, in Hz (audio)."""
+        return self.encoder.description.rate or 16_000
+
+    @property
+    def fps(self) -> float:
+        """Frames per second that are taken of a video."""
+        return self.encoder.description.frame_rate or 1.0
+
+    def encode(self, inputs: list[Any]) -> "list[Encoded | Refused]":
+        """Hidden states of waveforms, normalised texts or clips; the weights are loaded at the first call."""
+        if self._engine is None:
+            from ser_extract.encoders.engine import load_engine
+
+            kind = self.encoder
+            options = self.job.engine_options(kind.modality, kind.description.rate)
+            self._engine = load_engine(kind.family, kind.source, kind.description, kind.layers, options)
+        return self._engine.encode(inputs)
+
+
+def open_stream_encoder(
+    stream: str, specs: tuple[EntrySpec, ...], names: Iterable[str], *, device: str = "auto", offline: bool = False
+) -> StreamEncoder:
+    """Finds the encoder of a stream: the first of some places that holds exactly what the run was trained with.
+
+    Args:
+        stream: ``audio``, ``text`` or ``video``.
+        specs: Of the run, one per layer.
+        names: Folders, hub ids or ``demo`` to try.
+        device: As for ser-extract.
+        offline: Never open a connection.
+
+    Raises:
+        ExtractError: None of them is there, or the first that is there is broken.
+        EncoderDiffers: There is one, but with other weights or settings than the run's.
+    """
+    from ser_extract.errors import EncoderNotFound
+    from ser_extract.inputs.streams import open_encoder
+
+    modality: Modality = cast("Modality", stream)
+    problem: Exception | None = None
+    for name in names:
+        job = _job(specs, modality, name, device, offline)
+        try:
+            encoder = open_encoder(job, modality)
+            _check(stream, encoder, specs)
+        except (SerError, EncoderDiffers, ImportError) as error:
+            # what is there and wrong tells more than what is not there
+            if problem is None or (
+                isinstance(problem, EncoderNotFound) and isinstance(error, EncoderDiffers) and name != DEMO
+            ):
+                problem = error
+            continue
+        return StreamEncoder(encoder, specs, job)
+    if isinstance(problem, EncoderNotFound) and "hub" in problem.tried:
+        raise EncoderNotFound(problem.name, modality, "a run keeps no paths, and there is no encoder of that name here")
+    raise problem or EncoderNotFound(specs[0].encoder, modality, "no place to look at")
+
+
+def _job(specs: tuple[EntrySpec, ...], modality: str, name: str, device: str, offline: bool) -> "ExtractJob":
+    """The settings of the run's features as an extraction job: read back from what was declared."""
+    from ser_extract.job import ExtractJob
+
+    first = specs[0]
+    declared = first.declared
+    values: dict[str, Any] = {
+        f"{modality}_encoder": name,
+        f"{modality}_layer": ",".join(str(spec.layer) for spec in specs),
+        "dtype": first.dtype,
+        "device": device,
+        "offline": offline,
+    }
+    if "compute" in declared:
+        values["compute"] = declared["compute"]
+    if "channel" in declared:
+        values["channel"] = declared["channel"]
+    if "fps" in declared:
+        values["fps"] = declared["fps"]
+    windowing = declared.get("windowing") or {}
+    if windowing.get("unit") == "samples":
+        rate = float(declared.get("rate") or 16_000)
+        values["overlap_seconds"] = windowing["overlap"] / rate
+        context = declared.get("context")
+        if context is None:
+            values["max_seconds"] = max(1.0, windowing["length"] / rate)
+        elif not context.get("own"):
+            values["context_seconds"] = context["seconds"]
+    return ExtractJob(corpus="csv", cache=Path("unused"), **values)
+
+
+def _check(stream: str, encoder: "Encoder", specs: tuple[EntrySpec, ...]) -> None:
+    from ser_cache.format.spec import differences
+
+    for ours, theirs in zip(encoder.specs, specs, strict=True):
+        # a folder may have been renamed: its content counts, not its name
+        mine = {**ours.as_dict(), "encoder": theirs.encoder}
+        found = differences(theirs.as_dict(), mine)
+        if found:
+            told = tuple((str(field).removeprefix("declared."), str(a), str(b)) for field, a, b in found)
+            raise EncoderDiffers(stream, str(encoder.source.folder), told)
