@@ -88,6 +88,7 @@ class PlanSummary:
         generations: plans that hold the pending items.
         bytes: estimated size of the pending rows, in bytes (0 where no frames are estimated).
         seconds: estimated work of the pending items, in seconds.
+        shard_seconds: what the latest plan of the pending items says that a shard may cost; None where it says nothing.
     """
 
     asked: int
@@ -99,3 +100,4 @@ class PlanSummary:
     generations: tuple[int, ...]
     bytes: int
     seconds: float
+    shard_seconds: float | None = None

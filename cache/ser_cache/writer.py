@@ -23,7 +23,7 @@ from ser_cache.errors import WrongRows
 from ser_cache.format.durable import writing
 from ser_cache.format.layout import GENERATION_NAME, TEMPORARY_NAME
 from ser_cache.format.ledger import Key, Ledger, Work
-from ser_cache.format.plan import Plan, cut, plan_log, sealed_plan
+from ser_cache.format.plan import Plan, Target, cut, plan_log, sealed_plan
 from ser_cache.format.protocol import write_commit
 from ser_cache.format.scratch import remove_if_dead
 from ser_cache.format.spec import EntrySpec, canonical
@@ -62,6 +62,7 @@ class Writer:
         self._withdrawn = withdrawn
         self._ledger = Ledger(path, spec.fingerprint)
         self._items: dict[str, Item] | None = None
+        self._target: Target | None = None
         self._others = False  # whether another writer was seen at work
         for name in ("plans", "commits", "data", "quarantine"):
             with writing(path):
@@ -69,17 +70,20 @@ class Writer:
         _clear(path)
 
     @uncollected()
-    def plan(self, items: Iterable[Item], *, retry_failed: bool = False) -> PlanSummary:
+    def plan(self, items: Iterable[Item], *, target: Target | None = None, retry_failed: bool = False) -> PlanSummary:
         """Freezes what is new or changed as a plan; adopts what another writer has planned already.
 
         Args:
             items: every utterance wanted now. Those not named are left as they are.
+            target: total cost of what is new -> the most that a shard of it may cost; it is written into the plan. None:
+                that of the call before, or else `ser_cache.plan.SHARD_SECONDS`.
             retry_failed: plan utterances again that are recorded as failed.
 
         Raises:
             WrongRows: an id twice, or a negative cost or number of frames.
         """
         self._items = _checked(items)
+        self._target = target or self._target
         log = plan_log(self.path)
         while True:
             self._ledger.refresh()
@@ -118,12 +122,14 @@ class Writer:
             generations=tuple(sorted(set(planned.values()))),
             bytes=sum((item.frames or 0) * self.spec.features * self.spec.itemsize for item in pending),
             seconds=float(sum(item.cost for item in pending)),
+            shard_seconds=ledger.plans[max(planned.values())].shard_seconds if planned else None,
         )
         if not new and not resolves:
             return summary, None
-        shards = cut(new, self.spec)
+        seconds = self._target(sum(item.cost for item in new)) if self._target is not None else None
         generation = max(ledger.plans, default=0) + 1
-        plan = Plan(generation, self.spec.fingerprint, self.spec.as_dict(), self.recipe, shards, resolves)
+        shards = cut(new, self.spec, seconds)
+        plan = Plan(generation, self.spec.fingerprint, self.spec.as_dict(), self.recipe, shards, resolves, seconds)
         return summary, plan
 
     def pending(self, retry_failed: bool = False) -> Iterator[Shard]:

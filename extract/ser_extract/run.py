@@ -13,6 +13,7 @@ from functools import partial
 
 from ser_cache import create_cache, take_over
 from ser_cache.catalog import Cache
+from ser_cache.format.plan import Target
 from ser_cache.writer import Writer
 from ser_data.manifest.table import Manifest
 from ser_extract.encoders.base import Modality
@@ -23,6 +24,7 @@ from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder
 from ser_extract.job import ExtractJob, resolve_device
 from ser_extract.work.failures import Skipped, from_problems, write_failures
 from ser_extract.work.next_step import next_step
+from ser_extract.work.pace import ACCELERATOR, core_pace, shard_cost
 from ser_extract.work.progress import PlainReporter, Reporter
 from ser_extract.work.runners import RUNNERS
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
@@ -83,6 +85,7 @@ class Extraction:
         self._taken: dict[Modality, int] = {}
         self._without_video = 0
         self._waiting: Waiting | None = None
+        self._pace: float | None = None
 
     def run(self) -> Result:
         """Does it.
@@ -141,9 +144,12 @@ class Extraction:
             self._tell_unknown(stream)
             self._without_video += sum(item.input_hash == NO_VIDEO for item in items)
             taken = 0
+            target: Target = self._target
             for writer in writers.values():
-                plan = partial(writer.plan, items, retry_failed=self._job.retry_failed)
+                plan = partial(writer.plan, items, target=target, retry_failed=self._job.retry_failed)
                 summary = plan()
+                if summary.shard_seconds is not None:  # the layers of a pass are cut alike, whoever planned the first
+                    target = partial(_as_planned, summary.shard_seconds)
                 if summary.pending and (copied := take_over(cache, writer, items)):
                     taken = max(taken, copied)
                     summary = plan()
@@ -156,6 +162,14 @@ class Extraction:
         free = shutil.disk_usage(self._job.cache).free
         if needed * SPARE > free:
             raise DiskTooSmall(str(self._job.cache), int(needed * SPARE), free)
+
+    def _target(self, cost: float) -> float:
+        """The most that a shard may cost, of work that costs so much; asked only where something is to be planned."""
+        device = resolve_device(self._job.device)
+        if self._pace is None:
+            self._pace = core_pace() if device == "cpu" else ACCELERATOR
+        parts = 1 if self._job.shards is None else self._job.shards[1]
+        return shard_cost(cost, max(self._job.worker_count(device), 1) * parts, self._pace)
 
     def _tell_unknown(self, stream: Stream) -> None:
         """Says how many recordings do not say how long they are."""
@@ -226,6 +240,11 @@ class Extraction:
                     if name in known
                 }
         return tuple(sorted(lines))
+
+
+def _as_planned(seconds: float, cost: float) -> float:
+    """The target of a plan that is there already, whatever the cost."""
+    return seconds
 
 
 def run(job: ExtractJob, reporter: Reporter | None = None, recipe: str | None = None) -> Result:

@@ -5,8 +5,9 @@ its row must have. A plan holds shards (new work) and *resolves* (utterances who
 elsewhere, as after a transcript was corrected and the correction taken back).
 """
 
+import math
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,12 @@ from ser_cache.items import Item
 
 SHARD_BYTES = 64_000_000
 SHARD_SECONDS = 120.0
+"""What a shard may cost where the writer is told nothing else."""
 SHARD_ITEMS = 10_000
+ROUNDING = 1e-9
+
+Target = Callable[[float], float]
+"""Total cost of what is planned now -> the most that a shard of it may cost, in the same unit."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Plan:
         recipe: command that made it, or None.
         shards: items of each shard, sorted by id.
         resolves: id -> input hash of utterances whose wanted row is planned in an earlier generation.
+        shard_seconds: the most that a shard of it was to cost; None in plans of versions that did not say.
     """
 
     generation: int
@@ -42,6 +49,7 @@ class Plan:
     recipe: str | None
     shards: tuple[tuple[Item, ...], ...]
     resolves: Mapping[str, str]
+    shard_seconds: float | None = None
 
     def mentions(self) -> Iterator[tuple[str, str]]:
         """(id, input hash) of everything this plan says."""
@@ -51,24 +59,38 @@ class Plan:
         yield from self.resolves.items()
 
 
-def cut(items: Iterable[Item], spec: EntrySpec) -> tuple[tuple[Item, ...], ...]:
-    """Shards of these items: sorted by id, each ends at 64 MB of estimated rows or 120 s of estimated work.
+def cut(items: Iterable[Item], spec: EntrySpec, seconds: float | None = None) -> tuple[tuple[Item, ...], ...]:
+    """Shards of these items, sorted by id and evenly filled, none above one of the three limits.
 
-    A pure function of the items and the spec, whatever their order.
+    The limits are 64 MB of estimated rows, `seconds` of estimated work, and 10,000 utterances. An utterance that is above a
+    limit alone is a shard of its own. A pure function of the items, the spec and `seconds`, whatever the items' order.
+
+    Args:
+        items: what is to be computed.
+        spec: gives the bytes of a frame.
+        seconds: the most that a shard may cost, in the unit of `Item.cost`; None: `SHARD_SECONDS`.
     """
     width = spec.features * spec.itemsize
+    limit = SHARD_SECONDS if seconds is None else seconds
+
+    def share(item: Item) -> float:
+        """How much of a shard it fills; at most 1 in a shard of several, so that each limit holds."""
+        return max((item.frames or 0) * width / SHARD_BYTES, item.cost / limit, 1 / SHARD_ITEMS)
+
+    ordered = sorted(items, key=lambda each: each.id)
+    shares = [share(item) for item in ordered]
+    left = math.fsum(shares)
     shards: list[tuple[Item, ...]] = []
     current: list[Item] = []
-    size, seconds = 0, 0.0
-    for item in sorted(items, key=lambda each: each.id):
-        item_bytes = (item.frames or 0) * width
-        full = size + item_bytes > SHARD_BYTES or seconds + item.cost > SHARD_SECONDS or len(current) >= SHARD_ITEMS
-        if current and full:
+    held, even = 0.0, 0.0
+    for item, own in zip(ordered, shares, strict=True):
+        if current and (held + own > 1 + ROUNDING or held + own / 2 > even):
             shards.append(tuple(current))
-            current, size, seconds = [], 0, 0.0
+            current, left, held = [], left - held, 0.0
+        if not current:
+            even = left / max(math.ceil(left - ROUNDING), 1)
         current.append(item)
-        size += item_bytes
-        seconds += item.cost
+        held += own
     if current:
         shards.append(tuple(current))
     return tuple(shards)
@@ -88,6 +110,7 @@ def sealed_plan(plan: Plan) -> bytes:
         "fingerprint": plan.fingerprint,
         "spec": dict(plan.spec),
         "recipe": plan.recipe,
+        "shard_seconds": plan.shard_seconds,
         "shards": [
             {
                 "ids": [item.id for item in shard],
@@ -114,4 +137,12 @@ def read_plan(path: Path, generation: int) -> Plan:
         )
     except ValueError as error:
         raise Damaged(str(path), "the lists of a shard have different lengths") from error
-    return Plan(generation, record.fingerprint, record.spec.model_dump(), record.recipe, shards, record.resolves)
+    return Plan(
+        generation,
+        record.fingerprint,
+        record.spec.model_dump(),
+        record.recipe,
+        shards,
+        record.resolves,
+        record.shard_seconds,
+    )

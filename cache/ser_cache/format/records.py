@@ -86,6 +86,7 @@ class PlanRecord(Record):
     fingerprint: Hash
     spec: SpecRecord
     recipe: str | None
+    shard_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     shards: list[ShardRecord]
     resolves: dict[str, str]
 

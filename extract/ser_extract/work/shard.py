@@ -34,8 +34,8 @@ from ser_extract.work.units import Unit, open_writers
 if TYPE_CHECKING:
     from ser_cache.writer import Writer
 
-CHUNK_SECONDS = {"audio": 160.0, "video": 30.0}
-"""Seconds decoded at once; of video 60 frames at 2 fps, which are 60 MB in IEMOCAP's size."""
+CHUNK_SECONDS = {"audio": 48.0, "video": 30.0}
+"""Seconds decoded at once, and between two signs of progress; of video 60 frames at 2 fps, which are 60 MB in IEMOCAP's size."""
 CHUNK_TEXTS = 512
 COMPARED = 4
 """Inputs that are also encoded in float32 where another arithmetic is asked for, to record its error."""
