@@ -50,4 +50,4 @@ def shard_cost(cost: float, workers: int, pace: float) -> float:
     """
     seconds = cost / pace
     longest = min(max(seconds / MANY, COMMIT_SECONDS), LONGEST_SECONDS)
-    return round(min(max(seconds / (workers * EACH), LEAST_SECONDS), longest) * pace, 3)
+    return round(min(max(seconds / (workers * EACH), LEAST_SECONDS), longest) * pace, 6)

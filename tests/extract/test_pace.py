@@ -1,0 +1,82 @@
+"""How the work is cut: all workers are busy, a commit comes about every 30 s, and all parts and layers are cut alike."""
+
+import importlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ser_cache import EntrySpec, Item, open_cache
+from ser_cache.format.plan import cut, plan_log
+from ser_extract.encoders import ENCODERS
+from ser_extract.encoders.base import InputOptions
+from ser_extract.work import pace
+from ser_extract.work.pace import core_pace, shard_cost
+
+running = importlib.import_module("ser_extract.run")  # the package's attribute of this name is the function
+
+
+@pytest.mark.parametrize("workers", [1, 2, 16])
+def test_forty_clips_keep_every_worker_busy(workers: int, tiny: Callable[[str], Path]):
+    """148 s of speech through an encoder of the size of wav2vec2-base; it was one shard, so one worker."""
+    from ser_extract.encoders.source import open_source
+
+    source = open_source(str(tiny("wav2vec2")), "audio")
+    base = {"hidden_size": 768, "num_hidden_layers": 12, "conv_dim": [512] * 7}
+    object.__setattr__(source, "config", {**source.config, **base})
+    description = ENCODERS["wav2vec2"].describe(source, InputOptions())
+    samples = [round(16_000 * (3.0 + k % 7 / 4)) for k in range(40)]
+    items = [Item(f"u{k:02d}", "h", description.cost(each), description.frames(each)) for k, each in enumerate(samples)]
+    most = shard_cost(sum(item.cost for item in items), workers, pace=1.0)
+    shards = cut(items, EntrySpec(modality="audio", encoder="e", layer=12, dtype="float16", features=768), most)
+    costs = [sum(item.cost for item in shard) for shard in shards]
+    assert len(shards) >= min(2 * workers, sum(costs) / pace.LEAST_SECONDS)
+    loads = [0.0] * workers
+    for each in sorted(costs, reverse=True):
+        loads[loads.index(min(loads))] += each
+    if workers == 2:
+        assert max(loads) <= 1.1 * sum(costs) / 2
+
+
+def test_a_commit_comes_about_every_thirty_seconds_and_files_stay_few():
+    for hours in (0.001, 0.1, 1.0, 30.0, 100.0, 10_000.0):
+        cost = hours * 3600 * 2.0  # a core that does 2 in a second
+        seconds = shard_cost(cost, workers=4, pace=2.0) / 2.0
+        assert pace.LEAST_SECONDS <= seconds <= 120.0
+        assert seconds <= 30.0 or math.isclose(seconds, min(hours * 3600 / 4_000, 120.0), rel_tol=1e-3)
+        if hours < 100:
+            assert seconds <= 30.0
+
+
+def test_the_probe_is_a_pace():
+    assert 0.01 < core_pace() < 100.0
+
+
+def plans(cache: Path) -> dict[int, Any]:
+    return {
+        info.spec.layer: plan_log(info.path).read(plan_log(info.path).record(1), 1)
+        for info in open_cache(cache).entries()
+    }
+
+
+def test_layers_and_parts_are_cut_alike_whatever_their_machines_are(corpus, job, tmp_path, monkeypatch):
+    """Another machine has planned the first layer and was killed; a faster one comes with one layer more."""
+    monkeypatch.setattr(pace, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(running, "core_pace", lambda: 1.0)
+    root = corpus(8)
+    work = running.Extraction._work
+    monkeypatch.setattr(running.Extraction, "_work", lambda self, stop: 1)
+    running.run(job(root, audio_layer="1", modalities=("audio",)))
+    (first,) = plans(tmp_path / "cache").values()
+    assert len(first.shards) in (4, 5) and first.shard_seconds is not None
+    monkeypatch.setattr(running.Extraction, "_work", work)
+    monkeypatch.setattr(running, "core_pace", lambda: 50.0)
+    two = job(root, audio_layer="1,2", modalities=("audio",), shards=(1, 2))
+    running.run(two)
+    found = plans(tmp_path / "cache")
+    assert found[1] == first
+    assert found[2].shards == first.shards and found[2].shard_seconds == first.shard_seconds
+    running.run(two.model_copy(update={"shards": (2, 2)}))
+    assert all(len(open_cache(tmp_path / "cache").select(layer=layer)) == 8 for layer in (1, 2))
