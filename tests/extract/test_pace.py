@@ -70,7 +70,7 @@ def test_layers_and_parts_are_cut_alike_whatever_their_machines_are(corpus, job,
     monkeypatch.setattr(running.Extraction, "_work", lambda self, stop: 1)
     running.run(job(root, audio_layer="1", modalities=("audio",)))
     (first,) = plans(tmp_path / "cache").values()
-    assert len(first.shards) in (4, 5) and first.shard_seconds is not None
+    assert 4 <= len(first.shards) < 8 and first.shard_seconds is not None
     monkeypatch.setattr(running.Extraction, "_work", work)
     monkeypatch.setattr(running, "core_pace", lambda: 50.0)
     two = job(root, audio_layer="1,2", modalities=("audio",), shards=(1, 2))
