@@ -185,7 +185,7 @@ def test_check_recomputes_and_notices_drift(extract, corpus, tiny, monkeypatch):
     done = extract(*arguments, "--check", "3")
     assert done.exit_code == 0, done.stdout
     assert done.stdout.count("3 utterances") == 2 and "DRIFTED" not in done.stdout
-    import ser_extract.encoders.waveform_engine as engine
+    import ser_extract.encoders.speech_engine as engine
 
     original = engine.normalise
     monkeypatch.setattr(engine, "normalise", lambda waveform: original(waveform) + 0.05 * np.sign(waveform))

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from ser_cache import Item, Shard
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import block_flops
-from ser_extract.encoders.batches import BatchRule
-from ser_extract.encoders.groupnorm import LengthGroupNorm
+from ser_extract.encoders.batches import BatchRule, cut, join
+from ser_extract.encoders.speech import frame_count
+from ser_extract.encoders.speech_engine import LengthGroupNorm
 from ser_extract.encoders.stated import Waveform
-from ser_extract.encoders.waveform import frame_count
-from ser_extract.encoders.windows import cut, join
 from ser_extract.errors import LayerOutOfRange
 from ser_extract.inputs.layers import parse_layers
 from ser_extract.work.units import gather, part

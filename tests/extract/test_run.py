@@ -210,7 +210,7 @@ def test_a_full_disk_is_told_before_work_begins(corpus, job, monkeypatch):
 
 
 def test_refusals_of_the_encoder_become_failures(corpus, job, monkeypatch):
-    import ser_extract.encoders.waveform_engine as engine
+    import ser_extract.encoders.speech_engine as engine
 
     monkeypatch.setattr(
         engine.WaveformEngine, "encode", lambda self, inputs: [Refused("out_of_memory", "no room")] * len(inputs)

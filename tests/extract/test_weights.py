@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ser_extract.cli import command
 from ser_extract.encoders import ENCODERS, loading
-from ser_extract.encoders.base import Encoded, EngineOptions, InputOptions
-from ser_extract.encoders.engine import load_engine
+from ser_extract.encoders.base import Encoded, EngineOptions, InputOptions, load_engine
 from ser_extract.encoders.source import Source, open_source
 from ser_extract.errors import EncoderBroken
 

@@ -44,7 +44,7 @@ class Murderous(Pool):
 CRASHING = """
 import os, signal, sys
 if any("spawn_main" in argument for argument in sys.orig_argv):
-    from ser_extract.encoders.tokens_engine import TextEngine
+    from ser_extract.encoders.text_engine import TextEngine
 
     encode = TextEngine.encode
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ser_extract.encoders.source import Source
+from ser_extract.errors import EncoderBroken
+
 if TYPE_CHECKING:
     import numpy as np
 
-    from ser_extract.encoders.source import Source
 
 Modality = Literal["audio", "text", "video"]
 
@@ -96,7 +98,7 @@ class EngineOptions:
         device: `cpu`, `cuda` or `cuda:0`.
         compute: Type of the arithmetic: float32, or bfloat16/float16 (autocast on CUDA; the error is recorded).
         batch: Input units per batch: padded samples or tokens. None: the engine's own choice for the device
-            (audio on a CPU: one by one, because batching gains nothing there; `performance.md` 3.1).
+            (audio on a CPU: one by one; batching gains nothing there).
         engine: `auto` takes the packed engine where the config fits it (CPU, float32), `stock` never.
     """
 
@@ -163,3 +165,35 @@ CORE_FLOPS = 60e9
 def block_flops(frames: int, width: int) -> float:
     """Operations of one transformer block with a feed-forward part of four times the width."""
     return 24.0 * frames * width * width + 4.0 * frames * frames * width
+
+
+def load_engine(
+    family: Family, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions
+) -> Engine:
+    """Loads the weights, cut to the deepest of `layers`.
+
+    Raises:
+        EncoderBroken: The files are wrong; the engine's `encode` raises it too, where the model cannot be run.
+    """
+    return _Named(family.load(source, description, layers, options), source.name)
+
+
+class _Named:
+    """An engine that says whose model failed. A config can describe a model that loads and cannot run."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine, self._name = engine, name
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        return self._engine.policy
+
+    def encode(self, inputs: "Sequence[Any]") -> "list[Encoded | Refused]":
+        try:
+            return self._engine.encode(inputs)
+        except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            from ser_extract.encoders.loading import first_line
+
+            told = f"its model or its tokenizer fails on an input ({type(error).__name__}: {first_line(error)})"
+            remedy = "Compare config.json, preprocessor and tokenizer with those of the model's repository."
+            raise EncoderBroken(self._name, told, remedy) from error

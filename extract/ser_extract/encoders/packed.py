@@ -1,7 +1,7 @@
 """An exact fast engine for wav2vec 2.0 and HuBERT of the base type on a CPU. Optional: the stock engine gives the same.
 
 Same mathematics in float32, in another order; relative L2 to transformers at batch 1 is about 2e-6 at base size, which is
-mostly transformers' own rounding. Source of every piece: `research/performance.md` 3.4. What is done differently:
+mostly transformers' own rounding. What is done differently:
 
 - the first convolution and its group norm become one GEMM: over time the norm's mean and variance are a linear and a
   quadratic form of the 10-sample frames, summed in float64, so the norm is folded into weight and bias;

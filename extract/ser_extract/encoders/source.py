@@ -5,13 +5,190 @@ moved, and a changed byte is noticed. A hub id is looked for on this machine fir
 """
 
 import json
+import os
+import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_extract.encoders.weight_files import ADAPTER, WHOLE, WeightFiles, find_weights, read_json
-from ser_extract.errors import EncoderBroken
+from ser_extract.errors import EncoderBroken, EncoderNotFound
+
+# Which files of an encoder's folder hold its weights: exactly those that are hashed are read, and no others.
+#
+# transformers' order: `model.safetensors`, else the shards that `model.safetensors.index.json` names, else
+# `pytorch_model.bin`, else the shards of `pytorch_model.bin.index.json`. A shard lies beside its index: a name that leads
+# elsewhere is refused, because a file there could change without changing the encoder's identity.
+KINDS = (("model.safetensors", True), ("pytorch_model.bin", False))
+ADAPTER = "adapter_config.json"
+WHOLE = "Give a folder as transformers' save_pretrained writes it."
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Files of a folder, in the order in which they are read.
+
+    Attributes:
+        paths: The files.
+        safetensors: Whether they are safetensors; else pytorch's `.bin`, read with `weights_only=True` only.
+    """
+
+    paths: tuple[Path, ...]
+    safetensors: bool
+
+
+def find_weights(folder: Path, name: str) -> WeightFiles:
+    """The weight files of an encoder's folder.
+
+    Args:
+        folder: The folder.
+        name: The encoder, for messages.
+
+    Raises:
+        EncoderBroken: There are none, an index names files elsewhere or files that are not there, or a peft adapter
+            lies beside them.
+    """
+    if (folder / ADAPTER).is_file():
+        raise EncoderBroken(
+            name,
+            f"{ADAPTER} says that a peft adapter belongs to it, and adapters are not applied here",
+            "Merge the adapter (peft's merge_and_unload) and save the whole model; "
+            f"or move {ADAPTER} away, to encode without the adapter.",
+        )
+    for file, safe in KINDS:
+        if (folder / file).is_file():
+            return WeightFiles((folder / file,), safe)
+        if (folder / f"{file}.index.json").is_file():
+            return WeightFiles(_shards(folder, f"{file}.index.json", name), safe)
+    wanted = " or ".join(file for file, _ in KINDS)
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
+    beside = f"; {', '.join(others[:3])} is not read" if others else ""
+    raise EncoderBroken(name, f"there are no weights ({wanted}) in {folder}{beside}", WHOLE)
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """A JSON object from a file of an encoder's folder."""
+    try:
+        value = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise EncoderBroken(name, f"{path.name} is nested too deeply", "Copy the folder again.") from error
+    except (OSError, ValueError) as error:
+        raise EncoderBroken(name, f"{path.name} is not valid JSON ({error})", "Copy the folder again.") from error
+    if not isinstance(value, dict):
+        raise EncoderBroken(name, f"{path.name} is not a JSON object", "Copy the folder again.")
+    return value
+
+
+def _shards(folder: Path, index: str, name: str) -> tuple[Path, ...]:
+    placed = read_json(folder / index, name).get("weight_map")
+    if not isinstance(placed, dict) or not placed or not all(isinstance(file, str) for file in placed.values()):
+        raise EncoderBroken(name, f"{index} has no weight_map from weights to files", "Copy the folder again.")
+    files = sorted(set(placed.values()))
+    for file in files:
+        if Path(file).name != file or "\\" in file or "\0" in file:
+            raise EncoderBroken(
+                name,
+                f"{index} names {file!r}, and weights are read from the folder itself only",
+                "Put the weight files beside the index, and their plain names into it.",
+            )
+    gone = [file for file in files if not (folder / file).is_file()]
+    if gone:
+        raise EncoderBroken(
+            name, f"{index} names {gone[0]}, which is not there ({len(gone)} of {len(files)} files)", WHOLE
+        )
+    return tuple(folder / file for file in files)
+
+
+# A hub repository on this machine: the local copy first, then, unless forbidden, a download of what is needed.
+#
+# The first contact has a limit of its own, because the hub's client repeats failed attempts for more than a minute.
+CONTACT_SECONDS = 8.0
+"""Longest wait for the hub's first answer; a failure is told within 10 s."""
+SMALL_FILES = ("*.json", "*.txt", "*.model")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def fetch(name: str, modality: str, *, revision: str | None, offline: bool) -> tuple[Path, str | None]:
+    """Returns the folder and commit of a hub repository; downloads it when it is not here and that is allowed.
+
+    Raises:
+        EncoderNotFound: Not a folder and no hub id, or not here and not to be had.
+    """
+    if not _HUB_ID.fullmatch(name) or ".." in name:
+        raise EncoderNotFound(name, modality, "there is no such folder, and it is no hub id")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's client is loaded, which is below
+    here = _local(name, revision)
+    if here is not None:
+        return here, _commit(here)
+    if offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise EncoderNotFound(
+            name, modality, "it is no local folder, the hub's cache has no whole copy, and --offline forbids the hub"
+        )
+    info = _contact(name, modality, revision)
+    return _download(name, modality, info), str(info.sha)
+
+
+def _local(name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        find_weights(folder, name)
+    except EncoderBroken:  # a download that broke off: what is whole on the hub is fetched once more
+        return None
+    return folder
+
+
+def _commit(folder: Path) -> str | None:
+    return folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else None
+
+
+def _contact(name: str, modality: str, revision: str | None) -> Any:
+    """Asks the hub what the repository holds, in a thread that is left behind after `CONTACT_SECONDS`."""
+    answer: dict[str, Any] = {}
+
+    def ask() -> None:
+        from huggingface_hub import HfApi
+
+        try:
+            answer["info"] = HfApi().model_info(name, revision=revision, timeout=CONTACT_SECONDS)
+        except Exception as error:  # noqa: BLE001  # whatever the client raises is handed over and told
+            answer["error"] = error
+
+    thread = threading.Thread(target=ask, daemon=True, name="hub")
+    thread.start()
+    thread.join(CONTACT_SECONDS)
+    if "info" in answer:
+        return answer["info"]
+    error = answer.get("error")
+    said = f"{type(error).__name__}" if error is not None else f"no answer within {CONTACT_SECONDS:.0f} s"
+    raise EncoderNotFound(
+        name, modality, f"it is no local folder, the hub's cache has no copy, and the model hub gave none ({said})"
+    ) from error
+
+
+def _download(name: str, modality: str, info: Any) -> Path:
+    from huggingface_hub import snapshot_download
+
+    files = [sibling.rfilename for sibling in info.siblings or ()]
+    top = [file for file in files if "/" not in file]
+    safe = any(file in top for file in ("model.safetensors", "model.safetensors.index.json"))
+    weights = ["model*.safetensors"] if safe else ["pytorch_model*.bin"]
+    patterns = [file for file in top if any(Path(file).match(pattern) for pattern in (*SMALL_FILES, *weights))]
+    try:
+        return Path(snapshot_download(name, revision=info.sha, allow_patterns=patterns))
+    except Exception as error:
+        raise EncoderNotFound(
+            name, modality, f"the download from the model hub broke off ({type(error).__name__})"
+        ) from error
+
 
 PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
 TOKENIZER = (
@@ -90,8 +267,6 @@ def open_source(name: str, modality: str, *, revision: str | None = None, offlin
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _read(_folder_name(folder), folder.resolve(), None)
-    from ser_extract.encoders.hub import fetch
-
     folder, commit = fetch(name, modality, revision=revision, offline=offline)
     return _read(name, folder, commit)
 

@@ -10,11 +10,10 @@ from torch import nn
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, EngineOptions
 from ser_extract.encoders.batches import BatchRule
-from ser_extract.encoders.loading import autocast, load_model
+from ser_extract.encoders.loading import Taps, autocast, load_model
 from ser_extract.encoders.source import Source
-from ser_extract.encoders.taps import Taps
-from ser_extract.encoders.waveform_engine import WaveformEngine, to_device
-from ser_extract.encoders.whisper import HALVING, read_stated
+from ser_extract.encoders.speech import HALVING, read_whisper
+from ser_extract.encoders.speech_engine import WaveformEngine, to_device
 
 ACCELERATOR_BATCH = 16
 UNUSED = ("decoder",)
@@ -25,7 +24,7 @@ def load(source: Source, description: Description, layers: tuple[int, ...], opti
     from transformers import WhisperFeatureExtractor
 
     encoder = load_model(source, options, UNUSED).get_encoder()
-    extractor = WhisperFeatureExtractor(**read_stated(source)[1].model_dump())
+    extractor = WhisperFeatureExtractor(**read_whisper(source)[1].model_dump())
     step = extractor.hop_length * HALVING
     positions = description.windowing.length // step
     if positions != encoder.config.max_source_positions:

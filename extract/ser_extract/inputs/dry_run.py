@@ -17,8 +17,7 @@ from ser_data.media.audio import AudioError, Limits
 from ser_data.media.decoding import IsolatedDecoder
 from ser_data.media.video import VideoError
 from ser_data.media.video_decoding import IsolatedVideoDecoder
-from ser_extract.encoders.base import Description, Modality
-from ser_extract.encoders.engine import load_engine
+from ser_extract.encoders.base import Description, Modality, load_engine
 from ser_extract.inputs.corpus import read_corpus
 from ser_extract.inputs.items import UNREADABLE, Input
 from ser_extract.inputs.streams import Stream, modalities, open_encoder, open_stream
@@ -77,7 +76,7 @@ def _frames(stream: Stream, utterances: Sequence[Utterance]) -> dict[str, int]:
     """Frames that each utterance will have: counted by the tokenizer for text, by duration for the rest."""
     if stream.modality != "text":
         return {entry.item.id: entry.item.frames or 0 for entry in stream.inputs}
-    from ser_extract.encoders.tokens_engine import load_tokenizer
+    from ser_extract.encoders.text_engine import load_tokenizer
 
     texts = [utterance.text_normalised or "" for utterance in utterances]
     tokens = load_tokenizer(stream.encoder.source)(texts, truncation=False, padding=False)["input_ids"] if texts else []

@@ -23,8 +23,7 @@ from ser_data.media.audio import LIMITS, AudioError
 from ser_data.media.decoding import IsolatedDecoder
 from ser_data.media.video import VideoError
 from ser_data.media.video_decoding import IsolatedVideoDecoder
-from ser_extract.encoders.base import Encoded, Engine, Modality, Refused
-from ser_extract.encoders.engine import load_engine
+from ser_extract.encoders.base import Encoded, Engine, Modality, Refused, load_engine
 from ser_extract.encoders.source import Source
 from ser_extract.errors import UtteranceFailed
 from ser_extract.inputs.streams import Encoder, describe

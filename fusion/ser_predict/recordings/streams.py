@@ -77,7 +77,7 @@ class StreamEncoder:
     def encode(self, inputs: list[Any]) -> "list[Encoded | Refused]":
         """Hidden states of waveforms, normalised texts or clips; the weights are loaded at the first call."""
         if self._engine is None:
-            from ser_extract.encoders.engine import load_engine
+            from ser_extract.encoders.base import load_engine
 
             kind = self.encoder
             options = self.job.engine_options(kind.modality, kind.description.rate)

@@ -1,12 +1,13 @@
 """The engine of all text encoders: tokens in length-sorted batches, packed or padded and masked, long texts in windows.
 
-Both equal batch 1 (BERT has no norm over time). On a CPU texts are packed, where the family can (`packed_text`): no product
-is spent on padding, none is as small as one text (docs/performance.md). Elsewhere they are padded with a mask. A text with
-more tokens than the encoder has positions goes in overlapping windows, each with the special tokens around it, and is joined
-again; nothing is ever cut off silently. Special tokens stay in the cache, marked, so that pooling can leave them out.
+Both equal batch 1 (BERT has no norm over time). On a CPU texts are packed, where the family can: no product is spent on
+padding, none is as small as one text (docs/performance.md). Elsewhere they are padded with a mask. A text with more tokens
+than the encoder has positions goes in overlapping windows, each with the special tokens around it, and is joined again;
+nothing is ever cut off silently. Special tokens stay in the cache, marked, so that pooling can leave them out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,67 @@ from torch import nn
 
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused, Windowing
-from ser_extract.encoders.batches import BatchRule
-from ser_extract.encoders.loading import autocast, first_line, load_model
-from ser_extract.encoders.packed_text import PackedTexts
+from ser_extract.encoders.batches import BatchRule, States, cut, join_layers
+from ser_extract.encoders.loading import Taps, autocast, first_line, load_model
 from ser_extract.encoders.source import Source
-from ser_extract.encoders.taps import Taps
-from ser_extract.encoders.windows import cut, join_layers
 from ser_extract.errors import EncoderBroken
+
+# Texts one behind another in one row, without padding, on a CPU. Optional: padded batches give the same.
+#
+# The modules are transformers' own; only their attention is another one, given by its public `AttentionInterface`: texts of
+# equal length attend together, each to itself alone. Every matrix product of the blocks then has as many rows as the pack has
+# tokens, so none is spent on padding and none is as small as one short text's. Positions are given, since each text begins anew.
+NAME = "packed_texts"
+
+
+class PackedTexts:
+    """Pieces (token numbers) -> hidden states.
+
+    Args:
+        model: A base model of transformers whose blocks ask the `AttentionInterface`; it must see one row of ids as it is.
+        taps: On its blocks.
+        first: Position of a text's first token.
+    """
+
+    def __init__(self, model: Any, taps: Taps, first: int) -> None:
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(NAME, attend)
+        model.set_attn_implementation(NAME)
+        self._model, self._taps, self._first = model, taps, first
+
+    @torch.inference_mode()
+    def __call__(self, pieces: Sequence[list[int]]) -> list[States]:
+        lengths = [len(piece) for piece in pieces]
+        ids = torch.tensor([[token for piece in pieces for token in piece]])
+        positions = torch.cat([torch.arange(length) for length in lengths])[None] + self._first
+        states = self._taps.run(lambda: self._model(input_ids=ids, position_ids=positions, lengths=lengths))
+        host = {layer: state[0].float().split(lengths) for layer, state in states.items()}
+        return [{layer: parts[row].numpy() for layer, parts in host.items()} for row in range(len(pieces))]
+
+
+def attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    lengths: Sequence[int],
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention within each text: `(1, heads, tokens, size)` thrice -> `(1, tokens, heads, size)`."""
+    out, start = [], 0
+    for length, texts in groupby(lengths):
+        count = len(list(texts))
+        stop = start + count * length
+        q, k, v = (each[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1) for each in (query, key, value))
+        found = nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling)  # (count, heads, length, size)
+        out.append(found.transpose(1, 2).flatten(0, 1))
+        start = stop
+    return torch.cat(out)[None], None
+
 
 BATCH_TEXTS = 32
 BATCH_TOKENS = 2048

@@ -10,11 +10,10 @@ from torch import nn
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused
 from ser_extract.encoders.batches import BatchRule
-from ser_extract.encoders.loading import autocast, load_model
-from ser_extract.encoders.pixels import Pixels
+from ser_extract.encoders.loading import Taps, autocast, load_model
 from ser_extract.encoders.source import Source
-from ser_extract.encoders.taps import Taps
-from ser_extract.encoders.waveform_engine import to_device
+from ser_extract.encoders.speech_engine import to_device
+from ser_extract.encoders.vision import Pixels
 
 CPU_FRAMES, ACCELERATOR_FRAMES = 8, 64
 CHANNELS = 3  # the length of a prepared frame (3, height, width), by which `batches` counts
