@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from ser_fusion.cli.compare import main as ser_compare
+from ser_fusion.cli.compare import compare
 from ser_fusion.evaluation.errors import NotARun
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_list import find_runs
@@ -70,7 +70,7 @@ def test_they_are_judged_reported_and_compared(run: str, tmp_path: Path) -> None
             assert judged[slug]["metrics"][metric]["mean"] == pytest.approx(row["metrics"][metric]["mean"], abs=1e-12)
     page = write_report(copy, files=False).read_text()
     assert all(row["name"] in page for row in frozen.values() if row["kind"] == "head")
-    compared = CliRunner().invoke(ser_compare, [str(copy)])
+    compared = CliRunner().invoke(compare, [str(copy)])
     heads = [row for row in frozen.values() if row["kind"] == "head"]
     assert compared.exit_code == 0, compared.output
     assert len(heads) < 2 or heads[0]["name"] in compared.output

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ser_predict.ser import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 HEAVY = {
@@ -35,15 +37,26 @@ def _run(action: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("command", sorted(SCRIPTS))
+@pytest.mark.parametrize("command", [*SCRIPTS, *(f"ser {name}" for name in COMMANDS)])
 def test_help_loads_nothing_heavy(command: str):
-    module, function = SCRIPTS[command].split(":")
+    words = [*command.split(), "--help"]
+    module, function = SCRIPTS[words[0]].split(":")
     done = _run(
-        f"sys.argv = [{command!r}, '--help']\nfrom {module} import {function} as main\n"
+        f"sys.argv = {words}\nfrom {module} import {function} as main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code"
     )
     assert done.returncode == 0, done.stderr
-    assert "Usage" in done.stdout
+    assert f"Usage: {command}" in done.stdout
+
+
+def test_the_map_loads_no_command():
+    done = _run(
+        "sys.argv = ['ser', '--help']\nfrom ser_predict.ser import main\ntry:\n    main()\nexcept SystemExit: pass\n"
+        "assert not [name for name in sys.modules if name.endswith('.cli') or '.cli.' in name]"
+    )
+    assert done.returncode == 0, done.stderr
+    shown = [line.split()[1] for line in done.stdout.partition("Commands")[2].splitlines() if line.startswith("│ ")]
+    assert shown == list(COMMANDS)
 
 
 @pytest.mark.parametrize("package", ["ser_data", "ser_cache", "ser_extract", "ser_fusion", "ser_predict"])

@@ -134,8 +134,8 @@ class Cache:
             spec: what will be written.
             container: ``zarr`` or ``hdf5``, for new shards.
             replace: if the entry was made from other declared inputs, begin it anew; its old rows are hidden at once
-                and deleted by ``ser-cache gc``.
-            recipe: command that makes these rows, kept for ``ser-cache verify --repair``.
+                and deleted by ``ser cache gc``.
+            recipe: command that makes these rows, kept for ``ser cache verify --repair``.
 
         Raises:
             SpecMismatch: other declared inputs, and no ``replace``; it names the fields.

@@ -167,7 +167,7 @@ class Damaged(CacheError, OSError):
     def __str__(self) -> str:
         return (
             f"{self.where} is damaged: {self.problem}.\n"
-            "Run ser-cache verify --repair on the cache; it names everything that is bad and how to restore it."
+            "Run ser cache verify --repair on the cache; it names everything that is bad and how to restore it."
         )
 
 

@@ -82,7 +82,7 @@ class PlanSummary:
         asked: items given.
         kept: of these, committed already with the same input hash.
         failed: of these, recorded as failed already with the same input hash.
-        withdrawn: of these, withdrawn with ``ser-cache rm --ids`` and therefore left alone.
+        withdrawn: of these, withdrawn with ``ser cache rm --ids`` and therefore left alone.
         pending: of these, still to be computed.
         changed: of the pending and kept, those whose input hash differs from the one planned last.
         generations: plans that hold the pending items.

@@ -46,7 +46,7 @@ class Writer:
     Attributes:
         spec: what is written.
         container: name of the container of new shards; shards of both kinds may live in one entry.
-        recipe: command that makes these rows, printed by ``ser-cache verify --repair``; opaque here.
+        recipe: command that makes these rows, printed by ``ser cache verify --repair``; opaque here.
     """
 
     def __init__(

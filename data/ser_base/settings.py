@@ -1,8 +1,8 @@
 """Options from the environment and from `ser.toml`, the same way for every command.
 
 The order is: flag, then environment (`SER_CACHE` for `--cache`), then `ser.toml` in the working directory, then the
-option's own default. In `ser.toml`, keys above the first table are shared by all commands, and the tables `[extract]`,
-`[fuse]`, `[compare]`, `[probe]`, `[predict]`, `[live]`, `[export]`, `[store]` (ser-cache) and `[data]` hold what only one command takes:
+option's own default. In `ser.toml`, keys above the first table are shared by all commands, and a table of the name of a
+command holds what only this command takes. `ser cache` has no table, because `cache` is a shared key and TOML allows a name once.
 
 ```toml
 cache = "runs/cache"
@@ -16,7 +16,7 @@ fusion = "cross"
 ```
 
 Keys are option names, with dashes or underscores. A key that no option has is an error that says what was probably meant.
-Use: `@click.command("ser-fuse", cls=SettingsCommand, section="fuse")`, or `SettingsGroup` for a command with subcommands.
+Use: `@click.command("fuse", cls=SettingsCommand, section="fuse")`, or `SettingsGroup` for a command with subcommands.
 Only the standard library and click are loaded, since this serves `--help`.
 """
 
@@ -30,12 +30,13 @@ import rich_click as click
 from ser_base.errors import BadSettings, listing, suggestion
 
 FILE = "ser.toml"
-# The table of ser-cache is [store], because `cache` is a shared key and TOML allows a name once.
-SECTIONS = ("extract", "fuse", "compare", "probe", "predict", "live", "export", "store", "data")
+SECTIONS = (
+    "data", "extract", "fuse", "probe", "compare", "report", "audit", "runs", "predict", "live", "export", "transcribe",
+)  # fmt: skip
 # What more than one command takes. A command ignores those that it has no option for.
 SHARED = (
     "cache", "corpus", "root", "manifest", "labels", "protocol", "dev", "out", "layer", "device", "seed", "seeds",
-    "container", "workers", "offline", "quiet", "audio_encoder", "text_encoder", "video_encoder", "audio_layer",
+    "container", "workers", "offline", "audio_encoder", "text_encoder", "video_encoder", "audio_layer",
     "text_layer", "video_layer", "modalities",
 )  # fmt: skip
 
@@ -44,7 +45,7 @@ def load_settings(section: str, options: Iterable[str], directory: str | Path = 
     """What `ser.toml` says for one command.
 
     Args:
-        section: The command's table, one of `SECTIONS`.
+        section: The command's table, one of `SECTIONS`, or `cache`, which takes shared keys only.
         options: Parameter names of the command (of all its subcommands), with underscores.
         directory: Where `ser.toml` may lie.
 
@@ -75,7 +76,7 @@ def load_settings(section: str, options: Iterable[str], directory: str | Path = 
                 )
         elif name in SHARED:
             values[name] = value
-        elif name in known:
+        elif name in known and section in SECTIONS:
             raise BadSettings(FILE, f"'{key}' is not shared by all commands", f"Move it into the table [{section}].")
         else:
             remedy = f"{suggestion(name, (*SHARED, *known))}Shared keys are {listing(SHARED, 40)}."

@@ -1,4 +1,4 @@
-"""`ser-data`: list, validate, describe, split, convert, join, generate and perturb corpora. Heavy imports are inside commands."""
+"""`ser data`: list, validate, describe, split, convert, join, generate and perturb corpora. Heavy imports are inside commands."""
 
 import sys
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def corpus_arguments(command: Callable[P, R]) -> Callable[P, R]:
     """NAME and ROOT, or --manifest, and --option."""
     for add in (
         click.option(
-            "--option", "options", multiple=True, metavar="KEY=VALUE", help="For the reader; see ser-data list NAME."
+            "--option", "options", multiple=True, metavar="KEY=VALUE", help="For the reader; see ser data list NAME."
         ),
         click.option(
             "--manifest", type=click.Path(dir_okay=False), help="A manifest (.parquet, .csv) instead of NAME ROOT."
@@ -106,7 +106,7 @@ def validate(
     from ser_data.validate import validate as run
 
     if manifest or not corpus or not root:
-        raise click.UsageError("validate needs NAME and ROOT, as in: ser-data validate iemocap IEMOCAP_full_release")
+        raise click.UsageError("validate needs NAME and ROOT, as in: ser data validate iemocap IEMOCAP_full_release")
     with counting("Decoding recordings" if decode else "Reading headers") as tell:
         report = run(corpus, root, partial=partial, decode=decode, tell=tell, **parse_options(corpus, options))
     for table in show.report(report, everything):
@@ -206,7 +206,7 @@ def convert(
 def join(sources: tuple[str, ...], labels: str | None, split_by: str | None, drop_leaks: bool, out: str) -> None:
     """Make one manifest out of several corpora, with harmonised labels, and tell what that lost.
 
-    Example: ser-data join ravdess=ravdess.parquet demo=demo.parquet --labels map.toml --out joint.csv
+    Example: ser data join ravdess=ravdess.parquet demo=demo.parquet --labels map.toml --out joint.csv
     """
     from ser_base.progress import counting
     from ser_data import show
@@ -250,7 +250,7 @@ def generate(
             folder, full=full, turns=turns, seed=seed, plant=plant, video=video, shorten=shorten, progress=tell
         )
     click.echo(f"{count:,} turns (synthetic): {folder}")
-    click.echo(f"Check it: ser-data validate iemocap {folder}{'' if full else ' --partial'}")
+    click.echo(f"Check it: ser data validate iemocap {folder}{'' if full else ' --partial'}")
 
 
 @main.command()

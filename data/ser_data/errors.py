@@ -36,7 +36,7 @@ class UnknownLabel(CorpusError, ValueError):
         return (
             f"label scheme '{self.scheme}' does not know {listing(repr(label) for label in self.labels)}.\n"
             f"{suggestion(self.labels[0], self.known)}It knows {listing(self.known, 40)}.\n"
-            "Correct the labels, or give another scheme (ser-data list --schemes) or an own map: --labels FILE.toml."
+            "Correct the labels, or give another scheme (ser data list --schemes) or an own map: --labels FILE.toml."
         )
 
 
@@ -96,7 +96,7 @@ class BadRoot(CorpusError, FileNotFoundError):
     def __str__(self) -> str:
         return (
             f"{self.root} is no {self.corpus} corpus: no {self.expected} there; found: {listing(self.found, 8)}.\n"
-            + (self.remedy or f"Give the folder that holds it: --root PATH (layout: ser-data list {self.corpus}).")
+            + (self.remedy or f"Give the folder that holds it: --root PATH (layout: ser data list {self.corpus}).")
         )
 
 

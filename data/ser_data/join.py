@@ -202,7 +202,7 @@ def _card(cards: list[CorpusInfo]) -> CorpusInfo:
         url=together([card.url for card in cards], " "),
         synthetic=any(card.synthetic for card in cards),
         transcripts=together([card.transcripts for card in cards]),
-        layout="several corpora, joined by ser-data join",
+        layout="several corpora, joined by ser data join",
     )
 
 

@@ -30,7 +30,7 @@ def grid(title: str, columns: list[str], rows: list[list[str]]) -> Table:
 def corpora(infos: "list[CorpusInfo]") -> Table:
     """Name, title and licence of each corpus."""
     rows = [[info.name, info.title, info.licence, "yes" if info.synthetic else ""] for info in infos]
-    return grid("Corpora (ser-data list NAME tells more)", ["name", "title", "licence", "synthetic"], rows)
+    return grid("Corpora (ser data list NAME tells more)", ["name", "title", "licence", "synthetic"], rows)
 
 
 def corpus(info: "CorpusInfo", options: dict[str, str]) -> Table:

@@ -6,6 +6,7 @@ from typing import Any
 
 import rich_click as click
 
+from ser_base.command_line import typed
 from ser_base.errors import SerError
 from ser_base.settings import SettingsCommand
 from ser_data.corpora import CORPORA
@@ -39,7 +40,7 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: tuple
     return words
 
 
-@click.command("ser-extract", cls=SettingsCommand, section="extract")
+@click.command("extract", cls=SettingsCommand, section="extract")
 @click.option("--corpus", type=click.Choice(list(CORPORA)), help="Which corpus; csv is a table of your own.")
 @click.option("--root", type=click.Path(path_type=Path), help="Folder (or, for csv, file) of the corpus.")
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Directory of the feature cache.")
@@ -138,8 +139,6 @@ def command(layer: str | None, dry_run: bool, check: int | None, log_json: bool,
 
 
 def _run(given: dict[str, Any], dry_run: bool, check: int | None, log_json: bool) -> int:
-    import shlex
-
     from pydantic import ValidationError
 
     from ser_extract.job import ExtractJob
@@ -163,14 +162,14 @@ def _run(given: dict[str, Any], dry_run: bool, check: int | None, log_json: bool
             return 0 if drift.fine else 1
         from ser_extract.run import run
 
-        result = run(job, reporter(log_json), shlex.join(["ser-extract", *sys.argv[1:]]))
+        result = run(job, reporter(log_json), typed("ser-extract"))
     except SerError as error:
         if isinstance(error, SettingMissing):
             raise
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
     for line in result.skipped[:SHOWN]:
         click.echo(str(line), err=True)
-    click.echo(_summary(job, result, shlex.join(["ser-extract", *sys.argv[1:]])))
+    click.echo(_summary(job, result, typed("ser-extract")))
     return result.exit_code
 
 
@@ -205,8 +204,3 @@ def _summary(job: Any, result: Any, same: str) -> str:
 
 def _usage(error: SettingMissing) -> click.UsageError:
     return click.UsageError(str(error))
-
-
-def main() -> None:
-    """Entry point."""
-    command()

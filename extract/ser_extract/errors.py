@@ -106,7 +106,7 @@ class NoVideo(ExtractError, ValueError):
     def __str__(self) -> str:
         return (
             f"{self.corpus}: none of the {self.utterances:,} utterances has a video.\n"
-            "A table of your own names it in the column video_path; what the readers of corpora expect: ser-data list NAME. "
+            "A table of your own names it in the column video_path; what the readers of corpora expect: ser data list NAME. "
             "Or leave video out of --modalities."
         )
 

@@ -74,7 +74,7 @@ class Extraction:
     Args:
         job: What to do.
         reporter: Who is told.
-        recipe: The command line, kept with the plans for `ser-cache verify --repair`.
+        recipe: The command line, kept with the plans for `ser cache verify --repair`.
     """
 
     def __init__(self, job: ExtractJob, reporter: Reporter, recipe: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`ser-predict`: a finished run and recordings in, labels with posteriors out. Nothing heavy is loaded before it runs."""
+"""`ser predict`: a finished run and recordings in, labels with posteriors out. Nothing heavy is loaded before it runs."""
 
 import sys
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SHOWN = 20
 """Recordings that failed and are told on stderr one by one; all of them stand in the output."""
 
 
-@click.command("ser-predict", cls=SettingsCommand, section="predict")
+@click.command("predict", cls=SettingsCommand, section="predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--text", help="The transcript, for one FILE.")
@@ -65,7 +65,7 @@ def command(run: Path, files: tuple[Path, ...], text: str | None, transcripts: P
     FILES are recordings, or folders of them. The run's own encoders and layers are used. Recordings much longer than the training's go in windows. Exit code 3 if
     some FILE could not be read.
 
-    Example: ser-predict runs/demo/results talk.wav --asr openai/whisper-tiny.en --timeline plots
+    Example: ser predict runs/demo/results talk.wav --asr openai/whisper-tiny.en --timeline plots
     """
     recordings = _recordings(files)
     if text is not None and len(recordings) != 1:
@@ -236,8 +236,3 @@ def _closing(done: "list[Prediction]") -> int:
     lost = {file for file in files if all(one.error is not None for one in done if one.file == file)}
     click.echo(f"{len(files) - len(lost):,} of {len(files):,} recordings predicted, {len(lost):,} skipped.", err=True)
     return 3 if bad else 0
-
-
-def main() -> None:
-    """Entry point."""
-    command()

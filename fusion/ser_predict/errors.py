@@ -10,7 +10,7 @@ PredictError
 ├── ExtraMissing     (ImportError)       a package of an optional extra is not installed
 ├── NotServed        (OSError)           the live page cannot be served
 ├── NotExported      (ValueError)        heads cannot be exported as asked
-└── BadExport        (ValueError)        a folder of ser-export cannot be read
+└── BadExport        (ValueError)        a folder of ser export cannot be read
 ```
 
 What is wrong with one recording is no exception: it becomes that recording's line.
@@ -107,7 +107,7 @@ class ExtraMissing(PredictError, ImportError):
 
 
 class NotServed(PredictError, OSError):
-    """`ser-live` cannot serve its page."""
+    """`ser live` cannot serve its page."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
@@ -136,4 +136,4 @@ class BadExport(PredictError, ValueError):
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"{self.path} is no readable export: {self.problem}.\nWrite it anew: ser-export RUN --hub DIR"
+        return f"{self.path} is no readable export: {self.problem}.\nWrite it anew: ser export RUN --hub DIR"

@@ -52,7 +52,7 @@ class Row:
 
 
 def fuse(*words: object) -> list[str]:
-    return python("from ser_fusion.cli import main; main()", *words)
+    return python("from ser_fusion.cli.fuse import command; command()", *words)
 
 
 def python(code: str, *words: object) -> list[str]:

@@ -140,7 +140,7 @@ class Study:
         return float(a - b)
 
     def compared(self) -> Comparison:
-        """The declared test, as `ser-fuse` and `ser-compare` make it."""
+        """The declared test, as `ser-fuse` and `ser compare` make it."""
         a, b = (Judged(name, name, self.counts(method)) for method, name in enumerate("ab"))
         test = self.design.per_speaker * self.design.speakers // self.design.models
         whole = self.design.per_speaker * self.design.speakers

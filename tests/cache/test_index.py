@@ -97,7 +97,7 @@ def test_what_is_no_index_of_this_cache_is_refused(cache: Path, tmp_path: Path):
     with pytest.raises(StaleIndex, match="SQLite"):
         Index(path)
     build_index(cache, path)
-    with pytest.raises(StaleIndex, match="ser-cache index"):
+    with pytest.raises(StaleIndex, match="ser cache index"):
         Index(path, tmp_path)
     with sqlite3.connect(path) as database:
         database.execute("UPDATE about SET version = 99")

@@ -1,4 +1,4 @@
-"""ser-cache: what each command prints, changes and returns; gc and withdrawals to the byte."""
+"""ser cache: what each command prints, changes and returns; gc and withdrawals to the byte."""
 
 import json
 import os

@@ -29,7 +29,7 @@ import sys
 import ser_cache.format.plan
 if __name__ == "__main__":  # a worker imports this file as well
     ser_cache.format.plan.SHARD_ITEMS = 8
-    from ser_extract.cli import main
+    from ser_extract.cli import command as main
     main()
 """
 VOICES = 24

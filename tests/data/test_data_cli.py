@@ -1,4 +1,4 @@
-"""`ser-data` from the outside: what it prints, what it writes, how it ends."""
+"""`ser data` from the outside: what it prints, what it writes, how it ends."""
 
 from pathlib import Path
 

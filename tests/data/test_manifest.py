@@ -100,7 +100,7 @@ def test_bad_files_are_told(tmp_path: Path):
     (tmp_path / "x.csv").write_bytes(b"id,text\na,\xff\n")
     for name, message in [
         ("x.parquet", "cannot be read as a manifest"),
-        ("other.parquet", "not a manifest of ser-data"),
+        ("other.parquet", "not a manifest of ser data"),
         ("x.csv", "cannot be read as a manifest"),
         ("none.csv", "no such file"),
         ("x.xlsx", "no manifest format '.xlsx'"),

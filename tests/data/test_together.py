@@ -1,4 +1,4 @@
-"""Several corpora at once: what `ser-data join` promises, and protocols that keep corpora apart on random manifests."""
+"""Several corpora at once: what `ser data join` promises, and protocols that keep corpora apart on random manifests."""
 
 from collections.abc import Callable
 from dataclasses import replace

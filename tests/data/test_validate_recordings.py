@@ -1,4 +1,4 @@
-"""`ser-data validate` finds before extraction what extraction will refuse, with the same reasons."""
+"""`ser data validate` finds before extraction what extraction will refuse, with the same reasons."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`ser-compare` as a user meets it: right numbers, refusals that say how runs differ, exit codes."""
+"""`ser compare` as a user meets it: right numbers, refusals that say how runs differ, exit codes."""
 
 import json
 import shutil
@@ -10,11 +10,11 @@ from click.testing import CliRunner, Result
 from fake_run import write_run
 from scipy.stats import ttest_ind_from_stats
 
-from ser_fusion.cli.compare import main
+from ser_predict.ser import main
 
 
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], env={"COLUMNS": "140"})
+def call(*arguments: object, command: str = "compare") -> Result:
+    return CliRunner().invoke(main, [command, *(str(argument) for argument in arguments)], env={"COLUMNS": "140"})
 
 
 def test_one_run_gives_its_declared_families(judged_run: Path):
@@ -74,9 +74,12 @@ def test_unknown_row_is_answered_with_the_nearest(judged_run: Path):
     assert done.exit_code == 1 and "Did you mean 'self'?" in done.output
 
 
-@pytest.mark.parametrize("arguments", [(), ("a", "--list", "b"), ("--report",), ("x", "--metric", "UAR")])
-def test_wrong_usage_is_exit_code_two(arguments: tuple[str, ...]):
-    assert call(*arguments).exit_code == 2
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("compare", ()), ("compare", ("x", "--metric", "UAR")), ("report", ()), ("audit", ()), ("runs", ("a", "b"))],
+)
+def test_wrong_usage_is_exit_code_two(command: str, arguments: tuple[str, ...]):
+    assert call(*arguments, command=command).exit_code == 2
 
 
 def test_a_folder_that_is_no_run_is_exit_code_one(tmp_path: Path):
@@ -89,10 +92,10 @@ def test_list_finds_runs_and_shows_broken_ones(judged_run: Path, tmp_path: Path)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "run.json").write_text("not json")
     (tmp_path / "loop").symlink_to(tmp_path)
-    done = call("--list", tmp_path)
+    done = call(tmp_path, command="runs")
     assert done.exit_code == 0 and done.output.count("one") == 1 and "cannot be read" in done.output
-    assert "No run below" in call("--list", tmp_path / "a" / "one" / "jobs").output
-    assert call("--list", tmp_path / "nowhere").exit_code == 1
+    assert "No run below" in call(tmp_path / "a" / "one" / "jobs", command="runs").output
+    assert call(tmp_path / "nowhere", command="runs").exit_code == 1
 
 
 def test_summary_reproduces_welch_from_a_printed_table(tmp_path: Path):
@@ -126,7 +129,7 @@ def test_a_bad_summary_is_explained(tmp_path: Path, text: str, said: str):
 
 def test_report_and_audit_are_written_anew(tmp_path: Path):
     path = write_run(tmp_path / "run", per_speaker=12, seeds=(0,), skill={"audio": 0.8, "cross": 1.2}, curves=False)
-    done = call(path, "--audit")
+    done = call(path, command="audit")
     assert done.exit_code == 0, done.output
     assert (
         (path / "audit.json").exists() and (path / "report.html").exists() and str(path / "report.html") in done.output

@@ -69,6 +69,6 @@ def test_exactness_bench_runs(tmp_path, monkeypatch):
 def test_the_bench_of_help_tells_every_command(tmp_path, capsys):
     load("bench_help").main(["--scale", "tiny", "--json", str(tmp_path / "found.json")])
     found = json.loads((tmp_path / "found.json").read_text())
-    assert {"ser-extract", "ser-fuse", "ser-data", "ser-cache", "ser-compare", "ser-probe", "ser-predict"} <= set(found)
+    assert {"ser", "ser-extract", "ser-fuse", "ser data", "ser cache", "ser compare", "ser transcribe"} <= set(found)
     assert all(one["seconds"] > 0 and one["ratio"] > 1 for one in found.values())
     assert capsys.readouterr().out.count("gate") == len(found)

@@ -37,7 +37,7 @@ if __name__ == "__main__":
                 return commit(self, *arguments)
             os.kill(os.getpid(), signal.SIGKILL)
         ShardProcessor.commit = once
-    from ser_extract.cli import main
+    from ser_extract.cli import command as main
     main()
 """
 UTTERANCES = 12

@@ -1,4 +1,4 @@
-"""One definition of a probe: the reference rows, `logreg`, `ser-probe` and the leak audit agree to the last digit."""
+"""One definition of a probe: the reference rows, `logreg`, `ser probe` and the leak audit agree to the last digit."""
 
 import json
 from pathlib import Path

@@ -77,7 +77,7 @@ def test_three_shares_at_once_one_killed_make_the_whole(small_cache: Path, tmp_p
 
 
 def test_what_a_killed_training_left_is_removed_and_never_read(small_cache: Path, tmp_path: Path) -> None:
-    """Killed with a half file open; the next run of the same command, and ser-compare, clear it away."""
+    """Killed with a half file open; the next run of the same command, and ser compare, clear it away."""
     out = tmp_path / "run"
 
     def die_writing() -> None:

@@ -1,4 +1,4 @@
-"""`ser-predict` on the command line: formats, exit codes, and twenty files that want to do harm."""
+"""`ser predict` on the command line: formats, exit codes, and twenty files that want to do harm."""
 
 import csv
 import io

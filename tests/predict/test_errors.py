@@ -12,7 +12,7 @@ CASES = [
     errors.EncoderDiffers("text", "minilm", (("weights", "xxh3:1", "xxh3:2"),)),
     errors.BadTranscripts("said.csv", "its columns are a, b"),
     errors.RecogniserBroken("whisper", "it was not trained to recognise speech"),
-    errors.ExtraMissing("ser-live", "starlette", "live"),
+    errors.ExtraMissing("ser live", "starlette", "live"),
     errors.NotServed("127.0.0.1 port 80 cannot be had: Permission denied", "Take another one: --port 0"),
     errors.NotExported("ONNX and torch differ by 0.1", "Tell us"),
     errors.BadExport("folder", "it has no config.json"),

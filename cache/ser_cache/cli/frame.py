@@ -1,4 +1,4 @@
-"""What the commands of ser-cache have in common: their argument, their errors, their progress."""
+"""What the commands of ser cache have in common: their argument, their errors, their progress."""
 
 import os
 import sys

@@ -1,9 +1,10 @@
-"""The commands of ``ser-cache`` for very large caches: make the derived index, ask it."""
+"""The commands of ``ser cache`` for very large caches: make the derived index, ask it."""
 
 from pathlib import Path
 
 import rich_click as click
 
+from ser_base.settings import SettingsCommand
 from ser_cache.cli.frame import cache_argument, reported, tell
 from ser_cache.cli.frame import progress as progress_of
 from ser_cache.words import visible
@@ -13,7 +14,7 @@ _index = click.option(
 )
 
 
-@click.command("index")
+@click.command("index", cls=SettingsCommand)
 @cache_argument
 @_index
 @reported
@@ -29,7 +30,7 @@ def make_index(cache: Path, path: Path | None) -> None:
     click.echo(str(made))
 
 
-@click.command("find")
+@click.command("find", cls=SettingsCommand)
 @cache_argument
 @click.argument("utterances", nargs=-1, required=True)
 @_index

@@ -1,4 +1,4 @@
-"""Tables of ``ser-cache ls``, ``info`` and ``du``."""
+"""Tables of ``ser cache ls``, ``info`` and ``du``."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The command ``ser-cache``: look at a cache, check it, repair it, make room, take utterances out.
+"""The command ``ser cache``: look at a cache, check it, repair it, make room, take utterances out.
 
 Exit codes: 0 good, 1 failed or damaged, 2 wrong usage, 3 readable but rows are missing, 130 interrupted.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import rich_click as click
 
+from ser_base.settings import SettingsGroup
 from ser_cache.cli.frame import cache_argument as _cache
 from ser_cache.cli.frame import json_option as _json
 from ser_cache.cli.frame import progress as _progress
@@ -20,12 +21,11 @@ from ser_cache.cli.transfer import COMMANDS as _TRANSFER
 from ser_cache.words import command, visible, visible_lines
 
 
-@click.group()
-@click.version_option(package_name="ser-fusion")
+@click.group(cls=SettingsGroup, section="cache")
 def main() -> None:
     """Look after a feature cache that ser-extract wrote.
 
-    CACHE is its directory; the environment variable SER_CACHE may name it instead.
+    CACHE is its directory; the environment variable SER_CACHE or ser.toml may name it instead.
     """
 
 
@@ -49,7 +49,7 @@ def list_entries(cache: Path, as_json: bool) -> int | None:
 def info(cache: Path, entry: str | None, as_json: bool) -> int | None:
     """Say what entries were computed from, and how far they are.
 
-    ENTRY is an address of `ser-cache ls`; all of them by default.
+    ENTRY is an address of `ser cache ls`; all of them by default.
     """
     from ser_cache.cli.listing import entry_details, print_details
 
@@ -170,7 +170,7 @@ def du(cache: Path, as_json: bool) -> int | None:
 @_cache
 @click.option("--ids", help="Utterances: a file with one id a line, or ids with commas between them.")
 @click.option("--undo", is_flag=True, help="Take a withdrawal back: the next run computes these --ids again.")
-@click.option("--entry", help="Remove a whole entry, by its address in `ser-cache ls`.")
+@click.option("--entry", help="Remove a whole entry, by its address in `ser cache ls`.")
 @_reported
 def rm(cache: Path, ids: str | None, undo: bool, entry: str | None) -> int | None:
     """Take utterances (a speaker withdraws) or an entry out of the cache, with their bytes.

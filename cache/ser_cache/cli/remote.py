@@ -1,14 +1,15 @@
-"""The commands of ``ser-cache`` for object stores: push and pull."""
+"""The commands of ``ser cache`` for object stores: push and pull."""
 
 from pathlib import Path
 
 import rich_click as click
 
+from ser_base.settings import SettingsCommand
 from ser_cache.cli.frame import cache_argument, reported
 from ser_cache.cli.frame import progress as progress_of
 
 
-@click.command("push")
+@click.command("push", cls=SettingsCommand)
 @cache_argument
 @click.argument("url")
 @click.option(
@@ -33,7 +34,7 @@ def push_cache(cache: Path, url: str, repair: bool) -> None:
         click.echo(f"{moved.replaced:,} damaged shards on the store were replaced.")
 
 
-@click.command("pull")
+@click.command("pull", cls=SettingsCommand)
 @click.argument("url")
 @click.argument("cache", type=click.Path(path_type=Path))
 @click.option("--entry", "entries", multiple=True, help="Address of an entry; may be repeated.  [default: all]")

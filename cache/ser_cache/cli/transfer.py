@@ -1,11 +1,11 @@
-"""The commands of ``ser-cache`` that move features between caches and other people's formats: merge, export, import."""
+"""The commands of ``ser cache`` that move features between caches and other people's formats: merge, export, import."""
 
-import shlex
-import sys
 from pathlib import Path
 
 import rich_click as click
 
+from ser_base.command_line import typed
+from ser_base.settings import SettingsCommand
 from ser_cache.cli.frame import cache_argument, reported, tell
 from ser_cache.cli.frame import progress as progress_of
 from ser_cache.words import visible
@@ -16,7 +16,7 @@ _container = click.option(
 )
 
 
-@click.command("merge")
+@click.command("merge", cls=SettingsCommand)
 @click.argument("sources", nargs=-1, required=True, type=_path)
 @click.option("--into", required=True, type=_path, help="Cache that takes all rows; made if it is not there.")
 @click.option("--attachments", type=_path, help="Cache whose attachments (corpus manifest) to take where they differ.")
@@ -32,7 +32,7 @@ def merge_caches(sources: tuple[Path, ...], into: Path, attachments: Path | None
 
     with progress_of("merge", "rows") as progress:
         merged = merge(
-            sources, into, container=container, attachments_of=attachments, recipe=_command(), progress=progress
+            sources, into, container=container, attachments_of=attachments, recipe=typed("ser cache"), progress=progress
         )
     for address in merged.rows:
         failed = f", {merged.failures[address]:,} failures" if merged.failures[address] else ""
@@ -41,7 +41,7 @@ def merge_caches(sources: tuple[Path, ...], into: Path, attachments: Path | None
         click.echo(f"{merged.withdrawn:,} withdrawn utterances stay withdrawn.")
 
 
-@click.command("export")
+@click.command("export", cls=SettingsCommand)
 @cache_argument
 @click.option("--to", required=True, type=_path, help="Folder (npz, npz-each) or file (hdf5) to write.")
 @click.option(
@@ -52,7 +52,7 @@ def merge_caches(sources: tuple[Path, ...], into: Path, attachments: Path | None
     show_default=True,
     help="One .npz per entry, one .npz per utterance, or one HDF5 file.",
 )
-@click.option("--entry", "entries", multiple=True, help="Address in `ser-cache ls`; may be repeated.  [default: all]")
+@click.option("--entry", "entries", multiple=True, help="Address in `ser cache ls`; may be repeated.  [default: all]")
 @reported
 def export_cache(cache: Path, to: Path, form: str, entries: tuple[str, ...]) -> None:
     """Write features for other tools, with what they were computed from."""
@@ -64,7 +64,7 @@ def export_cache(cache: Path, to: Path, form: str, entries: tuple[str, ...]) -> 
         click.echo(str(path))
 
 
-@click.command("import")
+@click.command("import", cls=SettingsCommand)
 @click.argument("source", type=_path)
 @click.option("--cache", required=True, envvar="SER_CACHE", type=_path, help="Cache to import into; made if missing.")
 @click.option("--modality", required=True, type=click.Choice(["audio", "text"]), help="What was encoded.")
@@ -92,7 +92,7 @@ def import_source(source: Path, cache: Path, **options: object) -> int | None:
     if options["modality"] == "audio" and options["frame_rate"] is None:
         tell("No --frame-rate is given: plots and presets that need seconds will lack them.")
     with progress_of("import", "utterances") as progress:
-        done = import_features(source, cache, recipe=_command(), progress=progress, **options)  # type: ignore[arg-type]
+        done = import_features(source, cache, recipe=typed("ser cache"), progress=progress, **options)  # type: ignore[arg-type]
     for name, failure in list(done.failures.items())[:10]:
         tell(visible(f"Skipped {name}: {failure.reason}, {failure.detail}."))
     click.echo(
@@ -100,10 +100,6 @@ def import_source(source: Path, cache: Path, **options: object) -> int | None:
         "Its provenance is declared as imported."
     )
     return 3 if done.failures else None
-
-
-def _command() -> str:
-    return shlex.join(["ser-cache", *sys.argv[1:]])
 
 
 COMMANDS = (merge_caches, export_cache, import_source)

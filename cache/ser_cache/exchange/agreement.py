@@ -23,7 +23,7 @@ class RemoteConflict(CacheError, ValueError):
     def __str__(self) -> str:
         return (
             f"{self.url} and the local cache have different records {self.record}; nothing more was moved.\n"
-            "Pull the store into a new directory, ser-cache merge the local cache into it, and push that."
+            "Pull the store into a new directory, ser cache merge the local cache into it, and push that."
         )
 
 
@@ -33,7 +33,7 @@ class RemoteDamaged(Damaged):
     def __str__(self) -> str:
         return (
             f"{self.where} is damaged: {self.problem}.\n"
-            "Put a good copy in its place with ser-cache push CACHE URL --repair, from a cache that has it."
+            "Put a good copy in its place with ser cache push CACHE URL --repair, from a cache that has it."
         )
 
 

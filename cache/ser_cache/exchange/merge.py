@@ -40,7 +40,7 @@ class MergeConflict(CacheError, ValueError):
         else:
             last = (
                 "These are different recordings or texts under one name: give the utterances other ids, or take one "
-                "side out with ser-cache rm --ids."
+                "side out with ser cache rm --ids."
             )
         return "\n".join([f"nothing was merged: {self.what} differ between the caches (input hashes).", *lines, last])
 

@@ -57,7 +57,7 @@ class StaleIndex(CacheError):
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"the index {self.path} cannot be used: {self.problem}.\nMake it anew: ser-cache index CACHE"
+        return f"the index {self.path} cannot be used: {self.problem}.\nMake it anew: ser cache index CACHE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def _good_plans(entry: Path) -> list[Plan]:
 
 
 def _no_spec(entry: Path) -> str:
-    return f"{entry}: neither entry.json nor any plan can be read; remove it (ser-cache rm --entry) and make it anew."
+    return f"{entry}: neither entry.json nor any plan can be read; remove it (ser cache rm --entry) and make it anew."
 
 
 def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]:

@@ -24,7 +24,7 @@ from ser_data.manifest.table import CorpusInfo, Manifest, Problem
 from ser_data.manifest.text import has_tag, normalise
 
 MARK = "generated.json"
-"""File in the root of a corpus that `ser-data generate` wrote."""
+"""File in the root of a corpus that `ser data generate` wrote."""
 
 _GENDER = {"F": "female", "M": "male"}
 

@@ -2,7 +2,7 @@
 
 Columns: `path` and `label`, and any of `id corpus text speaker session dialogue scenario scripted start end gender fold
 part votes video_path video_start video_end video_crop ...` (all manifest columns); a row without `video_path` has no video.
-Further ones are carried as text. The card that `ser-data join` and `ser-data convert` write beside a CSV is read too. Paths
+Further ones are carried as text. The card that `ser data join` and `ser data convert` write beside a CSV is read too. Paths
 are relative to the file; `..` and absolute paths are allowed, since it is the user's own. A bad row becomes a problem with its
 line number and never ends the run.
 """

@@ -174,12 +174,12 @@ class Manifest:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        remedy = "Write it again with ser-data convert, or give the corpus itself."
+        remedy = "Write it again with ser data convert, or give the corpus itself."
         try:
             table = pq.read_table(io.BytesIO(data))
             raw = (table.schema.metadata or {}).get(_METADATA)
             if raw is None:
-                raise BadManifest(where, "is Parquet, but not a manifest of ser-data", remedy)
+                raise BadManifest(where, "is Parquet, but not a manifest of ser data", remedy)
             info, problems = _read_card(raw, where)
         except (pa.ArrowException, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise BadManifest(where, f"cannot be read as a manifest ({str(error).splitlines()[0]})", remedy) from error
@@ -219,7 +219,7 @@ class Manifest:
         if path.suffix not in (".parquet", ".csv"):
             raise BadManifest(str(path), f"no manifest format '{path.suffix}'", "Give a file in .parquet or .csv.")
         if not path.is_file():
-            raise BadManifest(str(path), "no such file", "Write it with ser-data convert, or correct the path.")
+            raise BadManifest(str(path), "no such file", "Write it with ser data convert, or correct the path.")
         if path.suffix == ".parquet":
             manifest = cls.from_bytes(path.read_bytes(), str(path), ids_as_stored=False)
         else:
@@ -266,7 +266,7 @@ def read_card_beside(path: Path) -> CorpusInfo | None:
     try:
         return _read_card(card.read_bytes(), str(card))[0]
     except (ValueError, KeyError, TypeError) as error:
-        remedy = "Write it again with ser-data convert or join, or delete it."
+        remedy = "Write it again with ser data convert or join, or delete it."
         raise BadManifest(str(card), f"cannot be read as a card ({error})", remedy) from error
 
 

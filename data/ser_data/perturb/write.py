@@ -112,7 +112,7 @@ def write_copy(
     if not kept:
         reasons = ", ".join(sorted({reason for _, reason in skipped})) or "the corpus is empty"
         what = f"none of its utterances could be perturbed ({reasons})"
-        raise BadManifest(manifest.info.name, what, "Look at its audio files: ser-data validate or describe.")
+        raise BadManifest(manifest.info.name, what, "Look at its audio files: ser data validate or describe.")
     copies = clean.iloc[kept].drop(columns=_DROPPED, errors="ignore").assign(path=paths)
     table = both(clean, copies, effects.name) if with_clean else copies
     _table(table, out / "manifest.csv")

@@ -1,4 +1,4 @@
-"""Several corpora in one manifest (`ser-data join`): train on some, test on others.
+"""Several corpora in one manifest (`ser data join`): train on some, test on others.
 
 `corpus`                leave one corpus out: all others train.
 `source-target`         one fold for each ordered pair of corpora; with k corpora every utterance is tested k - 1 times.
@@ -6,7 +6,7 @@
 
 The development part is a fifth of the speakers of each corpus that trains: no utterance of the tested corpus chooses an
 epoch. Held out are the corpus, its speakers (who only meet where one corpus was split, as MELD by season) and audio files
-(`audio_hash`, which `ser-data join` fills): the same recording in two corpora is refused.
+(`audio_hash`, which `ser data join` fills): the same recording in two corpora is refused.
 """
 
 from typing import TYPE_CHECKING

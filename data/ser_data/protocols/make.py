@@ -65,7 +65,7 @@ def make_folds(
             raise BadFolds(protocol, what, "Give --dev random:0.2 or --dev none, or a protocol with more folds.")
         folds.append(Fold(draft.name, *(tuple(ids[mask].tolist()) for mask in (train, chosen, draft.test))))
     if not folds:
-        raise BadFolds(protocol, "no fold has anything to test", "Check the labels and columns with ser-data describe.")
+        raise BadFolds(protocol, "no fold has anything to test", "Check the labels and columns with ser data describe.")
     held_out, more = _held_out(rule_of, table, folds, tuple(allow_overlap))
     result = Folds(protocol, rule, held_out, tuple(folds), (*notes, *more), seed, rule_of.once)
     result.check(table)

@@ -1,4 +1,4 @@
-"""Versions of one utterance: clean speech and its perturbed copies (`ser-data perturb --with-clean`).
+"""Versions of one utterance: clean speech and its perturbed copies (`ser data perturb --with-clean`).
 
 Two versions hold the same performance. Whatever is drawn at random is therefore drawn by original, and no original may have
 versions on both sides of a fold.

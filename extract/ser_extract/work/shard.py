@@ -52,7 +52,7 @@ class Assignment:
         job: The job.
         sources: Per modality the encoder's files, hashed.
         layers: Per modality the layers that still have work: what the engines are loaded for.
-        recipe: The command, kept with every commit for `ser-cache verify --repair`.
+        recipe: The command, kept with every commit for `ser cache verify --repair`.
     """
 
     job: ExtractJob

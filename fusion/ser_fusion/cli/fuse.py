@@ -8,6 +8,7 @@ import rich_click as click
 from click import get_current_context
 from click.core import ParameterSource
 
+from ser_base.command_line import typed
 from ser_base.errors import SerError
 from ser_base.settings import SettingsCommand
 from ser_fusion.classifiers import CLASSIFIERS
@@ -22,7 +23,7 @@ PRESET_NAMES = ("corrected", "as-found", "s3prl-er", "emobox")  # those of prese
 _path = click.Path(path_type=Path)
 
 
-@click.command("ser-fuse", cls=SettingsCommand, section="fuse")
+@click.command("fuse", cls=SettingsCommand, section="fuse")
 @click.option("--cache", type=_path, help="Feature cache written by ser-extract.")
 @click.option(
     "--fusion",
@@ -278,8 +279,6 @@ def _repeatable(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(given: dict[str, Any], from_run: Path | None) -> int:
-    import shlex
-
     from pydantic import ValidationError
 
     from ser_fusion.cli.default_out import default_out
@@ -309,7 +308,7 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
             study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
             from ser_fusion.runs.run import run
 
-            command = shlex.join(["ser-fuse", *sys.argv[1:]])
+            command = typed("ser-fuse")
             outcome = run(job, command=command, listener=told, like=like, study=study)
         except SerError as error:
             raise click.ClickException(_told(error)) from error
@@ -337,8 +336,3 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
 
 def _told(error: BaseException) -> str:
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
-
-
-def main() -> None:
-    """Entry point."""
-    command()

@@ -1,4 +1,4 @@
-"""`ser-probe`: which layer of which encoder carries the label. Nothing heavy is loaded before the command runs."""
+"""`ser probe`: which layer of which encoder carries the label. Nothing heavy is loaded before the command runs."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from ser_fusion.cli import types
 _path = click.Path(path_type=Path)
 
 
-@click.command("ser-probe", cls=SettingsCommand, section="probe")
+@click.command("probe", cls=SettingsCommand, section="probe")
 @click.option("--cache", type=_path, help="Feature cache written by ser-extract.")
 @click.option(
     "--layers",
@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Linear probes over every cached layer and stream, chosen on development data; one table, one plot.
 
-    Seconds to a few minutes. Example: ser-probe --cache runs/cache --layers all
+    Seconds to a few minutes. Example: ser probe --cache runs/cache --layers all
     """
     if cache is None:
         raise click.UsageError(
@@ -132,8 +132,3 @@ def _show(lines: Any, chance: float) -> None:
             "(best)" if line.best_on_test else "",
         )
     console().print(table)
-
-
-def main() -> None:
-    """Entry point."""
-    command()

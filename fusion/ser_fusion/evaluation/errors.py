@@ -18,7 +18,7 @@ class NotARun(EvaluationError):
         return (
             f"{folder} is not a run directory: {reason}.\n"
             "A run directory is what `ser-fuse --out DIR` leaves behind: run.json, predictions.parquet, utterances.parquet.\n"
-            "Name such a folder, or list those below a folder with `ser-compare --list FOLDER`."
+            "Name such a folder, or list those below a folder with `ser runs FOLDER`."
         )
 
 
@@ -64,7 +64,7 @@ class RowsNotNamed(EvaluationError):
         return (
             f"{a} and {b} have no row in common, and {len(ours) * len(theirs)} pairs of rows.\n"
             f"{a} has {', '.join(ours)}; {b} has {', '.join(theirs)}.\n"
-            f"Name the rows: `ser-compare {a}:{ours[0]} {b}:{theirs[0]}`."
+            f"Name the rows: `ser compare {a}:{ours[0]} {b}:{theirs[0]}`."
         )
 
 

@@ -1,6 +1,6 @@
 """The linear probe: multinomial logistic regression on pooled frames. One definition for all that calls itself a probe.
 
-`ser-probe`, the reference rows, the leak audit, the classifier `logreg` and stacking all call `fit_probe`:
+`ser probe`, the reference rows, the leak audit, the classifier `logreg` and stacking all call `fit_probe`:
 
 - Features are standardised by the rows that the probe is fitted on; channels that hardly vary there are left out.
 - The penalty is L2 on the weights; C, its inverse strength, is chosen from `PATH` by the NLL of the development part. The path is

@@ -265,7 +265,7 @@ class ExportedRow(Record):
 
 
 class Export(Record):
-    """`config.json` of `ser-export --hub`."""
+    """`config.json` of `ser export --hub`."""
 
     format: Literal[1]
     classes: Annotated[list[str], Field(min_length=1)]

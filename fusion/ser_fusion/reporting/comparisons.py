@@ -1,4 +1,4 @@
-"""What `ser-compare` prints: comparisons, Welch tests, lists of runs."""
+"""What `ser compare` prints: comparisons, Welch tests, lists of runs."""
 
 import json
 from collections.abc import Sequence

@@ -96,7 +96,7 @@ def _entry(study: Study, name: str) -> dict[str, Any]:
         "encoder": spec.encoder,
         "layer": spec.layer,
         "layers": [entry.spec.layer for entry in study.layers[name]],
-        "specs": [entry.spec.as_dict() for entry in study.layers[name]],  # all that ser-predict needs to encode again
+        "specs": [entry.spec.as_dict() for entry in study.layers[name]],  # all that ser predict needs to encode again
         "dtype": spec.dtype,
         "fingerprint": study.streams[name].fingerprint,
         "frame_rate": spec.frame_rate,

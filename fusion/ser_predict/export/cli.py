@@ -1,4 +1,4 @@
-"""`ser-export`: the heads of a run as ONNX, or as a folder in the layout of the Hugging Face hub."""
+"""`ser export`: the heads of a run as ONNX, or as a folder in the layout of the Hugging Face hub."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from ser_base.settings import SettingsCommand
 from ser_predict.errors import NotExported
 
 
-@click.command("ser-export", cls=SettingsCommand, section="export")
+@click.command("export", cls=SettingsCommand, section="export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--onnx", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write model.onnx here.")
 @click.option("--hub", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write a hub folder here.")
@@ -25,9 +25,9 @@ def command(run: Path, onnx: Path | None, hub: Path | None, push: str | None, **
     """Writes the trained heads of RUN for use elsewhere. No encoder is needed, and none is written.
 
     --onnx: one graph of all heads, compared with torch before it is kept. --hub: config.json, model.safetensors and a model
-    card; ser-predict and ser-live take that folder as a run.
+    card; ser predict and ser live take that folder as a run.
 
-    Example: ser-export runs/demo/results --row cross --onnx exported/onnx --hub exported/hub
+    Example: ser export runs/demo/results --row cross --onnx exported/onnx --hub exported/hub
     """
     if onnx is None and hub is None:
         raise click.UsageError("Nothing to write: give --onnx DIR, --hub DIR, or both.")
@@ -58,7 +58,7 @@ def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, op
             )
         if hub is not None:
             folder = predictor.save_pretrained(hub)
-            click.echo(f"{folder}: config.json, model.safetensors, README.md. Use it: ser-predict {folder} FILE")
+            click.echo(f"{folder}: config.json, model.safetensors, README.md. Use it: ser predict {folder} FILE")
         if hub is not None and push is not None:
             click.echo(f"Uploaded: {_push(hub, push)}")
     except (SerError, OSError) as error:
@@ -77,8 +77,3 @@ def _push(folder: Path, repository: str) -> str:
         raise NotExported(
             f"the hub did not take {repository}: {first}", f"{folder} is complete. Log in (hf auth login) and try again"
         ) from error
-
-
-def main() -> None:
-    """Entry point."""
-    command()

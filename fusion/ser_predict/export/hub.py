@@ -258,6 +258,6 @@ def push(folder: Path, repository: str) -> str:
     hub = HfApi()
     hub.create_repo(repository, private=True, exist_ok=True)
     done = hub.upload_folder(
-        repo_id=repository, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD], commit_message="ser-export"
+        repo_id=repository, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD], commit_message="ser export"
     )
     return str(done)

@@ -45,7 +45,7 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
         try:
             __import__(package)
         except ImportError as error:
-            raise ExtraMissing("ser-export --onnx", package, "onnx") from error
+            raise ExtraMissing("ser export --onnx", package, "onnx") from error
     from ser_predict.export.graph import Graph
 
     ensemble = predictor.main

@@ -1,4 +1,4 @@
-"""`ser-live`: a finished run behind a local web page. Nothing heavy is loaded before it runs."""
+"""`ser live`: a finished run behind a local web page. Nothing heavy is loaded before it runs."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ LONGEST_HOP = 1.0
 """Seconds between windows if nothing is asked: answers come at least so often."""
 
 
-@click.command("ser-live", cls=SettingsCommand, section="live")
+@click.command("live", cls=SettingsCommand, section="live")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--asr", metavar="DIR|ID", help="Speech recogniser for the transcript; any of transformers.")
 @click.option("--row", help="Heads of this row of the run.  [default: best on development data]")
@@ -50,10 +50,10 @@ LONGEST_HOP = 1.0
 def command(run: Path, **options: Any) -> None:
     """Serves a page that listens to the microphone or takes a file, and shows what the heads of RUN answer.
 
-    RUN is a run directory or a folder that ser-export --hub wrote. The page is for this machine only, unless --host says
+    RUN is a run directory or a folder that ser export --hub wrote. The page is for this machine only, unless --host says
     otherwise, and only for whoever has the printed address. Ctrl-C ends it.
 
-    Example: ser-live runs/demo/results --asr openai/whisper-tiny.en
+    Example: ser live runs/demo/results --asr openai/whisper-tiny.en
     """
     try:
         _serve(run, options)
@@ -69,7 +69,7 @@ def _serve(run: Path, options: dict[str, Any]) -> None:
         import uvicorn  # noqa: F401
         import websockets  # noqa: F401
     except ImportError as error:
-        raise click.ClickException(str(ExtraMissing("ser-live", error.name or "starlette", "live"))) from error
+        raise click.ClickException(str(ExtraMissing("ser live", error.name or "starlette", "live"))) from error
 
     from ser_predict.live.server import serve
     from ser_predict.recordings.predictor import Predictor
@@ -85,8 +85,3 @@ def _serve(run: Path, options: dict[str, Any]) -> None:
         serve(predictor, hop, options["host"], options["port"], options["connections"], options["save"])
     except SerError as error:
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
-
-
-def main() -> None:
-    """Entry point."""
-    command()

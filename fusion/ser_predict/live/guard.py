@@ -29,7 +29,7 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: refuses with 403 whatever does not come from the page that ``ser-live`` printed.
+    """ASGI middleware: refuses with 403 whatever does not come from the page that ``ser live`` printed.
 
     Args:
         app: What is guarded.
@@ -73,7 +73,7 @@ class Guard:
             return "the request comes from another page", ""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
         if len(given) != 1 or not secrets.compare_digest(given[0].encode(), self._token):
-            return "the token is missing or wrong; open the address that ser-live printed", ""
+            return "the token is missing or wrong; open the address that ser live printed", ""
         return None, hosts[0]
 
 

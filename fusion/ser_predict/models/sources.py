@@ -1,4 +1,4 @@
-"""Where trained heads come from: a run directory of ser-fuse, or a folder that ser-export wrote. Both look the same here."""
+"""Where trained heads come from: a run directory of ser-fuse, or a folder that ser export wrote. Both look the same here."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ class RunHeads(HeadSource):
 
 
 def open_heads(path: str | Path) -> HeadSource:
-    """The heads in a folder: of ser-fuse, or of ``ser-export --hub``.
+    """The heads in a folder: of ser-fuse, or of ``ser export --hub``.
 
     Raises:
         NotARun: It is neither.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STREAMS = ("audio", "text")
-NO_VIDEO = "and none is given (ser-predict --video)"
+NO_VIDEO = "and none is given (ser predict --video)"
 CHUNK = 16
 """Pieces that are encoded at a time."""
 
@@ -42,7 +42,7 @@ class Predictor:
     ...     print(prediction.label, prediction.confidence)
 
     Args:
-        run: Run directory of ser-fuse, or a folder that ``ser-export --hub`` wrote.
+        run: Run directory of ser-fuse, or a folder that ``ser export --hub`` wrote.
         row: Row (name or slug) whose heads predict; None: the best on development data.
         fold: Only the heads of this fold; None: all folds, averaged.
         seed: Only the heads of this seed.
@@ -161,7 +161,7 @@ class Predictor:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> "Predictor":
-        """The heads that ``save_pretrained`` or ``ser-export --hub`` wrote.
+        """The heads that ``save_pretrained`` or ``ser export --hub`` wrote.
 
         Args:
             name: Local folder, or repository on the Hugging Face hub (untested: no hub could be reached).

@@ -1,4 +1,4 @@
-"""A corpus with recognised instead of given transcripts: ``python -m ser_predict.recordings.transcribe CORPUS.csv --asr DIR --out ASR.csv``.
+"""A corpus with recognised instead of given transcripts: ``ser transcribe CORPUS.csv --asr DIR --out ASR.csv``.
 
 The result is a CSV corpus for ser-extract with the same ids, so that text features of gold and of recognised words can be
 compared on the same folds. The given text stays in the column ``text_given``; the word error rate is told.
@@ -11,6 +11,7 @@ from typing import Any
 import rich_click as click
 
 from ser_base.errors import SerError
+from ser_base.settings import SettingsCommand
 
 COLUMNS = (
     "id",
@@ -28,7 +29,7 @@ COLUMNS = (
 )
 
 
-@click.command("transcribe")
+@click.command("transcribe", cls=SettingsCommand, section="transcribe")
 @click.argument("corpus", type=click.Path(path_type=Path))
 @click.option("--asr", required=True, metavar="DIR|ID", help="Speech recogniser; any of transformers.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.")
@@ -87,7 +88,3 @@ def transcribe(corpus: Path, asr: str, out: Path, device: str = "auto", offline:
     rate = f", word error rate {wrong / words:.1%} of {words:,} words" if words else ""
     click.echo(f"{len(rows) - lost:,} utterances recognised, {lost:,} skipped{rate}: {out}")
     return 3 if lost else 0
-
-
-if __name__ == "__main__":
-    command()

@@ -104,7 +104,7 @@ def test_a_damaged_folder_is_refused(exported: Path, tmp_path: Path, damage: Any
     damage(copy)
     with pytest.raises(BadExport, match=word) as caught:
         Predictor(copy, encoders=False)
-    assert "ser-export RUN --hub DIR" in str(caught.value)
+    assert "ser export RUN --hub DIR" in str(caught.value)
 
 
 def test_nothing_is_sent_unless_asked(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

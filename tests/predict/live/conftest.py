@@ -12,12 +12,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for devtools: tests are imported by path, not as a package
 
-START = "from ser_predict.live.cli import main; main()"
+START = "from ser_predict.live.cli import command as main; main()"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running ``ser-live``."""
+    """A running ``ser live``."""
 
     address: str
     process: "subprocess.Popen[str]"

@@ -1,4 +1,4 @@
-"""The one plot of ``ser-probe``: development and test UWA over layers, a panel per stream and pooling."""
+"""The one plot of ``ser probe``: development and test UWA over layers, a panel per stream and pooling."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

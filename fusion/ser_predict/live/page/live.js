@@ -143,7 +143,7 @@ function connect(own, rate) {
       live = null;
       release(own);
       if (own.done) say("done", `Done: ${(own.samples / rate).toFixed(1)} s heard.`);
-      else say("error", own.problem ?? "The connection is gone; is ser-live still running?");
+      else say("error", own.problem ?? "The connection is gone; is ser live still running?");
     };
   });
 }
