@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ser_fusion.evaluation.intervals import Interval
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.evaluation.temperatures import Temperature
-    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.task import Task
 
 EXPERTS = ("audio", "text")
 

@@ -11,7 +11,7 @@ import soundfile
 from ser_extract.job import ExtractJob
 from ser_extract.run import run
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.run import plan
+from ser_fusion.runs.planning import plan
 
 COLUMNS = ("id", "path", "label", "text", "speaker", "session", "fold", "part")
 

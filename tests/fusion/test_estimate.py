@@ -13,7 +13,7 @@ from ser_fusion.runs.estimate import Estimate, estimate, sampled, steps_of
 from ser_fusion.runs.frames import names_of, read_frames
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.listener import Listener
-from ser_fusion.runs.run import Prepared, prepare, train_all
+from ser_fusion.runs.prepare import Prepared, prepare, train_all
 
 
 def prepared(cache: Path, out: Path, **options: Any) -> Prepared:

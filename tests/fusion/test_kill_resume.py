@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.run import prepare, train_all
+from ser_fusion.runs.prepare import prepare, train_all
 
 CODE = """
 import sys
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.run import prepare, train_all
+from ser_fusion.runs.prepare import prepare, train_all
 if __name__ == "__main__":
     job = FuseJob.model_validate_json(sys.argv[1])
     train_all(prepare(job))

@@ -14,8 +14,9 @@ from ser_fusion.evaluation.metrics import confusion
 from ser_fusion.evaluation.swap_test import SwapTest, swap_test
 from ser_fusion.heads.shape import Shape
 from ser_fusion.training.losses.levers import Levers
+from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import Training
-from ser_fusion.training.train import Plan, train
+from ser_fusion.training.train import train
 
 SPEAKERS = 12
 CLASSES = 3

@@ -10,7 +10,8 @@ import pytest
 from ser_data.manifest.table import Manifest
 from ser_fusion.runs.classifier_rows import fit_classifiers
 from ser_fusion.runs.job import NORMS, FuseJob
-from ser_fusion.runs.run import prepare, run
+from ser_fusion.runs.prepare import prepare
+from ser_fusion.runs.run import run
 from ser_fusion.study.norm import NoReference
 from ser_fusion.study.open import open_study
 

@@ -11,8 +11,9 @@ import pytest
 
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
+from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import Training
-from ser_fusion.training.train import Plan, train
+from ser_fusion.training.train import train
 
 TRAIN, DEV, TEST = 600, 200, 2500
 ADDITIVE = ("audio", "text", "concat", "mdre", "self", "late", "late-calibrated", "late-average")

@@ -116,7 +116,7 @@ def test_extra_text_trains_and_never_tests(
         cache=small_cache, manifest=manifest, protocol="manifest", out=tmp_path / "run", fusion=("text",), epochs=6,
         extra_text=more, workers=1,
     )  # fmt: skip
-    from ser_fusion.runs.run import prepare, train_all
+    from ser_fusion.runs.prepare import prepare, train_all
 
     monkeypatch.setattr(Feed, "batch", watch)
     prepared = prepare(job)

@@ -12,7 +12,8 @@ import pytest
 
 from ser_base.ray_pool import RayMissing
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.run import prepare, run, train_all
+from ser_fusion.runs.prepare import prepare, train_all
+from ser_fusion.runs.run import run
 from ser_fusion.runs.runners import RUNNERS
 from ser_fusion.runs.runners.base import WorkerDied
 

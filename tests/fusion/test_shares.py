@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.run import Listener, prepare, run, train_all
+from ser_fusion.runs.listener import Listener
+from ser_fusion.runs.prepare import prepare, train_all
+from ser_fusion.runs.run import run
 from ser_fusion.runs.shares import judging
 
 

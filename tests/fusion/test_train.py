@@ -15,10 +15,11 @@ from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.planning import fold_parts
 from ser_fusion.study.open import Study, open_study
+from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import Training
 from ser_fusion.training.schedule import Schedule
 from ser_fusion.training.scoring import posteriors
-from ser_fusion.training.train import Plan, train
+from ser_fusion.training.train import train
 
 Data = tuple[Study, dict[str, StreamFrames]]
 

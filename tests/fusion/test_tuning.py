@@ -21,8 +21,10 @@ from ser_fusion.frames.feed import Feed
 from ser_fusion.runs.frames import read_frames
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import material_of
-from ser_fusion.runs.planning import Task, tasks
-from ser_fusion.runs.run import prepare, run, train_all
+from ser_fusion.runs.planning import tasks
+from ser_fusion.runs.prepare import prepare, train_all
+from ser_fusion.runs.run import run
+from ser_fusion.runs.task import Task
 from ser_fusion.runs.tuning.search import HeldOutRead, settle
 from ser_fusion.runs.tuning.space import DEFAULT, check_space
 from ser_fusion.runs.tuning.summary import write_summary
@@ -180,7 +182,7 @@ def test_what_inner_folds_cannot_keep_apart_is_said(crossed: Path, tmp_path: Pat
 CODE = """
 import sys
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.run import prepare, train_all
+from ser_fusion.runs.prepare import prepare, train_all
 if __name__ == "__main__":
     train_all(prepare(FuseJob.model_validate_json(sys.argv[1])))
 """
@@ -302,7 +304,7 @@ def test_what_does_not_go_with_a_search(tmp_path: Path, monkeypatch: pytest.Monk
         job(tmp_path, tmp_path, tune=0)
     with pytest.raises(ValidationError, match="a search of its own"):
         job(tmp_path, tmp_path, pool_dropout=(0.1, 0.2))
-    monkeypatch.setattr("ser_fusion.runs.run.find_spec", lambda name: None)
+    monkeypatch.setattr("ser_fusion.runs.prepare.find_spec", lambda name: None)
     with pytest.raises(ExtraMissing, match=r"pip install 'ser-fusion\[tune\]'"):
         prepare(job(small_cache, tmp_path / "out"))
 

@@ -24,8 +24,9 @@ from ser_fusion.runs.run import run
 from ser_fusion.study.open import open_study
 from ser_fusion.study.ratings import RatingsMissing
 from ser_fusion.training.losses.levers import Levers
+from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import Training
-from ser_fusion.training.train import Plan, train
+from ser_fusion.training.train import train
 
 
 def by_hand(p: list[float], r: list[float]) -> float:

@@ -14,7 +14,7 @@ from ser_data.manifest.labels import LabelScheme
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import Material, material_of
 from ser_fusion.runs.planning import fold_parts, tasks
-from ser_fusion.runs.run import prepare, train_all
+from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.study.open import open_study
 from ser_fusion.training.losses.errors import LeverImpossible
 from ser_fusion.training.losses.votes import read_votes

@@ -10,7 +10,7 @@ from ser_fusion.runs.listener import Listener
 
 if TYPE_CHECKING:
     from ser_fusion.runs.estimate import Estimate
-    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.task import Task
     from ser_fusion.study.open import Study
 
 

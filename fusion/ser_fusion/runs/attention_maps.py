@@ -18,7 +18,7 @@ from ser_fusion.frames.features import StreamFrames
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.base import Attention
 from ser_fusion.heads.model import Model
-from ser_fusion.runs.planning import Task
+from ser_fusion.runs.task import Task
 
 
 @torch.inference_mode()

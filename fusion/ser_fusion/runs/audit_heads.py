@@ -12,6 +12,7 @@ from ser_base.errors import SerError
 from ser_fusion.errors import ClassMissing, ContextImpossible
 from ser_fusion.evaluation.audit import PROTOCOLS
 from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.study.norm import NoReference
 
 REASONS = (ClassMissing, ContextImpossible, NoReference)
@@ -49,8 +50,6 @@ def heads_under(job: FuseJob, listener: "Listener") -> "Heads":
         Protocol to (row information, predictions), as ``audit_table`` takes them. A protocol that the corpus cannot serve, or
         with which the job cannot be followed (a class is missing, dialogues are cut), is left out and told.
     """
-    from ser_fusion.runs.run import prepare, train_all
-
     found: dict[str, list[tuple[dict[str, Any], pd.DataFrame]]] = {}
     for protocol in PROTOCOLS:
         listener.step(f"leak audit: heads under {protocol}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ser_fusion.evaluation.probe_rows import Pooled
     from ser_fusion.evaluation.references import Reference
     from ser_fusion.runs.listener import Listener
-    from ser_fusion.runs.run import Prepared
+    from ser_fusion.runs.prepare import Prepared
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ser_fusion.runs.material import Material
-    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.task import Task
 
 BUDGET = 4.0  # seconds for all timing; rows that are not reached count as the mean of those that are
 LONG = 300.0  # seconds from which a larger --stride is proposed

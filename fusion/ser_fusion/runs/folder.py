@@ -16,13 +16,13 @@ from ser_cache.format.scratch import replacing
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import Done, read_record
 from ser_fusion.frames.features import StreamFrames
-from ser_fusion.runs.planning import Task
+from ser_fusion.runs.task import Task
 from ser_fusion.study.separation import Separation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ser_fusion.training.train import Trained
+    from ser_fusion.training.plan import Trained
 
 
 def is_done(task: Task, out: Path) -> bool:

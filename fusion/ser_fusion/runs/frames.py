@@ -6,7 +6,7 @@ from typing import Any
 
 from ser_fusion.frames.features import StreamFrames, read_stream
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.planning import Task
+from ser_fusion.runs.task import Task
 from ser_fusion.study.context import previous_turns, with_context
 from ser_fusion.study.extra_text import read_extra_text
 from ser_fusion.study.norm import groups_of

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ser_fusion.runs.estimate import Estimate
-    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.task import Task
     from ser_fusion.study.open import Study
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from ser_fusion.frames.features import StreamFrames
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import Material
-from ser_fusion.runs.planning import Task
+from ser_fusion.runs.task import Task
 
 if TYPE_CHECKING:
     from ser_fusion.runs.listener import Listener

@@ -18,9 +18,9 @@ from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.evaluation.run_directory import job_folders
 from ser_fusion.runs.folder import is_done, is_finished
 from ser_fusion.runs.job import GROWS, FuseJob, Row
-from ser_fusion.runs.planning import Task
 from ser_fusion.runs.record import write_json
 from ser_fusion.runs.shares import locked
+from ser_fusion.runs.task import Task
 
 
 def claim(out: Path, start: Mapping[str, Any]) -> None:

@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.frames.features import stride_of
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
+from ser_fusion.runs.environment import resolve_device
 from ser_fusion.runs.job import FuseJob, Row
 from ser_fusion.runs.material import Material, material_of
+from ser_fusion.runs.study import open_job
+from ser_fusion.runs.task import Search, Task
 from ser_fusion.runs.tuning.inner import Inner, inner_folds
-from ser_fusion.runs.tuning.search import Search
 from ser_fusion.runs.tuning.space import DEFAULT
 from ser_fusion.study.context import departure as context_departure
 from ser_fusion.study.context import previous_turns
@@ -24,44 +27,20 @@ from ser_fusion.study.norm import groups_of
 from ser_fusion.study.open import Study
 from ser_fusion.training.losses.check import check_heads
 from ser_fusion.training.losses.levers import PLAIN, levers_of, spoken
+from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
-from ser_fusion.training.train import Plan
 
 _OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
 _SHAPES = ("pool_norm", "stream_dropout")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One training.
-
-    Attributes:
-        row: Which row of the table.
-        fold: Number of the fold, from 0.
-        fold_name: Its name.
-        seed: The seed.
-        plan: Everything that decides the result beside the data.
-        parts: Rows of the study for ``train``, ``dev``, ``test``; with ``--extra-text`` also ``extra``, (2, lines): rows of
-            the stream ``text`` behind those of the study, and their classes.
-        fingerprint: xxh3-128 of plan, parts and data; a finished task with the same one is not done again.
-        ground: xxh3-128 of the data alone: utterances, inputs, labels and folds.
-        search: How its settings are found before it is trained; None where they are the plan's.
-    """
-
-    row: Row
-    fold: int
-    fold_name: str
-    seed: int
-    plan: Plan
-    parts: Mapping[str, NDArray[np.int64]]
-    fingerprint: str
-    ground: str
-    search: Search | None = None
-
-    @property
-    def folder(self) -> str:
-        """Path below the run directory."""
-        return f"jobs/{self.row.slug}/fold{self.fold}-seed{self.seed}"
+def plan(job: FuseJob, study: Study | None = None) -> tuple[Material, tuple[Row, ...], list[Task], str]:
+    """What to learn from, the table's rows, all trainings of all shares, and the device; asked on any machine."""
+    study = study or open_job(job)
+    require_members(job.ensemble, study.folds, job.seeds)
+    rows, device = job.rows(tuple(study.streams)), resolve_device(job.device)
+    material = material_of(job, study, labels=job.labels, manifest=job.manifest)
+    return material, rows, tasks(job, study, rows, device, material), device
 
 
 def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material: Material | None = None) -> list[Task]:

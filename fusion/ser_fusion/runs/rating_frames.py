@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.task import Task
 
 
 def rating_frame(

@@ -10,13 +10,13 @@ from ser_fusion.evaluation.rating_metrics import DEFINITIONS, summarise_ratings
 from ser_fusion.evaluation.rating_references import rating_references
 from ser_fusion.evaluation.run_metrics import finite
 from ser_fusion.reporting.ratings import markdown
+from ser_fusion.runs.prepare import Outcome, Prepared
 
 if TYPE_CHECKING:
     from ser_fusion.runs.listener import Listener
-    from ser_fusion.runs.run import Outcome, Prepared
 
 
-def judge_ratings(prepared: "Prepared", features: Any, *, name: str) -> tuple[dict[str, Any], list[pd.DataFrame]]:
+def judge_ratings(prepared: Prepared, features: Any, *, name: str) -> tuple[dict[str, Any], list[pd.DataFrame]]:
     """Scores the predicted ratings of all trainings, beside the reference rows.
 
     Args:
@@ -58,7 +58,7 @@ def judge_ratings(prepared: "Prepared", features: Any, *, name: str) -> tuple[di
     return clean, frames
 
 
-def judge_beside(prepared: "Prepared", features: Any) -> None:
+def judge_beside(prepared: Prepared, features: Any) -> None:
     """Ratings learned beside classes: ``vad.json``, which becomes the key ``vad`` of ``metrics.json``, and ``vad.md``."""
     from ser_fusion.runs.record import write_json
 
@@ -66,12 +66,11 @@ def judge_beside(prepared: "Prepared", features: Any) -> None:
     write_json(prepared.job.out / "vad.json", result)
 
 
-def judge_alone(prepared: "Prepared", listener: "Listener", workers: int) -> "Outcome":
+def judge_alone(prepared: Prepared, listener: "Listener", workers: int) -> Outcome:
     """``--task vad``: ``metrics.json``, ``vad.md``, ``predictions.parquet``, and a ``run.json`` that is finished."""
     from ser_fusion.evaluation.references import stream_features
     from ser_fusion.runs.memory import record
     from ser_fusion.runs.record import write_frame, write_json
-    from ser_fusion.runs.run import Outcome
 
     out, study = prepared.job.out, prepared.study
     listener.step("reference rows")

@@ -11,7 +11,8 @@ from ser_fusion.evaluation.records import Done, read_record
 from ser_fusion.heads import HEADS
 from ser_fusion.runs.environment import environment
 from ser_fusion.runs.job import NORMS, FuseJob, Row
-from ser_fusion.runs.planning import Task, departures, refit_note
+from ser_fusion.runs.planning import departures, refit_note
+from ser_fusion.runs.task import Task
 from ser_fusion.study.context import described, previous_turns
 from ser_fusion.study.open import Study
 

@@ -1,85 +1,24 @@
 """``ser-fuse`` from a job to a judged run directory; the only place where study, training and evaluation meet."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ser_base.errors import SerError
-from ser_fusion.errors import ExtraMissing, RecordBroken, RecordMissing, RunChanged, RunUnreadable
-from ser_fusion.evaluation.ensembles import require_members
+from ser_fusion.errors import RecordBroken, RecordMissing, RunUnreadable
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.runs.derived import derive
-from ser_fusion.runs.environment import resolve_device
-from ser_fusion.runs.folder import is_done
-from ser_fusion.runs.job import FuseJob, Row
+from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.listener import Listener
-from ser_fusion.runs.material import Material, material_of
-from ser_fusion.runs.memory import asked_jobs, claim, grown, kept, record
-from ser_fusion.runs.planning import Task, tasks
-from ser_fusion.runs.record import describe, gather, read_done, table_rows, write_study
-from ser_fusion.runs.runners import RUNNERS
+from ser_fusion.runs.memory import asked_jobs, grown, kept, record
+from ser_fusion.runs.planning import tasks
+from ser_fusion.runs.prepare import Outcome, Prepared, begun, prepare, train_all
+from ser_fusion.runs.record import gather, read_done, table_rows
 from ser_fusion.runs.runners.local import default_workers
 from ser_fusion.runs.shares import judging
-from ser_fusion.runs.study import open_job
 from ser_fusion.study.open import Study
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a run came to.
-
-    Attributes:
-        out: Run directory.
-        remaining: Jobs that other parts (``--jobs i/N``) still have to do; 0 means judged.
-        failed: Utterances left out because the extraction failed on them.
-        metrics: ``metrics.json``; empty if jobs remain.
-        report: ``report.html``; None if jobs remain.
-        left_out: What earlier commands began in the directory and did not finish, in sentences.
-    """
-
-    out: Path
-    remaining: int
-    failed: int
-    metrics: Mapping[str, Any]
-    report: Path | None
-    left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A run directory that is ours, and what is to be trained into it.
-
-    Attributes:
-        job: What was asked.
-        study: On what.
-        material: What trainings read: the study, votes, turns that are never scored.
-        rows: Rows of the table.
-        tasks: All trainings, of all shares.
-        start: ``run.json`` as it stands before training.
-        device: ``cpu`` or a GPU.
-        began: Clock at the start, in seconds.
-        earlier: Jobs that were run into the directory before; filled in when it is judged.
-        left_out: What of them is not in the table, in sentences.
-    """
-
-    job: FuseJob
-    study: Study
-    material: Material
-    rows: Sequence[Row]
-    tasks: Sequence[Task]
-    start: dict[str, Any]
-    device: str
-    began: float
-    earlier: tuple[FuseJob, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def remaining(self) -> list[Task]:
-        """Trainings that are not done yet, of all shares."""
-        return [task for task in self.tasks if not is_done(task, self.job.out)]
 
 
 def run(
@@ -116,39 +55,6 @@ def run(
         return judge(prepared, listener, workers)
 
 
-def prepare(
-    job: FuseJob, *, command: str = "", like: Mapping[str, Any] | None = None, study: Study | None = None
-) -> Prepared:
-    """Opens the study, plans all trainings and claims the run directory; see ``run``."""
-    began = time.perf_counter()
-    if job.tune and find_spec("optuna") is None:
-        raise ExtraMissing("--tune", "optuna", "tune")
-    material, rows, todo, device = plan(job, study)
-    study = replace(material.study, table=material.study.table.iloc[: material.scored])
-    start = _start(job, material, study, rows, todo, command, device)
-    if like is not None:
-        _same_ground(job.out, like, start)
-    claim(job.out, start)
-    write_study(job.out, study)
-    places: dict[str, Any] = {"job": job, "start": start, "device": device, "began": began}
-    return Prepared(study=study, material=material, rows=rows, tasks=todo, **places)
-
-
-def _start(
-    job: FuseJob,
-    material: Material,
-    study: Study,
-    rows: Sequence[Row],
-    todo: Sequence[Task],
-    command: str,
-    device: str,
-) -> dict[str, Any]:
-    start = describe(job, study, rows, command, device)
-    start["notes"] += material.notes
-    start["refit"] = any(task.plan.refit for task in todo) if todo else job.refit is not False
-    return {**start, "task": job.task} if job.task == "vad" else start
-
-
 def remember(prepared: Prepared) -> Prepared:
     """The run with the rows and seeds that earlier commands have finished in the same directory."""
     job, study = prepared.job, prepared.study
@@ -161,35 +67,12 @@ def remember(prepared: Prepared) -> Prepared:
     ]
     before = kept(job.out, prepared.rows, prepared.tasks, planned)
     whole = grown(job, before)
-    start = _start(
+    start = begun(
         whole, prepared.material, study, before.rows, before.tasks, prepared.start["command"], prepared.device
     )
     start |= {"job": prepared.start["job"], "notes": [*start["notes"], *before.notes]}
     changed: dict[str, Any] = {"rows": before.rows, "tasks": before.tasks, "left_out": before.notes}
     return replace(prepared, job=whole, start=start, earlier=tuple(earlier), **changed)
-
-
-def plan(job: FuseJob, study: Study | None = None) -> tuple[Material, tuple[Row, ...], list[Task], str]:
-    """What to learn from, the table's rows, all trainings of all shares, and the device; asked on any machine."""
-    study = study or open_job(job)
-    require_members(job.ensemble, study.folds, job.seeds)
-    rows, device = job.rows(tuple(study.streams)), resolve_device(job.device)
-    material = material_of(job, study, labels=job.labels, manifest=job.manifest)
-    return material, rows, tasks(job, study, rows, device, material), device
-
-
-def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
-    """Trains what this share of the job has left; returns the number of processes used."""
-    listener, job = listener or Listener(), prepared.job
-    mine = prepared.tasks if job.part is None else prepared.tasks[job.part[0] - 1 :: job.part[1]]
-    missing = [task for task in mine if not is_done(task, job.out)]
-    listener.study(prepared.study, mine, len(mine) - len(missing))
-    if not missing:
-        return 1
-    train = RUNNERS[job.runner]
-    told: dict[str, Any] = {"on_done": listener.job, "on_epoch": listener.epoch}
-    told["on_estimate"] = listener.estimate if listener.estimates else None
-    return train(job, prepared.material, missing, device=prepared.device, **told)
 
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
@@ -244,17 +127,6 @@ def audited(prepared: Prepared) -> FuseJob:
     first = FuseJob.model_validate(prepared.start["job"])
     seeds = [seed for one in (*prepared.earlier, first) if one.audit_heads for seed in one.seeds]
     return prepared.job.model_copy(update={"seeds": tuple(dict.fromkeys(seeds))})
-
-
-def _same_ground(out: Path, like: Mapping[str, Any], start: Mapping[str, Any]) -> None:
-    keys = ("data_fingerprint", "folds_fingerprint", "classes")
-    changed = [
-        f"{key.replace('_', ' ')}: {like.get(key)} then, {start[key]} now"
-        for key in keys
-        if like.get(key) != start[key]
-    ]
-    if changed:
-        raise RunChanged(str(out), tuple(changed))
 
 
 def _classifiers(prepared: Prepared, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ser_fusion.runs.estimate import Estimate
     from ser_fusion.runs.job import FuseJob
     from ser_fusion.runs.material import Material
-    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.task import Task
 
 OnDone = Callable[["Task", float], None]
 OnEstimate = Callable[["Estimate"], None]

@@ -19,8 +19,8 @@ from ser_fusion.frames.arena import Arena, attach
 from ser_fusion.runs.frames import names_of, read_frames
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import Material
-from ser_fusion.runs.planning import Task
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
+from ser_fusion.runs.task import Task
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

@@ -18,9 +18,9 @@ from ser_fusion.runs.folder import do_task, is_done
 from ser_fusion.runs.frames import names_of, read_frames
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import Material
-from ser_fusion.runs.planning import Task
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
 from ser_fusion.runs.runners.local import default_workers
+from ser_fusion.runs.task import Task
 
 PATHS = ("cache", "out", "manifest", "folds", "extra_text")
 
@@ -49,7 +49,7 @@ class Worker:
     def __init__(self, job: FuseJob) -> None:
         import torch
 
-        from ser_fusion.runs.run import plan
+        from ser_fusion.runs.planning import plan
 
         torch.set_num_threads(1)  # as in a local worker: the same sums in the same order
         self.job = job

@@ -11,7 +11,7 @@ else; so a killed search goes on with the very trials it would have made.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,35 +29,13 @@ from ser_fusion.runs.tuning.space import SETTINGS, own_values
 
 if TYPE_CHECKING:
     from ser_fusion.frames.features import StreamFrames
-    from ser_fusion.runs.planning import Task
-    from ser_fusion.runs.tuning.inner import Inner
+    from ser_fusion.runs.task import Search, Task
     from ser_fusion.study.separation import Separation
-    from ser_fusion.training.train import Plan
+    from ser_fusion.training.plan import Plan
 
 STARTUP = 5  # random trials before TPE takes over
 Rows = NDArray[np.int64]
 Trial = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """What is to be searched for a row on a fold; plain data, picklable.
-
-    Attributes:
-        trials: Budget, the same for every row.
-        space: Settings and their ranges.
-        sampler: ``tpe`` or ``random``.
-        inner: The inner folds.
-        fingerprint: Of everything that decides a trial beside its number.
-        folder: Path below the run directory.
-    """
-
-    trials: int
-    space: Mapping[str, Mapping[str, Any]]
-    sampler: str
-    inner: "Inner"
-    fingerprint: str
-    folder: str
 
 
 class HeldOutRead(FusionError, RuntimeError):
@@ -99,7 +77,7 @@ def settle(
 
 def run_search(
     task: "Task",
-    search: Search,
+    search: "Search",
     streams: "Mapping[str, StreamFrames]",
     targets: Rows,
     folder: Path,
@@ -149,7 +127,7 @@ def _stored(path: Path, fingerprint: str) -> Trial | None:
     return trial if trial["fingerprint"] == fingerprint else None
 
 
-def propose(search: Search, task: "Task", number: int, trials: Sequence[Trial]) -> dict[str, Any]:
+def propose(search: "Search", task: "Task", number: int, trials: Sequence[Trial]) -> dict[str, Any]:
     """The settings of trial ``number``: the row's own for 0, else drawn by Optuna from the trials before it."""
     own = own_values(search.space, task.plan.training, task.plan.shape)
     if not number:
@@ -158,7 +136,7 @@ def propose(search: Search, task: "Task", number: int, trials: Sequence[Trial]) 
     return dict(study.ask(_distributions(search)).params)
 
 
-def as_study(search: Search, trials: Sequence[Trial], seed: int = 0) -> Any:
+def as_study(search: "Search", trials: Sequence[Trial], seed: int = 0) -> Any:
     """The trials as an Optuna study in memory. A trial whose settings lie outside the space (a row's own) is left out."""
     import optuna
 
@@ -187,7 +165,7 @@ def _contains(distribution: Any, value: Any) -> bool:
     return isinstance(value, (int, float)) and distribution.low <= value <= distribution.high
 
 
-def _distributions(search: Search) -> dict[str, Any]:
+def _distributions(search: "Search") -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     made: dict[str, Any] = {}
@@ -219,7 +197,7 @@ def with_settings(plan: "Plan", settings: Mapping[str, Any]) -> "Plan":
 
 def evaluate(
     task: "Task",
-    search: Search,
+    search: "Search",
     settings: Mapping[str, Any],
     streams: "Mapping[str, StreamFrames]",
     targets: Rows,

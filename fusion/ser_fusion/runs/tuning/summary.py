@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ser_cache.format.scratch import replacing
 from ser_fusion.evaluation import records
 from ser_fusion.evaluation.records import read_record
-from ser_fusion.runs.tuning.search import Search, Trial, as_study, best_of
+from ser_fusion.runs.task import Search
+from ser_fusion.runs.tuning.search import Trial, as_study, best_of
 
 if TYPE_CHECKING:
-    from ser_fusion.runs.planning import Task
+    from ser_fusion.runs.task import Task
 
 ENOUGH = 4  # trials inside the space before an importance says anything at all
 

@@ -1,0 +1,97 @@
+"""What a training is told, and what it gives: plain data. The model is in ``training.train``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_fusion.heads.shape import Shape
+from ser_fusion.training.losses.levers import PLAIN, Levers
+from ser_fusion.training.presets import STOPPED_EPOCHS, Training
+from ser_fusion.training.schedule import fixed_epochs
+
+if TYPE_CHECKING:
+    from ser_fusion.heads.model import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that decides the result of one job; plain data, picklable.
+
+    Attributes:
+        fusion: Name of the head.
+        streams: Streams it reads.
+        shape: Sizes and switches.
+        training: Optimiser, schedule, patience.
+        dropouts: Pairs (frame, pool) of dropout probabilities to choose from on the development part; none for the shape's own.
+        normalise: Features normalised by the training part.
+        pad_to: Frames each utterance is filled to with zeros (as-found).
+        classes: Number of classes.
+        epochs: So many; at most so many with early stopping. None: ``fixed_epochs``, with early stopping ``STOPPED_EPOCHS``.
+        select: ``uwa`` or ``loss``.
+        class_weights: ``none`` or ``balanced``.
+        refit: Then train again on training and development part together, and test that model. A training of fixed length
+            is made in the same way on more utterances; one that stopped early for as many epochs, with the same learning rates.
+        re_pair: In training, pair every stream but the first with another utterance of the same class, anew each epoch.
+        levers: Loss, targets and sampling where they are not plain cross-entropy on class numbers.
+        context: Previous turns that are read at most.
+        seed: What all random draws derive from.
+        trace_test: Score the test part every epoch as well, for looking only.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    fusion: str
+    streams: tuple[str, ...]
+    shape: Shape
+    training: Training
+    dropouts: tuple[tuple[float, float], ...]
+    normalise: bool
+    pad_to: Mapping[str, int]
+    classes: int
+    epochs: int | None
+    select: str
+    class_weights: str
+    seed: tuple[int, int]
+    refit: bool = False
+    re_pair: bool = False
+    levers: Levers = PLAIN
+    context: int = 0
+    trace_test: bool = False
+    device: str = "cpu"
+
+    def lasts(self, utterances: int) -> int:
+        """Epochs of a training on so many utterances; with early stopping at most."""
+        stops = self.training.patience is not None
+        return self.epochs or (STOPPED_EPOCHS if stops else fixed_epochs(utterances, self.training.batch))
+
+
+@dataclass(slots=True)
+class Trained:
+    """The result of one job.
+
+    Attributes:
+        model: With the weights that count.
+        dev: Posteriors of the development part, (utterances, classes) float32, rows in the order given.
+        test: The same of the test part.
+        curve: One dict per epoch: epoch, lr, train_loss, dev_loss, dev_wa, dev_uwa, seconds [, test_wa, test_uwa].
+        best_epochs: The epoch that weights are from: of each expert, by stream, where experts are trained apart; else of the
+            whole, under ``""``.
+        ratings: Predicted ratings of the test part, (utterances, dimensions), where they are learned beside classes. With
+            ``--task vad`` ``dev`` and ``test`` are ratings.
+        notes: What a reader should know.
+    """
+
+    model: "Model"
+    dev: NDArray[np.float32]
+    test: NDArray[np.float32]
+    curve: list[dict[str, Any]]
+    best_epochs: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+    ratings: NDArray[np.float32] | None = None
+
+    @property
+    def best_epoch(self) -> int:
+        """From 1; the last one that weights are from."""
+        return max(self.best_epochs.values())
