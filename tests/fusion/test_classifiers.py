@@ -9,14 +9,12 @@ import pandas as pd
 import pytest
 
 from ser_base.errors import UnknownName
-from ser_fusion.classifiers import CLASSIFIERS
+from ser_fusion.classifiers import CLASSIFIERS, base
 from ser_fusion.classifiers.base import resolve_classifier
 from ser_fusion.classifiers.posteriors import choose_and_fit, posteriors
 from ser_fusion.errors import ClassifierUnusable
 from ser_fusion.runs.classifier_rows import classifier_table, fit_classifiers
 from ser_fusion.study.open import open_study
-
-HELPERS = {"__init__", "base", "posteriors", "rows"}
 
 
 def _blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -29,12 +27,10 @@ def _blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]
     return features, targets, {"train": order[:60], "dev": order[60:90], "test": order[90:]}
 
 
-def test_every_file_is_in_the_table():
-    import ser_fusion.classifiers as package
-
-    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - HELPERS
-    assert {name.replace("-", "_") for name in CLASSIFIERS} == files
-    assert all(CLASSIFIERS[name].name == name for name in CLASSIFIERS)
+def test_every_recipe_is_in_the_table():
+    recipes = [value for value in vars(base).values() if isinstance(value, base.Recipe)]
+    assert recipes == list(CLASSIFIERS.values())
+    assert [recipe.name for recipe in recipes] == list(CLASSIFIERS)
 
 
 @pytest.mark.parametrize("name", list(CLASSIFIERS))

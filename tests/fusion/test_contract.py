@@ -1,20 +1,22 @@
 """Every head and every pooling keeps the same promises; the tables are walked, so a new row is tested by being there."""
 
-from collections.abc import Callable
-from pathlib import Path
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import Tensor
 
-import ser_fusion.heads
-import ser_fusion.poolings
 from ser_fusion.frames.batches import Packed, Padded, pad
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head
 from ser_fusion.heads.pool_norm import PoolNorm
 from ser_fusion.heads.shape import Shape
 from ser_fusion.poolings import POOLINGS
+from ser_fusion.poolings.base import Pooling
+from ser_fusion.training.losses import LOSSES
+from ser_fusion.training.losses.base import Loss
 
 Maker = Callable[..., dict[str, Packed]]
 DIMS = {"audio": 12, "text": 10, "video": 6}
@@ -238,8 +240,13 @@ def test_statistics_leave_special_tokens_out() -> None:
     assert POOLINGS["cls"](1)(frames).item() == 9.0
 
 
-@pytest.mark.parametrize(("package", "table"), [(ser_fusion.heads, HEADS), (ser_fusion.poolings, POOLINGS)])
-def test_every_file_of_the_folder_is_in_its_table(package: object, table: object) -> None:
-    files = {p.stem for p in Path(package.__file__).parent.glob("*.py")} - {"__init__", "base", "shape", "single"}
-    named = {table[name].__module__.rpartition(".")[2] for name in table}
-    assert files == named
+@pytest.mark.parametrize(("base", "table"), [(Head, HEADS), (Pooling, POOLINGS), (Loss, LOSSES)])
+def test_every_class_is_in_its_table(base: type, table: Mapping[str, type]) -> None:
+    package = base.__module__.rpartition(".")[0]
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        importlib.import_module(module.name)
+    kinds = [base]
+    for kind in kinds:  # the list grows by the subclasses, and theirs
+        kinds += [one for one in kind.__subclasses__() if one.__module__.startswith(f"{package}.")]
+    assert {kind for kind in kinds if not kind.__subclasses__()} <= set(table.values())
+    assert len(table) > 3

@@ -1,6 +1,6 @@
 """The table of scikit-learn classifiers on pooled features, and the way to any other: ``pkg.mod:Class``.
 
-A new one is one file with a ``RECIPE`` and one row here; the contract test walks the table.
+A new one is one ``Recipe`` and one row here; the contract test walks the table.
 """
 
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 CLASSIFIERS: "Catalog[Recipe]" = Catalog(
     "classifier",
     {
-        "svm": "ser_fusion.classifiers.svm:RECIPE",
-        "logreg": "ser_fusion.classifiers.logreg:RECIPE",
-        "knn": "ser_fusion.classifiers.knn:RECIPE",
-        "lda": "ser_fusion.classifiers.lda:RECIPE",
-        "hist-gb": "ser_fusion.classifiers.hist_gb:RECIPE",
-        "mlp": "ser_fusion.classifiers.mlp:RECIPE",
+        "svm": "ser_fusion.classifiers.base:SVM",
+        "logreg": "ser_fusion.classifiers.base:LOGREG",
+        "knn": "ser_fusion.classifiers.base:KNN",
+        "lda": "ser_fusion.classifiers.base:LDA",
+        "hist-gb": "ser_fusion.classifiers.base:HIST_GB",
+        "mlp": "ser_fusion.classifiers.base:MLP",
     },
     group="ser.classifiers",
 )

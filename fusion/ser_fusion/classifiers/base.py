@@ -1,4 +1,4 @@
-"""What a classifier is here: how to build it, and which few settings the development part may choose from."""
+"""What a classifier is here: how to build it, and which few settings the development part may choose from; and the table's own."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,10 +7,12 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
+from ser_base.catalog import resolve
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.errors import ClassifierUnusable
+from ser_fusion.evaluation.probes import PATH
 
-PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def resolve_classifier(name: str) -> Recipe:
         UnknownName: Not in the table and no path to a class.
         ClassifierUnusable: The class cannot be imported, or is no classifier.
     """
-    return _foreign(name) if PATH.fullmatch(name) else CLASSIFIERS[name]
+    return _foreign(name) if _CLASS.fullmatch(name) else CLASSIFIERS[name]
 
 
 def _foreign(path: str) -> Recipe:
@@ -66,3 +68,62 @@ def _foreign(path: str) -> Recipe:
         return kind(random_state=seed, **settings) if seeded else kind(**settings)
 
     return Recipe(path, attribute, build, random=seeded, note=f"{path} as it comes")
+
+
+def _sklearn(path: str, seeded: bool = False, **fixed: Any) -> Callable[..., Any]:
+    """A builder for the class at ``package.module:Class``, which is imported when it is built."""
+
+    def build(seed: int, **settings: Any) -> Any:
+        return resolve(path)(**({"random_state": seed} if seeded else {}), **fixed, **settings)
+
+    return build
+
+
+SVM = Recipe(
+    "svm",
+    "SVM",
+    _sklearn("sklearn.svm:SVC", kernel="rbf", gamma="scale", break_ties=True),  # scores: one-against-rest margins
+    ({"C": 1.0}, {"C": 0.3}, {"C": 3.0}, {"C": 10.0}),
+    note="radial kernel",
+)
+# the linear probe under another name, equal to the reference rows'
+LOGREG = Recipe(
+    "logreg", "Logistic regression", None, tuple({"C": value} for value in PATH), note="L2 penalty: the linear probe"
+)
+KNN = Recipe(
+    "knn",
+    "k nearest neighbours",
+    _sklearn("sklearn.neighbors:KNeighborsClassifier", weights="distance"),
+    ({"n_neighbors": 15}, {"n_neighbors": 5}, {"n_neighbors": 45}),  # at most as many as there are training rows
+    note="Euclidean, weighted by distance",
+)
+LDA = Recipe(
+    "lda",
+    "LDA",
+    _sklearn("sklearn.discriminant_analysis:LinearDiscriminantAnalysis", solver="lsqr", shrinkage="auto"),
+    note="Ledoit-Wolf shrinkage",
+)
+HIST_GB = Recipe(
+    "hist-gb",
+    "Boosted trees",
+    # no early stopping; a fifth of the features per split keeps hundreds of them affordable
+    _sklearn("sklearn.ensemble:HistGradientBoostingClassifier", seeded=True, early_stopping=False, max_features=0.2),
+    ({"max_iter": 50}, {"max_iter": 100}),
+    random=True,
+    note="histogram gradient boosting, a fifth of the features per split",
+)
+MLP = Recipe(
+    "mlp",
+    "MLP",
+    _sklearn(
+        "sklearn.neural_network:MLPClassifier",
+        seeded=True,
+        hidden_layer_sizes=(128,),
+        max_iter=40,
+        tol=0.0,
+        n_iter_no_change=100,
+    ),
+    ({"alpha": 1.0}, {"alpha": 0.01}),
+    random=True,
+    note="128 hidden units, 40 epochs of Adam",
+)

@@ -1,4 +1,4 @@
-"""The heads: one file and one line each. Loading a row imports torch; reading the names does not."""
+"""The heads: one class and one line each. Loading a row imports torch; reading the names does not."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 HEADS: "Catalog[type[Head]]" = Catalog(
     "head",
     {
-        "audio": "ser_fusion.heads.audio:AudioHead",
-        "text": "ser_fusion.heads.text:TextHead",
-        "video": "ser_fusion.heads.video:VideoHead",
-        "concat": "ser_fusion.heads.concat:ConcatHead",
-        "mdre": "ser_fusion.heads.mdre:MdreHead",
-        "self": "ser_fusion.heads.self_attention:SelfHead",
-        "cross": "ser_fusion.heads.cross_attention:CrossHead",
-        "self+cross": "ser_fusion.heads.self_cross:SelfCrossHead",
-        "gated": "ser_fusion.heads.gated:GatedHead",
-        "bilinear": "ser_fusion.heads.bilinear:BilinearHead",
-        "bottleneck": "ser_fusion.heads.bottleneck:BottleneckHead",
-        "text-queries-audio": "ser_fusion.heads.text_queries_audio:TextQueriesAudioHead",
+        "audio": "ser_fusion.heads.single:AudioHead",
+        "text": "ser_fusion.heads.single:TextHead",
+        "video": "ser_fusion.heads.single:VideoHead",
+        "concat": "ser_fusion.heads.pooled:ConcatHead",
+        "mdre": "ser_fusion.heads.pooled:MdreHead",
+        "self": "ser_fusion.heads.attention:SelfHead",
+        "cross": "ser_fusion.heads.attention:CrossHead",
+        "self+cross": "ser_fusion.heads.attention:SelfCrossHead",
+        "gated": "ser_fusion.heads.pooled:GatedHead",
+        "bilinear": "ser_fusion.heads.pooled:BilinearHead",
+        "bottleneck": "ser_fusion.heads.attention:BottleneckHead",
+        "text-queries-audio": "ser_fusion.heads.attention:TextQueriesAudioHead",
         "late": "ser_fusion.heads.late:LateHead",
         "late-calibrated": "ser_fusion.heads.late:LateCalibratedHead",
         "late-average": "ser_fusion.heads.late:LateAverageHead",

@@ -4,7 +4,9 @@ A head takes frames of named streams and gives one logit per class. It never see
 padded), never mixes utterances, and takes any number of streams unless it is made for one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -277,3 +279,37 @@ def classifier(width: int, classes: int, shape: Shape) -> nn.Sequential:
         return nn.Sequential(nn.Dropout(shape.pool_dropout), nn.Linear(width, classes))
     hidden = max(1, round(width * shape.hidden))
     return nn.Sequential(nn.Dropout(shape.pool_dropout), nn.Linear(width, hidden), nn.Linear(hidden, classes))
+
+
+# The pooled vector of any head, looked at or changed on its way into the classifier.
+#
+# A head names the modules that its pooled vectors enter (``Head.classifiers``); while a tap is open a hook on each of them keeps
+# what comes in, and may put something else in its place. No head has to know about contrastive losses, mixup or ratings.
+@contextmanager
+def tapped(head: Head, change: Callable[[Tensor], Tensor] | None = None) -> Iterator[list[Tensor]]:
+    """Within the block, the list fills with the pooled vectors (batch, width) of each forward pass, one per classifier.
+
+    Args:
+        head: Whose vectors.
+        change: What the classifiers get instead; the list holds the vectors as they were.
+    """
+    seen: list[Tensor] = []
+
+    def hook(module: nn.Module, given: tuple[Any, ...]) -> Any:
+        seen.append(given[0])
+        return None if change is None else (change(given[0]), *given[1:])
+
+    hooks = [module.register_forward_pre_hook(hook) for module in head.classifiers()]
+    try:
+        yield seen
+    finally:
+        for one in hooks:
+            one.remove()
+
+
+def widths(head: Head) -> list[int]:
+    """Width of each pooled vector of a head."""
+    return [
+        next(part.in_features for part in module.modules() if isinstance(part, nn.Linear))
+        for module in head.classifiers()
+    ]

@@ -46,3 +46,21 @@ class SingleHead(Head):
         if self.attend is not None:
             frames = self.attend(frames, frames)
         return self.readout({self.stream_read: frames})
+
+
+class AudioHead(SingleHead):
+    """Self-attention over the speech frames, pooled."""
+
+    stream = "audio"
+
+
+class TextHead(SingleHead):
+    """Self-attention over the tokens, pooled."""
+
+    stream = "text"
+
+
+class VideoHead(SingleHead):
+    """Self-attention over the frames, pooled."""
+
+    stream = "video"

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ser_fusion.evaluation.ccc import ccc
 from ser_fusion.frames.feed import Feed
-from ser_fusion.heads.base import Head
-from ser_fusion.heads.tap import tapped, widths
+from ser_fusion.heads.base import Head, tapped, widths
 
 EVALUATION_BATCH = 64
 

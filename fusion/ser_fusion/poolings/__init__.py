@@ -1,4 +1,4 @@
-"""The poolings: one file and one line each. Loading a row imports torch; reading the names does not."""
+"""The poolings: one class and one line each. Loading a row imports torch; reading the names does not."""
 
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 POOLINGS: "Catalog[type[Pooling]]" = Catalog(
     "pooling",
     {
-        "stats": "ser_fusion.poolings.stats:StatsPooling",
-        "mean": "ser_fusion.poolings.mean:MeanPooling",
-        "max": "ser_fusion.poolings.max:MaxPooling",
-        "attention": "ser_fusion.poolings.attention:AttentionPooling",
-        "concat": "ser_fusion.poolings.concat:ConcatPooling",
-        "modality-stats": "ser_fusion.poolings.modality_stats:ModalityStatsPooling",
-        "cls": "ser_fusion.poolings.cls:ClsPooling",
+        "stats": "ser_fusion.poolings.base:StatsPooling",
+        "mean": "ser_fusion.poolings.base:MeanPooling",
+        "max": "ser_fusion.poolings.base:MaxPooling",
+        "attention": "ser_fusion.poolings.base:AttentionPooling",
+        "concat": "ser_fusion.poolings.base:ConcatPooling",
+        "modality-stats": "ser_fusion.poolings.base:ModalityStatsPooling",
+        "cls": "ser_fusion.poolings.base:ClsPooling",
     },
     group="ser.poolings",
 )

@@ -25,8 +25,8 @@ from ser_fusion.study.extra_text import read_extra_text
 from ser_fusion.study.learnable import check_classes, check_two_classes
 from ser_fusion.study.norm import groups_of
 from ser_fusion.study.open import Study
-from ser_fusion.training.losses.check import check_heads
 from ser_fusion.training.losses.levers import PLAIN, levers_of, spoken
+from ser_fusion.training.losses.objective import check_heads
 from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
 

@@ -1,4 +1,4 @@
-"""The losses: one file and one line each. Loading a row imports torch; reading the names does not."""
+"""The losses: one class and one line each. Loading a row imports torch; reading the names does not."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 LOSSES: "Catalog[type[Loss]]" = Catalog(
     "loss",
     {
-        "cross-entropy": "ser_fusion.training.losses.cross_entropy:CrossEntropy",
-        "class-balanced": "ser_fusion.training.losses.class_balanced:ClassBalanced",
-        "focal": "ser_fusion.training.losses.focal:Focal",
-        "logit-adjust": "ser_fusion.training.losses.logit_adjust:LogitAdjust",
+        "cross-entropy": "ser_fusion.training.losses.base:CrossEntropy",
+        "class-balanced": "ser_fusion.training.losses.base:ClassBalanced",
+        "focal": "ser_fusion.training.losses.base:Focal",
+        "logit-adjust": "ser_fusion.training.losses.base:LogitAdjust",
     },
 )

@@ -1,5 +1,6 @@
 """What one training minimises, from a job's levers: the loss of every expert, and what is added to it."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,92 @@ from torch import Tensor
 
 from ser_fusion.evaluation.ccc import ccc_loss
 from ser_fusion.frames.batches import Batch
+from ser_fusion.heads import HEADS
+from ser_fusion.heads.base import Head, tapped
 from ser_fusion.heads.model import Model
-from ser_fusion.heads.tap import tapped
 from ser_fusion.training.losses import LOSSES
 from ser_fusion.training.losses.base import distribution
-from ser_fusion.training.losses.contrastive import contrastive, pair_weights
-from ser_fusion.training.losses.levers import PLAIN, Levers
-from ser_fusion.training.losses.mixup import Mix, draw_mix
+from ser_fusion.training.losses.errors import LeverImpossible
+from ser_fusion.training.losses.levers import PLAIN, Levers, levers_of
+from ser_fusion.training.losses.options import LeverOptions
+
+
+# Mixup of pooled vectors: ``v = lambda v_i + (1 - lambda) v_j``, ``q`` likewise, ``lambda`` ~ Beta(alpha, alpha), one per batch.
+#
+# Source: Zhang, Cisse, Dauphin & Lopez-Paz, ICLR 2018; at a hidden layer: Verma et al., ICML 2019 (manifold mixup).
+#
+# At the pooled vector, not at the frames: two utterances have different lengths and no frames that correspond, so a sum of their
+# frames is a sum of two unrelated moments, and attention would look across two speakers at once. The pooled vector is the
+# first place where both have one row of the same meaning. Behind it every head is linear (see docs/heads.md), so mixing vectors
+# mixes logits: a straight line of confidence between any two training utterances, dropout masks aside.
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How one batch is mixed.
+
+    Attributes:
+        share: ``lambda``, of the utterance itself, in [0, 1].
+        partner: With whom each utterance is mixed, (batch,) int64.
+    """
+
+    share: float
+    partner: Tensor
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Rows mixed with their partners' rows."""
+        return self.share * values + (1 - self.share) * values[self.partner]
+
+
+def draw_mix(draw: np.random.Generator, size: int, alpha: float, device: torch.device) -> Mix:
+    """A mix for a batch of this size."""
+    partner = torch.from_numpy(draw.permutation(size)).to(device)
+    return Mix(float(draw.beta(alpha, alpha)), partner)
+
+
+# Supervised contrastive loss on pooled vectors, in which confused classes push each other away harder.
+#
+# Source: Khosla et al., NeurIPS 2020, eq. 2 (``L_out``), one view per utterance. For an anchor ``i`` with the other utterances of
+# its class in the batch ``P(i)`` and unit vectors ``z``::
+#
+#     L_i = - 1/|P(i)| sum_{p in P(i)} log( exp(z_i z_p / t) / sum_{a != i} v(y_i, y_a) exp(z_i z_a / t) )
+#
+# ``v`` is 1; between the two classes of a declared pair (angry and frustrated, happy and excited) it is ``--pair-weight``, so that
+# ``v`` = 1 is the paper's loss. Pair-aware weights are this project's; close relatives: Robinson et al., ICLR 2021 (hard
+# negatives), and MultiEMO (Shi & Huang, ACL 2023). No projection network: the loss shapes the very vector that is classified.
+TEMPERATURE = 0.1
+
+
+def contrastive(
+    vectors: Tensor, targets: Tensor, log_weight: Tensor | None = None, temperature: float = TEMPERATURE
+) -> Tensor:
+    """Sum over the anchors that have another utterance of their class in the batch.
+
+    Args:
+        vectors: Pooled vectors, (batch, width).
+        targets: Class numbers, (batch,) int64; utterances with -1 (no class) are neither anchor nor partner nor negative.
+        log_weight: Logarithm of ``v``, (classes, classes); None for the paper's loss.
+        temperature: Khosla's 0.1.
+    """
+    known = targets >= 0
+    z, y = torch.nn.functional.normalize(vectors[known], dim=1), targets[known]
+    others = ~torch.eye(len(y), dtype=torch.bool, device=y.device)
+    partners = (y[:, None] == y[None, :]) & others
+    if not bool(partners.any()):
+        return vectors.sum() * 0.0
+    similar = z @ z.T / temperature
+    weighed = similar if log_weight is None else similar + log_weight[y[:, None], y[None, :]]
+    normaliser = weighed.masked_fill(~others, -torch.inf).logsumexp(1, keepdim=True)
+    count = partners.sum(1)
+    each = ((similar - normaliser) * partners).sum(1)[count > 0] / count[count > 0]
+    return -each.sum()
+
+
+def pair_weights(pairs: Sequence[tuple[int, int]], weight: float, classes: int) -> Tensor:
+    """Logarithm of the weights of negatives, (classes, classes): ``log weight`` between the classes of a pair, else 0."""
+    out = torch.zeros(classes, classes)
+    for one, other in pairs:
+        out[one, other] = out[other, one] = float(torch.tensor(weight).log())
+    return out
+
 
 _STREAM = 977  # own random numbers, so that a lever leaves the order of utterances and the initial weights as they were
 
@@ -124,3 +204,29 @@ def _inverse(counts: Tensor) -> Tensor:
     """Weights N / (classes n_c): those of ``--class-weights balanced``."""
     known = counts.clamp(min=1)
     return float(counts.sum()) / (len(counts) * known)
+
+
+_REMEDY = "Leave the option out, or choose other heads with --fusion."
+
+
+def check_heads(
+    job: LeverOptions, names: Iterable[str], classes: tuple[str, ...], table: Mapping[str, type[Head]] = HEADS
+) -> None:
+    """Refuses what could have no effect, or not the one that is meant; asked before anything is trained.
+
+    Args:
+        job: The options.
+        names: Heads of the job's rows.
+        classes: Class names of the study.
+        table: Heads by name.
+
+    Raises:
+        LeverImpossible: A head has a loss of its own, or none of the heads can lose a stream.
+    """
+    levers, heads = levers_of(job, classes), dict.fromkeys(names)
+    for name in heads:
+        if levers != PLAIN and table[name].loss is not Head.loss:
+            raise LeverImpossible("Another loss", f"the head {name!r} has its own (it overrides Head.loss)", _REMEDY)
+    if job.stream_dropout and heads and not any(table[name].drops_streams for name in heads):
+        problem = f"of the heads {', '.join(heads)} none pools several streams for one classifier"
+        raise LeverImpossible("--stream-dropout", problem, _REMEDY)
