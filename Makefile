@@ -13,11 +13,12 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 OLDEST := $(abspath $(VENV))/oldest
 TRANSFORMERS := $(shell sed -n 's/^  "transformers>=\(.*\)",/\1/p' pyproject.toml)
 
-.PHONY: demo test static unit oldest crash bench help clean
+.PHONY: demo test static unit oldest docs crash bench help clean
 help:
 	@echo "make demo   the main job on the demo corpus: real encoders, fusion heads, an HTML report (about 5 minutes)"
 	@echo "make test   static checks and every test that CI runs"
 	@echo "make oldest the encoder contract with the oldest transformers that pyproject.toml allows (part of make test)"
+	@echo "make docs   the documentation site in site/, with search that works without a network; fails on a broken link"
 	@echo "make crash  the crash and fuzz suites in full (two hours or so; SER_SOAK_SECONDS=60 shortens the soak, which is one of them)"
 	@echo "make bench  the benchmarks, as ratios in one run (about an hour; quiet machine)"
 
@@ -45,6 +46,7 @@ static: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 # One line for each reason to skip, then pytest's closing line, which counts them.
 unit: $(VENV)/.installed-test
@@ -62,6 +64,9 @@ $(OLDEST)/.installed-$(TRANSFORMERS): $(VENV)/.installed-test
 	  own=$$($(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	  echo "import site; site.addsitedir('$$main')" > "$$own/main.pth"
 	@touch $@
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 crash: $(VENV)/.installed-test
 	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -rs tests/crash $(PYTEST_ARGS)
