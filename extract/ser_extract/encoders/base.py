@@ -167,6 +167,11 @@ def block_flops(frames: int, width: int) -> float:
     return 24.0 * frames * width * width + 4.0 * frames * frames * width
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its name."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def load_engine(
     family: Family, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions
 ) -> Engine:
@@ -192,8 +197,6 @@ class _Named:
         try:
             return self._engine.encode(inputs)
         except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-            from ser_extract.encoders.loading import first_line
-
             told = f"its model or its tokenizer fails on an input ({type(error).__name__}: {first_line(error)})"
             remedy = "Compare config.json, preprocessor and tokenizer with those of the model's repository."
             raise EncoderBroken(self._name, told, remedy) from error

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ser_extract.encoders.base import EngineOptions
+from ser_extract.encoders.base import EngineOptions, first_line
 from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 
@@ -97,11 +97,6 @@ def check_size(kind: Any, config: Any, state: Mapping[str, torch.Tensor]) -> Non
     held = sum(tensor.numel() for tensor in state.values())
     if wanted > MOST * held:
         raise ValueError(f"its config.json describes {wanted:,} weights, its weight files hold {held:,}")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its name."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _inside(key: str, modules: Collection[str]) -> bool:

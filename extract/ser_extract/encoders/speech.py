@@ -186,9 +186,13 @@ class WhisperFamily:
         )
 
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
+        from transformers import WhisperFeatureExtractor
+
         from ser_extract.encoders.whisper_engine import load
 
-        return load(source, description, layers, options)
+        stated = read_whisper(source)[1]
+        extractor = WhisperFeatureExtractor(**stated.model_dump())
+        return load(source, description, layers, options, extractor, stated.hop_length * HALVING)
 
 
 WHISPER = WhisperFamily()

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from ser_extract.encoders import batches
-from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused, Windowing
+from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused, Windowing, first_line
 from ser_extract.encoders.batches import BatchRule, States, cut, join_layers
-from ser_extract.encoders.loading import Taps, autocast, first_line, load_model
+from ser_extract.encoders.loading import Taps, autocast, load_model
 from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 

@@ -235,7 +235,7 @@ class ImageFamily:
         from ser_extract.encoders.vision_engine import load
 
         pixels = read_pixels(source, self._processor, square=self._square)
-        return load(source, description, layers, options, pixels, self._blocks, self._unused)
+        return load(source, description, layers, options, pixels.prepare, self._blocks, self._unused)
 
 
 # ViT (Dosovitskiy et al. 2021): base, large, huge, and faces' and emotions' fine-tuned ones; heads are left out.

@@ -13,8 +13,9 @@ from ser_extract.encoders.batches import BatchRule
 from ser_extract.encoders.loading import Taps, autocast, load_model
 from ser_extract.encoders.source import Source
 from ser_extract.encoders.speech_engine import to_device
-from ser_extract.encoders.vision import Pixels
 
+Prepare = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
+"""A frame (height, width, 3) uint8 -> what the model takes, (3, height, width) float32."""
 CPU_FRAMES, ACCELERATOR_FRAMES = 8, 64
 CHANNELS = 3  # the length of a prepared frame (3, height, width), by which `batches` counts
 
@@ -24,7 +25,7 @@ def load(
     description: Description,
     layers: tuple[int, ...],
     options: EngineOptions,
-    pixels: Pixels,
+    prepare: Prepare,
     blocks: Callable[[Any], nn.ModuleList],
     unused: tuple[str, ...],
 ) -> "ImageEngine":
@@ -35,7 +36,7 @@ def load(
     if options.batch is not None:
         most = options.batch
     rule = BatchRule(budget=0 if most <= 1 else most * CHANNELS, most=max(most, 1), equal=True)
-    return ImageEngine(tower, Taps(blocks(tower), layers), description, layers, pixels, rule, options)
+    return ImageEngine(tower, Taps(blocks(tower), layers), description, layers, prepare, rule, options)
 
 
 class ImageEngine:
@@ -47,12 +48,12 @@ class ImageEngine:
         taps: Taps,
         description: Description,
         layers: tuple[int, ...],
-        pixels: Pixels,
+        prepare: Prepare,
         rule: BatchRule,
         options: EngineOptions,
     ) -> None:
         self._tower, self._taps, self._description, self._layers = tower, taps, description, layers
-        self._pixels, self._rule, self._options = pixels, rule, options
+        self._prepare, self._rule, self._options = prepare, rule, options
         self.policy: Mapping[str, Any] = {
             "batch": rule.name,
             "engine": "stock",
@@ -62,7 +63,7 @@ class ImageEngine:
 
     def encode(self, inputs: "Sequence[np.ndarray[Any, Any]]") -> list[Encoded | Refused]:
         """Encodes clips (frames, height, width, 3) uint8, RGB; a clip without frames gives rows without frames."""
-        frames = [self._pixels.prepare(frame) for clip in inputs for frame in clip]
+        frames = [self._prepare(frame) for clip in inputs for frame in clip]
         states = batches.run(frames, self._forward, self._rule)
         encoded: list[Encoded | Refused] = []
         place = 0

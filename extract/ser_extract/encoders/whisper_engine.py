@@ -12,20 +12,22 @@ from ser_extract.encoders.base import Description, EngineOptions
 from ser_extract.encoders.batches import BatchRule
 from ser_extract.encoders.loading import Taps, autocast, load_model
 from ser_extract.encoders.source import Source
-from ser_extract.encoders.speech import HALVING, read_whisper
 from ser_extract.encoders.speech_engine import WaveformEngine, to_device
 
 ACCELERATOR_BATCH = 16
 UNUSED = ("decoder",)
 
 
-def load(source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> WaveformEngine:
-    """Loads the encoder; a shortened context cuts its table of positions."""
-    from transformers import WhisperFeatureExtractor
-
+def load(
+    source: Source,
+    description: Description,
+    layers: tuple[int, ...],
+    options: EngineOptions,
+    extractor: Any,
+    step: int,
+) -> WaveformEngine:
+    """Loads the encoder; a shortened context cuts its table of positions. `step`: samples per frame."""
     encoder = load_model(source, options, UNUSED).get_encoder()
-    extractor = WhisperFeatureExtractor(**read_whisper(source)[1].model_dump())
-    step = extractor.hop_length * HALVING
     positions = description.windowing.length // step
     if positions != encoder.config.max_source_positions:
         encoder.config.max_source_positions = positions

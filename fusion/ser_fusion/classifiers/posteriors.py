@@ -1,17 +1,56 @@
-"""From a fitted estimator to posteriors over all classes, whatever it offers; and its choice by development data."""
+"""From the name of a classifier to posteriors over all classes, whatever it offers; and its choice by development data."""
 
+import re
 from collections.abc import Mapping
+from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.classifiers.base import Recipe
+from ser_fusion.errors import ClassifierUnusable
 from ser_fusion.evaluation.metrics import score_fold
 from ser_fusion.evaluation.probes import fit_probe, standardise
 
+_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 Features = NDArray[np.float32]
 Targets = NDArray[np.int64]
+
+
+def resolve_classifier(name: str) -> Recipe:
+    """A recipe of the table, or one around any estimator ``pkg.mod:Class``.
+
+    Raises:
+        UnknownName: Not in the table and no path to a class.
+        ClassifierUnusable: The class cannot be imported, or is no classifier.
+    """
+    return _foreign(name) if _CLASS.fullmatch(name) else CLASSIFIERS[name]
+
+
+def _foreign(path: str) -> Recipe:
+    module, _, attribute = path.partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ClassifierUnusable(path, str(error)) from error
+    if not (
+        isinstance(kind, type) and callable(getattr(kind, "fit", None)) and callable(getattr(kind, "predict", None))
+    ):
+        raise ClassifierUnusable(path, "it is no class with fit and predict")
+    try:
+        names = set(signature(kind).parameters)
+        kind()
+    except (TypeError, ValueError) as error:
+        raise ClassifierUnusable(path, f"it cannot be built without arguments ({error})") from error
+    seeded = "random_state" in names
+
+    def build(seed: int, **settings: Any) -> Any:
+        return kind(random_state=seed, **settings) if seeded else kind(**settings)
+
+    return Recipe(path, attribute, build, random=seeded, note=f"{path} as it comes")
 
 
 def posteriors(model: Any, features: Features, classes: int) -> NDArray[np.float64]:

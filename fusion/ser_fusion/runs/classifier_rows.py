@@ -15,8 +15,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ser_fusion.classifiers.base import Recipe, resolve_classifier
-from ser_fusion.classifiers.posteriors import choose_and_fit
+from ser_fusion.classifiers.base import Recipe
+from ser_fusion.classifiers.posteriors import choose_and_fit, resolve_classifier
 from ser_fusion.evaluation.probes import VERSION
 from ser_fusion.runs.job import NORMS
 from ser_fusion.study.norm import groups_of
