@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ser_base.errors import SerError
+
 LONGEST_HEAD = 1 << 20
 """Bytes of an answer's head."""
 
@@ -25,12 +27,11 @@ PIPE_SIZE = 1 << 20
 Answer = tuple[dict[str, Any], bytes | memoryview]
 
 
-class ChildDied(Exception):
+class ChildDied(SerError):
     """The child ended while it was asked; `code` is its exit code, negative for a signal."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
+    code: int
+    got = "the child process ended with code {code}."
 
 
 class Child:

@@ -1,13 +1,24 @@
 """The root of all errors of SER Fusion, and those that every package may raise.
 
-Facts are the arguments, the sentence is made in `__str__`, so that every error survives a process pool.
+An error is a class with annotated facts and a sentence of three parts, as templates over the facts:
+
+    class MissingRows(FusionError, KeyError):
+        cache: str
+        ids: tuple[str, ...]
+        got = "{ids:n} utterances have no row in {cache}: {ids:3}."
+        next = "Run ser-extract again with the same options."
+
+The constructor comes from the facts, as with a dataclass, and every error survives a process pool.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from string import Formatter
+from typing import Any, ClassVar, dataclass_transform
 
 
-def listing(names: Iterable[str], limit: int = 12) -> str:
+def listing(names: Iterable[object], limit: int = 12) -> str:
     """Names joined by commas, at most `limit` of them, with a count of the rest."""
     known = [str(name) for name in names]
     more = f" and {len(known) - limit:,} more" if len(known) > limit else ""
@@ -20,33 +31,105 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"Did you mean '{close[0]}'? " if close else ""
 
 
+class _Sentence(Formatter):
+    """`str.format` whose names are an error's facts and properties.
+
+    A sequence takes `n` (its length), `lines` (one name a line, at most 12), or the most names to list. A mapping is
+    written as `name 1,234, ...`.
+    """
+
+    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return getattr(args[0], str(key))
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, Mapping):
+            value = [f"{name} {count:,}" for name, count in value.items()]
+        if not isinstance(value, (list, tuple)):
+            return format(value, format_spec)
+        if format_spec == "n":
+            return f"{len(value):,}"
+        if format_spec == "lines":
+            more = [f"and {len(value) - 12:,} more"] if len(value) > 12 else []
+            return "\n".join(f"  {name}" for name in [*value[:12], *more])
+        return listing(value, int(format_spec or len(value)))
+
+
+_SENTENCE = _Sentence()
+
+
+@dataclass_transform(eq_default=False)
 class SerError(Exception):
-    """Something cannot be done as asked; the sentence says what was got, what is known, what to do next."""
+    """Something cannot be done as asked.
+
+    Attributes:
+        got: What was got, as a template over the facts.
+        known: What is known: the allowed values, near names, what is there. May be empty.
+        next: What to do next. Empty only where the caller adds it.
+    """
+
+    got: ClassVar[str] = ""
+    known: ClassVar[str] = ""
+    next: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(eq=False, repr=False)(cls)
+
+    def __post_init__(self) -> None:
+        self.args = tuple(getattr(self, fact.name) for fact in fields(self))  # type: ignore[arg-type]  # what pickle rebuilds it from
+
+    def __str__(self) -> str:
+        parts = (_SENTENCE.vformat(part, (self,), {}) for part in (self.got, self.known, self.next))
+        return "\n".join(part for part in parts if part)
 
 
 class UnknownName(SerError, KeyError):
     """A name that stands in no table.
 
-    Args:
+    Attributes:
         kind: What was looked for (`head`, `corpus`, ...).
         name: The name given.
-        known: All names of the table.
+        table: All names of the table.
     """
 
-    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(kind, name, known)
-        self.kind, self.name, self.known = kind, name, known
+    kind: str
+    name: str
+    table: tuple[str, ...]
+    got = "unknown {kind} '{name}'."
+    known = "{near}Known are {table:40}."
 
-    def __str__(self) -> str:
-        return f"unknown {self.kind} '{self.name}'.\n{suggestion(self.name, self.known)}Known are {listing(self.known, 40)}."
+    @property
+    def near(self) -> str:
+        """The name that was probably meant, as a question."""
+        return suggestion(self.name, self.table)
 
 
 class BadSettings(SerError, ValueError):
     """ser.toml or a scheme file holds something that cannot be used."""
 
-    def __init__(self, where: str, problem: str, remedy: str) -> None:
-        super().__init__(where, problem, remedy)
-        self.where, self.problem, self.remedy = where, problem, remedy
+    where: str
+    problem: str
+    remedy: str
+    got = "{where}: {problem}."
+    next = "{remedy}"
 
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}.\n{self.remedy}"
+
+class PackageMissing(SerError, ImportError):
+    """Something asked for needs a package that is not installed.
+
+    Attributes:
+        what: What was asked for: an option, a command, a corpus.
+        package: The package that it needs.
+        extra: The extra of `ser-fusion` that installs it; empty: the package itself is installed.
+        problem: Why it cannot be imported.
+    """
+
+    what: str
+    package: str
+    extra: str = ""
+    problem: str = "it is not installed"
+    got = "{what} needs the package {package}, which cannot be imported: {problem}."
+    next = "Run: pip install {wanted}"
+
+    @property
+    def wanted(self) -> str:
+        return f"'ser-fusion[{self.extra}]'" if self.extra else self.package

@@ -11,24 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ser_base.errors import SerError
+from ser_base.errors import PackageMissing
 
 RETRIES = 2
 """How often Ray gives out again a unit whose actor died; its own default is without end."""
-
-
-class RayMissing(SerError, ImportError):
-    """Ray is not installed."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return (
-            f"the runner 'ray' needs Ray, which cannot be imported ({self.problem}).\n"
-            'Run: pip install "ser-fusion[ray]"   (or leave out --runner)'
-        )
 
 
 @contextmanager
@@ -40,13 +26,13 @@ def session(address: str | None, cores: int) -> Iterator[Any]:
         cores: That Ray may use if it is started here.
 
     Raises:
-        RayMissing: It is not installed.
+        PackageMissing: It is not installed.
     """
     try:
         import ray
         import ray.data
     except ImportError as error:
-        raise RayMissing(str(error)) from error
+        raise PackageMissing("the runner 'ray'", "ray", "ray", str(error)) from error
     ours = not ray.is_initialized()
     if ours:
         before = signal.getsignal(signal.SIGTERM)  # Ray installs a handler of its own

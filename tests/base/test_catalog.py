@@ -1,12 +1,11 @@
 """The catalog loads late, suggests, and reads the parts that other packages declare; the console cuts nothing."""
 
-import pickle
 import sys
 
 import pytest
 
 from ser_base.catalog import Catalog, resolve
-from ser_base.errors import BadSettings, SerError, UnknownName
+from ser_base.errors import UnknownName
 
 PART = "import sys\nsys.stderr.write('loaded ')\nPART = 'part'\n"
 
@@ -39,14 +38,6 @@ def test_other_packages_add_parts_and_replace_none(parts):
     assert list(table) == ["a", "b"] and "b" in table and "plugged_parts" not in sys.modules
     assert table["b"] == "part"
     assert table["a"] == "part", "the plug-in's row 'a' would fail"
-
-
-@pytest.mark.parametrize(
-    "error", [UnknownName("head", "cros", ("cross", "self")), BadSettings("ser.toml", "unknown key", "Remove it.")]
-)
-def test_errors_pickle_and_say_two_lines(error: SerError):
-    again = pickle.loads(pickle.dumps(error))
-    assert str(again) == str(error) and "\n" in str(error)
 
 
 def test_off_a_terminal_no_cell_is_cut_or_wrapped(capsys):

@@ -1,6 +1,5 @@
 """The fingerprint: every declared field counts, nothing else does."""
 
-import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_cache import spec
 
-from ser_cache import CacheError, EntrySpec, WrongRows, errors
+from ser_cache import EntrySpec, WrongRows, errors
 from ser_cache.format.seal import seal, unseal
 from ser_cache.format.spec import differences, slug
 
@@ -92,35 +91,3 @@ def test_a_sealed_record_shows_every_flipped_bit(record, data):
     cut = data.draw(st.integers(0, len(sealed) - 1))
     with pytest.raises(errors.Damaged):
         unseal(sealed[:cut], "x")
-
-
-_FACTS = {
-    errors.NotACache: ("runs/x", "there is no such directory"),
-    errors.UnsupportedFormat: ("runs/x", 2, 1),
-    errors.SpecMismatch: ("audio-x-L1-float16", (("declared.rate", 16000, 8000),)),
-    errors.AmbiguousEntry: ("runs/x", "layer=1", ("a", "b")),
-    errors.MissingEntry: ("runs/x", "layer=1", ()),
-    errors.MissingRow: ("runs/x", ("a", "b", "c", "d"), 9),
-    errors.MissingAttachment: ("runs/x", "manifest.parquet", ()),
-    errors.WrongRows: ("row 'a'", "its mask is short"),
-    errors.Damaged: ("runs/x/data/1.h5", "it is gone"),
-    errors.StaleEntry: ("runs/x",),
-    errors.Unsafe: ("runs/x/data/1.h5", "it is a symbolic link"),
-    errors.UnknownContainer: ("lmdb", ("zarr", "hdf5"), "--container"),
-    errors.CannotCommit: ("runs/x", "link: Operation not permitted"),
-    errors.CannotWrite: ("runs/x", "No space left on device"),
-}
-
-
-def test_the_table_of_errors_is_complete():
-    classes = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, CacheError)}
-    assert classes - {CacheError} == set(_FACTS)
-
-
-@pytest.mark.parametrize("kind", _FACTS, ids=lambda kind: kind.__name__)
-def test_errors_survive_a_process_pool_and_read_well(kind: type[CacheError]):
-    error = kind(*_FACTS[kind])
-    again = pickle.loads(pickle.dumps(error))
-    assert type(again) is kind and str(again) == str(error) and again.args == error.args
-    first = str(error).splitlines()[0]
-    assert len(first) > 20 and "\\n" not in str(error) and str(_FACTS[kind][0]) in str(error)

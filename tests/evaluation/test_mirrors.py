@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ser_fusion.reporting.mirrors import MIRRORS, MirrorMissing, to_mlflow, to_tensorboard
+from ser_base.errors import PackageMissing
+from ser_fusion.reporting.mirrors import MIRRORS, to_mlflow, to_tensorboard
 
 
 @pytest.mark.parametrize(("mirror", "module"), [("tensorboard", "torch.utils.tensorboard"), ("mlflow", "mlflow")])
@@ -14,7 +15,7 @@ def test_a_missing_library_is_named_with_the_command_that_helps(
     judged_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirror: str, module: str
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MirrorMissing, match="pip install"):
+    with pytest.raises(PackageMissing, match="pip install"):
         MIRRORS[mirror](judged_run, tmp_path)
 
 

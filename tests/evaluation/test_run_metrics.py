@@ -1,7 +1,6 @@
 """metrics.json of a run: right numbers in every part, plain refusals of what is no run."""
 
 import json
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from fake_run import CLASSES, write_run
 
 from ser_fusion.evaluation.breakdowns import merged_scores
-from ser_fusion.evaluation.errors import NotARun, NotComparable, UnknownRow
+from ser_fusion.evaluation.errors import NotARun
 from ser_fusion.evaluation.families import ablation_pairs, declared_pairs, primary_pairs
 from ser_fusion.evaluation.known_encoders import tuned_on
 from ser_fusion.evaluation.metrics import score_fold
@@ -216,11 +215,3 @@ def test_what_is_no_run_is_refused_in_words(tmp_path: Path, run_copy: Path):
     pd.read_parquet(run_copy / "predictions.parquet").drop(columns="p_sad").to_parquet(run_copy / "predictions.parquet")
     with pytest.raises(NotARun, match="lacks the columns p_sad"):
         evaluate_run(run_copy)
-
-
-@pytest.mark.parametrize(
-    "error", [NotARun("x", "y"), UnknownRow("slef", "x", ("self", "cross")), NotComparable("a", "b", ("folds differ",))]
-)
-def test_errors_travel_between_processes_and_end_with_advice(error: Exception):
-    again = pickle.loads(pickle.dumps(error))
-    assert str(again) == str(error) and len(str(error).splitlines()) >= 3

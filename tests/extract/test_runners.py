@@ -187,10 +187,10 @@ def test_an_utterance_that_kills_every_actor_is_listed_and_the_rest_done(
 
 
 def test_a_missing_ray_says_what_to_install(plain: Any, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ser_base.ray_pool import RayMissing
+    from ser_base.errors import PackageMissing
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RayMissing, match=r"ser-fusion\[ray\]"):
+    with pytest.raises(PackageMissing, match=r"ser-fusion\[ray\]"):
         run(job(plain[0], runner="ray", modalities=("text",)))
 
 

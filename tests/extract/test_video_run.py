@@ -172,7 +172,7 @@ def test_a_check_finds_no_drift_and_a_forecast_counts(root, video_job):
 
 
 def test_refusals_help(root, corpus, video_job, job, tiny, monkeypatch):
-    from ser_data.media.video import VideoUnavailable
+    from ser_base.errors import PackageMissing
     from ser_extract.errors import EncoderNotFound, EncoderNotSupported, NoVideo
 
     with pytest.raises(EncoderNotSupported, match="no video encoder known here") as caught:
@@ -183,7 +183,7 @@ def test_refusals_help(root, corpus, video_job, job, tiny, monkeypatch):
     with pytest.raises(NoVideo, match="none of the 2 utterances has a video"):
         run(video_job(corpus(2)))
     monkeypatch.setattr("ser_data.media.video.find_spec", lambda name: None)
-    with pytest.raises(VideoUnavailable, match=r"ser-fusion\[video\]"):
+    with pytest.raises(PackageMissing, match=r"ser-fusion\[video\]"):
         run(video_job(root))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ser_base.ray_pool import RayMissing
+from ser_base.errors import PackageMissing
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import run
@@ -112,5 +112,5 @@ def test_a_node_with_other_features_is_refused(small_cache: Path, tmp_path: Path
 
 def test_a_missing_ray_says_what_to_install(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RayMissing, match=r"ser-fusion\[ray\]"):
+    with pytest.raises(PackageMissing, match=r"ser-fusion\[ray\]"):
         run(job(small_cache, tmp_path / "run", runner="ray"))

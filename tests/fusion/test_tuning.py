@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from ser_base.errors import UnknownName
-from ser_fusion.errors import ExtraMissing
+from ser_base.errors import PackageMissing, UnknownName
 from ser_fusion.frames.feed import Feed
 from ser_fusion.runs.frames import read_frames
 from ser_fusion.runs.job import FuseJob
@@ -305,7 +304,7 @@ def test_what_does_not_go_with_a_search(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ValidationError, match="a search of its own"):
         job(tmp_path, tmp_path, pool_dropout=(0.1, 0.2))
     monkeypatch.setattr("ser_fusion.runs.prepare.find_spec", lambda name: None)
-    with pytest.raises(ExtraMissing, match=r"pip install 'ser-fusion\[tune\]'"):
+    with pytest.raises(PackageMissing, match=r"pip install 'ser-fusion\[tune\]'"):
         prepare(job(small_cache, tmp_path / "out"))
 
 

@@ -16,25 +16,16 @@ Progress = Callable[[int, int], None]
 class RemoteConflict(CacheError, ValueError):
     """The local cache and the one on the store were planned apart from each other."""
 
-    def __init__(self, url: str, record: str) -> None:
-        super().__init__(url, record)
-        self.url, self.record = url, record
-
-    def __str__(self) -> str:
-        return (
-            f"{self.url} and the local cache have different records {self.record}; nothing more was moved.\n"
-            "Pull the store into a new directory, ser cache merge the local cache into it, and push that."
-        )
+    url: str
+    record: str
+    got = "{url} and the local cache have different records {record}; nothing more was moved."
+    next = "Pull the store into a new directory, ser cache merge the local cache into it, and push that."
 
 
 class RemoteDamaged(Damaged):
     """An object on the store that is not what was pushed."""
 
-    def __str__(self) -> str:
-        return (
-            f"{self.where} is damaged: {self.problem}.\n"
-            "Put a good copy in its place with ser cache push CACHE URL --repair, from a cache that has it."
-        )
+    next = "Put a good copy in its place with ser cache push CACHE URL --repair, from a cache that has it."
 
 
 @dataclass
@@ -63,7 +54,7 @@ def check_format(store: Store) -> None:
         raise NotACache(store.url, "it has no format.json") from error
     except Damaged as error:
         raise RemoteDamaged(where, error.problem) from error
-    if found.format != "ser-cache":
+    if found.format != "ser cache":
         raise NotACache(store.url, "its format.json is of something else")
     if found.version != SCHEMA:
         raise UnsupportedFormat(store.url, found.version, SCHEMA)

@@ -33,12 +33,9 @@ STEP = 4096
 class TargetExists(CacheError, FileExistsError):
     """An export would overwrite something, or is finished already."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
-
-    def __str__(self) -> str:
-        return f"{self.path} exists already, and an export overwrites nothing.\nGive another --to."
+    path: str
+    got = "{path} exists already, and an export overwrites nothing."
+    next = "Give another --to."
 
 
 def export(

@@ -23,16 +23,13 @@ LIMIT = 1 << 31
 class CannotImport(CacheError, ValueError):
     """A file that is not what its format asks for."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path, self.problem = path, problem
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path} cannot be imported: {self.problem}.\n"
-            "Known are a folder of .npy files (npy), a Kaldi .scp or binary .ark (kaldi), and an .h5 file with one data "
-            "set per utterance, or a folder of such files (h5)."
-        )
+    path: str
+    problem: str
+    got = "{path} cannot be imported: {problem}."
+    next = (
+        "Known are a folder of .npy files (npy), a Kaldi .scp or binary .ark (kaldi), and an .h5 file with one data "
+        "set per utterance, or a folder of such files (h5)."
+    )
 
 
 def read_npy(source: Path) -> Found:

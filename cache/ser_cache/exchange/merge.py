@@ -27,22 +27,25 @@ class MergeConflict(CacheError, ValueError):
         found: (utterance or name, cache, hash there, other cache, hash there).
     """
 
-    def __init__(self, what: str, found: tuple[tuple[str, str, str, str, str], ...]) -> None:
-        super().__init__(what, found)
-        self.what, self.found = what, found
+    what: str
+    found: tuple[tuple[str, str, str, str, str], ...]
+    got = "nothing was merged: {what} differ between the caches (input hashes)."
+    known = "{compared}"
+    next = "{remedy}"
 
-    def __str__(self) -> str:
+    @property
+    def compared(self) -> str:
         lines = [f"  {name}: {one} in {here}, {other} in {there}" for name, here, one, there, other in self.found[:3]]
-        if len(self.found) > 3:
-            lines.append(f"  and {len(self.found) - 3:,} more")
+        return "\n".join([*lines, *([f"  and {len(self.found) - 3:,} more"] if len(self.found) > 3 else [])])
+
+    @property
+    def remedy(self) -> str:
         if self.what == "attachments":
-            last = "Give --attachments CACHE to take those of one cache, then run ser-extract with the whole corpus."
-        else:
-            last = (
-                "These are different recordings or texts under one name: give the utterances other ids, or take one "
-                "side out with ser cache rm --ids."
-            )
-        return "\n".join([f"nothing was merged: {self.what} differ between the caches (input hashes).", *lines, last])
+            return "Give --attachments CACHE to take those of one cache, then run ser-extract with the whole corpus."
+        return (
+            "These are different recordings or texts under one name: give the utterances other ids, or take one "
+            "side out with ser cache rm --ids."
+        )
 
 
 @dataclass(frozen=True)

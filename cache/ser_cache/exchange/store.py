@@ -12,16 +12,13 @@ CONDITIONAL = ("s3", "s3a", "memory")
 class CannotReach(CacheError, OSError):
     """An object store that cannot be used."""
 
-    def __init__(self, url: str, problem: str) -> None:
-        super().__init__(url, problem)
-        self.url, self.problem = url, problem
-
-    def __str__(self) -> str:
-        return (
-            f"{self.url} cannot be used as a cache: {self.problem}.\n"
-            "Give s3://BUCKET/PREFIX with the usual AWS settings (AWS_PROFILE, AWS_ENDPOINT_URL, ...); S3 needs "
-            'pip install "ser-fusion[s3]".'
-        )
+    url: str
+    problem: str
+    got = "{url} cannot be used as a cache: {problem}."
+    next = (
+        "Give s3://BUCKET/PREFIX with the usual AWS settings (AWS_PROFILE, AWS_ENDPOINT_URL, ...); S3 needs "
+        'pip install "ser-fusion[s3]".'
+    )
 
 
 class Store:

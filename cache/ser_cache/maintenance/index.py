@@ -52,12 +52,10 @@ CREATE TABLE failure (utterance BLOB NOT NULL, entry INTEGER NOT NULL, reason TE
 class StaleIndex(CacheError):
     """An index whose cache has changed since, or that is none."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path, self.problem = path, problem
-
-    def __str__(self) -> str:
-        return f"the index {self.path} cannot be used: {self.problem}.\nMake it anew: ser cache index CACHE"
+    path: str
+    problem: str
+    got = "the index {path} cannot be used: {problem}."
+    next = "Make it again: ser cache index CACHE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_base.errors import listing
+from ser_base.errors import PackageMissing, listing
 from ser_data.corpora.base import length, require_folder
 from ser_data.corpora.contained import PathEscapes, contained
-from ser_data.errors import BadManifest, BadRoot, CorpusError
+from ser_data.errors import BadManifest, BadRoot
 from ser_data.manifest.csv_file import csv_frame
 from ser_data.manifest.names import clean_name
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 
 LABEL_COLUMNS = ("emotion", "emotion.categories", "category", "label")
 _CARRIED = {"speaker": "speaker", "session": "session", "transcription": "text", "transcript": "text", "text": "text", "gender": "gender", "sex": "gender", "dialogue": "dialogue", "scenario": "scenario"}  # fmt: skip
-
-
-class MissingYaml(CorpusError, ImportError):
-    """PyYAML is not installed."""
-
-    def __str__(self) -> str:
-        return "the corpus 'audformat' needs PyYAML, which is not installed.\nRun: pip install pyyaml"
 
 
 class AudFormat:
@@ -106,7 +99,7 @@ def _header(base: Path, root: Path) -> dict[str, Any]:
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingYaml from error
+        raise PackageMissing("the corpus 'audformat'", "pyyaml") from error
     path = base / "db.yaml"
     if not path.is_file():
         raise BadRoot("audformat", str(root), "file db.yaml", tuple(sorted(p.name for p in base.iterdir())))

@@ -9,12 +9,11 @@ from ser_data.errors import CorpusError
 class PathEscapes(CorpusError, ValueError):
     """An archive names a file outside of itself."""
 
-    def __init__(self, root: str, name: str, why: str) -> None:
-        super().__init__(root, name, why)
-        self.root, self.name, self.why = root, name, why
-
-    def __str__(self) -> str:
-        return f"'{self.name}' is not taken: {self.why}.\nAn archive may only name files inside {self.root}."
+    root: str
+    name: str
+    why: str
+    got = "'{name}' is not taken: {why}."
+    next = "An archive may only name files inside {root}."
 
 
 def contained(root: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from ser_base.child import Answer, Child, ChildDied, serve
-from ser_data.errors import CorpusError
+from ser_data.errors import MediaError
 
 ADDRESS_SPACE = 4 << 30
 """Bytes of address space of the child: twice what one file may decode to, for joining pieces, and the libraries."""
@@ -31,7 +31,7 @@ class Isolated:
     """
 
     module: ClassVar[str]
-    error: ClassVar[Callable[[str, str, str], CorpusError]]
+    error: ClassVar[Callable[[str, str, str], MediaError]]
 
     def __init__(self, timeout: float = 60.0) -> None:
         """Starts nothing yet.
@@ -91,7 +91,7 @@ class Isolated:
 def serve_files(answer: Callable[[str, dict[str, Any]], Outcome]) -> None:
     """The child's side: bounds the process, then answers `(path, question)` until the parent goes away.
 
-    What `answer` raises as a `CorpusError` with `reason` and `detail` becomes that answer.
+    What `answer` raises as a `MediaError` becomes that answer.
     """
 
     def bounded(question: dict[str, Any]) -> Answer:
@@ -99,10 +99,8 @@ def serve_files(answer: Callable[[str, dict[str, Any]], Outcome]) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         try:
             return answer(os.fsdecode(bytes.fromhex(question["path"])), question)
-        except CorpusError as error:
-            if not hasattr(error, "reason"):
-                raise
-            return {"reason": error.reason, "detail": getattr(error, "detail", "")}, b""
+        except MediaError as error:
+            return {"reason": error.reason, "detail": error.detail}, b""
         except MemoryError:
             return {"reason": "limits", "detail": f"its decoder wants more than {ADDRESS_SPACE >> 30} GiB"}, b""
 

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from ser_data.errors import CorpusError, MediaError
+from ser_base.errors import PackageMissing
+from ser_data.errors import MediaError
 from ser_data.media.files import known_hash, regular
 
 FORMATS: Final = ("avi", "mov", "mp4", "matroska", "webm", "mpeg", "mpegts", "flv", "asf")
@@ -50,13 +51,6 @@ class VideoError(MediaError):
     REASONS = REASONS
 
 
-class VideoUnavailable(CorpusError, ImportError):
-    """Video is asked for and PyAV is not installed."""
-
-    def __str__(self) -> str:
-        return "Reading video needs PyAV, which is not installed.\nInstall the extra: pip install 'ser-fusion[video]'"
-
-
 @dataclass(frozen=True)
 class VideoLimits:
     """What is accepted; everything beyond is a `VideoError`, before memory is spent on it.
@@ -80,9 +74,9 @@ LIMITS: Final = VideoLimits()
 
 
 def require_video() -> None:
-    """Raises `VideoUnavailable` where PyAV is not installed; loads nothing."""
+    """Raises `PackageMissing` where PyAV is not installed; loads nothing."""
     if find_spec("av") is None:
-        raise VideoUnavailable
+        raise PackageMissing("reading video", "av", "video")
 
 
 def frame_count(seconds: float, fps: float) -> int:

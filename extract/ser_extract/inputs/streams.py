@@ -115,7 +115,7 @@ def modalities(job: ExtractJob, manifest: Manifest) -> tuple[Modality, ...]:
     Video must be asked for: it costs far more, and needs an extra.
 
     Raises:
-        VideoUnavailable: It is asked for and PyAV is not installed.
+        PackageMissing: It is asked for and PyAV is not installed.
         NoVideo: It is asked for and no utterance has one.
     """
     if job.modalities is not None:

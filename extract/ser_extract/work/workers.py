@@ -32,20 +32,25 @@ DEATHS = 5
 """Deaths in a row without any progress that end the run: not an utterance's fault."""
 
 
+class Untold(ExtractError):
+    """An error of a worker process that cannot be pickled, in words."""
+
+    problem: str
+    got = "{problem}"
+
+
 class WorkersDie(ExtractError, RuntimeError):
     """Worker processes die again and again without getting anywhere."""
 
-    def __init__(self, deaths: int, code: int | None) -> None:
-        super().__init__(deaths, code)
-        self.deaths, self.code = deaths, code
+    deaths: int
+    code: int | None
+    got = "the worker process died {deaths} times in a row without finishing anything (last: {how})."
+    known = "Signal 9 is mostly the system running out of memory."
+    next = "Give --workers 1, or --workers 0 to see the error itself; what is committed is kept."
 
-    def __str__(self) -> str:
-        how = f"signal {-self.code}" if self.code is not None and self.code < 0 else f"exit code {self.code}"
-        return (
-            f"the worker process died {self.deaths} times in a row without finishing anything (last: {how}).\n"
-            "Signal 9 is mostly the system running out of memory.\n"
-            "Give --workers 1, or --workers 0 to see the error itself; what is committed is kept."
-        )
+    @property
+    def how(self) -> str:
+        return f"signal {-self.code}" if self.code is not None and self.code < 0 else f"exit code {self.code}"
 
 
 @dataclass
@@ -246,7 +251,7 @@ def portable(error: Exception) -> Exception:
         copy.copy(error)  # rebuilt from its arguments, as on the other side
         ForkingPickler.dumps(error)
     except Exception:  # noqa: BLE001  # whatever pickle makes of somebody's exception
-        error = ExtractError(f"{type(error).__name__}: {error}")
+        error = Untold(f"{type(error).__name__}: {error}")
     return error
 
 

@@ -24,11 +24,11 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**options: Any) -> None:
-        from ser_fusion.errors import FusionError
+        from ser_base.errors import SerError
 
         try:
             command(**options)
-        except FusionError as error:
+        except SerError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:

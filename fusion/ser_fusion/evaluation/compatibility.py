@@ -2,12 +2,9 @@
 
 import pandas as pd
 
+from ser_base.errors import listing
 from ser_fusion.evaluation.errors import NotComparable
 from ser_fusion.evaluation.run_directory import RunDirectory
-
-
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
 
 
 def differences(a: RunDirectory, b: RunDirectory) -> tuple[str, ...]:
@@ -28,7 +25,7 @@ def _label_differences(left: pd.Series, right: pd.Series) -> list[str]:
     found = []
     for ids, where in ((left.index.difference(right.index), "first"), (right.index.difference(left.index), "second")):
         if len(ids):
-            found.append(f"{len(ids):,} utterances are only in the {where} run: {_some(sorted(ids))}")
+            found.append(f"{len(ids):,} utterances are only in the {where} run: {listing(sorted(ids), 3)}")
     shared = left.index.intersection(right.index)
     other = shared[(left[shared] != right[shared]).to_numpy()]
     if len(other):
@@ -43,7 +40,9 @@ def _fold_differences(a: RunDirectory, b: RunDirectory) -> list[str]:
     parts = [run.folds.set_index(["fold", "id"])["part"] for run in (a, b)]
     names = [sorted(part.index.get_level_values("fold").unique()) for part in parts]
     if names[0] != names[1]:
-        found.append(f"folds differ: {len(names[0])} ({_some(names[0])}) and {len(names[1])} ({_some(names[1])})")
+        found.append(
+            f"folds differ: {len(names[0])} ({listing(names[0], 3)}) and {len(names[1])} ({listing(names[1], 3)})"
+        )
         return found
     shared = parts[0].index.intersection(parts[1].index)
     moved = shared[(parts[0][shared] != parts[1][shared]).to_numpy()]

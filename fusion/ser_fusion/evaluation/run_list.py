@@ -44,7 +44,7 @@ def _listed(path: Path) -> Listed:
     try:
         run = RunDirectory.open(path).run
     except NotARun as error:
-        return Listed(path, "", "", 0, (), (), "", str(error.args[1]))
+        return Listed(path, "", "", 0, (), (), "", error.reason)
     rows = tuple(str(row["slug"]) for row in run["rows"] if row.get("kind") != "reference")
     return Listed(
         path,

@@ -17,16 +17,16 @@ COLUMNS = ("name", "metric", "mean", "std", "n")
 class BadSummary(EvaluationError):
     """A summary file that cannot be read. Facts: file, line or None, reason."""
 
-    def __init__(self, file: str, line: int | None, reason: str) -> None:
-        super().__init__(file, line, reason)
+    file: str
+    line: int | None
+    reason: str
+    got = "{where}: {reason}."
+    known = "A summary is a CSV file with the columns name,mean,std,n and, for several metrics, metric."
+    next = "Write means and standard deviations as the paper prints them, and n as the number of values behind them."
 
-    def __str__(self) -> str:
-        file, line, reason = self.args
-        where = f"{file}, line {line}" if line else file
-        return (
-            f"{where}: {reason}.\nA summary is a CSV file with the columns name,mean,std,n and, for several metrics, metric.\n"
-            "Write means and standard deviations as the paper prints them, and n as the number of values behind them."
-        )
+    @property
+    def where(self) -> str:
+        return f"{self.file}, line {self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True)

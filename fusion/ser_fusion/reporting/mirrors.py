@@ -7,25 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ser_base.errors import PackageMissing
 from ser_fusion.errors import RecordBroken
-from ser_fusion.evaluation.errors import EvaluationError
 from ser_fusion.evaluation.metrics import METRICS
 from ser_fusion.evaluation.records import read_json
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
-
-
-class MirrorMissing(EvaluationError, ImportError):
-    """The library of a mirror is not installed. Facts: mirror, package."""
-
-    def __init__(self, mirror: str, package: str) -> None:
-        super().__init__(mirror, package)
-
-    def __str__(self) -> str:
-        mirror, package = self.args
-        return (
-            f"The mirror {mirror!r} needs the package {package}, which is not installed.\n"
-            f"Install it with: pip install {package}\nThe run itself is complete without it."
-        )
 
 
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -58,7 +44,7 @@ def to_tensorboard(run_dir: Path, target: Path) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MirrorMissing("tensorboard", "tensorboard") from None
+        raise PackageMissing("the mirror 'tensorboard'", "tensorboard") from None
     run, metrics = _judged(run_dir)
     for job, curve in _curves(run.path):
         with SummaryWriter(str(target / job)) as writer:
@@ -76,7 +62,7 @@ def to_mlflow(run_dir: Path, target: Path) -> None:
     try:
         import mlflow  # type: ignore[import-not-found]
     except ImportError:
-        raise MirrorMissing("mlflow", "mlflow") from None
+        raise PackageMissing("the mirror 'mlflow'", "mlflow") from None
     run, metrics = _judged(run_dir)
     target.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(f"sqlite:///{(target / 'mlflow.db').absolute()}")

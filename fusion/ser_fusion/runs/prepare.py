@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ser_fusion.errors import ExtraMissing, RunChanged
+from ser_base.errors import PackageMissing
+from ser_fusion.errors import RunChanged
 from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob, Row
 from ser_fusion.runs.listener import Listener
@@ -81,7 +82,7 @@ def prepare(
     """Opens the study, plans all trainings and claims the run directory; see ``run``."""
     began = time.perf_counter()
     if job.tune and find_spec("optuna") is None:
-        raise ExtraMissing("--tune", "optuna", "tune")
+        raise PackageMissing("--tune", "optuna", "tune")
     material, rows, todo, device = plan(job, study)
     study = replace(material.study, table=material.study.table.iloc[: material.scored])
     start = begun(job, material, study, rows, todo, command, device)

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 class NoReference(FusionError, ValueError):
     """Speakers cannot be normalised by their own speech."""
 
-    def __init__(self, norm: str, problem: str) -> None:
-        super().__init__(norm, problem)
-        self.norm, self.problem = norm, problem
-
-    def __str__(self) -> str:
-        return f"--norm {self.norm} is not possible: {self.problem}.\nUse --norm train, or correct the manifest."
+    norm: str
+    problem: str
+    got = "--norm {norm} is not possible: {problem}."
+    next = "Use --norm train, or correct the manifest."
 
 
 def groups_of(study: "Study", norm: str) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_] | None]:

@@ -17,15 +17,11 @@ CLASS = "rated"  # the one class of a study of ratings
 class RatingsMissing(FusionError, ValueError):
     """The corpus has no valence, arousal or dominance."""
 
-    def __init__(self, option: str, source: str, rows: int) -> None:
-        super().__init__(option, source, rows)
-        self.option, self.source, self.rows = option, source, rows
-
-    def __str__(self) -> str:
-        return (
-            f"{self.option} is not possible: none of the {self.rows:,} utterances of {self.source} has valence, arousal or "
-            "dominance.\nGive a manifest with these columns (--manifest), or leave the option out."
-        )
+    option: str
+    source: str
+    rows: int
+    got = "{option} is not possible: none of the {rows:,} utterances of {source} has valence, arousal or dominance."
+    next = "Give a manifest with these columns (--manifest), or leave the option out."
 
 
 def dimensions_of(table: "pd.DataFrame") -> tuple[str, ...]:

@@ -29,15 +29,12 @@ NOBODY = np.zeros(0, dtype=np.int64)
 class Leak(FusionError, RuntimeError):
     """A training was given rows that its folds promise to keep apart."""
 
-    def __init__(self, key: str, count: int, one: str, other: str) -> None:
-        super().__init__(key, count, one, other)
-        self.key, self.count, self.one, self.other = key, count, one, other
-
-    def __str__(self) -> str:
-        return (
-            f"{self.count:,} rows {self.one} share a value of {self.key!r} with the {self.other} part, which the folds keep "
-            "apart.\nNothing was trained. This is a fault of ser-fuse: please report it with the command."
-        )
+    key: str
+    count: int
+    one: str
+    other: str
+    got = "{count:,} rows {one} share a value of {key!r} with the {other} part, which the folds keep apart."
+    next = "Nothing was trained. This is a fault of ser-fuse: please report it with the command."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

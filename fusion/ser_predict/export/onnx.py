@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_base.errors import PackageMissing
 from ser_cache.format.scratch import replacing
-from ser_predict.errors import ExtraMissing, NotExported
+from ser_predict.errors import NotExported
 from ser_predict.export.samples import Samples, draw_samples, read_samples
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
         What ``model.json`` holds; its ``checked`` says on what the two were compared and how far they are apart.
 
     Raises:
-        ExtraMissing: The extra ``onnx`` is not installed.
+        PackageMissing: The extra ``onnx`` is not installed.
         NotExported: torch cannot export these heads, or the result differs.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             __import__(package)
         except ImportError as error:
-            raise ExtraMissing("ser export --onnx", package, "onnx") from error
+            raise PackageMissing("ser export --onnx", package, "onnx") from error
     from ser_predict.export.graph import Graph
 
     ensemble = predictor.main

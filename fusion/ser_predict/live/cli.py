@@ -6,9 +6,8 @@ from typing import Any
 
 import rich_click as click
 
-from ser_base.errors import SerError
+from ser_base.errors import PackageMissing, SerError
 from ser_base.settings import SettingsCommand
-from ser_predict.errors import ExtraMissing
 
 LONGEST_HOP = 1.0
 """Seconds between windows if nothing is asked: answers come at least so often."""
@@ -69,7 +68,7 @@ def _serve(run: Path, options: dict[str, Any]) -> None:
         import uvicorn  # noqa: F401
         import websockets  # noqa: F401
     except ImportError as error:
-        raise click.ClickException(str(ExtraMissing("ser live", error.name or "starlette", "live"))) from error
+        raise click.ClickException(str(PackageMissing("ser live", error.name or "starlette", "live"))) from error
 
     from ser_predict.live.server import serve
     from ser_predict.recordings.predictor import Predictor

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ser_base.errors import SerError
 from ser_data.media.audio import AudioError
 from ser_predict.live.engine import Engine, Uploaded
 from ser_predict.live.store import Kept, Store
@@ -27,12 +28,12 @@ AT_ONCE = 2
 NAME = "recording"
 
 
-class Refused(Exception):
+class Refused(SerError):
     """An upload that is not taken: HTTP status and a sentence."""
 
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(status, why)
-        self.status, self.why = status, why
+    status: int
+    why: str
+    got = "{why}."
 
 
 class Uploads:

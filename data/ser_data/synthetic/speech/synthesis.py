@@ -29,16 +29,10 @@ LIBRARIES = ("libespeak-ng.so", "libespeak-ng.dylib", "espeak-ng.dll")
 class SpeechError(CorpusError, OSError):
     """There is no synthesiser, or it failed on a line."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
-    def __str__(self) -> str:
-        return (
-            f"no speech could be made: {self.what}.\n"
-            "It needs the package espeakng-loader, or the command espeak-ng (Debian: apt install espeak-ng).\n"
-            "Run: pip install espeakng-loader==0.2.4"
-        )
+    what: str
+    got = "no speech could be made: {what}."
+    known = "It needs the package espeakng-loader, or the command espeak-ng (Debian: apt install espeak-ng)."
+    next = "Run: pip install espeakng-loader==0.2.4"
 
 
 @dataclass(frozen=True)

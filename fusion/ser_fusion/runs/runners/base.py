@@ -53,24 +53,19 @@ class Runner(Protocol):
 class WorkerDied(FusionError, RuntimeError):
     """A worker process ended without giving back its job (killed, or out of memory)."""
 
-    def __init__(self, code: int | None) -> None:
-        super().__init__(code)
-        self.code = code
+    code: int | None
+    got = "A worker process ended {how} before its job was done; it was probably out of memory."
+    next = "Finished jobs are kept. Run the same command again, with fewer --workers or a larger --stride."
 
-    def __str__(self) -> str:
-        how = "again and again" if self.code is None else f"with code {self.code}"
-        return (
-            f"A worker process ended {how} before its job was done; it was probably out of memory.\n"
-            "Finished jobs are kept. Run the same command again, with fewer --workers or a larger --stride."
-        )
+    @property
+    def how(self) -> str:
+        return "again and again" if self.code is None else f"with code {self.code}"
 
 
 class JobFailed(FusionError, RuntimeError):
     """A job raised an error."""
 
-    def __init__(self, folder: str, trace: str) -> None:
-        super().__init__(folder, trace)
-        self.folder, self.trace = folder, trace
-
-    def __str__(self) -> str:
-        return f"{self.folder} failed; finished jobs are kept.\n{self.trace}"
+    folder: str
+    trace: str
+    got = "{folder} failed; finished jobs are kept."
+    known = "{trace}"

@@ -28,15 +28,12 @@ PATHS = ("cache", "out", "manifest", "folds", "extra_text")
 class OtherGround(FusionError, RuntimeError):
     """A node plans another task than the machine that asks for it."""
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder)
-        self.folder = folder
-
-    def __str__(self) -> str:
-        return (
-            f"{self.folder} is another task on a node of the Ray cluster than here: another cache, other folds or another "
-            "version of ser-fusion.\nGive all nodes the same packages and the same cache under the same path."
-        )
+    folder: str
+    got = (
+        "{folder} is another task on a node of the Ray cluster than here: another cache, other folds or another "
+        "version of ser-fusion."
+    )
+    next = "Give all nodes the same packages and the same cache under the same path."
 
 
 class Worker:

@@ -41,14 +41,10 @@ Trial = dict[str, Any]
 class HeldOutRead(FusionError, RuntimeError):
     """A search read utterances of the fold that it must not know."""
 
-    def __init__(self, folder: str, count: int) -> None:
-        super().__init__(folder, count)
-        self.folder, self.count = folder, count
-
-    def __str__(self) -> str:
-        return (
-            f"{self.folder} read {self.count:,} utterances of the test fold, so its result is void. Please report this."
-        )
+    folder: str
+    count: int
+    got = "{folder} read {count:,} utterances of the test fold, so its result is void."
+    next = "This is a fault of ser-fuse: please report it with the command."
 
 
 def settle(

@@ -1,4 +1,4 @@
-"""What can go wrong with a lever, as facts."""
+"""What can go wrong with a lever."""
 
 from ser_fusion.errors import FusionError
 
@@ -6,9 +6,8 @@ from ser_fusion.errors import FusionError
 class LeverImpossible(FusionError, ValueError):
     """An option of the training cannot do anything sensible here."""
 
-    def __init__(self, option: str, problem: str, remedy: str) -> None:
-        super().__init__(option, problem, remedy)
-        self.option, self.problem, self.remedy = option, problem, remedy
-
-    def __str__(self) -> str:
-        return f"{self.option} is not possible: {self.problem}.\n{self.remedy}"
+    option: str
+    problem: str
+    remedy: str
+    got = "{option} is not possible: {problem}."
+    next = "{remedy}"
