@@ -72,7 +72,8 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: tuple
 @click.option(
     "--compute",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="Arithmetic; other than float32 is declared in the cache.",
+    help="Compute in this type; other than float32 is declared in the cache, with its error. Use bfloat16 for twice the speed "
+    "on processors with avx512_bf16 or amx_bf16.  [default: float32]",
 )
 @click.option("--engine", type=click.Choice(["auto", "stock"]), help="stock: never the packed CPU engine.")
 @click.option("--batch-seconds", type=click.FloatRange(min=0), help="Padded audio per batch.  [default: by device]")

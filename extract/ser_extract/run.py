@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 from ser_cache import create_cache, take_over
 from ser_cache.catalog import Cache
@@ -24,7 +24,7 @@ from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder
 from ser_extract.job import ExtractJob, resolve_device
 from ser_extract.work.failures import Skipped, from_problems, write_failures
 from ser_extract.work.next_step import next_step
-from ser_extract.work.pace import ACCELERATOR, core_pace, shard_cost
+from ser_extract.work.pace import ACCELERATOR, core_pace, multiplies_bfloat16, shard_cost
 from ser_extract.work.progress import PlainReporter, Reporter
 from ser_extract.work.runners import RUNNERS
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
@@ -100,6 +100,8 @@ class Extraction:
                 manifest = read_corpus(self._job)
                 for note in manifest.notes:
                     self._reporter.note(f"Note: {note.told}.")
+                if self._job.compute == "bfloat16" and self._device == "cpu" and not multiplies_bfloat16():
+                    self._reporter.note("Note: this processor has no products of bfloat16; float32 is faster here.")
                 encoders = [open_encoder(self._job, modality) for modality in modalities(self._job, manifest)]
                 cache = create_cache(self._job.cache)
                 self._open(cache, manifest, encoders)
@@ -121,6 +123,10 @@ class Extraction:
             specs = {stream.modality: stream.encoder.specs for stream in self._streams}
             done = replace(done, next=next_step(self._job, manifest, specs))
         return replace(done, skipped=skipped, seconds=time.monotonic() - started)
+
+    @cached_property
+    def _device(self) -> str:
+        return resolve_device(self._job.device)
 
     def _told(self, level: int) -> None:
         if level == 1:
@@ -165,11 +171,10 @@ class Extraction:
 
     def _target(self, cost: float) -> float:
         """The most that a shard may cost, of work that costs so much; asked only where something is to be planned."""
-        device = resolve_device(self._job.device)
         if self._pace is None:
-            self._pace = core_pace() if device == "cpu" else ACCELERATOR
+            self._pace = core_pace() if self._device == "cpu" else ACCELERATOR
         parts = 1 if self._job.shards is None else self._job.shards[1]
-        return shard_cost(cost, max(self._job.worker_count(device), 1) * parts, self._pace)
+        return shard_cost(cost, max(self._job.worker_count(self._device), 1) * parts, self._pace)
 
     def _tell_unknown(self, stream: Stream) -> None:
         """Says how many recordings do not say how long they are."""
@@ -196,7 +201,7 @@ class Extraction:
         begun: set[str] = set()
         while units := self._units(self._job.shards):
             finished = 0
-            self._waiting = Waiting(units, self._job.worker_count(resolve_device(self._job.device)))
+            self._waiting = Waiting(units, self._job.worker_count(self._device))
             for result in self._run(units, stop, begun):
                 finished += 1
                 self._waiting.saved(result.key)

@@ -3,6 +3,8 @@
 Walks the table: a family without a tiny variant in conftest fails, and so does one that misses a relative L2 of 1e-5.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,34 @@ def test_texts_are_packed_where_the_family_can(text_variant, tiny):
         loaded(tiny(text_variant), **options).policy["batch"] for options in ({}, {"engine": "stock"}, {"batch": 0})
     ]
     assert kinds == ["padded" if text_variant in padded else "packed", "padded", "solo"]
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "hubert", "wavlm", "bert", "deberta-v2"])
+def test_bfloat16_on_a_cpu_is_near_and_packed_where_float32_is(name, tiny, variant_types, inputs):
+    given = inputs(ENCODERS[variant_types[name]].modality)[2:6]
+    exact, rough = loaded(tiny(name)), loaded(tiny(name), compute="bfloat16")
+    assert rough.policy == {**exact.policy, "compute": "bfloat16"}
+    for one, other in zip(exact.encode(given), rough.encode(given), strict=True):
+        assert isinstance(one, Encoded) and isinstance(other, Encoded)
+        errors = [relative(other.states[layer], state) for layer, state in one.states.items()]
+        assert all(other.states[layer].dtype == np.float32 for layer in other.states)
+        assert 1e-5 < max(errors) < 3e-2  # bfloat16 keeps 8 bits: 4e-3 for each rounding
+
+
+def test_the_packed_speech_engine_loads_no_transformers(tiny):
+    """It takes longer to load than a short clip to encode."""
+    code = (
+        "import sys, numpy as np\n"
+        "from ser_extract.encoders import ENCODERS\n"
+        "from ser_extract.encoders.base import EngineOptions, InputOptions\n"
+        "from ser_extract.encoders.source import open_source\n"
+        f"source = open_source({str(tiny('wav2vec2'))!r}, 'audio')\n"
+        "family = ENCODERS['wav2vec2']\n"
+        "engine = family.load(source, family.describe(source, InputOptions()), (1,), EngineOptions())\n"
+        "assert engine.encode([np.ones(4000, np.float32)])[0].states[1].size\n"
+        "assert engine.policy['engine'] == 'packed' and 'transformers' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_neighbours_and_order_change_nothing_beyond_rounding(variant, tiny, variant_types, inputs):

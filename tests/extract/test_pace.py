@@ -80,3 +80,19 @@ def test_layers_and_parts_are_cut_alike_whatever_their_machines_are(corpus, job,
     assert found[2].shards == first.shards and found[2].shard_seconds == first.shard_seconds
     running.run(two.model_copy(update={"shards": (2, 2)}))
     assert all(len(open_cache(tmp_path / "cache").select(layer=layer)) == 8 for layer in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "fast"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("Features\t: fp asimd bf16\n", True),
+        ("Features\t: fp asimd\n", False),
+        ("", True),
+    ],
+)
+def test_processors_without_bfloat16_are_known(text: str, fast: bool, tmp_path: Path):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert pace.multiplies_bfloat16(tmp_path / "cpuinfo") is fast
+    assert pace.multiplies_bfloat16(tmp_path / "none")

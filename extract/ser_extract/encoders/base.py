@@ -96,16 +96,26 @@ class EngineOptions:
 
     Attributes:
         device: `cpu`, `cuda` or `cuda:0`.
-        compute: Type of the arithmetic: float32, or bfloat16/float16 (autocast on CUDA; the error is recorded).
+        compute: Type of the arithmetic: float32, or bfloat16 and float16 (the error is recorded).
         batch: Input units per batch: padded samples or tokens. None: the engine's own choice for the device
             (audio on a CPU: one by one; batching gains nothing there).
-        engine: `auto` takes the packed engine where the config fits it (CPU, float32), `stock` never.
+        engine: `auto` takes the packed engine where the config fits it (CPU, float32 or bfloat16), `stock` never.
     """
 
     device: str = "cpu"
     compute: str = "float32"
     batch: int | None = None
     engine: Literal["auto", "stock"] = "auto"
+
+    @property
+    def packs(self) -> bool:
+        """Whether a packed engine may be taken."""
+        return (
+            self.engine == "auto"
+            and self.device == "cpu"
+            and self.compute in ("float32", "bfloat16")
+            and self.batch is None
+        )
 
 
 class Engine(Protocol):

@@ -110,15 +110,25 @@ def _is_zip(path: Path) -> bool:
 
 
 def freeze(model: nn.Module, options: EngineOptions) -> nn.Module:
-    """Evaluation mode, no gradients, on the device."""
-    return model.eval().requires_grad_(False).to(torch.device(options.device))
+    """Evaluation mode, no gradients, on the device; on a CPU with bfloat16 the products are made of that type."""
+    model = model.eval().requires_grad_(False).to(torch.device(options.device))
+    if lowered(options):
+        from ser_extract.encoders.lowered import lower
+
+        lower(model)
+    return model
+
+
+def lowered(options: EngineOptions) -> bool:
+    """Whether a model's products are in bfloat16 for good: autocast on a CPU would convert all weights at each pass."""
+    return options.device == "cpu" and options.compute == "bfloat16"
 
 
 def autocast(options: EngineOptions) -> Any:
-    """A context for the arithmetic: nothing for float32, autocast for bfloat16 and float16."""
+    """A context for the arithmetic: nothing for float32 and for lowered models, else autocast."""
     import contextlib
 
-    if options.compute == "float32":
+    if options.compute == "float32" or lowered(options):
         return contextlib.nullcontext()
     return torch.autocast(torch.device(options.device).type, dtype=getattr(torch, options.compute))
 

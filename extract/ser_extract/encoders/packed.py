@@ -1,7 +1,9 @@
-"""An exact fast engine for wav2vec 2.0 and HuBERT of the base type on a CPU. Optional: the stock engine gives the same.
+"""A fast engine for wav2vec 2.0 and HuBERT of the base type on a CPU. Optional: the stock engine gives the same.
 
-Same mathematics in float32, in another order; relative L2 to transformers at batch 1 is about 2e-6 at base size, which is
-mostly transformers' own rounding. What is done differently:
+In float32 it is exact: the same mathematics in another order, relative L2 to transformers at batch 1 about 2e-6 at base size,
+which is mostly transformers' own rounding. In bfloat16 products and attention are, norms and the sums around them are not.
+It needs the weights and the config, and neither a model of transformers nor transformers itself, which takes longer to load
+than a short clip to encode. What is done differently:
 
 - the first convolution and its group norm become one GEMM: over time the norm's mean and variance are a linear and a
   quadratic form of the 10-sample frames, summed in float64, so the norm is folded into weight and bias;
@@ -10,7 +12,7 @@ mostly transformers' own rounding. What is done differently:
 - query, key and value are one GEMM; utterances are packed into one matrix without padding, attention goes one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,63 +20,66 @@ import torch
 from torch.nn import functional as F
 
 from ser_extract.encoders.batches import States
+from ser_extract.encoders.packed_weights import FIRST, Names, Packable, names_of
 
-FIRST = (10, 5)  # kernel and stride of the first convolution
-LATER = ((3, 2), (2, 2))
 TILE = 1024
 """Frames of the second convolution per tile: 4 MB of the first's output at 512 channels."""
-TYPES = ("wav2vec2", "hubert")
 
 
 class PackedForward:
-    """Pieces `(samples,)` -> hidden states, packed. Made by `of`, which says None where the config is of another kind."""
+    """Pieces `(samples,)` -> hidden states, packed. Made by `of`, which says None where the checkpoint is of another kind."""
 
     budget: ClassVar[int] = 16 * 16_000
     """Samples per pack; more costs only memory."""
 
-    def __init__(self, model: Any, layers: tuple[int, ...]) -> None:
-        self._layers = frozenset(layers)
-        self._first = _FoldedFirst(model.feature_extractor.conv_layers[0])
-        self._convolutions = [_StrideTwo(layer.conv) for layer in model.feature_extractor.conv_layers[1:]]
-        self._projection = model.feature_projection
-        self._position = _SpectralPosition(model.encoder.pos_conv_embed.conv)
-        self._norm = model.encoder.layer_norm
-        self._blocks = [_Block(block) for block in model.encoder.layers[: max(layers)]]
+    def __init__(self, config: Packable, weights: Names, layers: tuple[int, ...], dtype: torch.dtype) -> None:
+        self._layers, self._dtype = frozenset(layers), dtype
+        convolutions = weights.below("feature_extractor.conv_layers")
+        self._first = _FoldedFirst(convolutions.below("0"), config.norm_eps)
+        self._convolutions = [
+            _StrideTwo(convolutions.below(f"{k}.conv"), dtype) for k in range(1, len(config.conv_dim))
+        ]
+        projection = weights.below("feature_projection")
+        self._features = _Norm(projection.below("layer_norm"), config.layer_norm_eps)
+        self._projection = _Linear(projection.below("projection"), dtype)
+        self._position = _SpectralPosition(weights.below("encoder.pos_conv_embed.conv"), config)
+        self._norm = _Norm(weights.below("encoder.layer_norm"), config.layer_norm_eps)
+        blocks = weights.below("encoder.layers")
+        self._blocks = [_Block(blocks.below(str(k)), config, dtype) for k in range(max(layers))]
+
+    @classmethod
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        state: Mapping[str, torch.Tensor],
+        layers: tuple[int, ...],
+        dtype: torch.dtype = torch.float32,
+    ) -> "PackedForward | None":
+        """The engine of a checkpoint, or None where config or weights are not exactly those of the type.
+
+        Args:
+            config: `config.json`, parsed.
+            state: Name -> tensor, as the weight files or transformers' model have it.
+            layers: Wanted hidden states.
+            dtype: Type of products and attention: float32 or bfloat16.
+        """
+        stated = Packable.fitting(config)
+        weights = None if stated is None else names_of(stated, state)
+        return None if stated is None or weights is None else cls(stated, weights, layers, dtype)
 
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         """All convolutions of one piece; the first two, at the highest rates, in tiles of time that stay in the cache."""
         frames, weight, bias = self._first.fold(x)
         second = self._convolutions[0]
         count = second.frames(len(frames))
-        h = torch.empty(count, len(bias))
+        h = torch.empty(count, len(bias), dtype=self._dtype)
         for start in range(0, count, TILE):
             stop = min(start + TILE, count)
-            tile = F.gelu(torch.addmm(bias, frames[2 * start : 2 * (stop - 1) + second.taps], weight))
-            h[start:stop] = second(tile)
+            tile = torch.addmm(bias, frames[2 * start : 2 * (stop - 1) + second.taps], weight)
+            h[start:stop] = second(F.gelu(tile.to(self._dtype)))
         for convolution in self._convolutions[1:]:
             h = convolution(h)
         return h
-
-    @classmethod
-    def of(cls, model: Any, layers: tuple[int, ...]) -> "PackedForward | None":
-        """The engine of a loaded model, or None."""
-        config = model.config
-        extractor = getattr(model, "feature_extractor", None)
-        if config.model_type not in TYPES or extractor is None:
-            return None
-        shapes = [(layer.conv.kernel_size[0], layer.conv.stride[0]) for layer in extractor.conv_layers]
-        fits = (
-            config.feat_extract_norm == "group"
-            and not config.do_stable_layer_norm
-            and not getattr(config, "conv_pos_batch_norm", False)
-            and getattr(config, "feat_proj_layer_norm", True)
-            and config.feat_extract_activation == config.hidden_act == "gelu"
-            and config.num_conv_pos_embeddings % 2 == 0
-            and len(set(config.conv_dim)) == 1
-            and shapes[0] == FIRST
-            and all(shape in LATER for shape in shapes[1:])
-        )
-        return cls(model, layers) if fits else None
 
     @torch.inference_mode()
     def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> list[States]:
@@ -83,8 +88,7 @@ class PackedForward:
             rows.append(self._convolve(torch.from_numpy(np.ascontiguousarray(piece, np.float32))))
         lengths = [len(h) for h in rows]
         h = torch.cat(rows) if len(rows) > 1 else rows[0]
-        projection = self._projection
-        h = projection.projection(projection.layer_norm(h))
+        h = self._projection(self._features(h.float())).float()
         h = self._norm(h + self._position(h, lengths))
         states = {0: h} if 0 in self._layers else {}
         for layer, block in enumerate(self._blocks, 1):
@@ -96,13 +100,33 @@ class PackedForward:
         return [{k: state[end - n : end] for k, state in host.items()} for n, end in zip(lengths, ends, strict=True)]
 
 
+class _Norm:
+    """A layer norm, in float32."""
+
+    def __init__(self, weights: Names, eps: float) -> None:
+        self._weight, self._bias, self._eps = weights["weight"], weights["bias"], eps
+
+    def __call__(self, h: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(h, self._weight.shape, self._weight, self._bias, self._eps)
+
+
+class _Linear:
+    """A product with bias, in the given type; what is added to it afterwards in float32 stays float32."""
+
+    def __init__(self, weights: Names, dtype: torch.dtype) -> None:
+        self._weight, self._bias = weights["weight"].to(dtype), weights["bias"].to(dtype)
+
+    def __call__(self, h: torch.Tensor) -> torch.Tensor:
+        return F.linear(h.to(self._weight.dtype), self._weight, self._bias)
+
+
 class _FoldedFirst:
     """Convolution of kernel 10 and stride 5 with the group norm over time behind it, one group per channel."""
 
-    def __init__(self, layer: Any) -> None:
-        self._weight = layer.conv.weight.detach()[:, 0].double()  # (channels, 10); a bias would cancel in the norm
-        norm = layer.layer_norm
-        self._gamma, self._beta, self._eps = norm.weight.detach().double(), norm.bias.detach().double(), norm.eps
+    def __init__(self, weights: Names, eps: float) -> None:
+        self._weight = weights["conv.weight"][:, 0].double()  # (channels, 10); a bias would cancel in the norm
+        self._gamma, self._beta = weights["layer_norm.weight"].double(), weights["layer_norm.bias"].double()
+        self._eps = eps
 
     def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """`(frames, 10)` of a waveform, and the weight `(10, channels)` and bias that make normed outputs of them."""
@@ -118,11 +142,11 @@ class _FoldedFirst:
 class _StrideTwo:
     """Convolution of kernel 2 or 3 and stride 2 over channels-last activations, GELU."""
 
-    def __init__(self, conv: Any) -> None:
-        weight = conv.weight.detach()  # (out, in, taps)
+    def __init__(self, weights: Names, dtype: torch.dtype) -> None:
+        weight = weights["weight"].to(dtype)  # (out, in, taps)
         self._pair = torch.cat([weight[:, :, 0], weight[:, :, 1]], 1).T.contiguous()
         self._third = weight[:, :, 2].T.contiguous() if weight.shape[2] == 3 else None
-        self._bias = None if conv.bias is None else conv.bias.detach()
+        self._bias = weights["bias"].to(dtype) if "bias" in weights else None
         self.taps = weight.shape[2]
 
     def frames(self, count: int) -> int:
@@ -139,20 +163,16 @@ class _StrideTwo:
 
 
 class _SpectralPosition:
-    """Grouped convolution over time with an even kernel, same length, GELU; as a product of spectra."""
+    """Grouped convolution over time with an even kernel, same length, GELU; as a product of spectra, in float32."""
 
-    def __init__(self, conv: Any) -> None:
-        weight, taps, groups = (
-            conv.weight.detach(),
-            conv.kernel_size[0],
-            conv.groups,
-        )  # weight norm is applied here, once
+    def __init__(self, weights: Names, config: Packable) -> None:
+        weight, taps, groups = weights.position(), config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
         width = weight.shape[0] // groups
         self._taps, self._groups, self._width = taps, groups, width
         self._hop, self._size = 2 * taps, 3 * taps
         spectrum = torch.fft.rfft(weight.reshape(groups, width, width, taps), n=self._size)
         self._spectrum = spectrum.conj().permute(3, 0, 2, 1).contiguous()  # (frequencies, groups, in, out)
-        self._bias = conv.bias.detach()
+        self._bias = weights["bias"]
 
     def __call__(self, h: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         hop, size, half = self._hop, self._size, self._taps // 2
@@ -173,18 +193,20 @@ class _SpectralPosition:
 class _Block:
     """A post-norm transformer block over packed rows."""
 
-    def __init__(self, block: Any) -> None:
-        attention = block.attention
-        self._heads = attention.num_heads
-        scale = (attention.q_proj.out_features // self._heads) ** -0.5
-        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        self._weight = torch.cat([part.weight.detach() * (scale if part is parts[0] else 1.0) for part in parts])
-        self._bias = torch.cat([part.bias.detach() * (scale if part is parts[0] else 1.0) for part in parts])
-        self._out, self._norm, self._last = attention.out_proj, block.layer_norm, block.final_layer_norm
-        self._up, self._down = block.feed_forward.intermediate_dense, block.feed_forward.output_dense
+    def __init__(self, weights: Names, config: Packable, dtype: torch.dtype) -> None:
+        attention, self._heads, self._dtype = weights.below("attention"), config.num_attention_heads, dtype
+        scale = (config.hidden_size // self._heads) ** -0.5
+        scales = {"q_proj": scale, "k_proj": 1.0, "v_proj": 1.0}
+        self._weight = torch.cat([attention[f"{name}.weight"] * each for name, each in scales.items()]).to(dtype)
+        self._bias = torch.cat([attention[f"{name}.bias"] * each for name, each in scales.items()]).to(dtype)
+        self._out = _Linear(attention.below("out_proj"), dtype)
+        self._norm = _Norm(weights.below("layer_norm"), config.layer_norm_eps)
+        self._last = _Norm(weights.below("final_layer_norm"), config.layer_norm_eps)
+        self._up = _Linear(weights.below("feed_forward.intermediate_dense"), dtype)
+        self._down = _Linear(weights.below("feed_forward.output_dense"), dtype)
 
     def __call__(self, h: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        mixed = F.linear(h, self._weight, self._bias)
+        mixed = F.linear(h.to(self._dtype), self._weight, self._bias)
         attended = []
         for rows in mixed.split(lengths):
             q, k, v = rows.view(1, len(rows), 3, self._heads, -1).permute(2, 0, 3, 1, 4)

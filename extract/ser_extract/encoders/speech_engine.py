@@ -7,6 +7,7 @@ group norm, or in batches of equal length where no mask is exact. All of it equa
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch.nn import functional as F
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused
 from ser_extract.encoders.batches import BatchRule, cut, join_layers
-from ser_extract.encoders.loading import Taps, autocast, load_model
+from ser_extract.encoders.loading import Taps, autocast, load_model, read_weights
+from ser_extract.encoders.packed import PackedForward
 from ser_extract.encoders.source import Source
 from ser_extract.encoders.stated import CONFIG, Waveform
 
@@ -130,18 +132,14 @@ def load(
         options: Device and batching.
         maskable: Whether an attention mask undoes padding exactly (with the length-masked group norm).
     """
-    model = load_model(source, options, UNUSED)
     step = prod(Waveform.of(source.config, source.name, CONFIG).conv_stride)
     normalize = bool(description.declared["normalised"])
-    if options.engine == "auto" and options.device == "cpu" and options.compute == "float32" and options.batch is None:
-        from ser_extract.encoders.packed import PackedForward
-
-        packed = PackedForward.of(model, layers)
-        if packed is not None:
-            rule = BatchRule(budget=PackedForward.budget, most=32)
-            return WaveformEngine(
-                description, packed, rule, step, normalize, {"engine": "packed", "batch": "packed", "device": "cpu"}
-            )
+    packed = _packed(source, layers, options)
+    if packed is not None:
+        rule = BatchRule(budget=packed.budget, most=32)
+        policy = {"engine": "packed", "batch": "packed", "device": "cpu", "compute": options.compute}
+        return WaveformEngine(description, packed, rule, step, normalize, policy)
+    model = load_model(source, options, UNUSED)
     rate = description.rate or 16_000
     budget = (
         options.batch if options.batch is not None else 0 if options.device == "cpu" else ACCELERATOR_SECONDS * rate
@@ -150,6 +148,17 @@ def load(
     forward = StockForward(model, Taps(model.encoder.layers, layers), description, options)
     policy = {"engine": "stock", "device": options.device, "compute": options.compute}
     return WaveformEngine(description, forward, rule, step, normalize, policy)
+
+
+def _packed(source: Source, layers: tuple[int, ...], options: EngineOptions) -> PackedForward | None:
+    """The packed engine where options, config and weights allow it."""
+    if not options.packs:
+        return None
+    with suppress(
+        Exception
+    ):  # whatever foreign files make their reader raise: the stock engine's loader says what is wrong
+        return PackedForward.of(source.config, read_weights(source), layers, getattr(torch, options.compute))
+    return None
 
 
 class StockForward:

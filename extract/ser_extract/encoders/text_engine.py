@@ -97,8 +97,7 @@ def load(
     """Loads a text encoder and its tokenizer; `first` is the position of a text's first token where texts can be packed."""
     model = load_model(source, options, UNUSED)
     taps = Taps(blocks(model), layers, instead(model))
-    packs = options.engine == "auto" and options.device == "cpu" and options.compute == "float32"
-    packed = PackedTexts(model, taps, first) if packs and options.batch is None and first is not None else None
+    packed = PackedTexts(model, taps, first) if options.packs and first is not None else None
     return TextEngine(model, load_tokenizer(source), taps, description, options, packed)
 
 

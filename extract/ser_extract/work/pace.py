@@ -6,6 +6,7 @@ Costs are in seconds of a core of `CORE_FLOPS`; a short probe says how many of t
 """
 
 import time
+from pathlib import Path
 
 from ser_extract.encoders.base import CORE_FLOPS
 
@@ -19,6 +20,8 @@ LEAST_SECONDS = 2.0
 """Below this a commit would cost more than the balance is worth."""
 REACHED = 0.65
 """What engines reach of the probe's speed, at least (wav2vec 2.0 base 0.89, WavLM and Whisper 0.7)."""
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""Flags of processors, x86 and ARM, whose products of bfloat16 are faster than those of float32."""
 ACCELERATOR = 100.0
 """Pace of a GPU, roughly; there the bytes of a shard are the closer limit."""
 
@@ -51,3 +54,15 @@ def shard_cost(cost: float, workers: int, pace: float) -> float:
     seconds = cost / pace
     longest = min(max(seconds / MANY, COMMIT_SECONDS), LONGEST_SECONDS)
     return round(min(max(seconds / (workers * EACH), LEAST_SECONDS), longest) * pace, 6)
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor has instructions for products of bfloat16; where the system does not say, yes."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    flags = {
+        word for line in text.splitlines() if line.lower().startswith(("flags", "features")) for word in line.split()
+    }
+    return not flags or not flags.isdisjoint(BFLOAT16)

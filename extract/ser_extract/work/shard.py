@@ -206,7 +206,7 @@ class ShardProcessor:
         job, encoder = self._assignment.job, self._encoders[modality]
         if job.compute == "float32" or modality in self._compute_error:
             return
-        options = replace(job.engine_options(modality, encoder.description.rate), compute="float32", engine="stock")
+        options = replace(job.engine_options(modality, encoder.description.rate), compute="float32")
         layers = self._assignment.layers[modality]
         exact = load_engine(encoder.family, encoder.source, encoder.description, layers, options).encode(
             inputs[:COMPARED]
