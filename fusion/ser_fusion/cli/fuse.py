@@ -282,7 +282,7 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
     from pydantic import ValidationError
 
     from ser_fusion.cli.default_out import default_out
-    from ser_fusion.cli.progress import listener
+    from ser_fusion.cli.progress import listener, say
     from ser_fusion.runs.job import FuseJob
 
     like = None
@@ -302,14 +302,22 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
             raise click.UsageError(f"{option}: {first['msg']}") from error
         except SerError as error:
             raise click.ClickException(_told(error)) from error
+        from ser_fusion.runs.finished import recall
         from ser_fusion.runs.study import open_job
 
         try:
             study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
-            from ser_fusion.runs.run import run
+            known = recall(job, study) if like is None else ""
+            if isinstance(known, str):
+                from ser_fusion.runs.run import run
 
-            command = typed("ser-fuse")
-            outcome = run(job, command=command, listener=told, like=like, study=study)
+                if known:
+                    say(f"{job.out}: {known}. The run is judged again.")
+                outcome = run(job, command=typed("ser-fuse"), listener=told, like=like, study=study)
+            else:
+                outcome, trainings = known
+                told.study(study, trainings, trainings)
+                say("Nothing has changed since they were judged.")
         except SerError as error:
             raise click.ClickException(_told(error)) from error
     if outcome.remaining:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def listener() -> Iterator[Listener]:
             self.epochs = 0
             self.last_line = 0.0
 
-        def study(self, study: "Study", tasks: "Sequence[Task]", done: int) -> None:
+        def study(self, study: "Study", trainings: int, done: int) -> None:
             counts = ", ".join(f"{name} {n:,}" for name, n in study.counts.items())
             folds = len(study.folds.folds)
             say(
@@ -41,8 +41,8 @@ def listener() -> Iterator[Listener]:
             for note in study.notes:
                 say(f"Note: {note}")
             again = f", {done:,} of them done already" if done else ""
-            say(f"{len(tasks):,} jobs (row, fold, seed){again}.")
-            self.total, self.began = len(tasks) - done, time.monotonic()
+            say(f"{trainings:,} jobs (row, fold, seed){again}.")
+            self.total, self.began = trainings - done, time.monotonic()
             if self.total and sys.stderr.isatty():
                 self._start()
 

@@ -5,10 +5,13 @@
 Source: Lin, Biometrics 1989; as a loss ``1 - CCC`` over the batch: Trigeorgis et al., ICASSP 2016.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TINY = 1e-8
 
@@ -23,13 +26,15 @@ def ccc(predicted: NDArray[np.floating], ratings: NDArray[np.floating]) -> float
     return float(2 * shared / spread) if spread > 0 else 1.0
 
 
-def ccc_loss(predicted: Tensor, ratings: Tensor) -> Tensor:
+def ccc_loss(predicted: "Tensor", ratings: "Tensor") -> "Tensor":
     """``1 - CCC`` over the batch, averaged over the dimensions that have two ratings or more.
 
     Args:
         predicted: (batch, dimensions).
         ratings: The same shape; NaN where there is no rating.
     """
+    import torch
+
     losses = []
     for p, r in zip(predicted.unbind(1), ratings.unbind(1), strict=True):
         known = ~torch.isnan(r)

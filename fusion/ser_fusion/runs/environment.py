@@ -1,27 +1,58 @@
-"""With what a result was made: versions, machine, code. Kept in ``run.json``; never part of a fingerprint."""
+"""With what a result was made: versions, machine, code. Kept in ``run.json``; versions and code decide whether what is
+stored of judging still holds, never whether a training does."""
 
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
+import xxhash
+
 _PACKAGES = ("ser-fusion", "torch", "numpy", "pandas", "scikit-learn", "scipy", "zarr", "h5py")
+_ALSO = ("pyarrow", "matplotlib", "jinja2")  # in what a result is told
+_CODE = ("ser_base", "ser_data", "ser_cache", "ser_fusion")
 
 
 def environment() -> dict[str, str]:
     """Name -> version or description."""
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    found |= versions()
+    for name in _ALSO:
+        found.pop(name, None)
     found["cores"] = str(os.cpu_count())
     commit = _commit()
     if commit:
         found["commit"] = commit
     return found
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Name -> version of every library that a result follows from."""
+    found = {}
+    for name in (*_PACKAGES, *_ALSO):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def code() -> str:
+    """xxh3-128 of the source files of our packages that judge: what an older version stored is not taken for today's."""
+    digest = xxhash.xxh3_128()
+    for name in _CODE:
+        found = find_spec(name)
+        folder = Path(found.origin).parent if found and found.origin else Path(name)
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".j2", ".css", ".js", ".toml", ".csv", ".json") and path.is_file():
+                digest.update(str(path.relative_to(folder)).encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def resolve_device(wanted: str) -> str:

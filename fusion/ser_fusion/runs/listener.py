@@ -1,6 +1,5 @@
 """What a run tells whoever watches it; without torch, so that a command can watch from its first second."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ class Listener:
 
     estimates = False
 
-    def study(self, study: "Study", tasks: "Sequence[Task]", done: int) -> None:
+    def study(self, study: "Study", trainings: int, done: int) -> None:
         """The study is open; so many jobs, of which some are done already."""
 
     def estimate(self, estimate: "Estimate") -> None:

@@ -22,27 +22,6 @@ from ser_fusion.study.open import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a run came to.
-
-    Attributes:
-        out: Run directory.
-        remaining: Jobs that other parts (``--jobs i/N``) still have to do; 0 means judged.
-        failed: Utterances left out because the extraction failed on them.
-        metrics: ``metrics.json``; empty if jobs remain.
-        report: ``report.html``; None if jobs remain.
-        left_out: What earlier commands began in the directory and did not finish, in sentences.
-    """
-
-    out: Path
-    remaining: int
-    failed: int
-    metrics: Mapping[str, Any]
-    report: Path | None
-    left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A run directory that is ours, and what is to be trained into it.
 
@@ -126,7 +105,7 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     listener, job = listener or Listener(), prepared.job
     mine = prepared.tasks if job.part is None else prepared.tasks[job.part[0] - 1 :: job.part[1]]
     missing = [task for task in mine if not is_done(task, job.out)]
-    listener.study(prepared.study, mine, len(mine) - len(missing))
+    listener.study(prepared.study, len(mine), len(mine) - len(missing))
     if not missing:
         return 1
     train = RUNNERS[job.runner]

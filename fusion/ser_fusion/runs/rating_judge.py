@@ -10,7 +10,8 @@ from ser_fusion.evaluation.rating_metrics import DEFINITIONS, summarise_ratings
 from ser_fusion.evaluation.rating_references import rating_references
 from ser_fusion.evaluation.run_metrics import finite
 from ser_fusion.reporting.ratings import markdown
-from ser_fusion.runs.prepare import Outcome, Prepared
+from ser_fusion.runs.finished import Outcome
+from ser_fusion.runs.prepare import Prepared
 
 if TYPE_CHECKING:
     from ser_fusion.runs.listener import Listener

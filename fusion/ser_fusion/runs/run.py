@@ -10,14 +10,16 @@ from ser_base.errors import SerError
 from ser_fusion.errors import RecordBroken, RecordMissing, RunUnreadable
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.runs.derived import derive
+from ser_fusion.runs.finished import Outcome, note
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.memory import asked_jobs, grown, kept, record
 from ser_fusion.runs.planning import tasks
-from ser_fusion.runs.prepare import Outcome, Prepared, begun, prepare, train_all
+from ser_fusion.runs.prepare import Prepared, begun, prepare, train_all
 from ser_fusion.runs.record import gather, read_done, table_rows
 from ser_fusion.runs.runners.local import default_workers
 from ser_fusion.runs.shares import judging
+from ser_fusion.runs.study import open_job
 from ser_fusion.study.open import Study
 
 
@@ -41,7 +43,7 @@ def run(
     Raises:
         FusionError, CacheError, CorpusError: What was asked cannot be done; finished jobs are kept.
     """
-    listener = listener or Listener()
+    listener, study = listener or Listener(), study or open_job(job)
     for one in asked_jobs(job.out, like, job.model_dump(mode="json")) if like is not None else ():
         train_all(
             prepare(one, command=command, like=like, study=study), listener
@@ -52,7 +54,9 @@ def run(
     if remaining:
         return Outcome(out=job.out, remaining=remaining, failed=prepared.study.failed, metrics={}, report=None)
     with judging(job.out):
-        return judge(prepared, listener, workers)
+        outcome = judge(prepared, listener, workers)
+        note(job, study, len(prepared.tasks), outcome)
+        return outcome
 
 
 def remember(prepared: Prepared) -> Prepared:
