@@ -18,19 +18,17 @@ from ser_cache.writer import Writer
 from ser_data.manifest.table import Manifest
 from ser_extract.encoders.base import Modality
 from ser_extract.errors import DiskTooSmall
-from ser_extract.inputs.corpus import read_corpus
 from ser_extract.inputs.items import NO_VIDEO
-from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder, open_stream
+from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder, open_stream, read_corpus
 from ser_extract.job import ExtractJob, resolve_device
 from ser_extract.work.failures import Skipped, from_problems, write_failures
 from ser_extract.work.next_step import next_step
 from ser_extract.work.pace import ACCELERATOR, core_pace, multiplies_bfloat16, shard_cost
-from ser_extract.work.progress import PlainReporter, Reporter
+from ser_extract.work.progress import PlainReporter, Reporter, Waiting
 from ser_extract.work.runners import RUNNERS
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
 from ser_extract.work.signals import INTERRUPTED, Stop
 from ser_extract.work.units import Unit, gather, open_writers, part
-from ser_extract.work.waiting import Waiting
 
 SPARE = 1.05
 """Room for containers' own bytes beside the features."""

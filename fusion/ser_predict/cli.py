@@ -12,7 +12,6 @@ import rich_click as click
 from ser_base.errors import SerError
 from ser_base.settings import SettingsCommand
 from ser_data.corpora.base import AUDIO_SUFFIXES, visible_files
-from ser_predict.recordings.lines import FORMATS
 
 if TYPE_CHECKING:
     from ser_predict.recordings.pieces import Prediction
@@ -43,7 +42,7 @@ SHOWN = 20
 @click.option(
     "--timeline", type=click.Path(path_type=Path), metavar="DIR", help="Draw long recordings' timelines here."
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), help="On stdout.  [default: table]")
+@click.option("--format", "form", type=click.Choice(("table", "csv", "jsonl")), help="On stdout.  [default: table]")
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write a .csv or .jsonl file too.")
 @click.option(
     "--audio-encoder", metavar="DIR|ID", help="Where the run's speech encoder is, if it is not found by its name."
@@ -161,7 +160,7 @@ def _run(
     """Predicts, shows and saves; lines of csv and jsonl come as soon as they are known."""
     from rich.console import Console
 
-    from ser_predict.recordings import lines
+    from ser_predict.recordings import told as lines
 
     done: list[Prediction] = []
     with ExitStack() as stack:
@@ -203,7 +202,7 @@ def _run(
 
 
 def _timelines(predictor: "Predictor", done: "list[Prediction]", folder: Path) -> None:
-    from ser_predict.recordings.timeline import draw_timeline
+    from ser_predict.recordings.told import draw_timeline
 
     windows: dict[str, list[Prediction]] = {}
     for prediction in done:

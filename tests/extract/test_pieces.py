@@ -16,7 +16,7 @@ from ser_extract.encoders.speech import frame_count
 from ser_extract.encoders.speech_engine import LengthGroupNorm
 from ser_extract.encoders.stated import Waveform
 from ser_extract.errors import LayerOutOfRange
-from ser_extract.inputs.layers import parse_layers
+from ser_extract.inputs.streams import parse_layers
 from ser_extract.work.units import gather, part
 
 

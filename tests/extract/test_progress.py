@@ -7,7 +7,7 @@ import pytest
 
 from ser_extract.work import progress
 from ser_extract.work.failures import Skipped, write_failures
-from ser_extract.work.progress import BarReporter, JsonReporter, Phase, PlainReporter, duration
+from ser_extract.work.progress import BarReporter, JsonReporter, Phase, PlainReporter, Waiting, duration
 
 
 @pytest.fixture
@@ -111,18 +111,15 @@ def test_failures_are_harmless_to_a_spreadsheet(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["failures.csv"]
 
 
-def test_ctrl_c_says_how_long_the_shards_in_hand_may_take(monkeypatch):
+def test_ctrl_c_says_how_long_the_shards_in_hand_may_take():
     from types import SimpleNamespace
 
-    from ser_extract.work import waiting
-
     now = [0.0]
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
     units = [
         SimpleNamespace(key=("audio", (name, f"{name}2")), modality="audio", ids=(name, f"{name}2"), cost=cost)
         for name, cost in (("a", 40.0), ("b", 20.0), ("c", 20.0))
     ]
-    wait = waiting.Waiting(units, workers=2)  # type: ignore[arg-type]
+    wait = Waiting(units, workers=2, clock=lambda: now[0])  # type: ignore[arg-type]
     assert wait.seconds is None and str(wait) == "how long is not known yet"
     now[0] = 30.0
     wait.encoded("audio", 3)  # half of all: a cost of 40 in 30 s by two workers

@@ -16,10 +16,9 @@ from ser_fusion.heads.model import Model
 from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.planning import fold_parts
 from ser_fusion.study.open import Study, open_study
-from ser_fusion.training.best_epoch import BestEpoch
 from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import Training
-from ser_fusion.training.scoring import expert_logits, posteriors
+from ser_fusion.training.scoring import BestEpoch, expert_logits, posteriors
 from ser_fusion.training.train import train
 
 Data = tuple[Study, dict[str, StreamFrames]]

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ser_predict.errors import RecogniserBroken
-from ser_predict.recordings.asr import Recogniser, spoken, word_errors
+from ser_predict.recordings.transcripts import Recogniser, spoken, word_errors
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_threshold_and_its_reliability(small: Any, predictor: Make):
 def test_long_recordings_go_in_windows(small: Any, predictor: Make, tmp_path: Path):
     import numpy as np
 
-    from ser_predict.recordings.timeline import draw_timeline, stretches, strip
+    from ser_predict.recordings.told import draw_timeline, stretches, strip
 
     loud, quiet = soundfile.read(small.file(0))[0], np.zeros(32_000)
     path = tmp_path / "long.wav"
@@ -146,7 +146,7 @@ def test_a_recording_in_which_nobody_speaks_is_quiet_and_not_predicted(small: An
 
 
 def test_windows_follow_the_training(small: Any, predictor: Make):
-    from ser_predict.recordings.windows import like_training
+    from ser_predict.recordings.pieces import like_training
 
     assert like_training([1.0, 2.0, 3.0, 4.0, 10.0]).cut(14.0) == [(0.0, 14.0)]
     spans = like_training([1.0, 2.0, 3.0, 4.0, 10.0]).cut(20.0)

@@ -18,9 +18,8 @@ from ser_data.media.decoding import IsolatedDecoder
 from ser_data.media.video import VideoError
 from ser_data.media.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Description, Modality, load_engine
-from ser_extract.inputs.corpus import read_corpus
 from ser_extract.inputs.items import UNREADABLE, Input
-from ser_extract.inputs.streams import Stream, modalities, open_encoder, open_stream
+from ser_extract.inputs.streams import Stream, modalities, open_encoder, open_stream, read_corpus
 from ser_extract.job import ExtractJob, resolve_device
 from ser_extract.work.progress import Reporter, duration
 

@@ -6,17 +6,86 @@ The entries of a stream differ in their layer only, so their plans have the same
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from platformdirs import user_cache_path
+
 from ser_cache import EntrySpec
-from ser_data.manifest.table import Manifest
+from ser_data.corpora import CORPORA
+from ser_data.manifest.labels import resolve_scheme
+from ser_data.manifest.table import Manifest, Problem
 from ser_data.manifest.utterance import Utterance
 from ser_data.media.video import require_video
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import Description, Family, Modality
 from ser_extract.encoders.source import Source, open_source
-from ser_extract.errors import EncoderNotFound, EncoderNotSupported, NoVideo
+from ser_extract.errors import EncoderNotFound, EncoderNotSupported, LayerOutOfRange, NoVideo, SettingMissing
 from ser_extract.inputs.items import Input, collect
-from ser_extract.inputs.layers import parse_layers
 from ser_extract.job import DEMO, ExtractJob
+
+# The corpus of a job as a manifest: read, labels judged if a scheme is named, cut to the limit.
+SELF_MADE = "demo"
+"""The corpus that makes itself; without a root in the user's cache directory."""
+
+
+def read_corpus(job: ExtractJob) -> Manifest:
+    """Reads the corpus.
+
+    Raises:
+        SettingMissing: The corpus needs a root and none is given.
+        CorpusError: What `ser_data` finds wrong.
+    """
+    reader = CORPORA[job.corpus]
+    root = job.root
+    if root is None and job.corpus == SELF_MADE:
+        root = user_cache_path("ser-fusion") / "demo-corpus"
+    if root is None:
+        raise SettingMissing("where the corpus is", "--root", "SER_ROOT")
+    manifest = reader.read(root)
+    if job.labels is not None:
+        manifest = judge_labels(manifest, job.labels)
+    if job.limit is not None and job.limit < len(manifest):
+        manifest = Manifest(manifest.table.head(job.limit), manifest.info, manifest.problems)
+    return manifest
+
+
+def judge_labels(manifest: Manifest, scheme: str) -> Manifest:
+    """Drops rows whose label the scheme does not know; each becomes a problem that lists the known ones."""
+    known = resolve_scheme(scheme, manifest)
+    names = set(known.mapping) | set(known.ignored)
+    labels = manifest.table["label"]
+    unknown = labels.notna() & ~labels.isin(names)
+    problems = tuple(
+        Problem(str(row.id), "unknown label", f"'{row.label}'; {known.name} knows {', '.join(sorted(names))}")
+        for row in manifest.table[unknown].itertuples()
+    )
+    return Manifest(manifest.table[~unknown], manifest.info, (*manifest.problems, *problems))
+
+
+# Which hidden states are meant by `--layer`.
+def parse_layers(text: str, depth: int, *, name: str, modality: str) -> tuple[int, ...]:
+    """`12`, `4,8,12`, `all`, `last`, or a list that mixes numbers and `last` -> layers in rising order, each once.
+
+    Args:
+        text: As typed.
+        depth: Number of the encoder's blocks, and its last layer.
+        name: Of the encoder, for the message.
+        modality: Likewise.
+
+    Raises:
+        LayerOutOfRange: Not a layer of this encoder.
+    """
+    if text.strip() == "all":
+        return tuple(range(depth + 1))
+    found = set()
+    for part in text.split(","):
+        word = part.strip()
+        if word == "last":
+            found.add(depth)
+        elif word.isdecimal() and int(word) <= depth:
+            found.add(int(word))
+        else:
+            raise LayerOutOfRange(name, modality, word or "''", depth)
+    return tuple(sorted(found))
+
 
 TEXT_FIELD = "text, normalised, version 1"
 
@@ -79,7 +148,7 @@ def demo_folder(modality: Modality) -> str:
     """The folder of the demo's encoder of a modality."""
     if modality == "video":
         raise EncoderNotFound(DEMO, modality, "the demo has no encoder for video")
-    from ser_extract.demo.encoders import demo_audio_encoder, demo_text_encoder
+    from ser_extract.demo import demo_audio_encoder, demo_text_encoder
 
     return str(demo_audio_encoder() if modality == "audio" else demo_text_encoder())
 

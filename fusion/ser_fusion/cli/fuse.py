@@ -324,8 +324,7 @@ def _run(given: dict[str, Any], from_run: Path | None) -> int:
         click.echo(f"{outcome.remaining:,} jobs are left to other shares; the last one to end judges {outcome.out}.")
         return 0
     from ser_base.terminal import console
-    from ser_fusion.reporting.ratings import RatingTable
-    from ser_fusion.reporting.terminal import result_table
+    from ser_fusion.reporting.terminal import RatingTable, result_table
 
     if outcome.metrics.get("task") != "vad":
         console().print(result_table(dict(outcome.metrics)))

@@ -1,22 +1,30 @@
-"""Draws a run's plots: SVG for the page, SVG, PNG and PDF files for papers."""
+"""What the page embeds and lays beside itself: plots as SVG, PNG and PDF, and audio of single utterances."""
 
-from collections.abc import Callable
+import base64
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import read_json
 from ser_fusion.evaluation.run_directory import job_folders
-from ser_fusion.reporting.plots.classes import class_plot
-from ser_fusion.reporting.plots.confusion import confusion_plot, difference_plot
-from ser_fusion.reporting.plots.curves import curve_key, curve_plot
-from ser_fusion.reporting.plots.layers import layer_plot
-from ser_fusion.reporting.plots.overview import overview_plot, pairs_plot
-from ser_fusion.reporting.plots.theme import draw, inline, save, svg_text
+from ser_fusion.reporting.figures import (
+    class_plot,
+    confusion_plot,
+    curve_key,
+    curve_plot,
+    difference_plot,
+    layer_plot,
+    overview_plot,
+    pairs_plot,
+)
 from ser_fusion.reporting.text_tables import safe_name
+from ser_fusion.reporting.theme import draw, inline, save, svg_text
 
 
 @dataclass(frozen=True)
@@ -138,3 +146,45 @@ def layer_weights(run_dir: Path, metrics: dict[str, Any], entries: dict[str, Any
                 caption = f"{row['name']}, {stream}"
                 plots.append(drawer(f"layers-{row['slug']}-{stream}", caption, layer_plot, np.array(jobs), names))
     return plots
+
+
+# Audio of single utterances as data URLs, for `--embed-audio`. The page then holds corpus content: mind its licence.
+RATE = 16_000
+SECONDS = 15.0  # longer utterances are cut
+TOTAL = 12 * 2**20  # bytes of all clips together
+
+
+def audio_clips(utterances: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
+    """Clips of these utterances as FLAC data URLs; what cannot be read, or would make the page too large, is left out.
+
+    Args:
+        utterances: index = id, columns `path`, and `start`, `end` in seconds.
+        ids: which.
+    """
+    import soundfile
+
+    from ser_data.media.audio import AudioError, Limits
+    from ser_data.media.decoding import IsolatedDecoder
+
+    clips: dict[str, str] = {}
+    size = 0
+    with IsolatedDecoder(limits=Limits(keep_truncated=True)) as decoder:
+        for name in ids:
+            path = utterances["path"].get(name) if "path" in utterances else None
+            if not isinstance(path, str):
+                continue
+            start, end = (
+                float(value) if column in utterances and pd.notna(value := utterances[column].get(name)) else None
+                for column in ("start", "end")
+            )
+            try:
+                samples = decoder.load(path, RATE, start=start, end=end)[: int(SECONDS * RATE)]
+            except AudioError:
+                continue
+            buffer = io.BytesIO()
+            soundfile.write(buffer, samples, RATE, format="FLAC", subtype="PCM_16")
+            size += buffer.tell()
+            if size > TOTAL:
+                break
+            clips[name] = "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return clips

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ser_base.terminal import console as results_console
-from ser_fusion.reporting.numbers import points, probability
-from ser_fusion.reporting.words import tested
+from ser_fusion.reporting.words import points, probability, tested
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,9 +10,9 @@ from ser_fusion.evaluation.records import Judged, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import assets, tables, words
-from ser_fusion.reporting.numbers import count, score
 from ser_fusion.reporting.text_tables import write_tables
 from ser_fusion.reporting.together_tables import lost_table, transfer_tables
+from ser_fusion.reporting.words import count, score
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 60  # lines of a table on the page; longer ones (corpora of hundreds of speakers) are in the files only
@@ -60,7 +60,7 @@ def write_report(
     calibration = tables.calibration_table(metrics)
     clips: dict[str, str] = {}
     if embed_audio:
-        from ser_fusion.reporting.clips import audio_clips
+        from ser_fusion.reporting.assets import audio_clips
 
         step("audio")
         clips = audio_clips(run.utterances, [entry["id"] for entry in metrics["hardest"]])

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ser_fusion.reporting.numbers import bounds, count, points, probability, score, spread
-from ser_fusion.reporting.words import bold, replicates, tested
+from ser_fusion.reporting.words import bold, bounds, count, points, probability, replicates, score, spread, tested
 
 METRICS = ("WA", "UWA", "WF1", "UWF1")
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ser_fusion.reporting.numbers import bounds, points, probability, score
 from ser_fusion.reporting.tables import Cell, Row, Table
+from ser_fusion.reporting.words import bounds, points, probability, score
 
 WIDEST = 4
 SHOWN = ("majority", "tfidf-svm", "probe-")  # reference rows, by the beginning of their slug

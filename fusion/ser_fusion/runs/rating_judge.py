@@ -9,7 +9,7 @@ from ser_cache.format.scratch import replacing
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS, summarise_ratings
 from ser_fusion.evaluation.rating_references import rating_references
 from ser_fusion.evaluation.run_metrics import finite
-from ser_fusion.reporting.ratings import markdown
+from ser_fusion.reporting.terminal import markdown
 from ser_fusion.runs.finished import Outcome
 from ser_fusion.runs.prepare import Prepared
 

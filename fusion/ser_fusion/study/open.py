@@ -13,9 +13,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
-from ser_fusion.study.given_folds import given_folds
-from ser_fusion.study.masked import OPTIONAL, mask
 from ser_fusion.study.ratings import CLASS, rated
+from ser_fusion.study.usable import OPTIONAL, given_folds, mask
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,12 +22,11 @@ from ser_fusion.heads.model import Model
 from ser_fusion.heads.pool_norm import settle_moments
 from ser_fusion.heads.vad import rate
 from ser_fusion.study.separation import Separation
-from ser_fusion.training.best_epoch import WHOLE, BestEpoch, apart
 from ser_fusion.training.losses.objective import Objective, Truth
 from ser_fusion.training.plan import Plan, Trained
 from ser_fusion.training.presets import Training
 from ser_fusion.training.schedule import Schedule
-from ser_fusion.training.scoring import calibrate, posteriors, scores
+from ser_fusion.training.scoring import WHOLE, BestEpoch, apart, calibrate, posteriors, scores
 
 Rows = NDArray[np.int64]
 

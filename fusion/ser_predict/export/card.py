@@ -23,7 +23,7 @@ def model_card(predictor: "Predictor") -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from ser_fusion.evaluation.known_encoders import tuned_on
-    from ser_fusion.reporting.numbers import bounds, score
+    from ser_fusion.reporting.words import bounds, score
 
     facts, main = predictor.source.facts, predictor.main
     corpus, entries = facts["corpus"], facts.get("cache", {}).get("entries", {})

@@ -1,18 +1,16 @@
-"""Who may ask at all: the right token, from the page itself, under a name of this machine.
+"""What keeps the server from strangers, and from readers that do not read."""
 
-The token keeps other users of the machine and other pages of the browser out. A page of another origin could still open a
-websocket to a loopback address, since websockets are free of the same-origin policy: so ``Origin`` is compared. A name of
-an attacker's could be pointed at 127.0.0.1 ("DNS rebinding"): so ``Host`` is compared.
-"""
-
+import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws://{host}; img-src 'self' data:; "
@@ -126,3 +124,84 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+# How long a connection may take for what, before anything about it is known: nobody holds the page by doing nothing.
+#
+# uvicorn waits without an end for the head of a first request, and for a client that does not read. Here a head must come
+# within `head` seconds, idle connections give way to new ones, and a client that does not read loses its connection.
+if TYPE_CHECKING:
+    Connection = H11Protocol  # what the mixin below is mixed into
+else:
+    Connection = object
+
+
+class _Reads(Connection):
+    """Ends the connection of a client that does not read its answers."""
+
+    unread: ClassVar[float] = 20.0
+    """Seconds for which answers may wait in the machine's memory without being read."""
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.unread, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._forget_stall()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_stall()
+        super().connection_lost(exc)
+
+    def _forget_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+
+class PatientSocket(_Reads, WebSocketsSansIOProtocol):  # type: ignore[misc]
+    """uvicorn's websocket, for clients that read."""
+
+
+class PatientHttp(_Reads, H11Protocol):
+    """uvicorn's HTTP/1.1, for clients that say soon what they want."""
+
+    head: ClassVar[float] = 10.0
+    """Seconds for the head of a request, from the first byte or from the end of the last answer."""
+    most_waiting: ClassVar[int] = 256
+    """Connections without a request; a further one ends the oldest. Below the usual limit of 1,024 open files."""
+    waiting: ClassVar[dict["PatientHttp", asyncio.TimerHandle]] = {}
+    """Connections without a request, oldest first."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def handle_events(self) -> None:
+        before = self.scope
+        super().handle_events()
+        if self.scope is not before:  # a head has come
+            self._waited()
+
+    def on_response_complete(self) -> None:
+        self._wait()  # before the request that may wait behind the last one is looked at
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waited()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._waited()
+        if len(self.waiting) >= self.most_waiting:
+            oldest = next(iter(self.waiting))
+            oldest._waited()  # now: `connection_lost` comes later, after others that were accepted at the same moment
+            oldest.transport.abort()
+        self.waiting[self] = self.loop.call_later(self.head, self.transport.abort)
+
+    def _waited(self) -> None:
+        timer = self.waiting.pop(self, None)
+        if timer is not None:
+            timer.cancel()

@@ -12,10 +12,9 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from ser_predict.live.engine import Engine
+from ser_predict.live.engine import HIGHEST_RATE, LOWEST_RATE, Engine, Stream
 from ser_predict.live.store import Kept, Store
-from ser_predict.live.stream import HIGHEST_RATE, LOWEST_RATE, Stream
-from ser_predict.recordings.windows import SHORTEST_WINDOW
+from ser_predict.recordings.pieces import SHORTEST_WINDOW
 
 SILENT_FOR = 30.0
 """Seconds without a frame after which a connection is closed."""

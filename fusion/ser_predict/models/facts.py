@@ -75,7 +75,7 @@ def reliability(predictor: "Predictor") -> str | None:
 
 def notice(predictor: "Predictor") -> list[tuple[str, str]]:
     """Term and sentence for each thing that a reader of the numbers must know, the most important first."""
-    from ser_fusion.reporting.numbers import bounds, score
+    from ser_fusion.reporting.words import bounds, score
 
     facts, main = predictor.source.facts, predictor.main
     corpus = facts["corpus"]

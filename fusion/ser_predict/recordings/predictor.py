@@ -18,12 +18,10 @@ from ser_extract.encoders.base import Encoded, Refused
 from ser_predict.errors import NoModel
 from ser_predict.models.ensemble import Ensemble
 from ser_predict.models.sources import open_heads
-from ser_predict.recordings.asr import Recogniser
 from ser_predict.recordings.frames import pooled_frames, stream_frames, unusable
-from ser_predict.recordings.pieces import Piece, Prediction, answered, cut, failed
-from ser_predict.recordings.places import places
-from ser_predict.recordings.streams import StreamEncoder, open_stream_encoder, specs_of
-from ser_predict.recordings.windows import Windowing, like_training
+from ser_predict.recordings.pieces import Piece, Prediction, Windowing, answered, cut, failed, like_training
+from ser_predict.recordings.streams import StreamEncoder, open_stream_encoder, places, specs_of
+from ser_predict.recordings.transcripts import Recogniser
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,17 +9,14 @@ import pytest
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra live")
 pytest.importorskip("websockets", reason="needs the extra live")
 
-from ser_predict.live import patience
-from ser_predict.live.guard import Guard
+from ser_predict.live.guard import Guard, PatientHttp, PatientSocket
 
 
-async def served(app: Any, client: Any) -> Any:
+async def served(app: Any, client: Any, http: Any = PatientHttp, ws: Any = PatientSocket) -> Any:
     """What ``client(port)`` gives, run in a thread against an application on a free port."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, http=patience.PatientHttp, ws=patience.PatientSocket, lifespan="off", log_level="error", access_log=False
-    )
+    config = uvicorn.Config(app, http=http, ws=ws, lifespan="off", log_level="error", access_log=False)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started:
@@ -61,8 +58,12 @@ UPGRADE = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 1
 
 
 @pytest.mark.parametrize("more", ["", UPGRADE], ids=["http", "websocket"])
-def test_a_client_that_does_not_read_gives_its_place_back(monkeypatch: pytest.MonkeyPatch, more: str):
-    monkeypatch.setattr(patience, "UNREAD", 0.3)
+def test_a_client_that_does_not_read_gives_its_place_back(more: str):
+    class Http(PatientHttp):
+        unread = 0.3
+
+    class Socket(PatientSocket):
+        unread = 0.3
 
     async def main() -> None:
         app = Endless()
@@ -73,7 +74,7 @@ def test_a_client_that_does_not_read_gives_its_place_back(monkeypatch: pytest.Mo
                 stream.sendall(f"GET / HTTP/1.1\r\nhost: x\r\n{more}\r\n".encode())
                 asyncio.run_coroutine_threadsafe(asyncio.wait_for(app.freed.wait(), 60), loop).result()
 
-        await served(app, client)
+        await served(app, client, Http, Socket)
 
     asyncio.run(main())
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_predict.live.stream import Stream
+from ser_predict.live.engine import Stream
 
 RATE = 1_000
 

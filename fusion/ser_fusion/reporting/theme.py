@@ -11,6 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# One drawing for light pages, dark pages and files.
+#
+# Figures use the colours of `PALETTE`. In files they stay as they are; in the page every one of them is replaced by a CSS
+# variable, so that the same lines turn light in dark mode. Text stays text (`svg.fonttype none`): it can be searched, read
+# aloud, and takes the page's font.
 # colour in files -> CSS variable in the page (values for light and dark in templates/report.css)
 PALETTE = {
     "ink": "#1d2433",

@@ -1,1 +1,0 @@
-"""The encoders of the demo, from the package registry."""
