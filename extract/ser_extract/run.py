@@ -28,6 +28,7 @@ from ser_extract.work.progress import PlainReporter, Reporter, Waiting
 from ser_extract.work.runners import RUNNERS
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
 from ser_extract.work.signals import INTERRUPTED, Stop
+from ser_extract.work.starting import Start
 from ser_extract.work.units import Unit, gather, open_writers, part
 
 SPARE = 1.05
@@ -93,6 +94,7 @@ class Extraction:
         """
         started = time.monotonic()
         done: Result | None = None
+        starter: Start | None = None
         with Stop(self._told) as stop:
             try:
                 manifest = read_corpus(self._job)
@@ -101,7 +103,11 @@ class Extraction:
                 if self._job.compute == "bfloat16" and self._device == "cpu" and not multiplies_bfloat16():
                     self._reporter.note("Note: this processor has no products of bfloat16; float32 is faster here.")
                 encoders = [open_encoder(self._job, modality) for modality in modalities(self._job, manifest)]
+                fresh = not (self._job.cache / "entries").exists()
                 cache = create_cache(self._job.cache)
+                if fresh and self._job.runner == "local" and self._job.worker_count(self._device):  # there will be work
+                    starter = Start(self._job, [encoder.source for encoder in encoders])
+                    starter.ahead()
                 self._open(cache, manifest, encoders)
                 cache.attach(MANIFEST, manifest.to_bytes())
                 done = Result(len(manifest), self._encoded, (), 0, 0.0, False)
@@ -115,6 +121,8 @@ class Extraction:
                 done = replace(done, left=left, interrupted=left > 0)
             finally:
                 self._reporter.end()
+                if starter is not None:
+                    starter.end()
         skipped = self._skipped(cache, manifest)
         write_failures(self._job.cache, skipped)
         if not done.left and (self._job.shards is None or not self._units()):

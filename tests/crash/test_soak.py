@@ -66,12 +66,18 @@ def memory(pid: int) -> float:
 
 
 def workers(pid: int) -> Iterator[int]:
-    """Processes of the pool, not Python's resource tracker."""
+    """Processes of the pool: children of the server that forks them, which is a child of the run."""
+    for child in children(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"multiprocessing.forkserver" in Path(f"/proc/{child}/cmdline").read_bytes():
+                yield from children(child)
+
+
+def children(pid: int) -> list[int]:
+    """Children of a process's main thread."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            with suppress(FileNotFoundError, ProcessLookupError):
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    yield int(child)
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def make_corpus(folder: Path, utterances: int, longest: float) -> Path:

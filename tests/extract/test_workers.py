@@ -1,5 +1,6 @@
 """Worker processes: what happens when they die, and when the parent is told to stop."""
 
+import importlib
 import os
 import signal
 import time
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 import ser_cache.format.plan
-import ser_extract.run as running
 from ser_cache import open_cache
 from ser_extract.run import Extraction, run
 from ser_extract.work.progress import PlainReporter
 from ser_extract.work.workers import Pool, WorkersDie
+
+running = importlib.import_module("ser_extract.run")  # the package's attribute of this name is the function
 
 
 def rows(cache: Path, modality: str) -> dict[str, Any]:
@@ -43,7 +45,7 @@ class Murderous(Pool):
 
 CRASHING = """
 import os, signal, sys
-if any("spawn_main" in argument for argument in sys.orig_argv):
+if any("multiprocessing.forkserver" in argument or "spawn_main" in argument for argument in sys.orig_argv):
     from ser_extract.encoders.text_engine import TextEngine
 
     encode = TextEngine.encode

@@ -1,16 +1,18 @@
 """Which checkpoints the packed speech engine takes: their config, and the names and shapes of their weights.
 
 Everything is asked for exactly. Where a value is odd, a weight is missing or a shape is another one, the answer is None, and
-transformers' own loader decides: it knows more kinds, and its errors are the ones that are told.
+transformers' own loader decides: it knows more kinds, and its errors are the ones that are told. Loads no torch.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
 from pydantic import Field, ValidationError
 
 from ser_extract.encoders.stated import Waveform
+
+if TYPE_CHECKING:
+    import torch
 
 FIRST = (10, 5)  # kernel and stride of the first convolution
 LATER = ((3, 2), (2, 2))
@@ -96,7 +98,7 @@ class Packable(Waveform):
 class Names:
     """Weights by name below a prefix, as float32; the bytes of a mapped file are not copied."""
 
-    def __init__(self, state: Mapping[str, torch.Tensor], prefix: str = "") -> None:
+    def __init__(self, state: "Mapping[str, torch.Tensor]", prefix: str = "") -> None:
         self._state, self._prefix = state, prefix
 
     def below(self, name: str) -> "Names":
@@ -106,16 +108,18 @@ class Names:
     def __contains__(self, name: str) -> bool:
         return f"{self._prefix}{name}" in self._state
 
-    def __getitem__(self, name: str) -> torch.Tensor:
+    def __getitem__(self, name: str) -> "torch.Tensor":
         return self._state[f"{self._prefix}{name}"].detach().float()
 
-    def position(self) -> torch.Tensor:
+    def position(self) -> "torch.Tensor":
         """The weight `(out, in, taps)` of a convolution with weight norm over its taps."""
+        import torch
+
         size, direction = next(pair for pair in WEIGHT_NORM if pair[0] in self)
         return torch._weight_norm(self[direction], self[size], 2)
 
 
-def names_of(config: Packable, state: Mapping[str, torch.Tensor]) -> Names | None:
+def names_of(config: Packable, state: "Mapping[str, torch.Tensor]") -> Names | None:
     """The weights of the base model in a checkpoint, or None where one is missing or has another shape."""
     prefixes = [prefix for prefix in ("", f"{config.model_type}.") if f"{prefix}{PROBE}" in state]
     if len(prefixes) != 1:

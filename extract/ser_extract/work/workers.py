@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import connection, get_context
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -23,6 +23,7 @@ from ser_base.errors import SerError
 from ser_extract.errors import ExtractError
 from ser_extract.job import resolve_device
 from ser_extract.work.shard import Assignment, ShardProcessor, UnitResult
+from ser_extract.work.starting import Start
 from ser_extract.work.units import Unit
 
 TICK = 0.2
@@ -92,6 +93,7 @@ class Pool:
     ) -> None:
         self._assignment, self._count, self._ahead = assignment, count, ahead
         self._stopping, self._progress = stopping, progress
+        self._starter = Start(assignment.job, assignment.sources.values())
         self._workers: list[_Worker] = []
         self._waiting: deque[Task] = deque()
         self._deaths = 0
@@ -172,9 +174,9 @@ class Pool:
             self._workers.append(self._start())
 
     def _start(self) -> _Worker:
-        context = get_context("spawn")
+        context = self._starter.context
         ours, theirs = context.Pipe()
-        process = context.Process(
+        process = context.Process(  # type: ignore[attr-defined]  # typeshed has it in the subclasses only
             target=serve, args=(theirs, self._assignment), daemon=False, name="ser-extract worker"
         )
         process.start()
@@ -194,6 +196,7 @@ class Pool:
                 worker.process.join()
             worker.pipe.close()
         self._workers = []
+        self._starter.end()
 
 
 def serve(pipe: Connection, assignment: Assignment) -> None:
