@@ -28,6 +28,7 @@ from typing import Any
 import rich_click as click
 
 from ser_base.errors import BadSettings, listing, suggestion
+from ser_base.machine import parse_part
 
 FILE = "ser.toml"
 SECTIONS = (
@@ -109,6 +110,19 @@ def _defaults(section: str, command: click.Command) -> dict[str, Any]:
         }
     except BadSettings as error:
         raise click.UsageError(str(error)) from error
+
+
+class PartType(click.ParamType):
+    """`2/8`, the second of eight parts of the work, as `(2, 8)`."""
+
+    name = "i/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Fails where the text is not one part of N."""
+        try:
+            return value if isinstance(value, tuple) else parse_part(str(value))
+        except ValueError as error:
+            self.fail(f"{error}", param, ctx)
 
 
 class SettingsCommand(click.RichCommand):

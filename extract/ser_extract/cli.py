@@ -8,22 +8,13 @@ import rich_click as click
 
 from ser_base.command_line import typed
 from ser_base.errors import SerError
-from ser_base.settings import SettingsCommand
+from ser_base.settings import PartType, SettingsCommand
 from ser_data.corpora import CORPORA
 from ser_extract.errors import SettingMissing
 from ser_extract.work.runners import RUNNERS
 
 SHOWN = 10
 """Skipped utterances named on the terminal; all of them are in failures.csv."""
-
-
-def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    index, slash, count = value.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise click.BadParameter(f"'{value}' is not i/N with 1 <= i <= N, for example 2/8")
-    return int(index), int(count)
 
 
 def _list(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> str | None:
@@ -91,7 +82,7 @@ def _modalities(context: click.Context, parameter: click.Parameter, value: tuple
     help="Shorter context of Whisper's encoder.  [default: its own 30]",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N utterances.")
-@click.option("--shards", callback=_part, metavar="i/N", help="Only the i-th of N parts of the work (SLURM arrays).")
+@click.option("--shards", type=PartType(), help="Only the i-th of N parts of the work (SLURM arrays).")
 @click.option(
     "--on-error", type=click.Choice(["skip", "fail"]), help="What an utterance that fails does.  [default: skip]"
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ser_cache.format.scratch import private
+from ser_base.files import private
 from ser_extract.errors import ExtractError
 
 

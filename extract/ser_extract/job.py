@@ -1,12 +1,11 @@
 """What one run of `ser-extract` is to do: frozen, checked when made, the same for the command line and for Python."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ser_base.machine import check_part, resolve_device, usable_cores
 from ser_extract.encoders.base import EngineOptions, InputOptions, Modality
 
 AUDIO_ENCODER = "facebook/wav2vec2-base"
@@ -101,9 +100,7 @@ class ExtractJob(BaseModel):
     @field_validator("shards")
     @classmethod
     def _part_of_parts(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and not 1 <= value[0] <= value[1]:
-            raise ValueError(f"part {value[0]} of {value[1]}: give i/N with 1 <= i <= N")
-        return value
+        return None if value is None else check_part(value)
 
     @model_validator(mode="after")
     def _windows_advance(self) -> "ExtractJob":
@@ -141,21 +138,3 @@ class ExtractJob(BaseModel):
         if self.workers is not None:
             return self.workers
         return 1 if device != "cpu" else usable_cores()
-
-
-def resolve_device(device: str) -> str:
-    """`auto` becomes `cuda` where torch sees a GPU, else `cpu`; without a GPU's driver torch is not even loaded."""
-    if device != "auto":
-        return device
-    if sys.platform == "linux" and not any(
-        Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-    ):
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

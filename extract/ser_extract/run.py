@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
+from ser_base.machine import resolve_device
 from ser_cache import create_cache, take_over
 from ser_cache.catalog import Cache
 from ser_cache.format.plan import Target
@@ -20,7 +21,7 @@ from ser_extract.encoders.base import Modality
 from ser_extract.errors import DiskTooSmall
 from ser_extract.inputs.items import NO_VIDEO
 from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder, open_stream, read_corpus
-from ser_extract.job import ExtractJob, resolve_device
+from ser_extract.job import ExtractJob
 from ser_extract.work.failures import Skipped, from_problems, write_failures
 from ser_extract.work.next_step import next_step
 from ser_extract.work.pace import ACCELERATOR, core_pace, multiplies_bfloat16, shard_cost

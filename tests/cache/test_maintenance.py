@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from made_cache import RECIPE, assert_right, data_files, items, spec, state, values, write
 
+from ser_base.files import UNLOCKED_HOURS
 from ser_cache import AmbiguousEntry, MissingEntry, StaleEntry, create_cache, open_cache
 from ser_cache.cli.main import main
 from ser_cache.maintenance.gc import sweep
@@ -256,3 +257,16 @@ def test_an_entry_in_which_nothing_was_planned_is_made_anew(tmp_path: Path):
     for commit in record.parent.glob("commits/*/*"):
         commit.write_bytes(b"{}")
     assert any("neither entry.json nor any plan" in problem for problem in repair(root, verify(root)))
+
+
+def test_the_next_writer_of_an_entry_clears_old_temporary_files_away(tmp_path: Path):
+    write(tmp_path / "c", items(4))
+    entry = open_cache(tmp_path / "c").select().path
+    places = [entry, entry / "plans", entry / "data", entry / "commits" / "0001"]
+    long_ago = time.time() - (UNLOCKED_HOURS + 1) * 3600
+    for place in places:
+        (place / f".{'a' * 32}.tmp").write_bytes(b"half")
+        (place / f".{'b' * 32}.tmp").write_bytes(b"half")
+        os.utime(place / f".{'a' * 32}.tmp", (long_ago, long_ago))
+    write(tmp_path / "c", items(4))
+    assert sorted(tmp_path.rglob("*.tmp")) == sorted(place / f".{'b' * 32}.tmp" for place in places)

@@ -17,11 +17,11 @@ import numpy as np
 import xxhash
 from numpy.lib import format as npy
 
+from ser_base.files import replacing
 from ser_cache.catalog import EntryInfo, open_cache
 from ser_cache.entry import Entry
 from ser_cache.errors import CacheError, MissingEntry
 from ser_cache.format.durable import writing
-from ser_cache.format.scratch import replacing
 from ser_cache.ragged import offsets_of
 from ser_cache.words import cell
 

@@ -6,8 +6,6 @@ alone. No human spoke: scores on it say that a pipeline works, and nothing about
 """
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_base.files import write_whole
 from ser_base.progress import counting
 from ser_data.errors import BadRoot
 from ser_data.manifest.table import CorpusInfo, Manifest
+from ser_data.media.sound_file import write_wav
 
 if TYPE_CHECKING:
     from ser_data.synthetic.speech.screenplay import Turn
@@ -82,11 +82,11 @@ def write_demo(root: Path, share: float = 1.0) -> Manifest:
     if missing or not (root / MANIFEST).is_file():
         with counting("Speaking the demo corpus") as tell:
             for done, (turn, samples) in enumerate(zip(missing, _recorded(missing), strict=True), 1):
-                _write_wav(places[turn.id], samples)
+                write_wav(places[turn.id], samples, RATE)
                 tell(done, len(missing))
         _write_dialogues(root, turns, places)
         table = _table(root, turns, places)
-        _write_bytes(root / MANIFEST, Manifest(table, INFO).to_bytes())
+        write_whole(root / MANIFEST, Manifest(table, INFO).to_bytes())
     return Manifest.read(root / MANIFEST)
 
 
@@ -107,7 +107,7 @@ def _claim(root: Path, share: float) -> None:
     if root.is_dir() and (others := sorted(path.name for path in root.iterdir())):
         raise BadRoot("demo", str(root), "empty folder", tuple(others), remedy)
     root.mkdir(parents=True, exist_ok=True)
-    _write_bytes(root / MARKER, (json.dumps(marker, indent=2) + "\n").encode())
+    write_whole(root / MARKER, (json.dumps(marker, indent=2) + "\n").encode())
 
 
 def _recorded(turns: "list[Turn]") -> Iterator[NDArray[np.float32]]:
@@ -171,8 +171,8 @@ def _write_dialogues(root: Path, turns: "Iterable[Turn]", places: dict[str, Path
         head = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
         blocks = "\n".join(_evaluation(*entry) for entry in scene)
         words = "".join(f"{turn.id} [{start:08.4f}-{end:08.4f}]: {turn.line.text}\n" for turn, start, end in scene)
-        _write_bytes(folder / "EmoEvaluation" / f"{dialogue}.txt", (head + blocks).encode())
-        _write_bytes(folder / "transcriptions" / f"{dialogue}.txt", words.encode())
+        write_whole(folder / "EmoEvaluation" / f"{dialogue}.txt", (head + blocks).encode())
+        write_whole(folder / "transcriptions" / f"{dialogue}.txt", words.encode())
 
 
 def _evaluation(turn: "Turn", start: float, end: float) -> str:
@@ -181,27 +181,3 @@ def _evaluation(turn: "Turn", start: float, end: float) -> str:
     lines += [f"C-E{rater}:\t{_WORDS[vote]};\t()" for rater, vote in enumerate(turn.votes, 1)]
     lines += [f"A-E{rater}:\tval {v}; act {a}; dom  {d};\t()" for rater, (v, a, d) in enumerate(turn.affect, 1)]
     return "\n".join(lines) + "\n"
-
-
-def _write_wav(path: Path, samples: NDArray[np.float32]) -> None:
-    import io
-
-    import soundfile
-
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, RATE, format="WAV", subtype="PCM_16")
-    _write_bytes(path, wav.getvalue())
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    """The file under its name at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from ser_base.errors import listing
+from ser_base.files import write_whole
 from ser_data.corpora.base import length, require_folder
 from ser_data.corpora.contained import PathEscapes, contained
 from ser_data.errors import BadManifest, BadRoot
@@ -175,10 +176,7 @@ def _audio(value: Any, base: Path, audio_dir: Path | None) -> Path | str | None:
         ending = next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), ".audio")
         path = folder / f"{xxhash.xxh3_128_hexdigest(data)}{ending}"
         if not (path.is_file() and path.stat().st_size == len(data)):  # a killed writer may have left a part of it
-            folder.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_name(f".{path.name}.part")  # the next writer of the same bytes takes a leftover over
-            scratch.write_bytes(data)
-            scratch.replace(path)
+            write_whole(path, data)
         return path
     try:
         path = contained(base, str(name or ""))

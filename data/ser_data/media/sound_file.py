@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_base.files import write_whole
 from ser_data.media.audio_terms import AudioError, AudioInfo, Gathered, Limits, refuse, wanted_samples
 from ser_data.media.files import regular, sentence
 from ser_data.media.length import Length, length_of, streamed_wav
@@ -136,3 +137,12 @@ def _read(sound: Any, gather: Gathered, wanted: int | None, frames: int) -> None
         if not len(block):
             break
         gather.add(block)
+
+
+def write_wav(path: Path, samples: NDArray[np.float32], rate: int) -> None:
+    """Writes mono 16-bit PCM, whole or not at all; samples in -1..1."""
+    import soundfile
+
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
+    write_whole(path, wav.getvalue())

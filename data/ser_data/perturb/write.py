@@ -16,6 +16,7 @@ import xxhash
 from ser_data.errors import BadManifest, CorpusError
 from ser_data.media.audio import AudioError
 from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.sound_file import write_wav
 from ser_data.perturb.copies import both, plan_folds
 from ser_data.perturb.effects import Effects, perturb
 from ser_data.protocols.originals import MARK, SOURCE
@@ -97,7 +98,7 @@ def write_copy(
                 reason = "no audio"
             elif not target.is_file():
                 try:
-                    _write(target, perturb(decoder.load(path, RATE, start, end), RATE, effects, name))
+                    write_wav(target, perturb(decoder.load(path, RATE, start, end), RATE, effects, name), RATE)
                 except AudioError as error:
                     reason = error.reason
             if reason is None:
@@ -145,14 +146,6 @@ def _claim(out: Path, told: dict[str, Any]) -> None:
         raise OtherCopy(str(out), "is not empty and holds no perturb.json")
     (out / "audio").mkdir(parents=True, exist_ok=True)
     card.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-
-
-def _write(target: Path, samples: Any) -> None:
-    import soundfile
-
-    scratch = target.with_name(f".{target.name}.part")
-    soundfile.write(scratch, samples, RATE, format="WAV", subtype="PCM_16")
-    scratch.replace(target)
 
 
 def _table(table: "pd.DataFrame", path: Path) -> None:

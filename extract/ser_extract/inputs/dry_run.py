@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ser_base.machine import resolve_device
 from ser_cache import CacheError, open_cache, sources
 from ser_data.manifest.utterance import Utterance
 from ser_data.media.audio import AudioError, Limits
@@ -20,7 +21,7 @@ from ser_data.media.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Description, Modality, load_engine
 from ser_extract.inputs.items import UNREADABLE, Input
 from ser_extract.inputs.streams import Stream, modalities, open_encoder, open_stream, read_corpus
-from ser_extract.job import ExtractJob, resolve_device
+from ser_extract.job import ExtractJob
 from ser_extract.work.progress import Reporter, duration
 
 QUANTILES = (0.1, 0.5, 0.9)

@@ -2,12 +2,11 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ser_base.files import write_whole
 from ser_data.manifest.table import Problem
 
 NAME = "failures.csv"
@@ -51,10 +50,7 @@ def write_failures(folder: Path, skipped: Iterable[Skipped]) -> Path:
     for line in sorted(skipped):
         writer.writerow([_harmless(cell) for cell in (line.id, line.modality, line.reason, line.detail)])
     path = folder / NAME
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".failures-")
-    with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
-        file.write(text.getvalue())
-    os.replace(name, path)
+    write_whole(path, text.getvalue().encode("utf-8", errors="replace"))
     return path
 
 

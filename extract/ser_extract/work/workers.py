@@ -20,8 +20,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ser_base.errors import SerError
+from ser_base.machine import resolve_device
 from ser_extract.errors import ExtractError
-from ser_extract.job import resolve_device
 from ser_extract.work.shard import Assignment, ShardProcessor, UnitResult
 from ser_extract.work.starting import Start
 from ser_extract.work.units import Unit

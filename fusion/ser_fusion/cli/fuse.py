@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from ser_base.command_line import typed
 from ser_base.errors import SerError
-from ser_base.settings import SettingsCommand
+from ser_base.settings import PartType, SettingsCommand
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.cli import levers as cli_levers
 from ser_fusion.cli import types
@@ -227,9 +227,7 @@ _path = click.Path(path_type=Path)
 @click.option("--ray-address", help="Ray cluster to join.  [default: RAY_ADDRESS, else one on this machine]")
 @click.option("--ray-gpus", type=click.FloatRange(0, 1), help="GPUs per Ray actor, as 0.5.  [default: 1 on CUDA]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
-@click.option(
-    "--jobs", "part", callback=types.part, metavar="i/N", help="Only the i-th share of the jobs (SLURM arrays)."
-)
+@click.option("--jobs", "part", type=PartType(), help="Only the i-th share of the jobs (SLURM arrays).")
 @click.option(
     "--from-run",
     type=_path,

@@ -84,13 +84,3 @@ def toml_table(context: click.Context, parameter: click.Parameter, value: Any) -
         return tomllib.loads(Path(value).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"{value} cannot be read as TOML ({error})") from None
-
-
-def part(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[int, int] | None:
-    """``2/8`` to ``(2, 8)``."""
-    if value is None:
-        return None
-    first, _, count = str(value).partition("/")
-    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise click.BadParameter(f"'{value}' is not i/N with i from 1 to N")
-    return int(first), int(count)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ser_base.errors import SerError
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.difference_test import difference_test

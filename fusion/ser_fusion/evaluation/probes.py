@@ -176,7 +176,7 @@ def read_probe(path: Path) -> Probe | None:
 def _write(path: Path, probe: Probe) -> None:
     from safetensors.numpy import save_file
 
-    from ser_cache.format.scratch import replacing
+    from ser_base.files import replacing
 
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser_cache.format.scratch import replacing, sweep
+from ser_base.files import replacing, sweep
 from ser_fusion.errors import RecordMissing
 from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration

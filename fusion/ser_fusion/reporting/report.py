@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import Judged, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory

@@ -245,7 +245,7 @@ def _write(
     result: tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any], float],
 ) -> None:
     """The folder of one fit, which appears whole."""
-    from ser_cache.format.scratch import replacing
+    from ser_base.files import replacing
     from ser_fusion.evaluation.parts import posterior_frame
 
     dev, test, settings, seconds = result

@@ -55,15 +55,6 @@ def code() -> str:
     return digest.hexdigest()
 
 
-def resolve_device(wanted: str) -> str:
-    """``auto`` is a GPU if torch finds one."""
-    if wanted != "auto":
-        return wanted
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _commit() -> str:
     """Commit of the checkout this code runs from, with ``+`` if files were changed; empty elsewhere."""
     root = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import xxhash
 from pydantic import Field
 
+from ser_base.files import replacing
 from ser_cache import open_cache
-from ser_cache.format.scratch import replacing
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.evaluation.records import Judged, Record, read_record
 from ser_fusion.runs.environment import code, versions

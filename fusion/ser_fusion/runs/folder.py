@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import Done, read_record
 from ser_fusion.frames.features import StreamFrames

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ser_base.errors import UnknownName
+from ser_base.machine import check_part
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
 from ser_fusion.poolings import POOLINGS
@@ -252,9 +253,7 @@ class FuseJob(LeverOptions):
     @field_validator("part")
     @classmethod
     def _one_of(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and not 1 <= value[0] <= value[1]:
-            raise ValueError("give i/N with i from 1 to N")
-        return value
+        return None if value is None else check_part(value)
 
     @field_validator("fusion", "classifier", "audit_heads")
     @classmethod

@@ -85,7 +85,7 @@ def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Materia
     """Test predictions of one trained head for every subset, written into its folder."""
     import torch
 
-    from ser_cache.format.scratch import replacing
+    from ser_base.files import replacing
     from ser_fusion.frames.feed import Feed
     from ser_fusion.heads.model import load_model
     from ser_fusion.runs.folder import predictions

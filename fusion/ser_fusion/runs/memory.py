@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ser_cache.format.scratch import sweep
+from ser_base.files import sweep
 from ser_fusion.errors import RecordMissing, RunExists, RunUnreadable
 from ser_fusion.evaluation.families import DEFAULT_NAMED, primary_pairs
 from ser_fusion.evaluation.records import Started, read_record

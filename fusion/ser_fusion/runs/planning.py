@@ -8,11 +8,11 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from ser_base.machine import resolve_device
 from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.frames.features import stride_of
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
-from ser_fusion.runs.environment import resolve_device
 from ser_fusion.runs.job import FuseJob, Row
 from ser_fusion.runs.material import Material, material_of
 from ser_fusion.runs.study import open_job

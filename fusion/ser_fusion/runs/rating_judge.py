@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS, summarise_ratings
 from ser_fusion.evaluation.rating_references import rating_references
 from ser_fusion.evaluation.run_metrics import finite

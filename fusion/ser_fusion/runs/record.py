@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_fusion.evaluation.records import Done, read_record
 from ser_fusion.heads import HEADS
 from ser_fusion.runs.environment import environment

@@ -42,7 +42,7 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
     """
     from safetensors.numpy import save_file
 
-    from ser_cache.format.scratch import replacing
+    from ser_base.files import replacing
     from ser_predict.export.card import model_card
 
     source, tensors, rows = predictor.source, {}, []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_base.errors import PackageMissing
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_predict.errors import NotExported
 from ser_predict.export.samples import Samples, draw_samples, read_samples
 

@@ -41,9 +41,9 @@ class Recogniser:
     """
 
     def __init__(self, name: str, *, device: str = "auto", offline: bool = False) -> None:
+        from ser_base.machine import resolve_device
         from ser_extract.encoders.source import open_source
         from ser_extract.errors import ExtractError
-        from ser_extract.job import resolve_device
 
         try:
             self._source = open_source(name, "audio", offline=offline)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ser_extract.job import resolve_device
+from ser_base.machine import resolve_device
 from ser_extract.work.runners.base import Progress
 from ser_extract.work.shard import Assignment, UnitResult
 from ser_extract.work.signals import Stop

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ser_base import ray_pool
-from ser_extract.job import resolve_device, usable_cores
+from ser_base.machine import resolve_device, usable_cores
 from ser_extract.work.runners.base import Progress
 from ser_extract.work.shard import Assignment, ShardProcessor, UnitResult
 from ser_extract.work.signals import Stop

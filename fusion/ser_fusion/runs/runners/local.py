@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ser_base.machine import usable_cores
 from ser_fusion.frames.arena import Arena, attach
 from ser_fusion.runs.frames import names_of, read_frames
 from ser_fusion.runs.job import FuseJob
@@ -206,7 +207,7 @@ def _die_with_parent() -> None:
 
 def default_workers(tasks: int) -> int:
     """One worker per core this process may use, but no more than there are jobs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if sys.platform == "darwin":
         cores = max(1, cores // 2)  # half of them are slow ones
     return max(1, min(cores, tasks))

@@ -19,7 +19,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_fusion.errors import FusionError, RecordBroken
 from ser_fusion.evaluation import records
 from ser_fusion.evaluation.records import read_record

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 from ser_fusion.evaluation import records
 from ser_fusion.evaluation.records import read_record
 from ser_fusion.runs.task import Search

@@ -9,15 +9,13 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
-from made_cache import items, write
 
-from ser_cache import open_cache
-from ser_cache.format.scratch import LOCK, UNLOCKED_HOURS, private, replacing, sweep
+from ser_base.files import LOCK, UNLOCKED_HOURS, private, replacing, sweep
 
 HOLD = """
 import sys
 from pathlib import Path
-from ser_cache.format.scratch import replacing
+from ser_base.files import replacing
 with replacing(Path(sys.argv[1])) as scratch:
     scratch.write_bytes(b"half")
     print("writing", flush=True)
@@ -121,16 +119,3 @@ def test_writers_and_sweeps_at_once(tmp_path: Path):
         process.join()
     assert [process.exitcode for process in (*sweeping, *writing)] == [0, 0, 0, 0]
     assert os.listdir(folder) == []
-
-
-def test_the_next_writer_of_an_entry_clears_old_temporary_files_away(tmp_path: Path):
-    write(tmp_path / "c", items(4))
-    entry = open_cache(tmp_path / "c").select().path
-    places = [entry, entry / "plans", entry / "data", entry / "commits" / "0001"]
-    long_ago = time.time() - (UNLOCKED_HOURS + 1) * 3600
-    for place in places:
-        (place / f".{'a' * 32}.tmp").write_bytes(b"half")
-        (place / f".{'b' * 32}.tmp").write_bytes(b"half")
-        os.utime(place / f".{'a' * 32}.tmp", (long_ago, long_ago))
-    write(tmp_path / "c", items(4))
-    assert sorted(tmp_path.rglob("*.tmp")) == sorted(place / f".{'b' * 32}.tmp" for place in places)

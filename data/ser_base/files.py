@@ -51,6 +51,21 @@ def replacing(path: Path) -> Iterator[Path]:
         new.replace(path)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a small file so that it is under its name whole or not at all; cheaper than `replacing`, and without a lock.
+
+    What a killed writer leaves is removed by a later `sweep` of the folder, a day after.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name[:150]}.{uuid.uuid4().hex}.part")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
 def sweep(root: Path, *, deep: bool = False) -> int:
     """Removes what dead writers left in a folder. What a live writer has is not touched.
 
