@@ -26,7 +26,7 @@ from ser_fusion.evaluation.parts import Part, parts_of
 from ser_fusion.evaluation.permutation import label_permutation_band
 from ser_fusion.evaluation.probe_rows import Pooled, both_poolings
 from ser_fusion.evaluation.probes import Fits
-from ser_fusion.evaluation.references import deterministic_rows, stream_features
+from ser_fusion.evaluation.references import deterministic_rows, fixed_rows, stream_features
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.units import unit_counts, unit_kind
 
@@ -75,6 +75,7 @@ def audit_table(
     fits = fits or Fits()
     means = {name: values for name, values in features.items() if name == "mean"}
     ready = table.assign(id=table.index) if "id" not in table else table
+    fixed = fixed_rows(table, classes)
     rows: dict[str, dict[str, Any]] = {}
     used, skipped, overlap, rules = [], {}, {}, {}
     for protocol in protocols:
@@ -107,7 +108,7 @@ def audit_table(
             used.append(name)
             found = []
             told = None if progress is None else functools.partial(_said, progress, name)
-            for one in deterministic_rows(table, classes, means, parts, fits, progress=told):
+            for one in deterministic_rows(table, classes, means, parts, fits, fixed=fixed, progress=told):
                 found.append((one.info, one.test))
             found += (heads or {}).get(name, ())
             for row, predictions in found:

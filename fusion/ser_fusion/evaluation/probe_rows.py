@@ -87,10 +87,10 @@ def probe_rows(
     streams = tuple(next(iter(features.values()), {}))
     sets = [(name,) for name in streams] + ([streams] if len(streams) > 1 else [])
     rows: dict[tuple[tuple[str, ...], str], ProbeRow] = {}
-    for chosen in sets:
-        for pooling, values in features.items():
-            x = joined(values, chosen)
-            rows[chosen, pooling] = _row(table, classes, targets, x, chosen, pooling, parts, fits)
+    xs = {(chosen, pooling): joined(values, chosen) for chosen in sets for pooling, values in features.items()}
+    fits.fit_all([(x, targets, part.train, part.dev, len(classes), part.refit) for x in xs.values() for part in parts])
+    for (chosen, pooling), x in xs.items():
+        rows[chosen, pooling] = _row(table, classes, targets, x, chosen, pooling, parts, fits)
     made = list(rows.values())
     if len(streams) > 1:
         each = {name: {pooling: rows[(name,), pooling] for pooling in features} for name in streams}

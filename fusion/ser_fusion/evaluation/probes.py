@@ -13,6 +13,7 @@
 How the minimum is found, the same one as scikit-learn's (a test holds them together), is in `probe_solver`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,11 @@ Values = NDArray[np.float32]
 Positions = NDArray[np.int64]
 Classes = NDArray[np.int64]
 Doubles = NDArray[np.float64]
+Fit = tuple[Values, Classes, Positions, Positions, int, bool]
+"""Arguments of `fit_probe`."""
+WORTH = 5_000_000
+"""Rows times features, summed over fits, from which other processes save more time than their start costs."""
+_SCIPY = version("scipy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +131,11 @@ class Fits:
 
     Args:
         folder: Where they are kept as safetensors, so that a rerun finds them; None for this process only.
+        workers: Processes for fits that are asked for together; None for one per core.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, workers: int | None = None) -> None:
+        self.folder, self.workers = folder, workers
         self._known: dict[str, Probe] = {}
         self._marks: dict[int, tuple[Values, bytes]] = {}
 
@@ -139,7 +146,7 @@ class Fits:
         if id(features) not in self._marks:
             self._marks[id(features)] = (features, xxhash.xxh3_128_digest(np.ascontiguousarray(features).data))
         digest = xxhash.xxh3_128(self._marks[id(features)][1])
-        facts = (VERSION, version("scipy"), features.shape, PATH, DEFAULT, classes, refit and len(dev) > 0, len(train))
+        facts = (VERSION, _SCIPY, features.shape, PATH, DEFAULT, classes, refit and len(dev) > 0, len(train))
         digest.update(repr(facts).encode())
         for rows in (train, dev):
             digest.update(np.ascontiguousarray(rows, dtype=np.int64).data)
@@ -150,15 +157,39 @@ class Fits:
         self, features: Values, targets: Classes, train: Positions, dev: Positions, classes: int, refit: bool = False
     ) -> tuple[str, Probe]:
         """The key and the probe; arguments as for `fit_probe`."""
-        key = self.key(features, targets, train, dev, classes, refit)
-        if key not in self._known:
-            found = None if self.folder is None else read_probe(self.folder / f"{key}.safetensors")
-            if found is None:
-                found = fit_probe(features, targets, train, dev, classes, refit)
-                if self.folder is not None:
-                    _write(self.folder / f"{key}.safetensors", found)
-            self._known[key] = found
+        (key,) = self.fit_all([(features, targets, train, dev, classes, refit)])
         return key, self._known[key]
+
+    def fit_all(self, asked: Sequence[Fit]) -> list[str]:
+        """The keys of some fits, which `fit` then gives at once; what is missing is fitted on several processes.
+
+        Args:
+            asked: Arguments of `fit_probe`.
+        """
+        keys = [self.key(*one) for one in asked]
+        missing: dict[str, Fit] = {}
+        for key, one in zip(keys, asked, strict=True):
+            if key not in self._known:
+                stored = None if self.folder is None else read_probe(self.folder / f"{key}.safetensors")
+                if stored is None:
+                    missing[key] = one
+                else:
+                    self._known[key] = stored
+        for key, found in zip(missing, self._fitted(list(missing.values())), strict=True):
+            self._known[key] = found
+            if self.folder is not None:
+                _write(self.folder / f"{key}.safetensors", found)
+        return keys
+
+    def _fitted(self, asked: Sequence[Fit]) -> list[Probe]:
+        from joblib import Parallel, cpu_count, delayed
+
+        work = sum(len(train) * features.shape[1] for features, _, train, *_ in asked)
+        workers = min(self.workers or cpu_count(), len(asked)) if work > WORTH else 1
+        if workers < 2:
+            return [fit_probe(*one) for one in asked]
+        found: list[Probe] = Parallel(n_jobs=workers)(delayed(fit_probe)(*one) for one in asked)
+        return found
 
 
 def read_probe(path: Path) -> Probe | None:

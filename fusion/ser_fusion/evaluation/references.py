@@ -112,6 +112,7 @@ def deterministic_rows(
     parts: Sequence[Part],
     fits: Fits,
     *,
+    fixed: Sequence[tuple[dict[str, Any], Predict]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Reference]:
     """All rows without randomness, on some folds; a row that cannot be computed on some fold is left out.
@@ -122,10 +123,11 @@ def deterministic_rows(
         features: pooled features of every stream (`stream_features`); may be empty.
         parts: the folds.
         fits: where probes are looked up and kept.
+        fixed: `fixed_rows` of this table, where they are at hand already.
         progress: called with each row's name before it is computed.
     """
     rows = []
-    for info, predict in fixed_rows(table, classes):
+    for info, predict in fixed_rows(table, classes) if fixed is None else fixed:
         if progress is not None:
             progress(info["name"])
         given = [(part, predict(part)) for part in parts]

@@ -109,12 +109,13 @@ def fold_temperatures(
     if development is None or not len(development):
         return {fold: Temperature(1.0, NO_DEVELOPMENT) for fold in tested}
     ids = development["id"].astype(str)
-    units = units_of(ids, speakers)
+    names = _names(speakers)
+    units = _units(ids, names)
     posteriors, targets = arrays_of(development, classes)
     known: dict[bytes, Temperature] = {}
     found = {}
     for fold, inside in tested.items():
-        kept = ~left_out(ids, inside, speakers)
+        kept = ~_held(units, _units(inside, names))
         if (mark := kept.tobytes()) not in known:
             if not kept.any():
                 known[mark] = Temperature(1.0, "every development speaker is tested")
@@ -127,15 +128,27 @@ def fold_temperatures(
 
 def units_of(ids: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.object_]:
     """The speaker of each id, `(n,)`; an id without one is a speaker of its own."""
-    names = dict(zip(speakers.index.astype(str), speakers, strict=True)) if speakers is not None else {}
-    found = ((str(name), names.get(str(name))) for name in ids)
-    return np.array([one if isinstance(one, str) and one else f"\0{name}" for name, one in found], dtype=object)
+    return _units(ids, _names(speakers))
 
 
 def left_out(ids: Iterable[str], tested: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.bool_]:
     """Whether a fold that tests `tested` must not look at the development predictions of `ids`: it tests their speaker."""
-    held = set(units_of(tested, speakers))
-    return np.array([one in held for one in units_of(ids, speakers)], dtype=bool)
+    names = _names(speakers)
+    return _held(_units(ids, names), _units(tested, names))
+
+
+def _names(speakers: "pd.Series[str] | None") -> dict[str, object]:
+    return dict(zip(speakers.index.astype(str), speakers, strict=True)) if speakers is not None else {}
+
+
+def _units(ids: Iterable[str], names: Mapping[str, object]) -> NDArray[np.object_]:
+    found = ((str(name), names.get(str(name))) for name in ids)
+    return np.array([one if isinstance(one, str) and one else f"\0{name}" for name, one in found], dtype=object)
+
+
+def _held(units: NDArray[np.object_], tested: NDArray[np.object_]) -> NDArray[np.bool_]:
+    held = set(tested)
+    return np.array([one in held for one in units], dtype=bool)
 
 
 def arrays_of(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -42,10 +42,14 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def code() -> str:
-    """xxh3-128 of the source files of our packages that judge: what an older version stored is not taken for today's."""
+def code(*packages: str) -> str:
+    """xxh3-128 of the source files of packages of ours: what an older version stored is not taken for today's.
+
+    Args:
+        packages: Their names; all that training and judging follow from by default.
+    """
     digest = xxhash.xxh3_128()
-    for name in _CODE:
+    for name in packages or _CODE:
         found = find_spec(name)
         folder = Path(found.origin).parent if found and found.origin else Path(name)
         for path in sorted(folder.rglob("*")):

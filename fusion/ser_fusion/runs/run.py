@@ -12,6 +12,7 @@ from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.runs.derived import derive
 from ser_fusion.runs.finished import Outcome, note
 from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.kept_audit import kept_audit
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.memory import asked_jobs, grown, kept, record
 from ser_fusion.runs.planning import tasks
@@ -96,7 +97,8 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
         return judge_alone(prepared, listener, workers)
     listener.step("reference rows")
     features = stream_features(study)
-    fits, refit = Fits(job.out / "probes"), start["refit"]
+    processes = None if job.workers is None else max(1, job.workers)
+    fits, refit = Fits(job.out / "probes", processes), start["refit"]
     references = reference_rows(study, list(job.seeds), refit=refit, features=features, fits=fits)
     classified, tests, developments = _classifiers(prepared, listener)
     more = derive(prepared, classified, tests, developments, references, features, listener)
@@ -114,8 +116,13 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     finished["training_seconds"] = round(sum(read_done(task, job.out)["seconds"] for task in todo), 1)
     record(job.out, finished)
     listener.step("leak audit")
-    heads = heads_under(audited(prepared), listener) if job.audit_heads else None
-    write_audit(job.out, audit_study(study, features=features, refit=refit, fits=fits, heads=heads))
+    if job.audit_heads:
+        heads = heads_under(audited(prepared), listener)
+        audit = audit_study(study, features=features, refit=refit, fits=fits, heads=heads)
+    else:
+        apart = Fits(workers=processes)  # its probes are scored and not kept
+        audit = kept_audit(study, job.out, lambda: features, apart, refit, listener.step)
+    write_audit(job.out, audit)
     listener.step("evaluation")
     if job.vad_weight:
         judge_beside(prepared, features)
