@@ -75,7 +75,7 @@ def test_what_is_damaged_is_made_again_and_said(
 
 
 def test_other_folds_have_the_same(made: tuple[Path, dict[str, Any]], cache: Path, tmp_path: Path) -> None:
-    asked = Asked(open_study(cache, protocol="speaker"))
+    asked = Asked(open_study(cache, protocol="random"))
     assert asked.audit(tmp_path / "run") == made[1] and asked.times == 0
 
 
