@@ -195,7 +195,7 @@ def _features(
 ) -> NDArray[np.float32]:
     """Pooled features of all chosen layers of a stream, (utterances, d), normalised per speaker if asked."""
     if (stream, pooling) not in known:
-        from ser_fusion.study.open import pool_entry
+        from ser_fusion.study.pooled import pool_entry
 
         ids = list(study.table.index)
         values = np.concatenate([pool_entry(entry, ids, pooling) for entry in study.layers[stream]], axis=1)

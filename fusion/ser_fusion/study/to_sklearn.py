@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_fusion.errors import StreamMissing
+from ser_fusion.study.pooled import pool_entry
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ser_cache import Entry
-    from ser_fusion.study.open import Study
+    from ser_fusion.study.data import StudyData
 
 Layers = int | Mapping[str, int] | None
 
@@ -34,7 +35,7 @@ class SklearnData(NamedTuple):
 
 
 def to_sklearn(
-    study: "Study",
+    study: "StudyData",
     *,
     streams: Sequence[str] | None = None,
     pooling: str = "stats",
@@ -59,7 +60,7 @@ def to_sklearn(
     return SklearnData(np.concatenate(features, axis=1), names[study.targets], groups, splits_of(study, train_on_dev))
 
 
-def splits_of(study: "Study", train_on_dev: bool = False) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def splits_of(study: "StudyData", train_on_dev: bool = False) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Positions of training and test part per fold; a ``cv`` for scikit-learn."""
     found = []
     for fold in study.folds.folds:
@@ -69,7 +70,7 @@ def splits_of(study: "Study", train_on_dev: bool = False) -> list[tuple[NDArray[
 
 
 def to_pandas(
-    study: "Study", *, pooling: str | None = None, streams: Sequence[str] | None = None, layer: Layers = None
+    study: "StudyData", *, pooling: str | None = None, streams: Sequence[str] | None = None, layer: Layers = None
 ) -> "pd.DataFrame":
     """The utterances of a study as a table; with ``pooling`` their pooled features, one column each.
 
@@ -103,14 +104,12 @@ def to_pandas(
     return pd.concat(frames, axis=1)
 
 
-def pooled(study: "Study", stream: str, pooling: str, layer: Layers = None) -> NDArray[np.float32]:
+def pooled(study: "StudyData", stream: str, pooling: str, layer: Layers = None) -> NDArray[np.float32]:
     """Pooled features of one stream, (utterances, d), from the study's layer or from another cached one."""
-    from ser_fusion.study.open import pool_entry
-
     return pool_entry(_entry(study, stream, layer), list(study.table.index), pooling)
 
 
-def _entry(study: "Study", stream: str, layer: Layers) -> "Entry":
+def _entry(study: "StudyData", stream: str, layer: Layers) -> "Entry":
     from ser_cache import open_cache
 
     own = study.streams[stream]
@@ -120,7 +119,7 @@ def _entry(study: "Study", stream: str, layer: Layers) -> "Entry":
     return open_cache(study.cache).select(stream, own.spec.encoder, wanted, own.spec.dtype)
 
 
-def _streams(study: "Study", streams: Sequence[str] | None) -> tuple[str, ...]:
+def _streams(study: "StudyData", streams: Sequence[str] | None) -> tuple[str, ...]:
     wanted = tuple(study.streams) if streams is None else (streams,) if isinstance(streams, str) else tuple(streams)
     for name in wanted:
         if name not in study.streams:

@@ -17,7 +17,7 @@ from ser_fusion.errors import StreamMissing
 from ser_fusion.frames.batches import Frames, Packed, pad
 
 if TYPE_CHECKING:
-    from ser_fusion.study.open import Study
+    from ser_fusion.study.data import StudyData
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class UtteranceDataset(Dataset[Example]):
 
     collate: Callable[[Sequence[Example]], TorchBatch] = staticmethod(collate_packed)
 
-    def __init__(self, study: "Study", ids: Sequence[str], streams: Sequence[str]) -> None:
+    def __init__(self, study: "StudyData", ids: Sequence[str], streams: Sequence[str]) -> None:
         self.ids = tuple(ids)
         self._entries = {name: study.streams[name] for name in streams}
         self._targets = study.targets[study.rows(self.ids)]
@@ -134,7 +134,7 @@ class UtteranceStream(IterableDataset[Example]):
 
 
 def to_torch(
-    study: "Study",
+    study: "StudyData",
     *,
     fold: str | int | None = None,
     part: str = "train",
@@ -166,7 +166,7 @@ def to_torch(
     return UtteranceStream(dataset, buffer, seed) if iterable else dataset
 
 
-def _ids(study: "Study", fold: str | int | None, part: str) -> Sequence[str]:
+def _ids(study: "StudyData", fold: str | int | None, part: str) -> Sequence[str]:
     if fold is None:
         return list(study.table.index)
     folds = study.folds.folds

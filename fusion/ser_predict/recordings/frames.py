@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ser_cache import EntrySpec, Ragged
 from ser_extract.encoders.base import Encoded
 from ser_fusion.frames.features import StreamFrames, read_stream
-from ser_fusion.study.open import pool_entry
+from ser_fusion.study.pooled import pool_entry
 
 LARGEST = {"float16": 65504.0, "float32": 3.4e38}
 

@@ -1,0 +1,103 @@
+"""What a study holds: utterances, labels, folds, and where the frames lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ser_fusion.study.pooled import pool_entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_cache import Entry
+    from ser_data.manifest.table import CorpusInfo
+    from ser_data.protocols import Folds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyData:
+    """Utterances, labels, folds and streams of one cache.
+
+    Attributes:
+        cache: Directory of the cache.
+        table: Usable utterances, sorted by id (which is the index, and a column too): the manifest's columns and
+            ``target``, the class number (int64).
+        classes: Class names in order.
+        folds: Who trains, develops and tests.
+        streams: One entry per stream; with several layers the deepest.
+        layers: All chosen layers of each stream, ascending.
+        excluded: Utterances left out: columns ``id``, ``reason``.
+        failed: How many of them have a label and failed in the extraction.
+        labels: Name of the label scheme.
+        info: The corpus's card.
+        notes: What a reader of results must know.
+        masked: Stream -> how many utterances take part without it.
+        turns: All rows of the manifest, usable or not.
+    """
+
+    cache: Path
+    table: "pd.DataFrame"
+    classes: tuple[str, ...]
+    folds: "Folds"
+    streams: Mapping[str, "Entry"]
+    layers: Mapping[str, tuple["Entry", ...]]
+    excluded: "pd.DataFrame"
+    failed: int
+    labels: str
+    info: "CorpusInfo"
+    notes: tuple[str, ...] = field(default=())
+    masked: Mapping[str, int] = field(default_factory=dict)
+    turns: "pd.DataFrame | None" = None
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Class number per row of the table, (utterances,)."""
+        return self.table["target"].to_numpy(dtype=np.int64, copy=True)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Utterances per class."""
+        found = np.bincount(self.targets, minlength=len(self.classes))
+        return {name: int(n) for name, n in zip(self.classes, found, strict=True)}
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Positions of these utterances in the table, (ids,)."""
+        import pandas as pd
+
+        return np.asarray(self.table.index.get_indexer(pd.Index(list(ids))), dtype=np.int64)
+
+    def pooled(self, stream: str, pooling: str = "stats") -> NDArray[np.float32]:
+        """Features of one stream pooled over time, special tokens left out.
+
+        Args:
+            stream: Name of the stream.
+            pooling: ``stats`` (mean and deviation, ddof 0), ``mean`` or ``max``.
+
+        Returns:
+            (utterances, features or twice as many) float32, rows as in ``table``; zeros for an utterance without frames.
+        """
+        return pool_entry(self.streams[stream], list(self.table.index), pooling)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: nothing of a study changes, and scikit-learn's ``clone`` would copy it again and again."""
+        return self
+
+    @property
+    def data_fingerprint(self) -> str:
+        """xxh3-128 of everything that was learned from: entries, inputs, labels and folds."""
+        digest = xxhash.xxh3_128()
+        for stream in sorted(self.layers):
+            for entry in self.layers[stream]:
+                digest.update(f"{stream}\0{entry.fingerprint}\0".encode())
+            hashes = self.layers[stream][-1].input_hashes
+            for name in self.table.index:
+                digest.update(f"{name}\0{hashes.get(name, '')}\0".encode())
+        labels = zip(self.table.index, self.table["target"], strict=True)
+        digest.update("\0".join(f"{name}\0{target}" for name, target in labels).encode())
+        digest.update(f"{self.classes}{self.folds.fingerprint}".encode())
+        return digest.hexdigest()
