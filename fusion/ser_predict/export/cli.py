@@ -65,10 +65,30 @@ def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, op
         raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
 
 
+def push(folder: Path, repository: str) -> str:
+    """Uploads an exported folder; only ever called where ``--push`` was given. Untested: no hub could be reached.
+
+    Args:
+        folder: Written by ``Predictor.save_pretrained``.
+        repository: ``owner/name`` on the hub; made if it is not there, private.
+
+    Returns:
+        Its address.
+    """
+    from huggingface_hub import HfApi
+
+    from ser_predict.models.hub import CARD, CONFIG, WEIGHTS
+
+    hub = HfApi()
+    hub.create_repo(repository, private=True, exist_ok=True)
+    done = hub.upload_folder(
+        repo_id=repository, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD], commit_message="ser export"
+    )
+    return str(done)
+
+
 def _push(folder: Path, repository: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from ser_predict.export.hub import push
 
     try:
         return push(folder, repository)

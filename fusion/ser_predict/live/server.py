@@ -107,7 +107,7 @@ def _page(engine: Engine, save: Path | None) -> str:
         "row": main.name if worded else engine.wordless,
         "streams": main.streams if worded else ("audio",),
         "hears": predictor.hears,
-        "notice": notice(predictor),
+        "notice": notice(predictor.chosen),
         "save": None if save is None else str(save.resolve()),
         "settings": {
             "classes": predictor.classes,

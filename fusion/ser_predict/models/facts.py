@@ -1,10 +1,9 @@
 """What the numbers of some heads are worth, in sentences: for the live page and for a model card."""
 
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ser_predict.recordings.predictor import Predictor
+from ser_predict.models.base import Chosen
 
 INTENDED = (
     "Research and teaching on speech emotion recognition: comparing features and fusion heads, and seeing what such heads "
@@ -47,9 +46,9 @@ def held_out(facts: Any) -> str:
     return f"tested on a {told.replace(', ', ' and ')} not trained on" if told else "nothing was held out as a whole"
 
 
-def limits(predictor: "Predictor") -> list[str]:
+def limits(chosen: Chosen) -> list[str]:
     """What the heads were not tested for, and what their confidence is worth."""
-    why = predictor.main.uncalibrated
+    why = chosen.main.uncalibrated
     calibrated = (
         f"The confidence is not calibrated: {why}."
         if why
@@ -58,43 +57,43 @@ def limits(predictor: "Predictor") -> list[str]:
     return [*LIMITS, calibrated]
 
 
-def test_scores(predictor: "Predictor") -> list[tuple[str, float, float | None, float | None]]:
+def test_scores(chosen: Chosen) -> list[tuple[str, float, float | None, float | None]]:
     """Pooled test scores of the row with their intervals over speakers: (metric, score, low, high), 0 to 1."""
-    scores = predictor.source.scores(predictor.main.slug) or {}
+    scores = chosen.source.scores(chosen.main.slug) or {}
     return [(name, one["pooled"], one.get("low"), one.get("high")) for name, one in scores.items()]
 
 
-def reliability(predictor: "Predictor") -> str | None:
+def reliability(chosen: Chosen) -> str | None:
     """What the threshold is worth on development data, in a sentence; None without development parts."""
-    share, right = predictor.reliability()
-    if not predictor.threshold or not isfinite(share):
+    share, right = chosen.main.reliability(chosen.threshold)
+    if not chosen.threshold or not isfinite(share):
         return None
-    told = f"On the corpus's development speakers {share:.0%} of the answers reach {predictor.threshold:g}"
+    told = f"On the corpus's development speakers {share:.0%} of the answers reach {chosen.threshold:g}"
     return f"{told}, and {right:.0%} of those are right." if isfinite(right) else f"{told}."
 
 
-def notice(predictor: "Predictor") -> list[tuple[str, str]]:
+def notice(chosen: Chosen) -> list[tuple[str, str]]:
     """Term and sentence for each thing that a reader of the numbers must know, the most important first."""
     from ser_fusion.reporting.words import bounds, score
 
-    facts, main = predictor.source.facts, predictor.main
+    facts, main = chosen.source.facts, chosen.main
     corpus = facts["corpus"]
     synthetic = (
         " Its speech is synthetic: the numbers say nothing about human emotion." if corpus.get("synthetic") else ""
     )
     lines = [
-        ("Corpus", f"{corpus_title(facts)}: {', '.join(predictor.classes)}.{synthetic}"),
+        ("Corpus", f"{corpus_title(facts)}: {', '.join(chosen.source.classes)}.{synthetic}"),
         ("Protocol", f"{facts['protocol']}; {len(main.members)} heads of the row {main.name} are averaged."),
     ]
-    uwa = next((one for one in test_scores(predictor) if one[0] == "UWA"), None)
+    uwa = next((one for one in test_scores(chosen) if one[0] == "UWA"), None)
     if uwa is not None:
         interval = bounds(uwa[2], uwa[3])
         within = f", 95 % interval {interval}" if interval else ""
-        chance = score(1 / len(predictor.classes))
+        chance = score(1 / len(chosen.source.classes))
         lines.append(("Score", f"UWA {score(uwa[1])}{within}; {held_out(facts)}; chance is {chance}."))
-    if (worth := reliability(predictor)) is not None:
+    if (worth := reliability(chosen)) is not None:
         lines.append(("Unsure", f"{worth} Below, the answer is 'unsure'."))
     lines.append(("Meant for", INTENDED))
-    lines += [("Limits", line) for line in limits(predictor)]
+    lines += [("Limits", line) for line in limits(chosen)]
     lines.append(("Never for", NOT_FOR))
     return lines

@@ -16,6 +16,7 @@ from ser_data.media.video import VideoError
 from ser_data.media.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Encoded, Refused
 from ser_predict.errors import NoModel
+from ser_predict.models.base import Chosen
 from ser_predict.models.ensemble import Ensemble
 from ser_predict.models.sources import open_heads
 from ser_predict.recordings.frames import pooled_frames, stream_frames, unusable
@@ -165,15 +166,20 @@ class Predictor:
             name: Local folder, or repository on the Hugging Face hub (untested: no hub could be reached).
             options: As for the class.
         """
-        from ser_predict.export.hub import fetch
+        from ser_predict.models.hub import fetch
 
         return cls(fetch(name, offline=bool(options.get("offline"))), **options)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Writes the heads to a folder in the layout of the hub: those of this row, fold and seed, and what they fall back to."""
-        from ser_predict.export.hub import save_pretrained
+        from ser_predict.models.hub import write_heads
 
-        return save_pretrained(self, Path(folder))
+        return write_heads(self.chosen, self.ensembles(), Path(folder))
+
+    @property
+    def chosen(self) -> Chosen:
+        """The main heads, and what is known about them."""
+        return Chosen(self.source, self.main, self.threshold)
 
     def ensembles(self) -> list[Ensemble]:
         """The main heads, and those that stand in where there is no transcript, if there are any."""

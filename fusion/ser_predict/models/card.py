@@ -3,12 +3,10 @@
 import re
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ser_predict.models import facts as told
-
-if TYPE_CHECKING:
-    from ser_predict.recordings.predictor import Predictor
+from ser_predict.models.base import Chosen
 
 FOLDER = Path(__file__).parent
 
@@ -18,14 +16,14 @@ def plain(text: Any) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(str(text).split()))
 
 
-def model_card(predictor: "Predictor") -> str:
-    """The card of a predictor's main heads, as Markdown with the hub's YAML head."""
+def model_card(chosen: Chosen) -> str:
+    """The card of the heads that answer, as Markdown with the hub's YAML head."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from ser_fusion.evaluation.known_encoders import tuned_on
     from ser_fusion.reporting.words import bounds, score
 
-    facts, main = predictor.source.facts, predictor.main
+    facts, main = chosen.source.facts, chosen.main
     corpus, entries = facts["corpus"], facts.get("cache", {}).get("entries", {})
     temperatures = sorted(member.temperature for member in main.members)
     cards = Environment(
@@ -44,20 +42,20 @@ def model_card(predictor: "Predictor") -> str:
         count=len(main.members),
         row=main.name,
         streams=main.streams,
-        classes=predictor.classes,
+        classes=chosen.source.classes,
         features=told.features(facts),
         protocol=facts["protocol"],
         held_out=told.held_out(facts),
         folds=len({member.fold for member in main.members}),
         seeds=sorted({member.seed for member in main.members}),
         fingerprint=facts.get("folds_fingerprint", ""),
-        scores=told.test_scores(predictor),
+        scores=told.test_scores(chosen),
         uwa=main.uwa if isfinite(main.uwa) else None,
-        chance=1 / len(predictor.classes),
+        chance=1 / len(chosen.source.classes),
         temperatures=f"{temperatures[0]:.2f} to {temperatures[-1]:.2f}",
-        reliability=told.reliability(predictor),
+        reliability=told.reliability(chosen),
         tuned=[w for e in entries.values() if (w := tuned_on(str(e.get("encoder")), str(corpus.get("name"))))],
         intended=told.INTENDED,
         never=told.NOT_FOR,
-        limits=told.limits(predictor),
+        limits=told.limits(chosen),
     )

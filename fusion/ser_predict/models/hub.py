@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,10 @@ from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.probes import Probe
 from ser_fusion.evaluation.records import Export, check, read_json
 from ser_predict.errors import BadExport, NoModel
+from ser_predict.models.base import Chosen, HeadSource
+from ser_predict.models.card import model_card
 from ser_predict.models.ensemble import RAW, Ensemble, Member
-from ser_predict.models.sources import HeadSource
 from ser_predict.models.stacks import Stack, checked
-
-if TYPE_CHECKING:
-    from ser_predict.recordings.predictor import Predictor
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -30,11 +28,12 @@ FACTS = ("corpus", "protocol", "labels", "held_out", "dev", "folds_fingerprint",
 """Of ``run.json``; beside these, the entries of the cache without its path."""
 
 
-def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
-    """Writes the heads of a predictor, and those it falls back to without a transcript.
+def write_heads(chosen: Chosen, ensembles: Sequence[Ensemble], folder: Path) -> Path:
+    """Writes heads, so that ``HubHeads`` reads them.
 
     Args:
-        predictor: Its row, fold, seed and calibration decide what is written.
+        chosen: The heads that answer, for the model card.
+        ensembles: All heads to write: those that answer, and those they fall back to without a transcript.
         folder: Made if it is not there; files of the same names are replaced.
 
     Returns:
@@ -43,10 +42,9 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
     from safetensors.numpy import save_file
 
     from ser_base.files import replacing
-    from ser_predict.export.card import model_card
 
-    source, tensors, rows = predictor.source, {}, []
-    for ensemble in predictor.ensembles():
+    source, tensors, rows = chosen.source, {}, []
+    for ensemble in ensembles:
         for number, member in enumerate(ensemble.members):
             for name, value in member.model.state_dict().items() if member.model is not None else ():
                 tensors[f"{ensemble.slug}/{number}/{name}"] = value.contiguous().cpu().numpy()
@@ -63,9 +61,9 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
         "format": FORMAT,
         "model_type": "ser-fusion",
         "library_name": "ser-fusion",
-        "classes": list(predictor.classes),
+        "classes": list(source.classes),
         "durations": _durations(source.durations),
-        "main": predictor.main.slug,
+        "main": chosen.main.slug,
         "rows": rows,
         **{name: source.facts[name] for name in FACTS if name in source.facts},
         "cache": {"entries": entries},
@@ -74,7 +72,7 @@ def save_pretrained(predictor: "Predictor", folder: Path) -> Path:
     with replacing(folder / WEIGHTS) as scratch:
         save_file(tensors, scratch, metadata={"format": "pt"})
     texts = {
-        CARD: model_card(predictor),
+        CARD: model_card(chosen),
         CONFIG: json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
     }
     for name, text in texts.items():  # config.json last: the folder reads as an export only with all of it
@@ -241,23 +239,3 @@ def fetch(name: str | Path, *, offline: bool = False) -> Path:
         return Path(snapshot_download(str(name), allow_patterns=[CONFIG, WEIGHTS, CARD], local_files_only=offline))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise BadExport(str(name), "there is no such folder, and no such repository could be had") from error
-
-
-def push(folder: Path, repository: str) -> str:
-    """Uploads an exported folder; only ever called where ``--push`` was given. Untested: no hub could be reached.
-
-    Args:
-        folder: Written by ``save_pretrained``.
-        repository: ``owner/name`` on the hub; made if it is not there, private.
-
-    Returns:
-        Its address.
-    """
-    from huggingface_hub import HfApi
-
-    hub = HfApi()
-    hub.create_repo(repository, private=True, exist_ok=True)
-    done = hub.upload_folder(
-        repo_id=repository, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD], commit_message="ser export"
-    )
-    return str(done)
