@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ser_fusion.evaluation.ccc import ccc
 
@@ -35,7 +36,7 @@ def summarise_ratings(frame: "pd.DataFrame", dimensions: Sequence[str]) -> dict[
     """Headline numbers of one row of the table.
 
     Args:
-        frame: The row's test predictions, columns of ``ser_fusion.runs.rating_frames.long_frame``.
+        frame: The row's test predictions, columns of ``long_frame``.
         dimensions: Names of the ratings.
 
     Returns:
@@ -61,3 +62,21 @@ def summarise_ratings(frame: "pd.DataFrame", dimensions: Sequence[str]) -> dict[
             deviation = float(values.std(ddof=1)) if len(values) > 1 else None
             summary[name][metric] = {"mean": float(values.mean()) if len(values) else None, "std_folds": deviation}
     return summary
+
+
+def long_frame(
+    row: str,
+    ids: NDArray[np.object_],
+    fold: str,
+    seed: int,
+    predicted: NDArray[np.float32],
+    ratings: NDArray[np.float32],
+) -> "pd.DataFrame":
+    """Columns row, id, fold, seed, and for each dimension by number its rating and prediction: ``r0, p0, r1, ...``."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {"row": row, "id": ids, "fold": fold, "seed": np.int64(seed)}
+    for number in range(ratings.shape[1]):
+        columns[f"r{number}"] = ratings[:, number]
+        columns[f"p{number}"] = predicted[:, number]
+    return pd.DataFrame(columns, index=range(len(ids)))

@@ -11,7 +11,7 @@ import pandas as pd
 from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.evaluation.probe_rows import Pooled
 from ser_fusion.evaluation.probes import standardise
-from ser_fusion.runs.rating_frames import long_frame
+from ser_fusion.evaluation.rating_metrics import long_frame
 
 if TYPE_CHECKING:
     from ser_fusion.study.open import Study

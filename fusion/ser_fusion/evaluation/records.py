@@ -8,11 +8,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_fusion.errors import RecordBroken, RecordMissing
-from ser_fusion.evaluation.record_types import LARGEST, Key, Number, Scores, Size, Slug
-from ser_fusion.heads.shape import Shape, split_dropout
+from ser_fusion.evaluation.record_types import Key, Number, Scores, Size, Slug
 
 
 class Record(BaseModel):
@@ -196,21 +195,6 @@ class Card(Record):
     ratings: Annotated[int, Field(ge=0, le=10_000)] = 0
     pad_to: dict[str, Size] | None = None
     layer_weights: dict[str, list[float]] = {}
-
-    def shaped(self) -> Shape:
-        """The shape, checked.
-
-        Raises:
-            ValueError: An unknown switch, or a value of the wrong type or beyond all heads.
-        """
-        stated = split_dropout(self.shape)
-        shape = TypeAdapter(Shape).validate_python(stated)
-        if unknown := sorted(set(stated) - set(shape.as_dict())):
-            raise ValueError(f"shape has {unknown[0]}, which no head knows")
-        sizes = [value for value in shape.as_dict().values() if isinstance(value, int | float)]
-        if not all(0 <= value <= LARGEST for value in sizes):
-            raise ValueError("shape has a size that no head has")
-        return shape
 
 
 class Member(Record):

@@ -4,19 +4,21 @@ Its state holds everything that prediction needs beside the encoders, so a run's
 are enough to use it again (``load_model``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation.record_types import LARGEST
 from ser_fusion.evaluation.records import Card, read_record
 from ser_fusion.frames.batches import Batch, Frames
 from ser_fusion.frames.context_tokens import Distance
 from ser_fusion.heads import HEADS
-from ser_fusion.heads.shape import Shape
+from ser_fusion.heads.shape import Shape, split_dropout
 from ser_fusion.heads.vad import Raters
 
 
@@ -54,6 +56,10 @@ class Input(nn.Module):
         return frames.with_values((values * weights).sum(-2))
 
 
+FACTS = ("fusion", "dims", "layers", "classes", "shape", "normalise", "context", "ratings")
+"""What decides a model's sizes: the arguments of ``Model``, the keys of its card."""
+
+
 class Model(nn.Module):
     """Inputs and a head.
 
@@ -80,23 +86,16 @@ class Model(nn.Module):
         ratings: int = 0,
     ) -> None:
         super().__init__()
-        self.card: dict[str, Any] = {
-            "fusion": fusion,
-            "dims": dict(dims),
-            "layers": dict(layers),
-            "classes": classes,
-            "shape": shape.as_dict(),
-            "normalise": normalise,
-        }
+        given = (fusion, dict(dims), dict(layers), classes, shape.as_dict(), normalise, context, ratings)
+        self.card: dict[str, Any] = dict(zip(FACTS, given, strict=True))
+        self.card = {name: value for name, value in self.card.items() if value or name not in ("context", "ratings")}
         self.inputs = nn.ModuleDict({s: Input(layers[s], d, normalise) for s, d in dims.items()})
         self.head = HEADS[fusion](dims, classes, shape)
         self.distance: nn.ModuleDict | None = None
         if context:
-            self.card["context"] = context
             self.distance = nn.ModuleDict({s: Distance(context, d) for s, d in dims.items()})
         self.raters: Raters | None = None
         if ratings:
-            self.card["ratings"] = ratings
             self.raters = Raters(self.head, ratings)
 
     @property
@@ -142,20 +141,21 @@ def load_model(folder: Path) -> Model:
     card, path = read_record(folder / "head.json", Card), folder / "weights.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            model = build_model(card, {name: tuple(file.get_slice(name).get_shape()) for name in names}, path)
-            model.load_state_dict({name: file.get_tensor(name) for name in names})
+            held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            return model_from_card(card, held, file.get_tensor, path)
     except (OSError, SafetensorError) as error:
         raise RecordBroken(str(path), f"it is not a file of safetensors ({error})") from error
-    return model.eval()
 
 
-def build_model(card: Mapping[str, Any], held: Mapping[str, Sequence[int]], path: Path) -> Model:
-    """An untrained model as a card describes it, made only if the weights at hand are of its sizes.
+def model_from_card(
+    card: Mapping[str, Any], held: Mapping[str, Sequence[int]], read: Callable[[str], Tensor], path: Path
+) -> Model:
+    """The trained model that a card describes, ready to predict; of a run's job or of an export.
 
     Args:
-        card: Of ``head.json`` or of an export.
-        held: Name -> shape of the weights in the file; no weight is read, and no memory taken, before the two agree.
+        card: As ``Model.card`` gave it, of this version or of an earlier one.
+        held: Name -> shape of the weights at hand; no weight is read, and no memory taken, before card and weights agree.
+        read: Name -> weights.
         path: Of the weights, for messages.
 
     Raises:
@@ -163,9 +163,9 @@ def build_model(card: Mapping[str, Any], held: Mapping[str, Sequence[int]], path
     """
     try:
         checked = Card.model_validate(card)
-        sizes = (checked.fusion, checked.dims, checked.layers, checked.classes, checked.shaped(), checked.normalise)
+        facts = {name: getattr(checked, name) for name in FACTS} | {"shape": _shape(checked.shape)}
         with torch.device("meta"):
-            described = Model(*sizes, context=checked.context, ratings=checked.ratings)
+            described = Model(**facts)
         wanted = {name: tuple(value.shape) for name, value in described.state_dict().items()}
     except Exception as error:  # whatever a foreign card makes torch raise
         first = next((line for line in str(error).splitlines() if line), type(error).__name__)
@@ -175,4 +175,22 @@ def build_model(card: Mapping[str, Any], held: Mapping[str, Sequence[int]], path
         there, asked = held.get(name), wanted.get(name)
         told = f"{name} has the shape {list(there)}" if there is not None else f"it lacks {name}"
         raise RecordBroken(str(path), f"{told}, and its card {'asks for ' + str(list(asked)) if asked else 'has none'}")
-    return Model(*sizes, context=checked.context, ratings=checked.ratings)
+    model = Model(**facts)
+    model.load_state_dict({name: read(name) for name in held})
+    return model.eval()
+
+
+def _shape(stated: Mapping[str, Any]) -> Shape:
+    """The shape of a card.
+
+    Raises:
+        ValueError: An unknown switch, or a value of the wrong type or beyond all heads.
+    """
+    values = split_dropout(stated)
+    shape = TypeAdapter(Shape).validate_python(values)
+    if unknown := sorted(set(values) - set(shape.as_dict())):
+        raise ValueError(f"shape has {unknown[0]}, which no head knows")
+    sizes = [value for value in shape.as_dict().values() if isinstance(value, int | float)]
+    if not all(0 <= value <= LARGEST for value in sizes):
+        raise ValueError("shape has a size that no head has")
+    return shape

@@ -93,8 +93,6 @@ def _write(
 ) -> None:
     from safetensors.torch import save_file
 
-    from ser_fusion.runs.rating_frames import rating_frame
-
     state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
     save_file(state, folder / "weights.safetensors", metadata={"format": "pt"})
     frames = {name: streams[name].frame_rate for name in task.plan.streams}
@@ -160,6 +158,21 @@ def predictions(
     }
     columns |= {f"p_{name}": posteriors[:, number] for number, name in enumerate(classes)}
     return pd.DataFrame(columns, index=range(len(rows)))
+
+
+def rating_frame(
+    task: Task,
+    rows: NDArray[np.int64],
+    predicted: NDArray[np.float32],
+    ratings: NDArray[np.float32] | None,
+    ids: Sequence[str],
+) -> "pd.DataFrame":
+    """Ratings given and predicted, in long form; see ``long_frame``."""
+    assert ratings is not None
+    from ser_fusion.evaluation.rating_metrics import long_frame
+
+    names = np.array([ids[row] for row in rows], dtype=object)
+    return long_frame(task.row.slug, names, task.fold_name, task.seed, predicted, ratings[rows])
 
 
 def _json(path: Path, value: Any) -> None:

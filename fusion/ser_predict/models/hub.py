@@ -201,7 +201,7 @@ class HubHeads(HeadSource):
     def _member(self, slug: str, number: int, one: Mapping[str, Any], calibrate: bool) -> Member:
         import torch
 
-        from ser_fusion.heads.model import build_model
+        from ser_fusion.heads.model import model_from_card
 
         temperature = float(one["temperature"]) if calibrate else 1.0
         stack = self._stack(slug, str(one["fold"]))
@@ -209,9 +209,11 @@ class HubHeads(HeadSource):
             return Member(None, str(one["fold"]), int(one["seed"]), temperature, {}, stack)
         prefix = f"{slug}/{number}/"
         own = {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
-        model = build_model(one["card"], {name: value.shape for name, value in own.items()}, self.path / WEIGHTS)
-        model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
-        return Member(model.eval(), str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]), stack)
+        held = {name: value.shape for name, value in own.items()}
+        model = model_from_card(
+            one["card"], held, lambda name: torch.from_numpy(np.array(own[name])), self.path / WEIGHTS
+        )
+        return Member(model, str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]), stack)
 
     def _stack(self, slug: str, fold: str) -> Stack | None:
         card = (self._rows[slug].get("stacks") or {}).get(fold)

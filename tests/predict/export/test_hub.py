@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ser_predict import Predictor
 from ser_predict.errors import BadExport, NoModel
-from ser_predict.export import hub
+from ser_predict.export import cli
 from ser_predict.export.cli import command
 
 FRESH = """
@@ -109,7 +109,7 @@ def test_a_damaged_folder_is_refused(exported: Path, tmp_path: Path, damage: Any
 
 def test_nothing_is_sent_unless_asked(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sent = []
-    monkeypatch.setattr(hub, "push", lambda folder, name: sent.append((folder, name)) or "https://hub/x")
+    monkeypatch.setattr(cli, "push", lambda folder, name: sent.append((folder, name)) or "https://hub/x")
     out = tmp_path / "out"
     arguments = [str(small.run), "--row", "audio", "--hub", str(out)]
     assert CliRunner().invoke(command, arguments).exit_code == 0 and sent == []
