@@ -257,8 +257,7 @@ def test_long_text_in_windows_loses_no_token(text_variant, tiny):
 
 
 def test_pixels_are_those_of_transformers(video_variant, tiny, clip):
-    from ser_extract.encoders.pixels import read_pixels
-    from ser_extract.encoders.vision import ImageFamily
+    from ser_extract.encoders.vision import ImageFamily, read_pixels
 
     source = open_source(str(tiny(video_variant)), "video")
     family = ENCODERS[source.model_type]

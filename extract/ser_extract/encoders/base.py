@@ -210,8 +210,3 @@ class _Named:
             told = f"its model or its tokenizer fails on an input ({type(error).__name__}: {first_line(error)})"
             remedy = "Compare config.json, preprocessor and tokenizer with those of the model's repository."
             raise EncoderBroken(self._name, told, remedy) from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its name."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -18,7 +18,8 @@ from ser_extract.encoders.base import (
     block_flops,
 )
 from ser_extract.encoders.source import Source
-from ser_extract.encoders.stated import CONFIG, HALVING, PREPROCESSOR, Waveform, WaveformExtractor, read_whisper
+from ser_extract.encoders.stated import CONFIG, PREPROCESSOR, Waveform, WaveformExtractor, Whisper, WhisperExtractor
+from ser_extract.errors import EncoderBroken
 
 PREPROCESSING = 1
 """Version of what happens between file and model; raised when features of the same file would change."""
@@ -129,6 +130,26 @@ DATA2VEC = WaveformFamily("data2vec-audio", exact_mask=lambda config: False)
 # faster on short utterances, but other features, so it is declared in the fingerprint. The last hidden state has been through
 # the final norm, as in transformers; the others have not.
 WHISPER_PREPROCESSING = 1
+HALVING = 2  # stride of the second convolution: mel frames per encoder frame
+
+
+def read_whisper(source: Source) -> tuple[Whisper, WhisperExtractor]:
+    """Config and extractor; the extractor makes the mel bins that the config wants.
+
+    Raises:
+        EncoderBroken: One of the two is wrong, or they do not fit each other.
+    """
+    config = Whisper.of(source.config, source.name, CONFIG)
+    extractor = WhisperExtractor.of(source.preprocessor(), source.name, PREPROCESSOR)
+    bins = config.num_mel_bins
+    if extractor.feature_size not in (None, bins):
+        raise EncoderBroken(
+            source.name,
+            f"its preprocessor_config.json makes {extractor.feature_size} mel bins (feature_size), "
+            f"its config.json wants {bins} (num_mel_bins)",
+            "Copy both files from the same repository.",
+        )
+    return config, extractor.model_copy(update={"feature_size": bins})
 
 
 class WhisperFamily:

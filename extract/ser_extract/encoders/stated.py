@@ -10,7 +10,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 
 Depth = Annotated[int, Field(ge=1, le=1_000)]
@@ -94,28 +93,6 @@ class WhisperExtractor(Stated):
     n_fft: Annotated[int, Field(ge=2, le=1 << 16)] = 400
     padding_value: float = 0.0
     dither: float = 0.0
-
-
-HALVING = 2  # stride of Whisper's second convolution: mel frames per encoder frame
-
-
-def read_whisper(source: Source) -> tuple[Whisper, WhisperExtractor]:
-    """Config and extractor; the extractor makes the mel bins that the config wants.
-
-    Raises:
-        EncoderBroken: One of the two is wrong, or they do not fit each other.
-    """
-    config = Whisper.of(source.config, source.name, CONFIG)
-    extractor = WhisperExtractor.of(source.preprocessor(), source.name, PREPROCESSOR)
-    bins = config.num_mel_bins
-    if extractor.feature_size not in (None, bins):
-        raise EncoderBroken(
-            source.name,
-            f"its preprocessor_config.json makes {extractor.feature_size} mel bins (feature_size), "
-            f"its config.json wants {bins} (num_mel_bins)",
-            "Copy both files from the same repository.",
-        )
-    return config, extractor.model_copy(update={"feature_size": bins})
 
 
 class Text(Stated):

@@ -11,7 +11,6 @@ from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused
 from ser_extract.encoders.batches import BatchRule
 from ser_extract.encoders.loading import Taps, autocast, load_model
-from ser_extract.encoders.pixels import Pixels
 from ser_extract.encoders.source import Source
 from ser_extract.encoders.speech_engine import to_device
 

@@ -13,7 +13,6 @@ from ser_extract.encoders.batches import BatchRule
 from ser_extract.encoders.loading import Taps, autocast, load_model
 from ser_extract.encoders.source import Source
 from ser_extract.encoders.speech_engine import WaveformEngine, to_device
-from ser_extract.encoders.stated import HALVING, read_whisper
 
 ACCELERATOR_BATCH = 16
 UNUSED = ("decoder",)
