@@ -14,16 +14,13 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ser_cache.errors import CacheError, MissingRow
 from ser_cache.ragged import offsets_of
-
-if TYPE_CHECKING:
-    from ser_cache.entry import Entry
 
 _PAGE = 4096
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
@@ -89,7 +86,7 @@ class Arena:
         return self.values[self._edges[index] : self._edges[index + 1]]
 
     @classmethod
-    def load(cls, entry: "Entry", ids: Sequence[str]) -> Self:
+    def load(cls, entry: Any, ids: Sequence[str]) -> Self:
         """Copies ``ids`` of an entry into new shared memory; used by `Entry.arena`."""
         lengths = entry.lengths(ids)
         offsets = offsets_of(lengths)

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from ser_cache.containers.opening import Frames, map_frames, open_data, read_special
 from ser_cache.errors import Damaged, MissingRow, StaleEntry, WrongRows
+from ser_cache.format.bulk import uncollected
 from ser_cache.format.commit import Commit
 from ser_cache.format.layout import commit_path
 from ser_cache.format.ledger import Ledger
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure
-from ser_cache.maintenance.bulk import uncollected
 from ser_cache.ragged import Ragged, offsets_of, page_aligned
 
 if TYPE_CHECKING:

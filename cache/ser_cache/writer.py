@@ -21,6 +21,7 @@ import numpy as np
 from ser_base.files import remove_if_dead
 from ser_cache.containers import container
 from ser_cache.errors import WrongRows
+from ser_cache.format.bulk import uncollected
 from ser_cache.format.durable import writing
 from ser_cache.format.layout import GENERATION_NAME, TEMPORARY_NAME
 from ser_cache.format.ledger import Key, Ledger, Work
@@ -29,7 +30,6 @@ from ser_cache.format.protocol import write_commit
 from ser_cache.format.spec import EntrySpec, canonical
 from ser_cache.format.tree import folder, names
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
-from ser_cache.maintenance.bulk import uncollected
 
 
 def _clear(entry: Path) -> None:

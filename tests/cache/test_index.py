@@ -13,7 +13,7 @@ from made_cache import fails, items, spec, values, write
 
 from ser_cache import Damaged, Item, MissingRow, Row, StaleEntry, create_cache, open_cache
 from ser_cache.cli.main import main
-from ser_cache.maintenance.bulk import uncollected
+from ser_cache.format.bulk import uncollected
 from ser_cache.maintenance.index import Index, StaleIndex, build_index
 from ser_cache.maintenance.verify import verify
 

@@ -14,6 +14,7 @@ from ser_cache.exchange.store import Store
 from ser_cache.format.census import PLACE, born, living
 from ser_cache.format.checksum import hash_file
 from ser_cache.format.commit import Commit
+from ser_cache.format.discard import remove_data
 from ser_cache.format.durable import create_exclusive, sync_tree, writing
 from ser_cache.format.layout import COMMIT_NAME, PLAN_NAME
 from ser_cache.format.log import COPY_NAME, Log
@@ -21,7 +22,6 @@ from ser_cache.format.plan import plan_log
 from ser_cache.format.seal import read_bytes, unseal
 from ser_cache.format.tree import check, files, folder, inside
 from ser_cache.format.withdrawals import withdrawal_log
-from ser_cache.maintenance.discard import remove_data
 from ser_cache.maintenance.verify import check_data
 
 RECORD = re.compile(f"{PLAN_NAME.pattern}|{COPY_NAME.pattern}")

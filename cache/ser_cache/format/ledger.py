@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ser_cache.errors import Damaged
+from ser_cache.format.bulk import uncollected
 from ser_cache.format.commit import Commit, read_commit
 from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME, commit_path
 from ser_cache.format.plan import Plan, plan_log
 from ser_cache.format.tree import names
 from ser_cache.items import Failure
-from ser_cache.maintenance.bulk import uncollected
 
 Key = tuple[int, int]  # generation, shard
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ser_cache.catalog import Cache, read_spec
 from ser_cache.format.commit import read_commit
+from ser_cache.format.discard import drop_commit, remove_data
 from ser_cache.format.durable import writing
 from ser_cache.format.layout import DATA_NAME, REMOVED_NAME, TEMPORARY_NAME
 from ser_cache.format.ledger import Key, Ledger
 from ser_cache.format.tree import check, files, names, newest, remove, size
-from ser_cache.maintenance.discard import drop_commit, remove_data
 from ser_cache.maintenance.remove import rewrite_withdrawn
 from ser_cache.maintenance.upkeep import complete
 from ser_cache.maintenance.verify import commit_files

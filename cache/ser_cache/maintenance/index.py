@@ -24,12 +24,12 @@ from ser_base.files import replacing
 from ser_cache.catalog import Cache, EntryInfo, open_cache
 from ser_cache.containers.opening import map_frames, open_data
 from ser_cache.errors import CacheError, Damaged, MissingRow, StaleEntry
+from ser_cache.format.bulk import uncollected
 from ser_cache.format.commit import read_commit
 from ser_cache.format.durable import make_directory, writing
 from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path
 from ser_cache.format.ledger import Ledger
 from ser_cache.format.tree import inside, names
-from ser_cache.maintenance.bulk import uncollected
 from ser_cache.ragged import offsets_of
 
 VERSION = 1

@@ -18,6 +18,7 @@ from ser_cache.attachments import NAME, attachment, attachments
 from ser_cache.catalog import Cache, check_format, read_spec
 from ser_cache.containers.opening import map_frames, open_data, read_special
 from ser_cache.errors import CacheError
+from ser_cache.format.bulk import uncollected
 from ser_cache.format.census import lost
 from ser_cache.format.checksum import hash_file, hash_rows
 from ser_cache.format.commit import Commit, read_commit
@@ -27,7 +28,6 @@ from ser_cache.format.log import Log
 from ser_cache.format.plan import Plan, plan_log
 from ser_cache.format.tree import names, strangers
 from ser_cache.format.withdrawals import withdrawal_log
-from ser_cache.maintenance.bulk import uncollected
 from ser_cache.maintenance.upkeep import lacking, misplaced
 from ser_cache.ragged import offsets_of
 
