@@ -37,7 +37,7 @@ SECTIONS = (
 # What more than one command takes. A command ignores those that it has no option for.
 SHARED = (
     "cache", "corpus", "root", "manifest", "labels", "protocol", "dev", "out", "layer", "device", "seed", "seeds",
-    "container", "workers", "offline", "audio_encoder", "text_encoder", "video_encoder", "audio_layer",
+    "container", "workers", "offline", "encoder", "audio_encoder", "text_encoder", "video_encoder", "audio_layer",
     "text_layer", "video_layer", "modalities",
 )  # fmt: skip
 
@@ -161,5 +161,6 @@ class SettingsGroup(click.RichGroup):
 
 
 def wants_help(args: list[str]) -> bool:
-    """Whether `--help` stands among the arguments, before a `--`."""
-    return "--help" in (args[: args.index("--")] if "--" in args else args)
+    """Whether `--help` or `--help-all` stands among the arguments, before a `--`."""
+    given = args[: args.index("--")] if "--" in args else args
+    return "--help" in given or "--help-all" in given

@@ -1,103 +1,172 @@
 """What one run of `ser-extract` is to do: frozen, checked when made, the same for the command line and for Python."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ser_base.machine import check_part, resolve_device, usable_cores
+from ser_base.options import Option, spread
+from ser_data.corpora import CORPORA
 from ser_extract.encoders.base import EngineOptions, InputOptions, Modality
 
 AUDIO_ENCODER = "facebook/wav2vec2-base"
 TEXT_ENCODER = "google-bert/bert-base-uncased"
 VIDEO_ENCODER = "openai/clip-vit-base-patch32"
 DEMO = "demo"
+STREAMS: tuple[Modality, ...] = get_args(Modality)
+
+
+def _list(context: Any, parameter: Any, value: tuple[str, ...]) -> str | None:
+    return ",".join(value) or None
+
+
+def _former(instead: str, **more: Any) -> Option:
+    return Option(f"Earlier spelling of {instead}.", "Streams", hidden=True, **more)
 
 
 class ExtractJob(BaseModel):
-    """One extraction: corpus -> encoders -> cache.
+    """One extraction: corpus -> encoders -> cache. Its fields are the options of ``ser extract``.
 
-    Attributes:
-        corpus: Name in the table of corpora.
-        root: Folder or file of the corpus; None where the corpus can make or find itself.
-        cache: Directory of the feature cache; made if missing.
-        labels: Label scheme; rows with a label it does not know are listed as problems. None: labels are not judged.
-        modalities: What to encode; None: audio and text, whichever the corpus has; video only when it is named.
-        audio_encoder: Hub id, local folder, or `demo`.
-        text_encoder: The same for text.
-        video_encoder: The same for video, but for `demo`.
-        audio_revision: Branch, tag or commit of a hub repository.
-        text_revision: The same for text.
-        video_revision: The same for video.
-        audio_layer: A layer, a list (`4,8,12`), `all`, or `last`; layer L is transformers' `hidden_states[L]`.
-        text_layer: The same for text.
-        video_layer: The same for video.
-        fps: Frames per second taken of a video, each encoded as a picture of its own.
-        dtype: Type of the stored features.
-        container: How shards are stored.
-        device: `auto` takes CUDA where there is one.
-        compute: Type of the arithmetic; other than float32 it is declared in the fingerprint.
-        batch_seconds: Padded audio seconds per batch; None: the engine's choice for the device.
-        engine: `auto` takes the packed engine where the config fits it, `stock` the plain model.
-        workers: Worker processes with one thread each; None: one per usable core, one on CUDA; 0: no process of their own.
-        runner: Who gives the work out: `local` or `ray`.
-        ray_address: Ray cluster to join; None: RAY_ADDRESS, else one is started on this machine.
-        ray_gpus: GPUs per Ray actor, fractions allowed; None: 1 on CUDA, 0 on a CPU.
-        max_seconds: Longer audio goes through the encoder in overlapping windows.
-        overlap_seconds: Overlap of the windows.
-        context_seconds: Context of fixed-window encoders (Whisper); None: their own.
-        limit: Only the first so many utterances.
-        shards: (i, N): only the i-th of N parts of the work, i from 1.
-        on_error: What an utterance that cannot be encoded does.
-        channel: What is taken of recordings with several channels: their mean, or one of the first two.
-        on_truncated: What a recording does that ends before its header says: `fail`, or `keep` what is there.
-        retry_failed: Also try again what is recorded as failed.
-        replace: Replace entries that were made with other declared inputs.
-        offline: Never open a connection.
-        decode_timeout: Seconds that one file may take to decode.
+    ``layer`` and ``encoder`` are taken apart into the fields of each stream when the job is made, and are None afterwards;
+    layer L is transformers' ``hidden_states[L]``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    corpus: str
-    root: Path | None = None
-    cache: Path
-    labels: str | None = None
-    modalities: tuple[Modality, ...] | None = None
-    audio_encoder: str = AUDIO_ENCODER
-    text_encoder: str = TEXT_ENCODER
-    video_encoder: str = VIDEO_ENCODER
-    audio_revision: str | None = None
-    text_revision: str | None = None
-    video_revision: str | None = None
-    audio_layer: str = "last"
-    text_layer: str = "last"
-    video_layer: str = "last"
-    fps: float = Field(default=2.0, gt=0, le=60)
-    dtype: Literal["float16", "float32"] = "float16"
-    container: Literal["zarr", "hdf5"] = "zarr"
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    compute: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_seconds: float | None = Field(default=None, ge=0)
-    engine: Literal["auto", "stock"] = "auto"
-    workers: int | None = Field(default=None, ge=0, le=1024)
-    runner: Literal["local", "ray"] = "local"
-    ray_address: str | None = None
-    ray_gpus: float | None = Field(default=None, ge=0, le=1)
-    max_seconds: float = Field(default=60.0, ge=1, le=3600)
-    overlap_seconds: float = Field(default=2.0, gt=0)
-    context_seconds: float | None = Field(default=None, gt=0, le=30)
-    limit: int | None = Field(default=None, ge=1)
-    shards: tuple[int, int] | None = None
-    on_error: Literal["skip", "fail"] = "skip"
-    channel: Literal["mean", "left", "right"] = "mean"
-    on_truncated: Literal["fail", "keep"] = "fail"
-    retry_failed: bool = False
-    replace: bool = False
-    offline: bool = False
-    decode_timeout: float = Field(default=60.0, gt=0)
+    corpus: Annotated[str, Option("Which corpus; csv is a table of your own.", "Data", common=True, known=CORPORA)]
+    root: Annotated[Path | None, Option("Folder (or, for csv, file) of the corpus.", "Data", common=True)] = None
+    cache: Annotated[Path, Option("Directory of the feature cache; made if missing.", "Data", common=True)]
+    labels: Annotated[
+        str | None, Option("Label scheme; a row with a label it does not know is skipped.", "Data", common=True)
+    ] = None
+    limit: Annotated[int | None, Option("Only the first N utterances.", "Data", common=True)] = Field(None, ge=1)
+    modalities: Annotated[
+        tuple[Modality, ...] | None,
+        Option("Any of audio,text,video.", "Streams", common=True, default="of audio and text what the corpus has"),
+    ] = None
+    encoder: Annotated[
+        str | None,
+        Option(
+            "Encoder of a stream: hub id, local folder, or demo; a commit, tag or branch of the hub follows @.",
+            "Streams",
+            common=True,
+            default=f"{AUDIO_ENCODER}, {TEXT_ENCODER}, {VIDEO_ENCODER}",
+            metavar="audio=ID@REVISION,text=DIR",
+            streams=STREAMS,
+            for_all=False,
+        ),
+    ] = Field(None, exclude=True)
+    layer: Annotated[
+        str | None,
+        Option(
+            "Hidden state of all streams, or of each: a number, a list 4,8,12, all, or last.",
+            "Streams",
+            common=True,
+            default="last",
+            metavar="L | audio=L,text=L",
+            streams=STREAMS,
+        ),
+    ] = Field(None, exclude=True)
+    audio_encoder: Annotated[str, _former("--encoder audio=ID")] = AUDIO_ENCODER
+    text_encoder: Annotated[str, _former("--encoder text=ID")] = TEXT_ENCODER
+    video_encoder: Annotated[str, _former("--encoder video=ID")] = VIDEO_ENCODER
+    audio_revision: Annotated[str | None, _former("--encoder audio=ID@REVISION")] = None
+    text_revision: Annotated[str | None, _former("--encoder text=ID@REVISION")] = None
+    video_revision: Annotated[str | None, _former("--encoder video=ID@REVISION")] = None
+    audio_layer: Annotated[str, _former("--layer audio=L", read=_list, several=True)] = "last"
+    text_layer: Annotated[str, _former("--layer text=L", read=_list, several=True)] = "last"
+    video_layer: Annotated[str, _former("--layer video=L", read=_list, several=True)] = "last"
+    fps: Annotated[float, Option("Frames per second of video, each encoded as a picture.", "Streams", common=True)] = (
+        Field(2.0, gt=0, le=60)
+    )
+    dtype: Annotated[Literal["float16", "float32"], Option("Type of the stored features.", "Streams", common=True)] = (
+        "float16"
+    )
+    channel: Annotated[
+        Literal["mean", "left", "right"],
+        Option("What is taken of several channels, as where each speaker has one.", "Recordings", common=True),
+    ] = "mean"
+    on_truncated: Annotated[
+        Literal["fail", "keep"],
+        Option(
+            "A recording that ends before its header says: a failure, or what is there of it.",
+            "Recordings",
+            common=True,
+        ),
+    ] = "fail"
+    max_seconds: Annotated[float, Option("Longer audio goes in overlapping windows.", "Recordings")] = Field(
+        60.0, ge=1, le=3600
+    )
+    overlap_seconds: Annotated[float, Option("Overlap of these windows.", "Recordings")] = Field(2.0, gt=0)
+    context_seconds: Annotated[
+        float | None, Option("Shorter context of Whisper's encoder.", "Recordings", default="its own 30")
+    ] = Field(None, gt=0, le=30)
+    decode_timeout: Annotated[float, Option("Seconds that one file may take to decode.", "Recordings")] = Field(
+        60.0, gt=0
+    )
+    on_error: Annotated[Literal["skip", "fail"], Option("What an utterance that fails does.", "Work", common=True)] = (
+        "skip"
+    )
+    retry_failed: Annotated[bool, Option("Try again what is recorded as failed.", "Work", common=True)] = False
+    replace: Annotated[bool, Option("Replace features that were made with other settings.", "Work", common=True)] = (
+        False
+    )
+    offline: Annotated[bool, Option("Never open a connection.", "Machine", common=True)] = False
+    device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", "Machine", common=True)] = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$"
+    )
+    workers: Annotated[
+        int | None,
+        Option("One-thread processes; 0: in this one.", "Machine", common=True, default="one per core, one on CUDA"),
+    ] = Field(None, ge=0, le=1024)
+    part: Annotated[
+        tuple[int, int] | None,
+        Option("Only the i-th of N parts of the work (SLURM arrays).", "Work", common=True, former=("--shards",)),
+    ] = None
+    container: Annotated[Literal["zarr", "hdf5"], Option("How shards are stored.", "Machine")] = "zarr"
+    compute: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        Option(
+            "Compute in this type; other than float32 is declared in the cache, with its error. Use bfloat16 for twice the "
+            "speed on processors with avx512_bf16 or amx_bf16.",
+            "Machine",
+            common=True,
+        ),
+    ] = "float32"
+    engine: Annotated[Literal["auto", "stock"], Option("stock: never the packed CPU engine.", "Machine")] = "auto"
+    batch_seconds: Annotated[float | None, Option("Padded audio per batch.", "Machine", default="by device")] = Field(
+        None, ge=0
+    )
+    runner: Annotated[Literal["local", "ray"], Option("Who gives the work out.", "Machine")] = "local"
+    ray_address: Annotated[
+        str | None, Option("Ray cluster to join.", "Machine", default="RAY_ADDRESS, else one on this machine")
+    ] = None
+    ray_gpus: Annotated[float | None, Option("GPUs per Ray actor, as 0.5.", "Machine", default="1 on CUDA")] = Field(
+        None, ge=0, le=1
+    )
 
-    @field_validator("shards")
+    @model_validator(mode="before")
+    @classmethod
+    def _of_each_stream(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        job = dict(values)
+        spread(job, "layer")
+        spread(job, "encoder")
+        layer = job.pop("layer", None)
+        for name in STREAMS:
+            if layer is not None:
+                job.setdefault(f"{name}_layer", str(layer))
+            encoder = str(job.get(f"{name}_encoder", ""))
+            if "@" in encoder and not Path(encoder).exists():
+                job[f"{name}_encoder"], _, job[f"{name}_revision"] = encoder.rpartition("@")
+        if "shards" in job:
+            job["part"] = job.pop("shards")
+        return job
+
+    @field_validator("part")
     @classmethod
     def _part_of_parts(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
         return None if value is None else check_part(value)
@@ -114,15 +183,15 @@ class ExtractJob(BaseModel):
         """The options that change features."""
         return InputOptions(self.max_seconds, self.overlap_seconds, self.context_seconds, self.fps)
 
-    def encoder(self, modality: Modality) -> str:
+    def encoder_of(self, modality: Modality) -> str:
         """The encoder asked for, by modality."""
         return {"audio": self.audio_encoder, "text": self.text_encoder, "video": self.video_encoder}[modality]
 
-    def revision(self, modality: Modality) -> str | None:
+    def revision_of(self, modality: Modality) -> str | None:
         """The revision asked for, by modality."""
         return {"audio": self.audio_revision, "text": self.text_revision, "video": self.video_revision}[modality]
 
-    def layer(self, modality: Modality) -> str:
+    def layer_of(self, modality: Modality) -> str:
         """The layers asked for, by modality."""
         return {"audio": self.audio_layer, "text": self.text_layer, "video": self.video_layer}[modality]
 

@@ -118,7 +118,7 @@ class Extraction:
             except KeyboardInterrupt:
                 if done is None:  # nothing planned yet
                     return Result(0, {}, (), 0, time.monotonic() - started, True)
-                left = len(self._units(self._job.shards))
+                left = len(self._units(self._job.part))
                 done = replace(done, left=left, interrupted=left > 0)
             finally:
                 self._reporter.end()
@@ -126,7 +126,7 @@ class Extraction:
                     starter.end()
         skipped = self._skipped(cache, manifest)
         write_failures(self._job.cache, skipped)
-        if not done.left and (self._job.shards is None or not self._units()):
+        if not done.left and (self._job.part is None or not self._units()):
             specs = {stream.modality: stream.encoder.specs for stream in self._streams}
             done = replace(done, next=next_step(self._job, manifest, specs))
         return replace(done, skipped=skipped, seconds=time.monotonic() - started)
@@ -180,7 +180,7 @@ class Extraction:
         """The most that a shard may cost, of work that costs so much; asked only where something is to be planned."""
         if self._pace is None:
             self._pace = core_pace() if self._device == "cpu" else ACCELERATOR
-        parts = 1 if self._job.shards is None else self._job.shards[1]
+        parts = 1 if self._job.part is None else self._job.part[1]
         return shard_cost(cost, max(self._job.worker_count(self._device), 1) * parts, self._pace)
 
     def _tell_unknown(self, stream: Stream) -> None:
@@ -206,7 +206,7 @@ class Extraction:
     def _work(self, stop: Stop) -> int:
         """Runs what is pending, again as long as that finishes something; returns what is left."""
         begun: set[str] = set()
-        while units := self._units(self._job.shards):
+        while units := self._units(self._job.part):
             finished = 0
             self._waiting = Waiting(units, self._job.worker_count(self._device))
             for result in self._run(units, stop, begun):
@@ -215,7 +215,7 @@ class Extraction:
                 self._reporter.saved(result.key[0], len(result.key[1]))
                 self._encoded[result.key[0]] += len(result.key[1]) - len(result.failures)
             if stop.level or not finished:
-                return len(self._units(self._job.shards))
+                return len(self._units(self._job.part))
         return 0
 
     def _run(self, units: Sequence[Unit], stop: Stop, begun: set[str]) -> Iterator[UnitResult]:

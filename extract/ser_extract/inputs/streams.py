@@ -125,9 +125,12 @@ def open_encoder(job: ExtractJob, modality: Modality) -> Encoder:
     Raises:
         EncoderNotFound, EncoderBroken, EncoderNotSupported, LayerOutOfRange: See `ser_extract.errors`.
     """
-    name = job.encoder(modality)
+    name = job.encoder_of(modality)
     source = open_source(
-        demo_folder(modality) if name == DEMO else name, modality, revision=job.revision(modality), offline=job.offline
+        demo_folder(modality) if name == DEMO else name,
+        modality,
+        revision=job.revision_of(modality),
+        offline=job.offline,
     )
     return describe(job, modality, source)
 
@@ -139,7 +142,7 @@ def describe(job: ExtractJob, modality: Modality, source: Source) -> Encoder:
         raise EncoderNotSupported(source.name, source.model_type, modality, known)
     family = ENCODERS[source.model_type]
     description = family.describe(source, job.inputs)
-    layers = parse_layers(job.layer(modality), description.depth, name=source.name, modality=modality)
+    layers = parse_layers(job.layer_of(modality), description.depth, name=source.name, modality=modality)
     specs = tuple(entry_spec(job, source, description, layer) for layer in layers)
     return Encoder(modality, source, family, description, layers, specs)
 

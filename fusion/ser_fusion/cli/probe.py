@@ -6,9 +6,9 @@ from typing import Any
 
 import rich_click as click
 
+from ser_base import option_values as types
 from ser_base.errors import SerError
 from ser_base.settings import SettingsCommand
-from ser_fusion.cli import types
 
 _path = click.Path(path_type=Path)
 

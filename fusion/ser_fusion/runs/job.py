@@ -7,19 +7,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from ser_base.errors import UnknownName
 from ser_base.machine import check_part
+from ser_base.options import spread
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
 from ser_fusion.poolings import POOLINGS
 from ser_fusion.runs.former_jobs import in_todays_words
+from ser_fusion.runs.options import FuseOptions
 from ser_fusion.runs.tuning.space import check_space
-from ser_fusion.training.losses.options import LeverOptions
 from ser_fusion.training.presets import PRESETS, STUDY_ROWS
 
 # What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
@@ -51,8 +51,6 @@ NORMS = {
 }
 JOINT = frozenset({"concat", "modality-stats"})  # poolings that single-stream heads leave to `stats` and `mean`
 
-Layer = int | Literal["last", "all"] | None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -79,143 +77,22 @@ class Row:
     fraction: float
 
 
-class FuseJob(LeverOptions):
-    """A table of heads to train. Field names are the command's option names; losses and sampling: ``LeverOptions``.
+class FuseJob(FuseOptions):
+    """A table of heads to train: ``FuseOptions`` that fit together.
 
-    Attributes:
-        cache: Feature cache written by ser-extract.
-        out: Run directory.
-        manifest: Labels and folds from this file instead of the cache's own manifest.
-        labels: Label scheme; None or ``auto`` for the corpus's own.
-        protocol: How folds are made.
-        dev: How the development part is chosen.
-        folds: CSV of folds (id, fold, part) instead of a protocol.
-        allow_overlap: Held-out keys that may be on both sides.
-        drop_seen_text: Leave training and development utterances out whose text is tested.
-        table: ``study`` for the study's ten rows, instead of ``fusion`` x ``pooling``.
-        fusion: Heads; may be empty where there are classifiers.
-        classifier: scikit-learn classifiers on pooled features, by name or as ``pkg.mod:Class``.
-        pooling: Poolings.
-        preset: Presets.
-        text_pooling: ``cls``: the text's position 0 after attention, other streams as ``pooling`` says.
-        text_input: ``cls``: only the text's position 0 is read at all.
-        modalities: Streams to use; empty for all in the cache.
-        layer: Layer of every stream; ``all`` learns a weighted sum; None if the cache holds only one.
-        audio_layer: Layer of the stream ``audio`` if it is another one.
-        text_layer: Layer of the stream ``text`` if it is another one.
-        video_layer: Layer of the stream ``video`` if it is another one.
-        audio_encoder: Which encoder's audio features, if the cache holds several.
-        text_encoder: Which encoder's text features, if the cache holds several.
-        video_encoder: Which encoder's video features, if the cache holds several.
-        dtype: Which stored precision, if the cache holds both.
-        seeds: Seeds; each trains every row on every fold.
-        epochs: So many; at most so many with early stopping. None for the preset's length.
-        early_stopping: Stop when the development part says so and keep the best epoch, instead of a fixed length.
-        patience: Epochs without improvement before stopping; None for the preset's.
-        select: Development score that chooses the epoch, or among dropouts: ``uwa`` or ``loss``.
-        schedule: Learning-rate schedule; None for the preset's.
-        lr: Learning rate; None for the preset's.
-        weight_decay: None for the preset's.
-        batch: Utterances per step; None for the preset's.
-        frame_dropout: Dropout of frames; several to choose from on development data, per fold and seed; empty for the preset's.
-        pool_dropout: Dropout of the classifier's input, likewise; where both are several they are taken pair by pair.
-        pool_norm: Norm of pooled vectors: ``batch`` or ``none``; None for the preset's.
-        class_weights: ``balanced`` weighs the loss by inverse class frequency.
-        refit: Train again on training and development part together, and test that head; None: unless training stops early.
-        re_pair: In training, pair the streams anew each epoch within the class; for corpora whose pairs are artificial.
-        tune: Trials per row and fold in the search for its settings on inner folds; 0 for no search.
-        space: Settings to search and their ranges; empty for the default space.
-        sampler: How the search draws: ``tpe`` or ``random``.
-        inner: Inner folds at most.
-        context: So many previous turns of the dialogue as further tokens: features only, never labels.
-        norm: Features' normalisation: ``train``, or the transductive ``corpus``, ``speaker`` and ``speaker-neutral``.
-        extra_text: CSV (id, label, fold) of more text in the cache, from which training draws texts of the same class.
-        stride: Mean of so many frames in time before any head sees them (audio; text and video keep all).
-        train_fraction: Shares of the training speakers, nested; one row per head and share.
-        trace_test: Write the test scores of every epoch, for looking only.
-        save_attention: Keep attention maps of so many test utterances per job.
-        workers: Processes; 0 or 1 for this one, None for one per core.
-        runner: Who gives the jobs out: ``local`` or ``ray``.
-        ray_address: Ray cluster to join; None: RAY_ADDRESS, else one is started on this machine.
-        ray_gpus: GPUs per Ray actor, fractions allowed; None: 1 on CUDA, 0 on a CPU.
-        part: ``(i, n)``: only every n-th job, the i-th share (from 1).
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        named_head: Head declared beforehand for the primary comparisons.
-        audit_heads: Heads to train under every protocol of the leak audit.
-        ensemble: Rows of calibrated averages: over ``seeds``, and over ``folds`` that test the same utterances.
-        stack: ``probes``: a further row for each head, stacked with the linear probes of its streams.
-        lost_streams: Rows for each proper subset of a head's streams at test time; nothing is trained for them.
+    ``encoder`` is taken apart into the fields of each stream when the job is made, and is None afterwards; so is what
+    ``layer`` says about single streams.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    cache: Path
-    out: Path
-    manifest: Path | None = None
-    labels: str | None = None
-    protocol: str = "session"
-    dev: str = "next"
-    folds: Path | None = None
-    allow_overlap: tuple[str, ...] = ()
-    drop_seen_text: bool = False
-    table: Literal["study"] | None = None
-    fusion: tuple[str, ...] = ("cross",)
-    classifier: tuple[str, ...] = ()
-    pooling: tuple[str, ...] = ("stats",)
-    preset: tuple[str, ...] = ("corrected",)
-    text_pooling: Literal["same", "cls"] = "same"
-    text_input: Literal["tokens", "cls"] = "tokens"
-    modalities: tuple[str, ...] = ()
-    layer: Layer = None
-    audio_layer: Layer = None
-    text_layer: Layer = None
-    video_layer: Layer = None
-    audio_encoder: str | None = None
-    text_encoder: str | None = None
-    video_encoder: str | None = None
-    dtype: Literal["float16", "float32"] | None = None
-    seeds: tuple[int, ...] = (0,)
-    epochs: int | None = Field(None, ge=1, le=50)
-    early_stopping: bool = False
-    patience: int | None = Field(None, ge=1)
-    select: Literal["uwa", "loss"] = "uwa"
-    schedule: Literal["plateau", "cosine", "one-cycle", "none"] | None = None
-    lr: float | None = Field(None, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
-    batch: int | None = Field(None, ge=1)
-    frame_dropout: tuple[float, ...] = ()
-    pool_dropout: tuple[float, ...] = ()
-    pool_norm: Literal["none", "batch"] | None = None
-    class_weights: Literal["none", "balanced"] = "none"
-    refit: bool | None = None
-    re_pair: bool = False
-    tune: int = Field(0, ge=0, le=1000)
-    space: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    sampler: Literal["tpe", "random"] = "tpe"
-    inner: int = Field(3, ge=2, le=20)
-    context: int = Field(0, ge=0, le=50)
-    norm: Literal["train", "corpus", "speaker", "speaker-neutral"] = "train"
-    extra_text: Path | None = None
-    stride: int = Field(1, ge=1, le=1000)
-    train_fraction: tuple[float, ...] = (1.0,)
-    trace_test: bool = False
-    save_attention: int = Field(0, ge=0)
-    workers: int | None = Field(None, ge=0)
-    runner: Literal["local", "ray"] = "local"
-    ray_address: str | None = None
-    ray_gpus: float | None = Field(None, ge=0, le=1)
-    part: tuple[int, int] | None = None
-    device: str = Field("auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$")
-    named_head: str = "cross"
-    audit_heads: tuple[str, ...] = ()
-    ensemble: tuple[Literal["seeds", "folds"], ...] = ()
-    lost_streams: bool = False
-    stack: Literal["none", "probes"] = "none"
 
     @model_validator(mode="before")
     @classmethod
     def _of_any_version(cls, values: Any) -> Any:
-        return in_todays_words(values) if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):
+            return values
+        job = in_todays_words(values)
+        spread(job, "layer")
+        spread(job, "encoder")
+        return job
 
     @field_validator("seeds", "pooling", "preset", "train_fraction")
     @classmethod

@@ -1,12 +1,14 @@
 """The levers among the options of ``ser-fuse``: fields of the job, checked before anything heavy is loaded."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ser_base.errors import UnknownName
+from ser_base.options import Option
 from ser_fusion.training.losses import LOSSES
 
+PANEL = "Losses"
 # What --task vad has no use for
 _OF_CLASSES = (
     "loss", "smoothing", "targets", "contrastive", "vad_weight", "class_weights", "re_pair", "labels", "classifier", "tune",
@@ -14,35 +16,51 @@ _OF_CLASSES = (
 
 
 class LeverOptions(BaseModel):
-    """Losses, targets and sampling. The defaults are plain cross-entropy on the corpus's own labels.
+    """Losses, targets and sampling. The defaults are plain cross-entropy on the corpus's own labels."""
 
-    Attributes:
-        loss: Name in the table of losses.
-        loss_strength: The loss's own number: beta of ``class-balanced``, gamma of ``focal``, tau of ``logit-adjust``.
-        smoothing: Label smoothing: so much of every target is spread over all classes.
-        targets: ``votes`` trains on the annotators' votes, and on turns without a majority as well.
-        contrastive: Weight of a supervised contrastive loss on the pooled vectors; 0 for none.
-        confused_pairs: Classes (``angry-frustrated``) whose negatives weigh more in it; empty for those known to be confused.
-        pair_weight: How much more; 1 treats all classes alike.
-        mixup: ``alpha`` of mixup on the pooled vectors; 0 for none.
-        task: ``vad`` learns valence, arousal and dominance instead of classes.
-        vad_weight: Weight of a loss that learns them beside the classes; 0 for none.
-        stream_dropout: Probability of dropping a whole stream of an utterance in training; None for the preset's.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    loss: str = "cross-entropy"
-    loss_strength: float | None = None
-    smoothing: float = Field(0.0, ge=0, lt=1)
-    targets: Literal["majority", "votes"] = "majority"
-    contrastive: float = Field(0.0, ge=0)
-    confused_pairs: tuple[str, ...] = ()
-    pair_weight: float = Field(2.0, gt=0)
-    mixup: float = Field(0.0, ge=0)
-    task: Literal["emotion", "vad"] = "emotion"
-    vad_weight: float = Field(0.0, ge=0)
-    stream_dropout: float | None = Field(None, ge=0, lt=1)
+    loss: Annotated[str, Option("What training minimises.", PANEL, common=True, known=LOSSES)] = "cross-entropy"
+    loss_strength: Annotated[
+        float | None,
+        Option("beta of class-balanced (0.999), gamma of focal (2), tau of logit-adjust (1).", PANEL, metavar="X"),
+    ] = None
+    targets: Annotated[
+        Literal["majority", "votes"],
+        Option("votes: learn the annotators' votes, also of turns without a majority.", PANEL, common=True),
+    ] = "majority"
+    smoothing: Annotated[
+        float, Option("Spread so much of every label over all classes.", PANEL, common=True, metavar="E")
+    ] = Field(0.0, ge=0, lt=1)
+    mixup: Annotated[float, Option("Mix pooled vectors and labels, shares from Beta(A, A).", PANEL, metavar="A")] = (
+        Field(0.0, ge=0)
+    )
+    task: Annotated[
+        Literal["emotion", "vad"],
+        Option("vad: learn valence, arousal and dominance instead of classes.", PANEL, common=True),
+    ] = "emotion"
+    vad_weight: Annotated[
+        float, Option("Learn them beside the classes, with this weight.", PANEL, common=True, metavar="W")
+    ] = Field(0.0, ge=0)
+    stream_dropout: Annotated[
+        float | None,
+        Option("Probability of dropping a whole stream in training.", PANEL, default="the preset's", metavar="P"),
+    ] = Field(None, ge=0, lt=1)
+    contrastive: Annotated[
+        float, Option("Weight of a supervised contrastive loss on the pooled vectors.", PANEL, metavar="W")
+    ] = Field(0.0, ge=0)
+    confused_pairs: Annotated[
+        tuple[str, ...],
+        Option(
+            "Classes that it pushes apart harder.",
+            PANEL,
+            default="angry-frustrated, happy-excited, where there are such",
+            metavar="A-B,...",
+        ),
+    ] = ()
+    pair_weight: Annotated[float, Option("How much harder; 1 treats all classes alike.", PANEL, metavar="V")] = Field(
+        2.0, gt=0
+    )
 
     @field_validator("loss")
     @classmethod

@@ -1,5 +1,9 @@
-"""Option values of stage two's commands: comma lists checked against a table, seeds, layers. No heavy import."""
+"""What the text of an option means: lists with commas, ranges, shares, i/N, a value for each stream, TOML files.
 
+Each reader is a callback of click: what it cannot read is wrong usage (exit code 2), with what it can read.
+"""
+
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,6 +12,13 @@ import rich_click as click
 from ser_base.errors import suggestion
 
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+class Parts(dict[str, Any]):
+    """What one option says about several fields: field -> value."""
+
+
+_STREAM = re.compile(r"\s*([A-Za-z_]+)\s*=(.*)", re.DOTALL)
 
 
 def separate(value: Any) -> list[str] | None:
@@ -20,12 +31,12 @@ def separate(value: Any) -> list[str] | None:
 
 def words(known: Iterable[str] | None = None) -> Callback:
     """``a,b`` to ``("a", "b")``; names that the table does not have are refused, with the nearest one."""
-    table = None if known is None else tuple(known)
 
     def read(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[str, ...] | None:
         items = separate(value)
         if items is None:
             return None
+        table = None if known is None else tuple(known)
         found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
         if not found:
             raise click.BadParameter("give at least one name")
@@ -71,6 +82,47 @@ def layer(context: click.Context, parameter: click.Parameter, value: Any) -> int
     if not str(value).isdecimal():
         raise click.BadParameter(f"'{value}' is not a layer; give a number, last or all")
     return int(value)
+
+
+def streams_of(text: str) -> dict[str, str]:
+    """``12`` to ``{"": "12"}``; ``audio=4,8,text=last`` to ``{"audio": "4,8", "text": "last"}``: a value for each stream."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for piece in text.split(","):
+        if match := _STREAM.fullmatch(piece):
+            name, piece = match[1].lower(), match[2]
+        found.setdefault(name, []).append(piece.strip())
+    return {name: ",".join(pieces) for name, pieces in found.items()}
+
+
+def per_stream(known: Iterable[str], item: Callback | None = None, general: bool = True) -> Callback:
+    """One value for all streams, or one for each: ``12``, ``audio=12,text=9``; given once or several times.
+
+    Args:
+        known: Names of streams.
+        item: Reads the value of one stream.
+        general: Whether a value may stand alone, for all streams.
+
+    Returns:
+        A callback; of ``layer`` it makes ``audio_layer``, ``text_layer``, ..., and ``layer`` for all streams.
+    """
+
+    def read(context: click.Context, parameter: click.Parameter, value: Any) -> Parts | None:
+        given = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+        found: dict[str, str] = {}
+        for one in given:
+            for name, text in streams_of(str(one)).items():
+                if name and name not in known:
+                    raise click.BadParameter(
+                        f"'{name}' is not a stream. {suggestion(name, known)}Known are {', '.join(known)}."
+                    )
+                if not name and not general:
+                    raise click.BadParameter(f"'{text}' names no stream; give {next(iter(known))}={text}")
+                found[name] = ",".join(filter(None, (found.get(name), text)))
+        fields = {f"{name}_{parameter.name}" if name else str(parameter.name): text for name, text in found.items()}
+        return Parts({name: item(context, parameter, text) if item else text for name, text in fields.items()}) or None
+
+    return read
 
 
 def toml_table(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, Any] | None:
