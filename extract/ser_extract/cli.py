@@ -35,7 +35,7 @@ SHOWN = 10
 )
 @click.option("--log-json", is_flag=True, cls=JobOption, panel="Machine", help="Progress as JSON lines on stderr.")
 @click.pass_context
-def command(context: click.Context, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
+def command(ctx: click.Context, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
     """Writes frame embeddings of speech, text and vision encoders to a feature cache, once.
 
     Safe to stop and to run again: it does only what is missing. Options may also come from the environment (SER_CACHE for
@@ -43,7 +43,7 @@ def command(context: click.Context, dry_run: bool, check: int | None, log_json: 
 
     Example: ser extract --corpus csv --root corpus.csv --cache runs/cache --layer 12
     """
-    job = given(context)
+    job = given(ctx)
     if "corpus" not in job:
         raise _usage(SettingMissing("which corpus it is", "--corpus", "SER_CORPUS"))
     if "cache" not in job:

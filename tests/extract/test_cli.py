@@ -51,7 +51,7 @@ def test_nothing_configured_says_what_to_set(extract):
     [
         (["--corpus", "iemocat"], "iemocap"),
         (["--shards", "3/2"], "i/N"),
-        (["--modalities", "audio,smell"], "audio, text, video"),
+        (["--modalities", "audio,smell"], "'smell' is not known"),
         (["--max-seconds", "2", "--overlap-seconds", "3"], "more than half"),
         (["--device", "tpu"], "pattern"),
         (["--no-such-option"], "No such option"),

@@ -91,7 +91,7 @@ def test_without_labels_it_says_what_is_missing(made, labels, said):
 
 
 def test_while_another_part_has_work_there_is_no_next_step(made):
-    assert made("speaker", shards=(2, 2)) == ""
+    assert made("speaker", part=(2, 2)) == ""
 
 
 def test_records_refuse_before_torch_is_loaded(made, tmp_path):

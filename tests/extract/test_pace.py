@@ -73,12 +73,12 @@ def test_layers_and_parts_are_cut_alike_whatever_their_machines_are(corpus, job,
     assert 4 <= len(first.shards) < 8 and first.shard_seconds is not None
     monkeypatch.setattr(running.Extraction, "_work", work)
     monkeypatch.setattr(running, "core_pace", lambda: 50.0)
-    two = job(root, audio_layer="1,2", modalities=("audio",), shards=(1, 2))
+    two = job(root, audio_layer="1,2", modalities=("audio",), part=(1, 2))
     running.run(two)
     found = plans(tmp_path / "cache")
     assert found[1] == first
     assert found[2].shards == first.shards and found[2].shard_seconds == first.shard_seconds
-    running.run(two.model_copy(update={"shards": (2, 2)}))
+    running.run(two.model_copy(update={"part": (2, 2)}))
     assert all(len(open_cache(tmp_path / "cache").select(layer=layer)) == 8 for layer in (1, 2))
 
 

@@ -126,7 +126,7 @@ def test_shards_make_the_same_cache_as_one_run(corpus, job, tmp_path, monkeypatc
     run(job(root))
     whole = arrays(tmp_path / "cache")
     for part in (2, 1, 3):
-        result = run(job(root, cache=tmp_path / "parts", shards=(part, 3)))
+        result = run(job(root, cache=tmp_path / "parts", part=(part, 3)))
         assert result.exit_code == 0
     parts = arrays(tmp_path / "parts")
     assert parts.keys() == whole.keys()

@@ -223,7 +223,7 @@ def test_three_shells_at_once_one_killed_and_requeued(plain: Any, job: Any, tiny
     left = commits(cache)
     assert left == UTTERANCES // 2 - 2  # the killed part had two shards and committed none
     # requeued, as SLURM does with a preempted task of an array
-    assert run(job(root, cache=cache, modalities=("text",), shards=(2, 3))).exit_code == 0
+    assert run(job(root, cache=cache, modalities=("text",), part=(2, 3))).exit_code == 0
     assert contents(cache) == expected
     assert commits(cache) == UTTERANCES // 2
     assert not verify(cache).findings

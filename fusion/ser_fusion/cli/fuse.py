@@ -26,7 +26,7 @@ REPEATABLE = frozenset({"cache", "out", "part", "device", "workers", "runner", "
     help="Repeat this run exactly; only --cache, --out, --part, --device, --workers, --runner and --ray-... may be given.",
 )
 @click.pass_context
-def command(context: click.Context, from_run: Path | None, **options: Any) -> None:
+def command(ctx: click.Context, from_run: Path | None, **options: Any) -> None:
     """Trains fusion heads from a feature cache, fold by fold, and judges them: the result table and a report.
 
     Safe to stop and to run again: finished jobs (row, fold, seed) are not done twice. Options may also come from the
@@ -34,13 +34,13 @@ def command(context: click.Context, from_run: Path | None, **options: Any) -> No
 
     Example: ser-fuse --cache runs/cache --fusion audio,text,self,cross --seeds 0-2 --stride 4
     """
-    asked = asked_of(context)
+    asked = asked_of(ctx)
     if from_run is None and "cache" not in asked:
         raise click.UsageError(
             "It is not said where the features are. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml."
         )
     if from_run is not None:
-        asked = _repeatable(context, asked)
+        asked = _repeatable(ctx, asked)
     try:
         sys.exit(_run(asked, from_run))
     except KeyboardInterrupt:
