@@ -11,6 +11,7 @@ import rich_click as click
 from click.testing import CliRunner
 from pydantic import BaseModel
 
+from ser_base.option_docs import page
 from ser_base.options import JobOption, given
 from ser_extract.cli import command as extract
 from ser_extract.job import ExtractJob
@@ -86,6 +87,25 @@ def test_layers_and_encoders_of_each_stream(monkeypatch: pytest.MonkeyPatch):
     assert job("extract", ["--audio-encoder", "z"])["audio_encoder"] == "z"
     monkeypatch.setenv("SER_ENCODER", "audio=folder with spaces")
     assert job("extract", [])["audio_encoder"] == "folder with spaces"
+
+
+def test_the_page_of_options_is_what_the_commands_say():
+    told = (Path(__file__).parent.parent / "docs/options.md").read_text()
+    made = page({"extract": "ser_extract.cli:command", "fuse": "ser_fusion.cli.fuse:command"})
+    assert told == made, "run: python -m ser_base.option_docs extract=... fuse=... > docs/options.md"
+
+
+def test_a_file_holds_the_whole_search(monkeypatch: pytest.MonkeyPatch):
+    Path("tune.toml").write_text('trials = 8\nsampler = "random"\ninner = 2\n[space.lr]\nlow = 1e-4\nhigh = 1e-3\n')
+    search = {"tune": 8, "sampler": "random", "inner": 2, "space": {"lr": {"low": 1e-4, "high": 1e-3}}}
+    assert job("fuse", ["--tune", "tune.toml"]) == job("fuse", []) | search
+    assert job("fuse", ["--tune", "5", "--tune", "tune.toml"]) == job("fuse", []) | search | {"tune": 5}
+    Path("ser.toml").write_text('[fuse]\ntune = "tune.toml"\nlayer = "2,audio=4"\n')
+    assert job("fuse", []) | {"layer": 2, "audio_layer": 4} == job("fuse", ["--tune", "tune.toml"])
+    for text, said in (("inner = 2\n", "how many trials"), ("[lr]\nlow = 1\n", "unknown key 'lr'"), ("x", "as TOML")):
+        Path("bad.toml").write_text(text)
+        done = CliRunner().invoke(fuse, ["--cache", "c", "--tune", "bad.toml"], env={"COLUMNS": "300"})
+        assert done.exit_code == 2 and said in done.output
 
 
 @pytest.mark.parametrize(

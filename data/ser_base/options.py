@@ -193,20 +193,11 @@ def _options(name: str, field: Any) -> Iterator[JobOption]:
 
 
 def _said(default: Any) -> str:
-    if (
-        default is None
-        or default is False
-        or default in ((), "", {})
-        or type(default).__name__ == "PydanticUndefinedType"
-    ):
+    """A default in words; nothing for what is off, empty or required."""
+    if default is None or default is False or default in ((), {}) or type(default).__name__ == "PydanticUndefinedType":
         return ""
-    return (
-        ",".join(map(str, default))
-        if isinstance(default, tuple)
-        else f"{default:g}"
-        if isinstance(default, float)
-        else str(default)
-    )
+    items = default if isinstance(default, tuple) else (default,)
+    return ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items)
 
 
 def _kind(field: Any, about: Option) -> dict[str, Any]:

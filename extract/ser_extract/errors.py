@@ -33,7 +33,7 @@ class EncoderNotFound(ExtractError, OSError):
     modality: str
     tried: str
     got = "{name} could not be loaded: {tried}."
-    known = "Give a local folder with its files: --{modality}-encoder DIR (a transformers folder), or another hub id."
+    known = "Give a local folder with its files: --encoder {modality}=DIR (a transformers folder), or another hub id."
     next = "To see the whole pipeline without any hub: make demo"
 
 
@@ -46,7 +46,7 @@ class EncoderNotSupported(ExtractError, ValueError):
     families: tuple[str, ...]
     got = "{name} is of model type '{model_type}', which is not a known {modality} encoder."
     known = "Known for {modality}: {families}."
-    next = "Give another --{modality}-encoder, or add the family: docs/add-an-encoder.md"
+    next = "Give another --encoder {modality}=ID, or add the family: docs/add-an-encoder.md"
 
 
 class EncoderBroken(ExtractError, ValueError):
@@ -67,7 +67,7 @@ class LayerOutOfRange(ExtractError, ValueError):
     asked: str
     depth: int
     got = "{name} has no hidden state {asked}; it has 0 (the input of the first block) to {depth}."
-    next = "Give --{modality}-layer {depth} (or --layer), a list such as 0,{depth}, all, or last."
+    next = "Give --layer {modality}={depth}, a list such as 0,{depth}, all, or last."
 
 
 class SettingMissing(ExtractError, ValueError):

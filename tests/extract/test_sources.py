@@ -156,7 +156,7 @@ def test_offline_opens_no_connection(no_network, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(EncoderNotFound, match="--offline forbids") as caught:
         open_source("facebook/wav2vec2-base", "audio", offline=True)
-    three_lines(caught.value, "--audio-encoder")
+    three_lines(caught.value, "--encoder audio=DIR")
     assert no_network == []
 
 
@@ -164,7 +164,7 @@ def test_a_name_that_is_neither_folder_nor_hub_id_opens_no_connection(no_network
     for name in ("../nowhere", "/nowhere/at/all", "a/b/c", "./x"):
         with pytest.raises(EncoderNotFound, match="no such folder") as caught:
             open_source(name, "text")
-        three_lines(caught.value, "--text-encoder")
+        three_lines(caught.value, "--encoder text=DIR")
     assert no_network == []
 
 

@@ -312,7 +312,7 @@ def test_the_space_comes_from_a_file(tmp_path: Path, make_command: Callable[...,
     (tmp_path / "space.toml").write_text("[lr]\nlow = 1e-4\nhigh = 1e-2\nlog = true\n")
     (tmp_path / "bad.toml").write_text("[lr\n")
     assert "cannot be read as TOML" in make_command("--cache", "x", "--tune", "2", "--space", tmp_path / "bad.toml")
-    assert "--space says what" in make_command("--cache", "x", "--space", tmp_path / "space.toml")
+    assert "a space says what" in make_command("--cache", "x", "--space", tmp_path / "space.toml")
     assert (
         "no such" in make_command("--cache", tmp_path / "x", "--tune", "2", "--space", tmp_path / "space.toml").lower()
     )

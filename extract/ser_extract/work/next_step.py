@@ -67,12 +67,15 @@ def _which(cache: Cache, specs: Mapping[Modality, tuple[EntrySpec, ...]]) -> lis
     if set(specs) != {spec.modality for spec in there}:
         words += ["--modalities", ",".join(specs)]
     deepest = {modality: max(spec.layer for spec in own) for modality, own in specs.items()}
+    encoders, layers = [], []
     for modality, own in specs.items():
         rivals = [spec for spec in there if spec.modality == modality]
         if len({spec.encoder for spec in rivals}) > 1:
-            words += [f"--{modality}-encoder", own[0].encoder]
+            encoders.append(f"{modality}={own[0].encoder}")
         if len({spec.layer for spec in rivals if spec.encoder == own[0].encoder}) > 1:
-            words += [f"--{modality}-layer", str(deepest[modality])]
+            layers.append(f"{modality}={deepest[modality]}")
+    words += ["--encoder", ",".join(encoders)] if encoders else []
+    words += ["--layer", ",".join(layers)] if layers else []
     chosen = [spec for spec in there if spec.modality in specs]
     if len({spec.dtype for spec in chosen}) > 1:
         words += ["--dtype", next(iter(specs.values()))[0].dtype]

@@ -34,7 +34,7 @@ class Outcome:
 
     Attributes:
         out: Run directory.
-        remaining: Jobs that other parts (``--jobs i/N``) still have to do; 0 means judged.
+        remaining: Jobs that other parts (``--part i/N``) still have to do; 0 means judged.
         failed: Utterances left out because the extraction failed on them.
         metrics: ``metrics.json``; empty if jobs remain.
         report: ``report.html``; None if jobs remain.

@@ -172,9 +172,9 @@ class FuseJob(FuseOptions):
     @model_validator(mode="after")
     def _search_fits(self) -> "FuseJob":
         if self.space and not self.tune:
-            raise ValueError("--space says what --tune N searches; give both")
+            raise ValueError("a space says what --tune N searches: give the number of trials as well")
         if self.tune and max(len(self.frame_dropout), len(self.pool_dropout)) > 1:
-            raise ValueError("several values of a dropout are a search of its own; leave them to --tune and --space")
+            raise ValueError("several values of a dropout are a search of its own; leave them to --tune")
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ Layer = int | Literal["last", "all"] | None
 def _tune(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> values.Parts | None:
     """``20``, or a TOML file with the keys `TUNE_KEYS`, or both."""
     found = values.Parts()
-    for one in value:
+    for one in sorted(value, key=lambda one: not str(one).lstrip("-").isdecimal()):  # a number goes before a file's
         if str(one).lstrip("-").isdecimal():
             found["tune"] = int(one)
             continue
@@ -56,7 +56,7 @@ class FuseOptions(LeverOptions):
     """What may be asked of ``ser fuse``; ``FuseJob`` checks how it fits together."""
 
     cache: Annotated[Path, Option("Feature cache written by ser extract.", DATA, common=True)]
-    out: Annotated[Path, Option("Run directory.", DATA, common=True, default="runs/<heads>-<hash of the job>")]
+    out: Annotated[Path, Option("Run directory.", DATA, common=True, default="runs/HEADS-HASH, by what is asked")]
     manifest: Annotated[
         Path | None, Option("Labels and folds from this file instead of the cache's manifest.", DATA, common=True)
     ] = None

@@ -1,4 +1,4 @@
-"""Several processes on one run directory (``--jobs i/N``): one judge at a time."""
+"""Several processes on one run directory (``--part i/N``): one judge at a time."""
 
 import os
 from collections.abc import Iterator

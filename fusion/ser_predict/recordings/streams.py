@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ser_base.errors import SerError
+from ser_base.option_values import streams_of
 from ser_cache import CacheError, EntrySpec, open_cache
 from ser_extract.job import DEMO
 from ser_predict.errors import EncoderDiffers, FeaturesUnknown
@@ -35,9 +36,9 @@ def places(stream: str, spec: EntrySpec, run: Mapping[str, Any], cache: Path | N
     yield spec.encoder
     folder = cache or Path(str(run.get("cache", {}).get("path", "")))
     for recipe in _recipes(folder, spec):
-        value = _option(recipe, f"--{stream}-encoder")
-        if value is not None and Path(value).expanduser().is_dir():
-            yield value
+        for value in _encoders(recipe, stream):
+            if Path(value).expanduser().is_dir():
+                yield value
     yield "demo"
 
 
@@ -55,17 +56,19 @@ def _recipes(folder: Path, spec: EntrySpec) -> list[str]:
     return [plan.recipe for plan in reversed(plans) if plan.recipe]
 
 
-def _option(command: str, name: str) -> str | None:
+def _encoders(command: str, stream: str) -> Iterator[str]:
+    """What a recorded command names as the encoder of a stream: `--encoder audio=DIR`, or `--audio-encoder DIR` of earlier ones."""
     try:
         words = shlex.split(command)
     except ValueError:
-        return None
+        return
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == name:
-            return following
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-    return None
+        name, equals, value = word.partition("=")
+        value = value if equals else following
+        if name == f"--{stream}-encoder":
+            yield value
+        elif name == "--encoder" and (named := streams_of(value).get(stream)) is not None:
+            yield named
 
 
 def specs_of(run: Mapping[str, Any], path: Path, cache: Path | None = None) -> dict[str, tuple[EntrySpec, ...]]:
