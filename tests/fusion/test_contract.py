@@ -22,7 +22,7 @@ Maker = Callable[..., dict[str, Packed]]
 DIMS = {"audio": 12, "text": 10, "video": 6}
 LENGTHS = {"audio": [7, 1, 30, 12], "text": [5, 3, 1, 9], "video": [2, 8, 3, 1]}
 SHAPES = {
-    "corrected": Shape(width=16, frame_dropout=0.0, pool_dropout=0.0, pool_norm="batch"),
+    "corrected": Shape(width=16, frame_dropout=0.0, pool_dropout=0.0, pool_norm="batch", norm_first=True),
     "as-found": Shape(
         width=None,
         project_single=False,

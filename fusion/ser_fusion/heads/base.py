@@ -143,8 +143,9 @@ class Attention(nn.Module):
     """Multi-head attention of one stream's frames (queries) over another's (keys and values), or over their own.
 
     ``y = W_o softmax(q k^T / sqrt(d)) v``, each of q, k, v, o an affine map: 4 width^2 + 4 width parameters, those of
-    ``torch.nn.MultiheadAttention``. With ``residual``: ``LayerNorm(x + dropout(y))``; with ``feedforward`` the same again
-    around ``W_2 gelu(W_1 x)``.
+    ``torch.nn.MultiheadAttention``. With ``residual``: ``LayerNorm(x + dropout(y))``, or with ``norm_first`` ``x + dropout(y)``
+    of normalised x and source, both by the same LayerNorm (Xiong et al. 2020; Tsai et al. 2019): the frames themselves
+    then reach the pooling unchanged. With ``feedforward`` the same again around ``W_2 gelu(W_1 x)``.
     """
 
     def __init__(self, width: int, shape: Shape) -> None:
@@ -159,6 +160,7 @@ class Attention(nn.Module):
             nn.init.zeros_(layer.bias)
         self.dropout = nn.Dropout(shape.frame_dropout)
         self.norm = nn.LayerNorm(width) if shape.residual else None
+        self.norm_first = shape.norm_first
         self.feedforward: nn.Module | None = None
         if shape.feedforward:
             self.feedforward = nn.Sequential(
@@ -171,24 +173,34 @@ class Attention(nn.Module):
 
     def forward(self, frames: Frames, source: Frames) -> Frames:
         """Frames of the queries' stream, each now knowing what it found in the source."""
+        queries, source = self._asked(frames, source)
         keys, values = self.key_value(source.values).chunk(2, -1)
-        queries = frames.with_values(self.query(frames.values))
-        found = queries.attend(source.with_values(keys), source.with_values(values), self.heads)
+        found = frames.with_values(queries).attend(source.with_values(keys), source.with_values(values), self.heads)
         values = self.dropout(self.out(found.values))
         if self.norm is not None:
-            values = self.norm(frames.values + values)
+            values = frames.values + values
+            values = values if self.norm_first else self.norm(values)
         if self.feedforward is not None:
-            values = self.feedforward_norm(values + self.dropout(self.feedforward(values)))
+            inside = self.feedforward_norm(values) if self.norm_first else values
+            values = values + self.dropout(self.feedforward(inside))
+            values = values if self.norm_first else self.feedforward_norm(values)
         return frames.with_values(values)
+
+    def _asked(self, frames: Frames, source: Frames) -> tuple[Tensor, Frames]:
+        """The queries (.., width), and the source as keys and values are made of it."""
+        if self.norm is None or not self.norm_first:
+            return self.query(frames.values), source
+        own = self.norm(frames.values)
+        other = own if source is frames else self.norm(source.values)
+        return self.query(own), source.with_values(other)
 
     def weights(self, frames: Frames, source: Frames) -> list[Tensor]:
         """The attention weights for looking at: per utterance (heads, queries, keys). Packed batches only; not for training."""
         size = self.query.out_features // self.heads
+        queries, source = self._asked(frames, source)
         keys = self.key_value(source.values).chunk(2, -1)[0]
         maps = []
-        split = zip(
-            self.query(frames.values).split(list(frames.lengths)), keys.split(list(source.lengths)), strict=True
-        )
+        split = zip(queries.split(list(frames.lengths)), keys.split(list(source.lengths)), strict=True)
         for q, k in split:
             scores = torch.einsum("qhd,khd->hqk", q.view(len(q), self.heads, size), k.view(len(k), self.heads, size))
             maps.append((scores / size**0.5).softmax(-1))

@@ -18,7 +18,8 @@ class Shape:
         activation: Non-linearity after the projection: ``none``, ``relu`` or ``gelu``.
         attention: Whether single streams and ``self`` attend at all; False leaves projection and pooling.
         attention_heads: Heads of every multi-head attention; lowered to the greatest divisor of the width.
-        residual: Add the attention's input to its output, then normalise (LayerNorm).
+        residual: Add the attention's input to its output, and normalise (LayerNorm).
+        norm_first: Normalise what the attention reads instead of that sum.
         feedforward: Width of the two-layer network after each attention; 0 for none.
         hidden: Width of a second linear layer before the classes, as a fraction of the pooled width; 0 for none. There is
             no non-linearity in the classifier: what streams have to do with each other is the head's business alone, so
@@ -41,6 +42,7 @@ class Shape:
     attention: bool = True
     attention_heads: int = 4
     residual: bool = True
+    norm_first: bool = False
     feedforward: int = 0
     hidden: float = 0.0
     frame_dropout: float = 0.1

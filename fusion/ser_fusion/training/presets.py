@@ -89,7 +89,7 @@ CORRECTED = Preset(
     name="corrected",
     title="masked, normalised, statistics over time (default)",
     source="this project; the heads of Rajan et al. 2022 with the faults of docs/heads.md mended",
-    shape=Shape(pool_norm="batch"),
+    shape=Shape(pool_norm="batch", norm_first=True),
     training=Training(lr=2e-3, schedule="one-cycle", patience=None, average=0.99),
 )
 
