@@ -8,7 +8,8 @@ from test_references import fake_study
 
 from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.evaluation.references import reference_rows
-from ser_fusion.evaluation.stacking import SHRINK, combine, fit_weights, stacked_rows
+from ser_fusion.evaluation.stacking import BALANCE, SHRINK, combine, fit_weights, stacked_rows
+from ser_fusion.evaluation.temperatures import FLOOR
 
 
 def experts(
@@ -29,6 +30,17 @@ def test_one_expert_the_product_and_the_head_are_special_cases():
     product = np.exp(logs.sum(axis=0) - 2 * prior)
     assert combine(logs, prior, np.ones(3)) == pytest.approx(product / product.sum(axis=1, keepdims=True))
     assert combine(np.stack([prior, logs[0]]), prior, np.array([3.0, 1.0])) == pytest.approx(np.exp(logs[0]))
+
+
+def test_half_of_the_prior_favours_rare_classes_and_none_that_training_lacks():
+    prior = np.log([0.9, 0.1 - 1e-6, 1e-6])
+    logs = np.log([[[0.7, 0.3, 1e-9]], [[0.8, 0.2, 1e-9]]])
+    weights = np.array([0.6, 0.6])
+    whole, half, none = (combine(logs, prior, weights, balance)[0] for balance in (0.0, 0.5, 1.0))
+    assert whole.argmax() == 0 and half.argmax() == 1
+    assert half[1] / half[0] == pytest.approx(whole[1] / whole[0] * (prior_ratio := np.exp(prior[0] - prior[1])) ** 0.5)
+    assert none[1] / none[0] == pytest.approx(whole[1] / whole[0] * prior_ratio)
+    assert max(one[2] for one in (whole, half, none)) < 1e-4
 
 
 def test_weights_are_the_minimum_of_the_stated_objective():
@@ -100,7 +112,11 @@ def test_an_expert_without_frames_has_no_say_and_without_development_parts_weigh
     test, dev = heads(study)
     nobody = {name: np.zeros(len(study.table), dtype=bool) for name in ("audio", "text")}
     found = stack(study, test, dev, nobody)
-    assert (found.test["predicted"] == test["predicted"]).mean() > 0.8  # the head alone, at a weight of its own
+    columns = [f"p_{name}" for name in CLASSES]
+    for fold, card in found.info["stack"].items():  # the head alone, at a weight of its own
+        logs = np.log(np.maximum(test.loc[test["fold"] == fold, columns].to_numpy(), FLOOR))
+        alone = combine(logs[None], np.array(card["log_prior"]), np.array(card["weights"][-1:]), BALANCE)
+        assert found.test.loc[test["fold"] == fold, columns].to_numpy() == pytest.approx(alone, abs=1e-5)
     none = stack(study, test, dev.iloc[:0])
     assert none.dev is None
-    assert all(np.allclose(one["weights"], 1 / 4) for one in none.info["stack"].values())
+    assert all(np.allclose(one["weights"], 1 / 7) for one in none.info["stack"].values())

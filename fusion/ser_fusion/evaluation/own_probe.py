@@ -7,7 +7,7 @@ from ser_fusion.evaluation.run_directory import RunDirectory
 
 
 def own_probes(run: RunDirectory) -> dict[str, str]:
-    """Slug of each head to the slug of its own probe; heads whose streams have no probe are left out.
+    """Slug of each head, and of each stacked one, to the slug of its own probe; heads whose streams have no probe are left out.
 
     Of several probes (mean, mean and deviation, the product) the one with the best UWA on all development parts together counts;
     without development parts the first.
@@ -24,7 +24,7 @@ def own_probes(run: RunDirectory) -> dict[str, str]:
         streams = frozenset(row["streams"])
         if streams not in best or score > best[streams][0]:
             best[streams] = (score, row["slug"])
-    heads = [row for row in run.rows if row["kind"] == "head" and row.get("streams")]
+    heads = [row for row in run.rows if row["kind"] in ("head", "stacked") and row.get("streams")]
     return {row["slug"]: best[key][1] for row in heads if (key := frozenset(row["streams"])) in best}
 
 

@@ -34,6 +34,7 @@ class StackCard(Record):
     weights: Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)]
     log_prior: list[Annotated[float, Field(allow_inf_nan=False)]]
     probes: Annotated[list[Expert], Field(min_length=1)]
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Row(Record):

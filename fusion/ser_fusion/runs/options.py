@@ -248,12 +248,12 @@ class FuseOptions(LeverOptions):
     stack: Annotated[
         Literal["none", "probes"],
         Option(
-            "probes: a further row for each head, weighed with the linear probes of its streams on development data; use it "
-            "where the best score counts.",
+            "probes: a further row for each head, weighed with the linear probes of its streams on development data. none: "
+            "only the heads, where they alone are the question.",
             ROWS,
             common=True,
         ),
-    ] = "none"
+    ] = "probes"
     ensemble: Annotated[
         tuple[Literal["seeds", "folds"], ...],
         Option(

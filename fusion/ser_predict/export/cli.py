@@ -51,7 +51,12 @@ def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, op
         if onnx is not None:
             from ser_predict.export.onnx import MODEL, export_onnx
 
-            checked = export_onnx(predictor, onnx)["checked"]
+            alone, row = predictor, next(one for one in predictor.source.rows if one["slug"] == main.slug)
+            if main.stacked and heads["row"] is None and row.get("of"):
+                click.echo(f"A graph cannot hold the probes of {main.slug}: it gets its head, {row['of']}.", err=True)
+                heads["row"] = row["of"]
+                alone = Predictor(run, calibrate=not options["raw"], encoders=False, threshold=0.5, **heads)
+            checked = export_onnx(alone, onnx)["checked"]
             click.echo(
                 f"{onnx / MODEL}: onnxruntime and torch differ by at most {checked['largest_difference']:.1e} "
                 f"in any posterior of {checked['frames_of']}."

@@ -22,8 +22,8 @@ class Stack:
     """A fold's stack.
 
     Attributes:
-        card: As in ``run.json``: ``weights`` (the head's last, if there is one), ``log_prior``, ``probes`` with ``streams`` and
-            ``pooling``.
+        card: As in ``run.json``: ``weights`` (the head's last, if there is one), ``log_prior``, ``balance``, ``probes``
+            with ``streams`` and ``pooling``.
         probes: The probes, in that order.
         place: Where they were read, for errors.
     """
@@ -52,7 +52,8 @@ class Stack:
             logs.append(np.where(heard[:, None], given, prior))
         if head is not None:
             logs.append(np.log(np.maximum(head, FLOOR)))
-        return combine(np.stack(logs), prior, np.asarray(self.card["weights"], dtype=np.float64))
+        weights = np.asarray(self.card["weights"], dtype=np.float64)
+        return combine(np.stack(logs), prior, weights, float(self.card.get("balance", 0.0)))
 
 
 def alone(row: Mapping[str, Any], classes: int) -> dict[str, dict[str, Any]]:
