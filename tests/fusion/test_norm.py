@@ -48,7 +48,7 @@ def test_every_row_says_that_it_read_test_labels(neutral: Path, tmp_path: Path) 
     asked = job(neutral, tmp_path / "run", classifier=("lda",), lost_streams=True, ensemble=("seeds",), seeds=(0, 1))
     outcome = run(asked)
     rows = [row for row in outcome.metrics["rows"] if row["kind"] != "reference"]
-    assert {row["kind"] for row in rows} == {"head", "classifier", "lost", "ensemble"}
+    assert {row["kind"] for row in rows} == {"head", "stacked", "classifier", "lost", "ensemble"}
     assert all(row["transductive"] and "reads test labels" in row["note"] for row in rows)
     assert "which of it is labelled neutral" in (tmp_path / "run" / "report.html").read_text()
     assert all("test labels" not in NORMS[name] for name in ("train", "corpus", "speaker"))

@@ -22,7 +22,7 @@ CACHE = GOLDEN / "cache"
 
 
 def job(out: Path, *fusion: str, **options: Any) -> FuseJob:
-    fast = {"epochs": 1, "workers": 0, "audio_layer": 1, "device": "cpu"}
+    fast = {"epochs": 1, "workers": 0, "audio_layer": 1, "device": "cpu", "stack": "none"}
     return FuseJob(**{"cache": CACHE, "out": out, "fusion": fusion, **fast, **options})
 
 
