@@ -109,7 +109,7 @@ class Ensemble:
             own = own if member.temperature == 1.0 else tempered(own, member.temperature)
             given.setdefault(member.fold if self.by_seed else str(number), []).append(own)
         mean: NDArray[np.float64] = np.mean([mean_log(np.stack(part)) for part in given.values()], axis=0)
-        return mean
+        return mean / mean.sum(axis=1, keepdims=True)  # heads give float32, whose sums are rounded
 
     def reliability(self, threshold: float) -> tuple[float, float]:
         """What a threshold is worth on development data: share of predictions at or above it, and how many of those are
