@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import lognorm
-from ser_data.manifest.text import text_hash
 
 from ser_cache import EntrySpec, Item, Row, create_cache
 from ser_data.manifest.table import CorpusInfo, Manifest
+from ser_data.manifest.text import text_hash
 
 CLASSES = ("ang", "exc", "fru", "hap", "neu", "sad", "sur")
 SHARES = (0.15, 0.14, 0.25, 0.08, 0.22, 0.14, 0.02)
