@@ -112,9 +112,32 @@ class Hdf5Container:
             raise OSError(f"HDF5 cannot write it ({error})") from error
 
     def _write(self, path: Path, content: Content) -> None:
+        """HDF5 lays everything out and writes all but the frames; these follow by plain writes, four times as fast."""
+        place = self._lay_out(path, content)
+        if place is None:
+            return
+        with open(path, "r+b") as file:
+            file.seek(place)
+            file.writelines(
+                row.astype(row.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data
+                for row in content.rows
+            )
+        with _opened(path) as file:
+            if file["values"].id.get_offset() != place:
+                raise OSError("HDF5 does not find the frames where it laid them out")
+
+    def _lay_out(self, path: Path, content: Content) -> int | None:
+        """Writes all but the frames; the byte at which they begin, None if there are none."""
         # pages of their own for the big array, so that a map of it starts on a page
         with h5py.File(path, "x", alignment_threshold=65_536, alignment_interval=4_096) as file:
-            file.create_dataset("values", data=np.concatenate(content.rows), track_times=False)
+            early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            early.set_layout(h5py.h5d.CONTIGUOUS)
+            early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            early.set_obj_track_times(False)
+            kind = h5py.h5t.py_create(content.dtype.newbyteorder("<"))
+            values = h5py.h5d.create(file.id, b"values", kind, h5py.h5s.create_simple(content.shape), early)
+            place = values.get_offset()
             file.create_dataset("offsets", data=content.offsets.astype("<i8"), track_times=False)
             file.create_dataset("ids", data=ids_to_bytes(content.ids), track_times=False)
             if content.special is not None:
@@ -122,6 +145,9 @@ class Hdf5Container:
             for name, value in content.attributes.items():
                 if value is not None:
                     file.attrs[name] = value
+        if place is None and content.shape[0]:
+            raise OSError("HDF5 did not allocate the frames")
+        return place if content.shape[0] else None
 
     def open(self, path: Path, expected: Expected) -> Hdf5Shard:
         try:
