@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.errors import CacheError, MissingRow
+from ser_cache.errors import ArenaGone, MissingRow
 from ser_cache.ragged import offsets_of
 
 _PAGE = 4096
@@ -58,7 +58,7 @@ class Arena:
         length = int.from_bytes(memory[:8], "little")
         head = json.loads(memory[8 : 8 + length])
         if head["token"] != handle.token:
-            raise CacheError(f"the arena {handle.path} is another one: the process that loaded it has gone.")
+            raise ArenaGone(handle.path, "is another one")
         self.ids: tuple[str, ...] = tuple(head["ids"])
         rows, (frames, features) = len(self.ids), head["shape"]
         parts = head["parts"]
@@ -138,12 +138,10 @@ class Arena:
         try:
             descriptor = os.open(handle.path, os.O_RDONLY)
         except OSError as error:
-            raise CacheError(
-                f"the arena {handle.path} cannot be mapped ({error.strerror}): the process that loaded it has gone."
-            ) from error
+            raise ArenaGone(handle.path, f"cannot be mapped ({error.strerror})") from error
         try:
             if os.fstat(descriptor).st_size != handle.size:
-                raise CacheError(f"the arena {handle.path} is another one: the process that loaded it has gone.")
+                raise ArenaGone(handle.path, "is another one")
             memory = mmap.mmap(descriptor, handle.size, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
