@@ -24,6 +24,8 @@ from pathlib import Path
 
 import command_data
 
+from ser_extract.work.pace import multiplies_bfloat16
+
 HERE = Path(__file__).resolve().parent
 SCALES = {"tiny": (("tiny",), 1), "small": (("demo",), 3), "full": (("demo", "iemocap"), 3)}  # shapes, rounds
 
@@ -122,9 +124,54 @@ def fusion_rows(folder: Path, shape: str) -> list[Row]:
     ]
 
 
-def extraction_rows(folder: Path) -> list[Row]:
-    """Rows of `ser-extract`; their rival is to be `user_script.py extract`."""
-    return []
+def extraction_rows(folder: Path, tiny: bool) -> list[Row]:
+    """Rows of `ser-extract`: wav2vec2-base with random weights, new caches, all cores. Data are made on a row's first turn."""
+    from bench_extract import SCALES as SIZES
+    from bench_extract import save_models
+
+    models, place = folder / "models", folder / "extracted"
+    encoder = models / "wav2vec2-base-random"
+
+    def ready(name: str, clips: int, seconds: float) -> Callable[[], None]:
+        def prepare() -> None:
+            shutil.rmtree(place, ignore_errors=True)
+            if not models.exists():
+                models.mkdir()
+                save_models(models, SIZES["tiny" if tiny else "small"])
+            if not (folder / name).exists():
+                command_data.speech(folder / name, clips, seconds)
+
+        return prepare
+
+    def extract(name: str, *more: object) -> list[str]:
+        corpus = ("--corpus", "csv", "--root", folder / name / "corpus.csv", "--cache", place, "--offline", "--replace")
+        words = ("--audio-encoder", encoder, "--modalities", "audio", "--layer", "12", *more)
+        return python("from ser_extract.cli import command; command()", *corpus, *words)
+
+    corpora = {"1 clip": (1, 3.3, 4.0), "40 clips": (4, 12.0, 17.0) if tiny else (40, 148.0, 17.0)}
+    rows = [
+        Row(
+            name=f"ser-extract of {name}",
+            ours=extract(name),
+            rival=script("extract", folder / name, encoder),
+            goal=goal,
+            before=ready(name, clips, seconds),
+        )
+        for name, (clips, seconds, goal) in corpora.items()
+    ]
+    if not multiplies_bfloat16():
+        print("--compute bfloat16: skipped, this processor has neither avx512_bf16 nor amx_bf16")
+        return rows
+    minutes = (4, 12.0) if tiny else (134, 600.0)
+    return [
+        *rows,
+        Row(
+            name="--compute bfloat16 over 10 minutes of speech, beside float32",
+            ours=extract("10 minutes", "--compute", "bfloat16"),
+            rival=extract("10 minutes", "--cache", f"{place}-float32"),
+            before=lambda: (ready("10 minutes", *minutes)(), shutil.rmtree(f"{place}-float32", ignore_errors=True)),
+        ),
+    ]
 
 
 def turn(words: Sequence[str], until: str = "") -> tuple[float, float]:
@@ -193,7 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [row for shape in shapes for row in fusion_rows(folder, shape)] + extraction_rows(folder)
+        rows = [row for shape in shapes for row in fusion_rows(folder, shape)] + extraction_rows(
+            folder, options.scale == "tiny"
+        )
         for row in rows:
             if options.only and not any(word in row.name for word in options.only):
                 continue

@@ -85,3 +85,17 @@ def write(folder: Path, shape: str) -> None:
                 special = np.isin(np.arange(len(frames)), (0, len(frames) - 1)) if stream == "text" else None
                 rows.append(Row(item.id, frames, special))
             writer.commit(shard, rows, {}, {})
+
+
+def speech(folder: Path, clips: int, seconds: float) -> None:
+    """A corpus of `clips` wavs of noise, 16 kHz, `seconds` in all, in lengths like IEMOCAP's."""
+    import soundfile
+    from bench_extract import RATE, waveforms
+
+    waves = waveforms(clips)
+    scale = seconds * RATE / sum(map(len, waves))
+    folder.mkdir()
+    for number, wave in enumerate(waves):
+        soundfile.write(folder / f"u{number:03d}.wav", np.resize(wave, round(len(wave) * scale)), RATE)
+    lines = [f"u{number:03d},u{number:03d}.wav,{'ab'[number % 2]}" for number in range(clips)]
+    (folder / "corpus.csv").write_text("\n".join(["id,path,label", *lines]) + "\n")

@@ -1,6 +1,7 @@
 """The 60 lines one would write without this project; bench_commands.py times them beside its commands.
 
 `user_script.py train FOLDER EPOCHS`   padded batches, nn.MultiheadAttention over both streams, one session held out at a time
+`user_script.py extract FOLDER ENCODER`   transformers at batch size 1 on all cores, one .npy for each utterance
 """
 
 import sys
@@ -65,5 +66,24 @@ def train(folder: Path, epochs: int) -> None:
     print("WA", np.mean(right))
 
 
+def extract(folder: Path, encoder: str) -> None:
+    import os
+
+    import soundfile
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    model, extractor = AutoModel.from_pretrained(encoder).eval(), AutoFeatureExtractor.from_pretrained(encoder)
+    (folder / "features").mkdir(exist_ok=True)
+    for name, path in pd.read_csv(folder / "corpus.csv")[["id", "path"]].itertuples(index=False):
+        wave, rate = soundfile.read(folder / path, dtype="float32")
+        with torch.inference_mode():
+            out = model(**extractor(wave, sampling_rate=rate, return_tensors="pt")).last_hidden_state
+        np.save(folder / "features" / f"{name}.npy", out[0].half().numpy())
+
+
 if __name__ == "__main__":
-    {"train": train}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[1] == "train":
+        train(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        extract(Path(sys.argv[2]), sys.argv[3])
