@@ -1,5 +1,3 @@
-from .arena import Arena as Arena
-from .arena import ArenaHandle as ArenaHandle
 from .catalog import Cache as Cache
 from .catalog import EntryInfo as EntryInfo
 from .catalog import create_cache as create_cache

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -24,10 +24,7 @@ from ser_cache.format.layout import commit_path
 from ser_cache.format.ledger import Ledger
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure
-from ser_cache.ragged import Ragged, offsets_of, page_aligned
-
-if TYPE_CHECKING:
-    from ser_cache.arena import Arena
+from ser_cache.ragged import Ragged, offsets_of
 
 
 class Entry:
@@ -234,10 +231,6 @@ class Entry:
         mask = self._special[shard]
         return None if mask is None else mask[self._start[index] : self._stop[index]].copy()
 
-    def buffer(self, frames: int, dtype: Any = None) -> NDArray[Any]:
-        """A buffer ``(frames, features)`` that `read` and `gather` fill fastest; in the entry's dtype by default."""
-        return page_aligned(frames, self.spec.features, dtype or self.spec.dtype)
-
     def gather(self, ids: Sequence[str], out: NDArray[Any] | None = None) -> Ragged:
         """Several utterances one behind the other.
 
@@ -277,19 +270,3 @@ class Entry:
         for number, view in self.views(self.ids):
             view.flags.writeable = False
             yield self.ids[number], view
-
-    def mapped(self) -> tuple[int, int]:
-        """(shards that are memory-mapped, shards with live rows); opens them all."""
-        for shard in range(len(self._commits)):
-            if self._frames[shard] is None:
-                self._open(shard)
-        return sum(isinstance(each, np.ndarray) for each in self._frames), len(self._commits)
-
-    def arena(self, ids: Sequence[str] | None = None) -> "Arena":
-        """Copies utterances (all by default, in the order of `ids`) into memory that worker processes can map.
-
-        See `Arena`.
-        """
-        from ser_cache.arena import Arena
-
-        return Arena.load(self, self.ids if ids is None else ids)

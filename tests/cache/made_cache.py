@@ -4,6 +4,7 @@ Used by the tests of the cache and by the crash suite; `in_child` runs a functio
 killed.
 """
 
+import mmap
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_cache import Arena, ArenaHandle, Cache, Entry, EntrySpec, Failure, Item, Row, create_cache, open_cache
+from ser_cache import Cache, Entry, EntrySpec, Failure, Item, Row, create_cache, open_cache
 from ser_cache.format.ledger import Ledger
 
 CONTAINERS = ("zarr", "hdf5")
@@ -147,10 +148,20 @@ def start_child(function: Callable[[], None]) -> int:
         os._exit(code)
 
 
-def worker_reads(handle: ArenaHandle, entry: Entry, queue: Any) -> None:
-    """Target of a worker process: what it sees of an arena and of an entry."""
-    arena = Arena.attach(handle)
-    queue.put((arena.values.tobytes(), arena.ids, entry.gather(entry.ids).values.tobytes()))
+def worker_reads(entry: Entry, queue: Any) -> None:
+    """Target of a worker process: what it sees of an entry."""
+    queue.put((entry.ids, entry.gather(entry.ids).values.tobytes()))
+
+
+def mapped(entry: Entry) -> bool:
+    """Whether every row with frames is a view of mapped memory."""
+
+    def root(view: Any) -> Any:
+        while isinstance(view, np.ndarray) and view.base is not None:
+            view = view.base
+        return view.obj if isinstance(view, memoryview) else view
+
+    return all(isinstance(root(view), mmap.mmap) for _, view in entry.scan() if len(view))
 
 
 def copy(source: Path, target: Path) -> Path:

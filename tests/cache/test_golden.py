@@ -48,7 +48,7 @@ def test_version_1_opens(container: str):
                 assert mask is not None and mask.tolist() == [each in (0, number - 1) for each in range(number)]
             else:
                 assert mask is None
-        assert len(entry.arena()) == 6
+        assert len(entry) == 6
     report = verify(GOLDEN / f"cache-v1-{container}")
     assert report.findings == [] and not report.unfinished
 

@@ -226,7 +226,7 @@ def test_reading_writes_nothing(tmp_path: Path, container: str):
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in root.rglob("*")}
     time.sleep(0.01)
     entry = open_cache(root).select()
-    entry.arena().close()
+    entry.gather(entry.ids)
     dict(entry.scan())
     open_cache(root).attachment("manifest.parquet")
     for words in (["ls"], ["info"], ["du"], ["verify"], ["gc", "--dry-run"]):

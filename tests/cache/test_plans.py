@@ -399,5 +399,5 @@ def test_a_shard_in_which_everything_failed_needs_no_data(tmp_path: Path, contai
     for shard in writer.pending():
         writer.commit(shard, [], {item.id: Failure("missing", "no file") for item in shard.items})
     entry = open_cache(tmp_path / "c").select()
-    assert entry.ids == () and set(entry.failures) == {"u000", "u001"} and entry.arena().values.shape == (0, 5)
+    assert entry.ids == () and set(entry.failures) == {"u000", "u001"} and entry.gather([]).values.shape == (0, 5)
     assert not list((entry.path / "data").iterdir())

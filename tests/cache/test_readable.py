@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import xxhash
-from made_cache import CONTAINERS, spec, state, values, write
+from made_cache import CONTAINERS, mapped, spec, state, values, write
 
 from ser_cache import CacheError, Item, Row, create_cache, open_cache
 from ser_cache.format.checksum import BLOCK, hash_file, hash_rows
@@ -160,7 +160,7 @@ def test_what_hdf5_stores_compact_is_read_as_well(tmp_path: Path):
         made = h5py.h5d.create(file.id, b"values", h5py.h5t.py_create(old.dtype), space, plist)
         made.write(h5py.h5s.ALL, h5py.h5s.ALL, old)
     _sealed(root)
-    assert not verify(root).findings and _reads(root) and open_cache(root).select().mapped() == (0, 1)
+    assert not verify(root).findings and _reads(root) and not mapped(open_cache(root).select())
     with h5py.File(path, "a") as file:
         file["values"][0, 0] += 1
     _sealed(root)

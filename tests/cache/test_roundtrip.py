@@ -1,10 +1,7 @@
 """What was written is what is read, in both containers, whatever the shapes, ids and ways of reading."""
 
 import json
-import mmap
 import multiprocessing
-import os
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +12,9 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_cache import CONTAINERS, assert_right, copy, items, spec, special, state, values, worker_reads, write
+from made_cache import CONTAINERS, assert_right, copy, items, mapped, spec, special, state, values, worker_reads, write
 
 from ser_cache import (
-    Arena,
     Damaged,
     EntrySpec,
     Item,
@@ -41,8 +37,7 @@ def test_rows_come_back(tmp_path: Path, container: str):
     assert set(entry.failures) == {"u007", "u017", "u027"} and entry.failures["u007"].reason == "nan"
     assert_right(entry, wanted)
     assert entry.total_frames == sum(entry.frames(name) for name in entry.ids) == int(entry.lengths().sum())
-    mapped, shards = entry.mapped()
-    assert mapped == shards == 8
+    assert mapped(entry)
 
 
 def test_special_tokens_come_back(tmp_path: Path, container: str):
@@ -68,21 +63,17 @@ def test_ways_of_reading_agree(tmp_path: Path, container: str):
         and gathered.offsets[-1] == len(gathered.values)
         and len(gathered) == len(names)
     )
-    arena = entry.arena()
     scanned = dict(entry.scan())
-    buffer = entry.buffer(100, np.float32)
+    buffer = np.empty((100, entry.spec.features), np.float32)
     for number, name in enumerate(names):
         expected = entry[name]
         assert np.array_equal(gathered[number], expected)
-        assert np.array_equal(arena[name], expected)
         assert np.array_equal(scanned[name], expected)
         assert np.array_equal(entry.read(name), expected)
         read = entry.read(name, out=buffer)
         assert read.base is not None and np.array_equal(read, expected.astype(np.float32))
     assert entry.gather([]).values.shape == (0, 5)
-    assert entry.gather(names, out=buffer[:0] if not gathered.offsets[-1] else entry.buffer(400)).lengths.sum() == len(
-        gathered.values
-    )
+    assert entry.gather(names, out=np.empty((400, 5), np.float16)).lengths.sum() == len(gathered.values)
     assert not next(iter(scanned.values())).flags.writeable
 
 
@@ -143,36 +134,16 @@ def test_equal_plans_give_equal_rows_whatever_the_order(tmp_path: Path, containe
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_workers_share_the_arena_and_reopen_the_entry(tmp_path: Path, method: str):
+def test_workers_reopen_the_entry(tmp_path: Path, method: str):
     write(tmp_path / "c", items(12))
     entry = open_cache(tmp_path / "c").select()
-    arena = entry.arena()
     context = multiprocessing.get_context(method)
     queue = context.Queue()
-    worker = context.Process(target=worker_reads, args=(pickle.loads(pickle.dumps(arena.handle)), entry, queue))
+    worker = context.Process(target=worker_reads, args=(entry, queue))
     worker.start()
-    shared, ids, gathered = queue.get(timeout=60)
+    ids, gathered = queue.get(timeout=60)
     worker.join()
-    assert shared == gathered == entry.gather(entry.ids).values.tobytes() and ids == entry.ids
-    assert not arena.values.flags.writeable and not arena.offsets.flags.writeable
-
-
-def test_arena_is_sealed_and_goes_with_its_process(tmp_path: Path):
-    write(tmp_path / "c", items(4))
-    arena = open_cache(tmp_path / "c").select().arena(["u002", "u001"])
-    assert arena.ids == ("u002", "u001") and len(arena) == 2
-    descriptor = os.open(arena.handle.path, os.O_RDWR)
-    with pytest.raises(PermissionError):
-        os.write(descriptor, b"x")
-    with pytest.raises(PermissionError):
-        mmap.mmap(descriptor, arena.handle.size)
-    os.close(descriptor)
-    handle = arena.handle
-    view = arena["u001"]
-    arena.close()
-    assert np.array_equal(view, values(items(2)[1]))
-    with pytest.raises(Exception, match="has gone"):
-        Arena.attach(handle)
+    assert gathered == entry.gather(entry.ids).values.tobytes() and ids == entry.ids
 
 
 def test_bare_libraries_open_the_containers(tmp_path: Path):
@@ -244,10 +215,9 @@ def test_data_in_another_order_are_read_through_the_library(tmp_path: Path):
     chunks = old[step : 2 * step] + old[2 * step : 3 * step] + old[:step]
     file.write_bytes(chunks + index + google_crc32c.value(index).to_bytes(4, "little"))
     entry = _recommitted(tmp_path / "c")
-    assert entry.mapped() == (0, 1)
+    assert not mapped(entry)
     assert np.array_equal(entry["u"], block)
     assert np.array_equal(entry.gather(["u", "u"]).values[rows:], block)
-    assert np.array_equal(entry.arena()["u"], block)
     assert next(iter(entry.scan()))[1].tobytes() == block.tobytes()
 
 
@@ -258,7 +228,6 @@ def test_a_bad_index_is_never_trusted(tmp_path: Path):
     data[-10] ^= 1
     file.write_bytes(data)
     entry = _recommitted(tmp_path / "c")
-    assert entry.mapped() == (0, 1)
     with pytest.raises(Damaged, match="zarr cannot read it"):
         entry["u"]
 

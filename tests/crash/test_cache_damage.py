@@ -197,7 +197,6 @@ def test_flips_in_the_values_are_noticed_by_reading_alone(original: tuple[Path, 
             (fresh.__getitem__, name),
             (fresh.read, name),
             (fresh.gather, [name]),
-            (fresh.arena, [name]),
         ):
             with pytest.raises(CacheError, match="checksum of utterance"):
                 read(given)

@@ -1,5 +1,6 @@
 """The user's own CSV and JSON lines: every bad row becomes a problem with its line, the rest is read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ def test_json_lines(tmp_path: Path, tone):
     )
     manifest = read(tmp_path / "t.jsonl", "jsonl")
     (row,) = manifest.utterances()
-    assert (row.id, row.vote_counts, row.start) == ("1", {"x": 2, "y": 1}, 0.05)
+    assert (row.id, json.loads(row.votes or "{}"), row.start) == ("1", {"x": 2, "y": 1}, 0.05)
     assert [(p.reason, p.where) for p in manifest.dropped] == [
         ("bad row", "t.jsonl, line 2"), ("bad row", "t.jsonl, line 3"), ("missing file", "t.jsonl, line 4"),
     ]  # fmt: skip

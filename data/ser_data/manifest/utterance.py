@@ -1,6 +1,5 @@
 """One utterance: what was said, by whom, where it lies and which label it has. The fields are the manifest's columns."""
 
-import json
 from dataclasses import dataclass, fields
 
 
@@ -75,11 +74,6 @@ class Utterance:
         """Start and end in the video file, in seconds."""
         own = (self.video_start, self.video_end)
         return (self.start, self.end) if own == (None, None) else own
-
-    @property
-    def vote_counts(self) -> dict[str, float]:
-        """The votes as a dict; empty if the corpus gives none."""
-        return dict(json.loads(self.votes)) if self.votes else {}
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Utterance))
