@@ -62,6 +62,10 @@ class Catalog(Mapping[str, Part_co], Generic[Part_co]):
             self._loaded[name] = cast(Part_co, resolve(path))
         return self._loaded[name]
 
+    def own(self, name: str) -> bool:
+        """Whether the name is of this table itself, and not of another package."""
+        return name in self._own
+
     def __contains__(self, name: object) -> bool:
         return name in self._own or name in self._rows  # Mapping's own version would load the part
 

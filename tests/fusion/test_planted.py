@@ -16,10 +16,10 @@ from ser_fusion.training.presets import Training
 from ser_fusion.training.train import train
 
 TRAIN, DEV, TEST = 600, 200, 2500
-ADDITIVE = ("audio", "text", "concat", "mdre", "self", "late", "late-calibrated", "late-average")
 HEARD = [
     name for name in HEADS if name != "video"
 ]  # nothing is seen in these worlds; tests/fusion/test_together.py has three streams
+ADDITIVE = [name for name in HEARD if not HEADS[name].interacts]
 STRENGTH = {"audio": 0.35, "text": 0.75, "conjunction": 0.45}
 
 

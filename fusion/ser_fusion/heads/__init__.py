@@ -32,12 +32,14 @@ HEADS: "Catalog[type[Head]]" = Catalog(
     group="ser.heads",
 )
 
-SINGLE = ("audio", "text", "video")
-"""Heads of one stream: each reads the stream of its own name. All others read two streams or more."""
+SINGLE = {"audio": "audio", "text": "text", "video": "video"}
+"""``Head.single_stream`` of the heads of this table, known before torch is loaded; None for all others. A test holds it true."""
 
 
 def check_streams(names: Iterable[str], available: Sequence[str]) -> None:
     """Refuses heads whose streams are not there, before torch is loaded; the heads themselves ask again.
+
+    Heads of other packages are asked at once: what they read is written in their class alone.
 
     Args:
         names: Names of heads of this table.
@@ -47,7 +49,9 @@ def check_streams(names: Iterable[str], available: Sequence[str]) -> None:
         StreamMissing: A head needs another stream.
     """
     for name in names:
-        if name in SINGLE and name not in available:
-            raise StreamMissing(name, f"the stream {name}", tuple(available))
-        if name not in SINGLE and len(available) < 2:
+        if not HEADS.own(name):
+            HEADS[name].reads(name, available)
+        elif name in SINGLE and SINGLE[name] not in available:
+            raise StreamMissing(name, f"the stream {SINGLE[name]}", tuple(available))
+        elif name not in SINGLE and len(available) < 2:
             raise StreamMissing(name, "two streams or more", tuple(available))

@@ -16,6 +16,8 @@ from ser_fusion.heads.shape import Shape
 class SelfHead(Head):
     """One self-attention per stream."""
 
+    interacts = False
+
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__(dims, classes, shape)
         self.project = Projection(dims, shape)

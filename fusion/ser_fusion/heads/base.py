@@ -6,7 +6,7 @@ padded), never mixes utterances, and takes any number of streams unless it is ma
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +30,21 @@ class Head(nn.Module):
 
     Attributes:
         pools: Whether ``--pooling`` means anything to this head.
-        fuses: Whether the head needs two streams or more.
+        single_stream: The one stream that the head reads; None for heads that read two streams or more.
+        interacts: Whether what one stream adds to the score of a class can depend on another stream. Heads that are additive in
+            the streams cannot learn, for example, that the same words mean something else in another voice.
         drops_streams: Whether ``Shape.stream_dropout`` means anything to it.
         apart: Whether nothing is shared between its experts (``experts``, one per stream), so that each keeps its own best
             epoch and ``calibrate`` is called.
+        departures: What a reader of its results must know of where it differs from its source.
     """
 
-    pools = True
-    fuses = True
-    drops_streams = True
-    apart = False
+    pools: ClassVar[bool] = True
+    single_stream: ClassVar[str | None] = None
+    interacts: ClassVar[bool] = True
+    drops_streams: ClassVar[bool] = True
+    apart: ClassVar[bool] = False
+    departures: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__()
@@ -54,9 +59,18 @@ class Head(nn.Module):
         Raises:
             StreamMissing: It needs one that is not there.
         """
-        if cls.fuses and len(available) < 2:
-            raise StreamMissing(name, "two streams or more", tuple(available))
-        return tuple(available)
+        if cls.single_stream is None:
+            if len(available) < 2:
+                raise StreamMissing(name, "two streams or more", tuple(available))
+            return tuple(available)
+        if cls.single_stream not in available:
+            raise StreamMissing(name, f"the stream {cls.single_stream}", tuple(available))
+        return (cls.single_stream,)
+
+    @classmethod
+    def may_read(cls, stream: str) -> bool:
+        """Whether the head reads this stream where it is there."""
+        return cls.single_stream in (None, stream)
 
     @classmethod
     def reads_context(cls, shape: Shape) -> bool:

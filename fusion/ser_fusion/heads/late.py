@@ -24,6 +24,7 @@ from ser_fusion.heads.single import SingleHead
 class LateHead(Head):
     """Product of the streams' posteriors, divided by the prior."""
 
+    interacts = False
     drops_streams = False
     log_prior: Tensor
 

@@ -16,6 +16,8 @@ from ser_fusion.heads.shape import Shape
 class ConcatHead(Head):
     """Early fusion of pooled streams."""
 
+    interacts = False
+
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__(dims, classes, shape)
         self.project = Projection(dims, shape)
@@ -102,7 +104,9 @@ class MdreHead(Head):
     """Dual (or n-fold) recurrent encoders, concatenated."""
 
     pools = False
+    interacts = False
     drops_streams = False
+    departures = ("MDRE on frozen frames: no prosody vector, softmax loss",)
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__(dims, classes, shape)

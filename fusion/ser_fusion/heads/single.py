@@ -3,12 +3,10 @@
 ``audio``, ``text`` and ``video`` are this head on the stream of that name.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from ser_fusion.errors import StreamMissing
 from ser_fusion.frames.batches import Batch
 from ser_fusion.heads.base import Attention, Head, Projection, Readout
 from ser_fusion.heads.shape import Shape
@@ -17,9 +15,8 @@ from ser_fusion.heads.shape import Shape
 class SingleHead(Head):
     """Self-attention over the frames of one stream, pooled."""
 
-    fuses = False
+    interacts = False
     drops_streams = False
-    stream: ClassVar[str]
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__(dims, classes, shape)
@@ -27,13 +24,6 @@ class SingleHead(Head):
         self.project = Projection(dims, shape)
         self.attend = Attention(self.project.width, shape) if shape.attention else None
         self.readout = Readout(self.streams, self.project.width, classes, shape)
-
-    @classmethod
-    def reads(cls, name: str, available: Sequence[str]) -> tuple[str, ...]:
-        """Its own stream."""
-        if cls.stream not in available:
-            raise StreamMissing(name, f"the stream {cls.stream}", tuple(available))
-        return (cls.stream,)
 
     @classmethod
     def reads_context(cls, shape: Shape) -> bool:
@@ -51,16 +41,16 @@ class SingleHead(Head):
 class AudioHead(SingleHead):
     """Self-attention over the speech frames, pooled."""
 
-    stream = "audio"
+    single_stream = "audio"
 
 
 class TextHead(SingleHead):
     """Self-attention over the tokens, pooled."""
 
-    stream = "text"
+    single_stream = "text"
 
 
 class VideoHead(SingleHead):
     """Self-attention over the frames, pooled."""
 
-    stream = "video"
+    single_stream = "video"

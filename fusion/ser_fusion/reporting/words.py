@@ -10,6 +10,7 @@ from ser_fusion.evaluation.comparison import too_few_groups
 from ser_fusion.evaluation.families import trained_rows
 from ser_fusion.evaluation.own_probe import told_probes
 from ser_fusion.evaluation.units import ENOUGH
+from ser_fusion.heads import SINGLE
 
 
 # How numbers are written, in every output alike.
@@ -98,9 +99,8 @@ def tested(pair: dict[str, Any]) -> str:
 
 def reads_text(metrics: dict[str, Any]) -> bool:
     """Whether a trained row reads the transcripts."""
-    deaf_to_words = ("audio", "video")
     return "text" in metrics["streams"] and any(
-        row.get("fusion") not in deaf_to_words if row["kind"] == "head" else "text" in row["name"]
+        SINGLE.get(str(row.get("fusion")), "text") == "text" if row["kind"] == "head" else "text" in row["name"]
         for row in metrics["rows"]
         if row["kind"] in ("head", "classifier")
     )

@@ -203,7 +203,7 @@ class FuseJob(FuseOptions):
         return self.model_dump(mode="json", exclude={*GROWS, *MACHINERY})
 
     def rows(self, streams: tuple[str, ...]) -> tuple[Row, ...]:
-        """The rows to train, in the table's order, without doubles.
+        """The rows to train, in the table's order, without doubles; asks each head what it is, so torch is loaded.
 
         Args:
             streams: Streams of the study; the study's table leaves out what they cannot serve.
@@ -219,7 +219,7 @@ class FuseJob(FuseOptions):
         pooling = {"single": chosen.single_statistical, "SP": chosen.statistical, "noSP": chosen.plain}
         rows = []
         for name, (fusion, kind, text_pooling) in STUDY_ROWS.items():
-            pooled = None if fusion == "mdre" else pooling[kind]
+            pooled = pooling[kind] if HEADS[fusion].pools else None
             slug = re.sub(r"[^a-z0-9]+", "-", name.lower())
             rows.append(self._row(name, slug, fusion, pooled, text_pooling, preset, fraction))
         return rows
@@ -228,10 +228,10 @@ class FuseJob(FuseOptions):
         text_pooling = "cls" if self.text_pooling == "cls" else None
         rows = []
         for fusion, pooling in product(self.fusion, self.pooling):
-            single = fusion in ("audio", "text", "video")
-            pooled = None if fusion == "mdre" else pooling
-            text = text_pooling if pooled and fusion not in ("audio", "video") else None
-            if single and pooling in JOINT:
+            head = HEADS[fusion]
+            pooled = pooling if head.pools else None
+            text = text_pooling if pooled and head.may_read("text") else None
+            if head.single_stream and pooled in JOINT:
                 pooled = {"concat": "mean", "modality-stats": "stats"}[pooling]
             slug = "-".join(part for part in (fusion, pooled, text and "textcls") if part)
             name = fusion if pooled in (None, "stats") and not text else slug
@@ -248,7 +248,7 @@ class FuseJob(FuseOptions):
         preset: str,
         fraction: float,
     ) -> Row:
-        if self.text_input == "cls" and fusion not in ("audio", "video"):
+        if self.text_input == "cls" and HEADS[fusion].may_read("text"):
             name, slug = f"{name} (CLS token only)", f"{slug}-clsonly"
         if preset != "corrected":
             name, slug = f"{name} ({preset})", f"{slug}-{preset}"

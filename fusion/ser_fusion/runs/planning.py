@@ -285,8 +285,7 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
         said.append(context_departure(HEADS[row.fusion].reads_context(preset.shape), job.context))
     if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
         said.append("text drawn anew in every training epoch from all of its class, extra text included")
-    if row.fusion == "mdre":
-        said.append("MDRE on frozen frames: no prosody vector, softmax loss")
-    if row.text_input == "cls" and row.fusion not in ("audio", "video"):
+    said += HEADS[row.fusion].departures
+    if row.text_input == "cls" and HEADS[row.fusion].may_read("text"):
         said.append("text is one token: self-attention over it is linear, and attention to it constant")
     return said
