@@ -1,6 +1,7 @@
 """The preset ``as-found`` against the published code it stands for: sizes, and the same numbers from torch's own module."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from ser_fusion.frames.batches import Packed, pad
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Attention, Head
 from ser_fusion.heads.shape import Shape
-from ser_fusion.training.presets import AS_FOUND, EMOBOX, S3PRL_ER, resolve_shape
+from ser_fusion.training.presets import AS_FOUND, CORRECTED, EMOBOX, S3PRL_ER, resolve_shape
 
 DIMS = {"audio": 768, "text": 1024}
 
@@ -81,6 +82,25 @@ def test_masked_attention_equals_torchs(make_batch: Callable[..., dict[str, Pack
     maps = block.weights(batch["audio"], batch["text"])
     assert [tuple(m.shape) for m in maps] == [(4, 9, 5), (4, 1, 3), (4, 30, 12)]
     torch.testing.assert_close(maps[2].sum(-1), torch.ones(4, 30))
+
+
+def test_the_default_attention_reads_normalised_frames_and_passes_them_on_as_they_are() -> None:
+    torch.manual_seed(0)
+    block = Attention(16, replace(CORRECTED.shape, width=16, frame_dropout=0.0)).eval()
+    assert block.norm is not None
+    nn.init.normal_(block.norm.weight)
+    audio, text = (Packed(5 + torch.randn(n, 16), [n], torch.ones(n, dtype=torch.bool)) for n in (9, 4))
+    normed = [block.norm(one.values)[None] for one in (audio, text)]
+    for source, keys in ((audio, normed[0]), (text, normed[1])):
+        found, weights = reference(block)(normed[0], keys, keys, average_attn_weights=False)
+        torch.testing.assert_close(block(audio, source).values, audio.values + found[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(block.weights(audio, source)[0], weights[0], rtol=1e-5, atol=1e-5)
+    former = Attention(16, Shape.read({"width": 16, "frame_dropout": 0.0}))  # a card without `norm_first`
+    former.load_state_dict(block.state_dict())
+    expected = block.norm(
+        audio.values + reference(block)(*[text.values[None] if n else audio.values[None] for n in (0, 1, 1)])[0][0]
+    )
+    torch.testing.assert_close(former.eval()(audio, text).values, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("preset", [S3PRL_ER, EMOBOX])

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.run import run
 from ser_predict import Predictor
 from ser_predict.errors import NotExported
+from ser_predict.export.cli import command
 from ser_predict.export.onnx import export_onnx
+from ser_predict.models.sources import RunHeads
 
 ROWS = ("cross-stats-stacked", "cross-stats-ensemble-seeds", "audio-stats-stacked", "probe-both-stats")
 
@@ -19,7 +22,7 @@ ROWS = ("cross-stats-stacked", "cross-stats-ensemble-seeds", "audio-stats-stacke
 @pytest.fixture(scope="module")
 def judged(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stacks") / "run"
-    asked = {"fusion": ("audio", "cross"), "seeds": (0, 1), "stack": "probes", "ensemble": ("seeds",), "stride": 2}
+    asked = {"fusion": ("audio", "cross"), "seeds": (0, 1), "ensemble": ("seeds",), "stride": 2}  # stacked by default
     layers = {"audio_layer": 2, "text_layer": "last"}
     run(FuseJob(cache=small.folder / "cache", out=out, epochs=2, workers=0, device="cpu", **asked, **layers))
     return out
@@ -64,6 +67,17 @@ def test_export_says_what_it_cannot_do_and_averages_seeds(judged: Path, tmp_path
     assert facts["checked"]["largest_difference"] < 1e-5
 
 
+def test_a_graph_gets_the_head_of_a_stacked_row(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunHeads, "uwa", lambda self, slug: float(slug == "audio-stats-stacked"))
+    assert Predictor(judged, encoders=False).main.slug == "audio-stats-stacked"
+    asked = [str(judged), "--fold", "1", "--seed", "0", "--onnx", str(tmp_path / "graph")]
+    done = CliRunner().invoke(command, asked)
+    assert done.exit_code == 0, done.output
+    assert "it gets its head, audio-stats" in done.output and (tmp_path / "graph/model.onnx").is_file()
+    refused = CliRunner().invoke(command, [*asked, "--row", "audio-stats-stacked"])
+    assert refused.exit_code == 1 and "is stacked, or is a probe" in refused.output
+
+
 def test_the_report_keeps_stacks_apart(judged: Path) -> None:
     import json
 
@@ -73,5 +87,7 @@ def test_the_report_keeps_stacks_apart(judged: Path) -> None:
     assert not set(metrics["best"].values()) & {slug for slug in rows if "stacked" in slug}
     pairs = {(pair["slug_a"], pair["slug_b"]) for pair in metrics["comparisons"]}
     assert ("cross-stats-stacked", "cross-stats") in pairs
+    assert rows["audio-stats-stacked"]["own_probe"] == rows["audio-stats"]["own_probe"]
+    assert (rows["audio-stats-stacked"]["slug"], rows["audio-stats"]["own_probe"]) in pairs
     assert not any("stacked" in a and "stacked" in b for a, b in pairs)
     assert "unstacked rows" in (judged / "report.html").read_text()
