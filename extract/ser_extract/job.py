@@ -113,6 +113,13 @@ class ExtractJob(BaseModel):
     replace: Annotated[bool, Option("Replace features that were made with other settings.", "Work", common=True)] = (
         False
     )
+    rehash: Annotated[
+        bool,
+        Option(
+            "Read the weight files again for their hashes, which are remembered as long as the files keep their times.",
+            "Work",
+        ),
+    ] = False
     offline: Annotated[bool, Option("Never open a connection.", "Machine", common=True)] = False
     device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", "Machine", common=True)] = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$"

@@ -53,6 +53,32 @@ def test_a_changed_byte_changes_the_identity(folder, file):
     assert sum(before[key] != after[key] for key in before) == 1
 
 
+def test_the_hash_of_unchanged_weights_is_remembered_until_it_is_to_be_read_again(folder, tmp_path, monkeypatch):
+    from ser_extract.encoders import remembered
+
+    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / "home")
+    read: list[str] = []
+    monkeypatch.setattr(
+        remembered, "read_hash", lambda path, own=remembered.read_hash: read.append(path.name) or own(path)
+    )
+    weights = folder / "model.safetensors"
+    first = open_source(str(folder), "text")  # written a moment ago: another change could have the same time stamp
+    assert open_source(str(folder), "text") == first and len(read) == 2
+    monkeypatch.setattr(remembered, "SETTLED", -1.0)
+    for _ in range(3):
+        assert open_source(str(folder), "text") == first
+    assert len(read) == 3
+    assert open_source(str(folder), "text", rehash=True) == first and len(read) == 4
+    times = os.stat(weights)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same modification time, same inode
+    assert open_source(str(folder), "text").weights != first.weights
+    (tmp_path / "home" / remembered.NAME).write_text('{"broken')
+    assert open_source(str(folder), "text").config_hash == first.config_hash
+
+
 def test_the_order_and_the_diary_of_a_config_change_nothing(folder):
     before = open_source(str(folder), "text").config_hash
     config = json.loads((folder / "config.json").read_text())

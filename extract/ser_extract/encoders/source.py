@@ -8,11 +8,13 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ser_extract.encoders.remembered import file_hash, read_hash
 from ser_extract.errors import EncoderBroken, EncoderNotFound
 
 # Which files of an encoder's folder hold its weights: exactly those that are hashed are read, and no others.
@@ -251,7 +253,9 @@ class Source:
         return {"weights": self.weights, "config": self.config_hash, "preprocessor_files": self.preprocessing_hash}
 
 
-def open_source(name: str, modality: str, *, revision: str | None = None, offline: bool = False) -> Source:
+def open_source(
+    name: str, modality: str, *, revision: str | None = None, offline: bool = False, rehash: bool = False
+) -> Source:
     """Finds an encoder: a local folder, else a copy of the hub's repository on this machine, else the hub itself.
 
     Args:
@@ -259,6 +263,7 @@ def open_source(name: str, modality: str, *, revision: str | None = None, offlin
         modality: `audio` or `text`, for messages.
         revision: Branch, tag or commit of a hub repository.
         offline: Never open a connection.
+        rehash: Read the weights for their hash, even if it is remembered (`remembered`).
 
     Raises:
         EncoderNotFound: Nothing there, or the hub does not answer within 10 seconds.
@@ -266,9 +271,9 @@ def open_source(name: str, modality: str, *, revision: str | None = None, offlin
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _read(_folder_name(folder), folder.resolve(), None)
+        return _read(_folder_name(folder), folder.resolve(), None, rehash)
     folder, commit = fetch(name, modality, revision=revision, offline=offline)
-    return _read(name, folder, commit)
+    return _read(name, folder, commit, rehash)
 
 
 def _folder_name(folder: Path) -> str:
@@ -276,7 +281,7 @@ def _folder_name(folder: Path) -> str:
     return f"{own.parent.name}/{own.name}" if own.name.lower() in UNTELLING or own.name.isdigit() else own.name
 
 
-def _read(name: str, folder: Path, revision: str | None) -> Source:
+def _read(name: str, folder: Path, revision: str | None, rehash: bool) -> Source:
     if not (folder / "config.json").is_file():
         adapter = f" ({ADAPTER} says that it holds a peft adapter only)" if (folder / ADAPTER).is_file() else ""
         raise EncoderBroken(name, f"there is no config.json in {folder}{adapter}", WHOLE)
@@ -292,9 +297,9 @@ def _read(name: str, folder: Path, revision: str | None) -> Source:
         folder=folder,
         revision=revision,
         config=config,
-        weights=_hash_files(files.paths),
+        weights=_hash_files(files.paths, partial(file_hash, again=rehash)),
         config_hash=_hash_bytes(json.dumps(kept, sort_keys=True).encode()),
-        preprocessing_hash=_hash_files(others),
+        preprocessing_hash=_hash_files(others, read_hash),
         files=files,
     )
 
@@ -305,15 +310,7 @@ def _hash_bytes(data: bytes) -> str:
     return f"xxh3:{xxhash.xxh3_128_hexdigest(data)}"
 
 
-def _hash_files(files: Sequence[Path]) -> str:
-    """Hash over (name, content hash) of files in the order of their names: about 1 s per GB."""
-    import xxhash
-
-    parts = []
-    for path in sorted(files, key=lambda path: path.name):
-        digest = xxhash.xxh3_128()
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        parts.append(f"{path.name} {digest.hexdigest()}")
+def _hash_files(files: Sequence[Path], digest: Callable[[Path], str]) -> str:
+    """Hash over (name, content hash) of files in the order of their names."""
+    parts = [f"{path.name} {digest(path)}" for path in sorted(files, key=lambda path: path.name)]
     return _hash_bytes("\n".join(parts).encode())

@@ -131,6 +131,7 @@ def open_encoder(job: ExtractJob, modality: Modality) -> Encoder:
         modality,
         revision=job.revision_of(modality),
         offline=job.offline,
+        rehash=job.rehash,
     )
     return describe(job, modality, source)
 

@@ -60,6 +60,7 @@ def check_cache(job: ExtractJob, count: int) -> Drift:
     """Recomputes `count` utterances per modality, spread evenly over what is stored, in this process."""
     cache = open_cache(job.cache)
     manifest = Manifest.from_bytes(cache.attachment(MANIFEST))
+    job = job.model_copy(update={"rehash": True})
     encoders = {modality: open_encoder(job, modality) for modality in modalities(job, manifest)}
     assignment = Assignment(
         job,
