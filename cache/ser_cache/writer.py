@@ -31,6 +31,9 @@ from ser_cache.format.spec import EntrySpec, canonical
 from ser_cache.format.tree import folder, names
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
 
+SELDOM = 64
+"""Commits are listed again after as many shards as there are commits, divided by this: a listing costs what is there."""
+
 
 def _clear(entry: Path) -> None:
     """Removes the temporary files that killed writers left in an entry; those of living ones are younger."""
@@ -156,15 +159,22 @@ class Writer:
             self.plan(self._items.values(), retry_failed=True)
         given: set[Key] = set()
         left: list[Key] = []
-        work = Work(self._ledger, self._asked(withdrawn))
+        work, since = Work(self._ledger, self._asked(withdrawn)), 0
         while True:
-            work.refresh()
             shard, fresh = None, not left
+            if fresh or since >= len(self._ledger.commits) // SELDOM:
+                seen, since = set(self._ledger.commits), 0
+                self._ledger.refresh()
+                self._others = self._others or bool(set(self._ledger.commits) - seen - given)
+                work.refresh()
             if fresh:
                 left = [key for key in self._ledger.open_shards() if key not in given]
             while left and shard is None:
                 key = left.pop(random.randrange(len(left)) if self._others else 0)
-                shard = None if key in self._ledger.commits else self._shard(key, work)
+                if since and self._ledger.committed(key):
+                    self._others = True
+                elif key not in self._ledger.commits:
+                    shard = self._shard(key, work)
             if shard is None:
                 if not fresh:
                     continue  # what others quarantined meanwhile is open again
@@ -175,10 +185,8 @@ class Writer:
                     return
                 continue
             given.add((shard.generation, shard.number))
-            seen = set(self._ledger.commits)
+            since += 1
             yield shard
-            self._ledger.refresh()
-            self._others = self._others or bool(set(self._ledger.commits) - seen - given)
             now = self._withdrawn()
             if now != withdrawn:
                 withdrawn, work = now, Work(self._ledger, self._asked(now))

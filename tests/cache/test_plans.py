@@ -12,6 +12,8 @@ from made_cache import assert_right, fails, items, spec, state, values, write
 
 from ser_cache import Failure, Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
 from ser_cache.format import ledger
+from ser_cache.format.commit import Commit
+from ser_cache.format.layout import commit_path
 from ser_cache.format.plan import SHARD_BYTES, SHARD_SECONDS, cut
 from ser_cache.items import Shard
 from ser_cache.writer import Writer
@@ -168,6 +170,44 @@ def test_a_writer_that_only_commits_reads_no_commits(tmp_path: Path, monkeypatch
     assert not read
     monkeypatch.undo()
     assert_right(cache.select(), wanted)
+
+
+def test_a_commit_does_not_list_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A listing costs what is there: one before each commit would make each dearer than the one before."""
+    writer = create_cache(tmp_path / "c").writer(spec())
+    writer.plan(items(12))
+    commits(tmp_path / "c", 1)
+    looked, listed = ledger.Ledger(writer.path, spec().fingerprint), []
+    monkeypatch.setattr(ledger, "names", lambda *given, **more: listed.append(given))
+    assert [looked.committed((1, number)) for number in (0, 1)] == [True, False] and not listed
+
+
+def test_finding_what_is_left_lists_the_commits_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wanted = [Item(f"u{number:04d}", f"{number:032x}", SHARD_SECONDS) for number in range(512)]
+    writer = create_cache(tmp_path / "c").writer(spec())
+    writer.plan(wanted)
+    commits(tmp_path / "c", 256)
+    looked, refresh = [], ledger.Ledger.refresh
+    monkeypatch.setattr(ledger.Ledger, "refresh", lambda self: looked.append(1) or refresh(self))
+    assert [shard.number for shard in writer.pending()] == list(range(256, 512))
+    assert len(looked) < 100
+
+
+def commits(root: Path, count: int) -> None:
+    """Records of the first so many shards in which every utterance failed: no data, and nothing that is synced."""
+    path = create_cache(root).writer(spec()).path
+    looked = ledger.Ledger(path, spec().fingerprint)
+    looked.refresh()
+    for number, shard in enumerate(looked.plans[1].shards[:count]):
+        failures = {item.id: (Failure("nan"), item.input_hash) for item in shard}
+        record = Commit(
+            generation=1, shard=number, revision=0, fingerprint=spec().fingerprint, container=None, path=None,
+            dtype=spec().dtype, features=spec().features, ids=(), input_hashes=(), frames=(), crc32c=(),
+            special_crc32c=None, files={}, failures=failures, left_out=(), environment={}, recipe=None,
+        )  # fmt: skip
+        place = commit_path(path, 1, number, 0)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(record.sealed())
 
 
 def test_two_processes_make_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

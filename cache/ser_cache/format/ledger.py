@@ -5,6 +5,7 @@ wanted; its row is the committed one with this hash; among several, that of the 
 directory and one small read per record that was not seen before.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ser_cache.format.bulk import uncollected
 from ser_cache.format.commit import Commit, read_commit
 from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME, commit_path
 from ser_cache.format.plan import Plan, plan_log
-from ser_cache.format.tree import names
+from ser_cache.format.tree import inside, names
 from ser_cache.items import Failure
 
 Key = tuple[int, int]  # generation, shard
@@ -63,9 +64,15 @@ class Ledger:
                 self._read(key, revision)
 
     def committed(self, key: Key) -> bool:
-        """Whether the shard has a commit on disk, by its name alone: one that only writes need not read what others wrote."""
-        found = names(self.path, "commits", f"{key[0]:04d}", like=COMMIT_NAME)
-        return any(name.startswith(f"{key[1]:08d}-") for name in found)
+        """Whether the shard has a commit on disk, by its name alone: one that only writes need not read what others wrote.
+
+        The folder is not listed, which would make each commit dearer than the one before. A shard that was rewritten more
+        than once since it was listed is not seen; then its data are written once more, and its later revision counts.
+        """
+        known = self.commits.get(key)
+        revisions = {0, 1} if known is None else {0, known.revision, known.revision + 1}
+        paths = (commit_path(Path(), *key, revision).as_posix() for revision in revisions)
+        return any(os.path.lexists(inside(self.path, path)) for path in paths)
 
     def refresh_plans(self) -> None:
         """Reads the plans that are new on disk.
