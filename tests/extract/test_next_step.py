@@ -49,15 +49,11 @@ def made(tmp_path: Path, speech: Any, tiny: Any) -> Any:
 
 def planned(line: str) -> FuseJob:
     """What `ser-fuse` makes of the line, once it has planned every training of it."""
-    from ser_fusion.cli.fuse import command
+    from ser_fusion.cli.fuse import asked_of, command
 
     words = shlex.split(line.removeprefix("Next: "))
     assert words[0] == "ser-fuse"
-    context = command.make_context("ser-fuse", words[1:])
-    given = {
-        name: value for name, value in context.params.items() if value is not None and name in FuseJob.model_fields
-    }
-    job = FuseJob(**{**given, "out": Path("unused")})
+    job = FuseJob(**asked_of(command.make_context("ser-fuse", words[1:])), out=Path("unused"))
     plan(job)
     return job
 
