@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ser_fusion.runs import estimate as module
-from ser_fusion.runs.estimate import Estimate, estimate, sampled, steps_of
+from ser_fusion.runs.estimate import Estimate, estimate, sample_of, sampled, steps_of
 from ser_fusion.runs.frames import names_of, read_frames
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.listener import Listener
@@ -113,3 +113,16 @@ def test_a_sample_holds_the_frames_of_its_utterances(small_cache: Path, tmp_path
             own = whole.layers[0][whole.offsets[row] : whole.offsets[row + 1]][::step]
             assert np.array_equal(few.layers[0][few.offsets[number] : few.offsets[number + 1]], own)
             assert few.lengths[number] == len(own)
+
+
+def test_it_needs_no_more_frames_than_the_sample(small_cache: Path, tmp_path: Path) -> None:
+    made = prepared(small_cache, tmp_path / "run")
+    rows, names = sample_of(made.tasks), names_of(made.study, made.tasks)
+    assert len(rows) < len(made.study.table)
+    whole, few = (read_frames(made.job, made.study, names, rows=which) for which in (None, rows))
+    for name in names:
+        assert few[name].lengths.sum() == whole[name].lengths[rows].sum() < whole[name].lengths.sum()
+        one, other = (sampled(frames[name], rows) for frames in (whole, few))
+        assert np.array_equal(one.layers[0], other.layers[0]) and np.array_equal(one.content, other.content)
+        assert np.array_equal(one.means, other.means) and np.array_equal(one.variances, other.variances)
+    assert 0 < estimate(made.material, made.tasks, few, 1, 1).seconds < 300

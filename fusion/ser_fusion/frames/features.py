@@ -96,6 +96,7 @@ def read_stream(
     groups: NDArray[np.int64] | None = None,
     reference: NDArray[np.bool_] | None = None,
     allocate: Allocate = np.zeros,
+    rows: Rows | None = None,
 ) -> StreamFrames:
     """Reads a stream from the cache.
 
@@ -107,11 +108,15 @@ def read_stream(
         groups: Speaker number per utterance (utterances,), for normalisation per speaker; None for none.
         reference: Utterances whose frames give a speaker's mean and deviation; None for all of the speaker's.
         allocate: Where arrays come from: shape and dtype to zeros; shared memory for several workers.
+        rows: Positions in ``ids`` of a sample; all others have no frames and are not read. None for all.
     """
     rate = entries[0].spec.frame_rate
     stride = stride_of(entries[0].spec, stride)
     original = np.asarray(entries[0].lengths(ids), dtype=np.int64)
     lengths = np.minimum(original, 1) if first_only else -(-original // stride)
+    read = np.arange(len(ids)) if rows is None else np.unique(rows)
+    if rows is not None:
+        lengths = np.where(np.isin(np.arange(len(ids)), read), lengths, 0)
     offsets = allocate((len(ids) + 1,), np.int64)
     np.cumsum(lengths, out=offsets[1:])
     features = entries[0].spec.features
@@ -119,11 +124,10 @@ def read_stream(
     means, variances = (allocate((len(entries), len(ids), features), np.float32) for _ in range(2))
     for entry, mean, variance in zip(entries, means, variances, strict=True):
         values = allocate((int(offsets[-1]), features), np.dtype(entry.spec.dtype))
-        for start in range(0, len(ids), _CHUNK):
-            ragged = entry.gather(list(ids[start : start + _CHUNK]))
-            for i in range(len(ragged)):
+        for start in range(0, len(read), _CHUNK):
+            ragged = entry.gather([ids[n] for n in read[start : start + _CHUNK]])
+            for i, n in enumerate(read[start : start + _CHUNK]):
                 frames = _shorten(np.asarray(ragged[i], dtype=np.float32), stride, first_only)
-                n = start + i
                 values[offsets[n] : offsets[n + 1]] = frames
                 if len(frames):
                     mean[n], variance[n] = frames.mean(0), frames.var(0)
@@ -133,8 +137,8 @@ def read_stream(
     content = allocate((int(offsets[-1]),), np.bool_)
     content[:] = True
     if rate is None and not first_only:
-        for n, name in enumerate(ids):
-            special = entries[0].special(name)
+        for n in read:
+            special = entries[0].special(ids[n])
             if special is not None and not special.all():
                 content[offsets[n] : offsets[n + 1]] = ~special
     return StreamFrames(tuple(layers), offsets, content, means, variances, None if rate is None else rate / stride)

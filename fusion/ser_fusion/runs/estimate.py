@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ser_fusion.runs.material import Material
     from ser_fusion.runs.task import Task
 
-BUDGET = 4.0  # seconds for all timing; rows that are not reached count as the mean of those that are
+BUDGET = 2.0  # seconds for all timing; rows that are not reached count as the mean of those that are
+SHORT = 15.0  # seconds below which no further row is timed
 LONG = 300.0  # seconds from which a larger --stride is proposed
 STRIDES = (2, 4, 8, 16, 32)
 SLOW = 0.3  # seconds of a step that need no second look: what is not the step itself is small beside it
@@ -65,19 +66,17 @@ def estimate(
         workers: Processes that will train.
     """
     began = time.perf_counter()
-    first: dict[str, Task] = {}
-    for task in todo:
-        first.setdefault(task.row.slug, task)
+    first = first_of_each_row(todo)
     each: dict[str, float] = {}
-    step_seconds(
-        todo[0], material, streams
-    )  # not counted: the first training of a process loads what all others find loaded
+    rows = sampled_rows(todo[0])[:2]  # not counted: the first training of a process loads what all others find loaded
+    _seconds(todo[0], material, {name: sampled(streams[name], rows) for name in todo[0].plan.streams}, rows, len(rows))
+    seconds = 0.0
     for slug, task in first.items():
-        if each and time.perf_counter() - began > BUDGET / 2:
+        if each and (time.perf_counter() - began > BUDGET / 2 or seconds < SHORT):
             break
         each[slug] = step_seconds(task, material, streams)
-    usual = float(np.mean(list(each.values())))
-    seconds = sum(steps_of(task) * each.get(task.row.slug, usual) for task in todo) / workers
+        usual = float(np.mean(list(each.values())))
+        seconds = sum(steps_of(one) * each.get(one.row.slug, usual) for one in todo) / workers
     stops = any(task.plan.training.patience is not None for task in todo)
     plain = Estimate(seconds, workers, stops)
     if seconds <= LONG:
@@ -92,6 +91,25 @@ def estimate(
     short = [k for k, value in expected.items() if value <= LONG]
     best = short[0] if short else STRIDES[-1]
     return replace(plain, stride=stride * best, faster=expected[best])
+
+
+def first_of_each_row(todo: "Sequence[Task]") -> "dict[str, Task]":
+    """The first training of each row of the table."""
+    first: dict[str, Task] = {}
+    for task in todo:
+        first.setdefault(task.row.slug, task)
+    return first
+
+
+def sampled_rows(task: "Task") -> "NDArray[np.int64]":
+    """Rows of the study that a task's steps are timed on: three batches, evenly from its training part."""
+    rows, size = task.parts["train"], task.plan.training.batch
+    return rows[np.linspace(0, len(rows) - 1, num=min(len(rows), 3 * size)).astype(np.int64)]
+
+
+def sample_of(todo: "Sequence[Task]") -> "NDArray[np.int64]":
+    """All rows of the study that ``estimate`` looks at."""
+    return np.unique(np.concatenate([sampled_rows(task) for task in first_of_each_row(todo).values()]))
 
 
 def steps_of(task: "Task") -> float:
@@ -120,8 +138,7 @@ def step_seconds(task: "Task", material: "Material", streams: Mapping[str, Strea
         streams: Frames of all streams.
         thin: Of speech frames only every so many are kept, as a larger stride would.
     """
-    rows, size = task.parts["train"], task.plan.training.batch
-    rows = rows[np.linspace(0, len(rows) - 1, num=min(len(rows), 3 * size)).astype(np.int64)]
+    rows, size = sampled_rows(task), task.plan.training.batch
     few = {name: sampled(streams[name], rows, 1 if name == "video" else thin) for name in task.plan.streams}
     one = _seconds(task, material, few, rows, min(size, len(rows)))
     if one > SLOW or len(rows) <= size:

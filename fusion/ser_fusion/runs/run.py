@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ser_fusion.runs.derived import derive
 from ser_fusion.runs.finished import Outcome, note
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.kept_audit import kept_audit
+from ser_fusion.runs.kept_references import kept_references
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.memory import asked_jobs, grown, kept, record
 from ser_fusion.runs.planning import tasks
@@ -84,7 +86,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
     from ser_fusion.evaluation.audit import audit_study, write_audit
     from ser_fusion.evaluation.probes import Fits
-    from ser_fusion.evaluation.references import reference_rows, stream_features
+    from ser_fusion.evaluation.references import stream_features
     from ser_fusion.evaluation.run_metrics import evaluate_run
     from ser_fusion.reporting import write_report
     from ser_fusion.runs.audit_heads import heads_under
@@ -96,10 +98,10 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     if job.task == "vad":
         return judge_alone(prepared, listener, workers)
     listener.step("reference rows")
-    features = stream_features(study)
+    features = cache(lambda: stream_features(study))
     processes = None if job.workers is None else max(1, job.workers)
     fits, refit = Fits(job.out / "probes", processes), start["refit"]
-    references = reference_rows(study, list(job.seeds), refit=refit, features=features, fits=fits)
+    references = kept_references(study, job.out, job.seeds, features, fits, refit, listener.step)
     classified, tests, developments = _classifiers(prepared, listener)
     more = derive(prepared, classified, tests, developments, references, features, listener)
     others = [*tests, *more.tests, *(one.test for one in references)]
@@ -118,14 +120,14 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     listener.step("leak audit")
     if job.audit_heads:
         heads = heads_under(audited(prepared), listener)
-        audit = audit_study(study, features=features, refit=refit, fits=fits, heads=heads)
+        audit = audit_study(study, features=features(), refit=refit, fits=fits, heads=heads)
     else:
         apart = Fits(workers=processes)  # its probes are scored and not kept
-        audit = kept_audit(study, job.out, lambda: features, apart, refit, listener.step)
+        audit = kept_audit(study, job.out, features, apart, refit, listener.step)
     write_audit(job.out, audit)
     listener.step("evaluation")
     if job.vad_weight:
-        judge_beside(prepared, features)
+        judge_beside(prepared, features())
     metrics = evaluate_run(job.out)
     listener.step("report")
     report = write_report(job.out)

@@ -26,8 +26,6 @@ from ser_fusion.runs.task import Task
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-    from ser_fusion.frames.features import StreamFrames
-
 
 def run(
     job: FuseJob,
@@ -48,8 +46,8 @@ def run(
         return workers
     arena = Arena()
     try:
+        _tell(job, material, todo, names, workers, on_estimate)
         streams = read_frames(job, material.study, names, arena.allocate)
-        _tell(job, material, todo, streams, workers, on_estimate)
         handles = {n: arena.handle(s) for n, s in streams.items()}
         _work_there(job, material, todo, handles, workers, on_done, on_epoch)
     finally:
@@ -71,11 +69,11 @@ def _work_here(
     from ser_fusion.runs.folder import do_task
 
     study = material.study
-    streams = read_frames(job, study, names)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
     try:
-        _tell(job, material, todo, streams, 1, on_estimate)
+        _tell(job, material, todo, names, 1, on_estimate)
+        streams = read_frames(job, study, names)
         for task in todo:
             ids = list(study.table.index)
             more = material.learned
@@ -91,21 +89,22 @@ def _tell(
     job: FuseJob,
     material: Material,
     todo: Sequence[Task],
-    streams: "Mapping[str, StreamFrames]",
+    names: Sequence[str],
     workers: int,
     on_estimate: OnEstimate | None,
 ) -> None:
-    """Times a few steps in this process, as a worker would, if somebody wants to know."""
+    """Times a few steps in this process, as a worker would, if somebody wants to know; before all frames are read."""
     if on_estimate is None:
         return
     import torch
 
-    from ser_fusion.runs.estimate import estimate
+    from ser_fusion.runs.estimate import estimate, sample_of
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        on_estimate(estimate(material, todo, streams, job.stride, workers))
+        few = read_frames(job, material.study, names, rows=sample_of(todo))
+        on_estimate(estimate(material, todo, few, job.stride, workers))
     finally:
         torch.set_num_threads(threads)
 

@@ -1,0 +1,100 @@
+"""The reference rows of a run: computed once for a ground, seeds and folds, and read by every later command into the run.
+
+``references/`` holds ``rows.json`` (the rows, their key, the hash of each file), ``test.parquet`` and ``dev.parquet``.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from ser_base.files import replacing
+from ser_fusion.errors import RecordBroken, RecordMissing
+from ser_fusion.evaluation.probes import Fits, read_probe
+from ser_fusion.evaluation.records import Record, Row, read_record
+from ser_fusion.evaluation.references import Reference, reference_rows
+from ser_fusion.runs.kept_audit import ground_of
+
+if TYPE_CHECKING:
+    from ser_fusion.evaluation.probe_rows import Pooled
+    from ser_fusion.study.open import Study
+
+FOLDER = "references"
+
+
+class Kept(Record):
+    """``rows.json``."""
+
+    ground: str
+    rows: list[Row]
+    files: dict[str, str]
+
+
+def kept_references(
+    study: "Study",
+    out: Path,
+    seeds: Sequence[int],
+    features: "Callable[[], Pooled]",
+    fits: Fits,
+    refit: bool,
+    told: Callable[[str], None],
+) -> list[Reference]:
+    """The reference rows of a study on its folds, read where they are kept and computed where they are not.
+
+    Args:
+        study: Utterances, classes, folds and streams.
+        out: The run directory.
+        seeds: The heads' seeds; only the random rows use them.
+        features: Gives ``stream_features(study)``; asked only if the rows have to be computed.
+        fits: Where probes are looked up and kept.
+        refit: Whether the tested heads were fitted on the development part too.
+        told: Called with what the kept rows are not used for, in words.
+    """
+    key = ground_of(study, FOLDER, study.folds.fingerprint, list(seeds), refit)
+    folder = out / FOLDER
+    try:
+        kept = read_record(folder / "rows.json", Kept)
+        if kept["ground"] == key:
+            return _read(folder, kept, fits)
+    except RecordMissing:
+        pass
+    except (RecordBroken, OSError, ValueError, KeyError) as error:
+        said = error.problem if isinstance(error, RecordBroken) else str(error).splitlines()[0]
+        told(f"kept reference rows cannot be used ({said}); computed again")
+    found = reference_rows(study, seeds, refit=refit, features=features(), fits=fits)
+    _write(folder, key, found)
+    return found
+
+
+def _read(folder: Path, kept: dict[str, Any], fits: Fits) -> list[Reference]:
+    import pandas as pd
+
+    frames = {}
+    for part in ("test", "dev"):
+        path = folder / f"{part}.parquet"
+        if xxhash.xxh3_128_hexdigest(path.read_bytes()) != kept["files"][part]:
+            raise ValueError(f"{path.name} is not as it was written")
+        frames[part] = dict(list(pd.read_parquet(path).groupby("row", sort=False)))
+    for info in kept["rows"]:
+        for fit in (info.get("fits") or {}).values():
+            if fits.folder is not None and read_probe(fits.folder / f"{fit}.safetensors") is None:
+                raise ValueError(f"the probe {fit} cannot be read")
+    return [Reference(info, frames["test"][info["slug"]], frames["dev"].get(info["slug"])) for info in kept["rows"]]
+
+
+def _write(folder: Path, key: str, found: Sequence[Reference]) -> None:
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    tests = [one.test for one in found]
+    devs = [one.dev for one in found if one.dev is not None] or [tests[0].iloc[:0]]
+    for part, frames in (("test", tests), ("dev", devs)):
+        with replacing(folder / f"{part}.parquet") as scratch:
+            pd.concat(frames, ignore_index=True).to_parquet(scratch, index=False)
+            files[part] = xxhash.xxh3_128_hexdigest(scratch.read_bytes())
+    content = {"ground": key, "rows": [one.info for one in found], "files": files}
+    with replacing(folder / "rows.json") as scratch:
+        scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
