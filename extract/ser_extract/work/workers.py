@@ -6,15 +6,17 @@ parent decides) and end with the parent, however it ends.
 """
 
 import ctypes
+import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import connection
+from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -259,7 +261,16 @@ def portable(error: Exception) -> Exception:
 
 
 def die_with_parent() -> None:
-    """Asks Linux to kill this process when the parent's thread ends, even by SIGKILL; elsewhere the pipe's end tells."""
-    if sys.platform == "linux":
+    """Ends this process with the one that gives out the work, even if that ends by SIGKILL."""
+    if sys.platform == "linux":  # at once, where that process is the parent
         set_parent_death_signal = 1
         ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+    threading.Thread(target=_end_after, daemon=True, name="parent").start()
+
+
+def _end_after() -> None:
+    """Waits for it: a worker that a server has forked is not its child."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
