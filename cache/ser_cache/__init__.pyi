@@ -26,7 +26,7 @@ from .items import Failure as Failure
 from .items import Item as Item
 from .items import Outcome as Outcome
 from .items import PlanSummary as PlanSummary
+from .items import Ragged as Ragged
 from .items import Row as Row
 from .items import Shard as Shard
-from .ragged import Ragged as Ragged
 from .writer import Writer as Writer

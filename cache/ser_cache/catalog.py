@@ -17,10 +17,9 @@ from ser_cache.errors import (
     SpecMismatch,
     UnsupportedFormat,
 )
-from ser_cache.format.census import born, lost
 from ser_cache.format.durable import create_exclusive, make_directory, replace_file, writing
 from ser_cache.format.layout import ADDRESS, PLAN_NAME, TEMPORARY_NAME
-from ser_cache.format.log import WITNESSES
+from ser_cache.format.log import WITNESSES, born, lost
 from ser_cache.format.records import EntryRecord, FormatRecord, checked
 from ser_cache.format.seal import read_sealed, seal
 from ser_cache.format.spec import SCHEMA, EntrySpec, differences

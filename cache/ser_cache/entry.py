@@ -23,8 +23,7 @@ from ser_cache.format.commit import Commit
 from ser_cache.format.layout import commit_path
 from ser_cache.format.ledger import Ledger
 from ser_cache.format.spec import EntrySpec
-from ser_cache.items import Failure
-from ser_cache.ragged import Ragged, offsets_of
+from ser_cache.items import Failure, Ragged, offsets_of
 
 
 class Entry:

@@ -142,15 +142,6 @@ class Unsafe(CacheError, PermissionError):
     next = "A cache written by ser-extract never has this; do not trust where it came from."
 
 
-class ArenaGone(CacheError, OSError):
-    """Frames that another process held in memory are not there any more."""
-
-    path: str
-    problem: str
-    got = "the arena {path} {problem}: the process that loaded it has gone."
-    next = "Run the same command again."
-
-
 class UnknownContainer(CacheError, ValueError):
     """A container that this version does not know."""
 

@@ -112,7 +112,7 @@ def _defaults(section: str, command: click.Command) -> dict[str, Any]:
         raise click.UsageError(str(error)) from error
 
 
-class PartType(click.ParamType):
+class PartType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3 only
     """`2/8`, the second of eight parts of the work, as `(2, 8)`."""
 
     name = "i/N"

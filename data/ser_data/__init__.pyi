@@ -1,12 +1,12 @@
 from .corpora import CORPORA as CORPORA
 from .errors import CorpusError as CorpusError
+from .manifest.columns import Utterance as Utterance
 from .manifest.labels import SCHEMES as SCHEMES
 from .manifest.labels import LabelScheme as LabelScheme
 from .manifest.labels import resolve_scheme as resolve_scheme
 from .manifest.table import CorpusInfo as CorpusInfo
 from .manifest.table import Manifest as Manifest
 from .manifest.table import Problem as Problem
-from .manifest.utterance import Utterance as Utterance
 from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import Fold as Fold
 from .protocols import Folds as Folds

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 from ser_base.errors import BadSettings, listing, suggestion
 from ser_data.errors import BadManifest
 from ser_data.manifest.labels import LabelScheme, clean_map, resolve_scheme
-from ser_data.manifest.names import clean_name
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.manifest.text import clean_name
 from ser_data.media.audio import AudioError, audio_hash
 
 if TYPE_CHECKING:

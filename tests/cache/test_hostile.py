@@ -17,9 +17,8 @@ from made_cache import copy, items, values, write
 
 import ser_cache
 from ser_cache import CacheError, Damaged, Item, Row, Unsafe, create_cache, open_cache
-from ser_cache.format.checksum import hash_file
 from ser_cache.format.commit import read_commit
-from ser_cache.format.seal import read_sealed, seal
+from ser_cache.format.seal import hash_file, read_sealed, seal
 from ser_cache.maintenance.verify import verify
 
 

@@ -15,7 +15,7 @@ from ser_cache.cli.main import main
 from ser_cache.maintenance.gc import sweep
 from ser_cache.maintenance.remove import remove_utterances
 from ser_cache.maintenance.repair import repair
-from ser_cache.maintenance.usage import usage
+from ser_cache.maintenance.upkeep import usage
 from ser_cache.maintenance.verify import verify
 
 

@@ -15,8 +15,8 @@ import xxhash
 from made_cache import CONTAINERS, mapped, spec, state, values, write
 
 from ser_cache import CacheError, Item, Row, create_cache, open_cache
-from ser_cache.format.checksum import BLOCK, hash_file, hash_rows
 from ser_cache.format.commit import read_commit
+from ser_cache.format.seal import BLOCK, hash_file, hash_rows
 from ser_cache.maintenance.repair import repair
 from ser_cache.maintenance.verify import verify
 

@@ -91,8 +91,8 @@ def _recommit(path: Path) -> None:
     """The commit record of a shard again, so that its hashes fit what the metadata are now."""
     from dataclasses import replace
 
-    from ser_cache.format.checksum import hash_file
     from ser_cache.format.commit import read_commit
+    from ser_cache.format.seal import hash_file
 
     data = next(parent for parent in path.parents if parent.name.endswith(".zarr"))
     for file in data.parents[1].glob("commits/*/*.json"):

@@ -25,8 +25,8 @@ from ser_cache import (
     create_cache,
     open_cache,
 )
-from ser_cache.format.checksum import hash_file
 from ser_cache.format.commit import read_commit
+from ser_cache.format.seal import hash_file
 
 
 def test_rows_come_back(tmp_path: Path, container: str):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.corpora.base import PathEscapes, contained
 
 
 @pytest.mark.parametrize(

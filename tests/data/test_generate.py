@@ -13,8 +13,7 @@ from ser_data.corpora import CORPORA
 from ser_data.corpora.iemocap_files import TURN
 from ser_data.errors import BadRoot
 from ser_data.synthetic import generate_iemocap_shaped
-from ser_data.synthetic.allocation import BY_SCENARIO, BY_SESSION, CLASSES, allocate, thin_out
-from ser_data.synthetic.timing import durations, timeline
+from ser_data.synthetic.allocation import BY_SCENARIO, BY_SESSION, CLASSES, allocate, durations, thin_out, timeline
 from ser_data.synthetic.words import Writer
 from ser_data.validate import validate
 

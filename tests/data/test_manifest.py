@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_data.errors import BadManifest
+from ser_data.manifest.columns import COLUMNS
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
-from ser_data.manifest.utterance import COLUMNS
 
 INFO = CorpusInfo(name="own", title="Own", licence="mine", synthetic=True)
 

@@ -17,8 +17,8 @@ from ser_data.corpora.acted import ACTED
 from ser_data.errors import BadFolds, BadManifest
 from ser_data.join import read_map
 from ser_data.manifest.labels import read_scheme
-from ser_data.manifest.names import alike, as_name, clean_name
 from ser_data.manifest.table import CorpusInfo, Manifest
+from ser_data.manifest.text import alike, as_name, clean_name
 from ser_data.protocols import Folds
 from ser_predict.errors import BadTranscripts
 from ser_predict.recordings.transcripts import read_transcripts

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from ser_base.errors import UnknownName
 from ser_data.errors import BadFolds, BadManifest, CorpusError, MissingColumn
 from ser_data.protocols import PROTOCOLS, Folds, make_folds
-from ser_data.protocols.published import S3PRL_LABELS
-from ser_data.protocols.scenario import IEMOCAP_GROUPS, scenario_groups
+from ser_data.protocols.given import S3PRL_LABELS
+from ser_data.protocols.groups import IEMOCAP_GROUPS, scenario_groups
 
 LABELS = ["neu", "hap", "exc", "ang", "sad", "fru", "xxx", None]
 SCENARIOS = sorted(name for group in IEMOCAP_GROUPS for name in group)

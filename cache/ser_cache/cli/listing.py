@@ -133,8 +133,8 @@ def print_details(details: list[dict[str, Any]]) -> None:
 
 
 def usage_table(rows: list[dict[str, Any]]) -> Table:
-    """Table of `ser_cache.maintenance.usage.usage`."""
-    from ser_cache.maintenance.usage import KINDS
+    """Table of `ser_cache.maintenance.upkeep.usage`."""
+    from ser_cache.maintenance.upkeep import KINDS
 
     table = _table("entry", right=KINDS)
     for row in rows:

@@ -16,7 +16,6 @@ from ser_cache.cli.frame import progress as _progress
 from ser_cache.cli.frame import reported as _reported
 from ser_cache.cli.frame import tell as _tell
 from ser_cache.cli.index import COMMANDS as _INDEX
-from ser_cache.cli.remote import COMMANDS as _REMOTE
 from ser_cache.cli.transfer import COMMANDS as _TRANSFER
 from ser_cache.words import command, visible, visible_lines
 
@@ -160,7 +159,7 @@ def du(cache: Path, as_json: bool) -> int | None:
     """Say where the bytes are."""
     from ser_cache.catalog import open_cache
     from ser_cache.cli.listing import usage_table
-    from ser_cache.maintenance.usage import usage
+    from ser_cache.maintenance.upkeep import usage
 
     _show(usage(open_cache(cache)), usage_table, as_json)
     return None
@@ -230,5 +229,5 @@ def _show(rows: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], An
     show(table(rows))
 
 
-for _command in (*_TRANSFER, *_REMOTE, *_INDEX):
+for _command in (*_TRANSFER, *_INDEX):
     main.add_command(_command)

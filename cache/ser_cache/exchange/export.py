@@ -22,7 +22,7 @@ from ser_cache.catalog import EntryInfo, open_cache
 from ser_cache.entry import Entry
 from ser_cache.errors import CacheError, MissingEntry
 from ser_cache.format.durable import writing
-from ser_cache.ragged import offsets_of
+from ser_cache.items import offsets_of
 from ser_cache.words import cell
 
 Progress = Callable[[int, int], None]

@@ -9,17 +9,23 @@ from pathlib import Path
 from ser_cache.attachments import NAME, note
 from ser_cache.catalog import Cache, create_cache, read_spec
 from ser_cache.errors import CacheError, Damaged, MissingEntry
-from ser_cache.exchange.agreement import Moved, Progress, RemoteDamaged, check_format, compare, remote_spec, same_spec
-from ser_cache.exchange.store import Store
-from ser_cache.format.census import PLACE, born, living
-from ser_cache.format.checksum import hash_file
+from ser_cache.exchange.store import (
+    Moved,
+    Progress,
+    RemoteDamaged,
+    Store,
+    check_format,
+    compare,
+    remote_spec,
+    same_spec,
+)
 from ser_cache.format.commit import Commit
 from ser_cache.format.discard import remove_data
 from ser_cache.format.durable import create_exclusive, sync_tree, writing
 from ser_cache.format.layout import COMMIT_NAME, PLAN_NAME
-from ser_cache.format.log import COPY_NAME, Log
+from ser_cache.format.log import COPY_NAME, PLACE, Log, born, living
 from ser_cache.format.plan import plan_log
-from ser_cache.format.seal import read_bytes, unseal
+from ser_cache.format.seal import hash_file, read_bytes, unseal
 from ser_cache.format.tree import check, files, folder, inside
 from ser_cache.format.withdrawals import withdrawal_log
 from ser_cache.maintenance.verify import check_data

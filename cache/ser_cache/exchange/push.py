@@ -6,16 +6,22 @@ from pathlib import Path
 from ser_cache.attachments import note
 from ser_cache.catalog import FORMAT, open_cache
 from ser_cache.errors import CacheError, Damaged
-from ser_cache.exchange.agreement import Moved, Progress, RemoteDamaged, check_format, compare, remote_spec, same_spec
-from ser_cache.exchange.store import Store
-from ser_cache.format.census import PLACE, birth
-from ser_cache.format.checksum import hash_file
+from ser_cache.exchange.store import (
+    Moved,
+    Progress,
+    RemoteDamaged,
+    Store,
+    check_format,
+    compare,
+    remote_spec,
+    same_spec,
+)
 from ser_cache.format.commit import Commit
 from ser_cache.format.layout import commit_path
 from ser_cache.format.ledger import Ledger
-from ser_cache.format.log import Log
+from ser_cache.format.log import PLACE, Log, birth
 from ser_cache.format.plan import plan_log
-from ser_cache.format.seal import read_bytes, seal, unseal
+from ser_cache.format.seal import hash_file, read_bytes, seal, unseal
 from ser_cache.format.spec import EntrySpec
 from ser_cache.format.tree import check, inside, names
 from ser_cache.format.withdrawals import withdrawal_log

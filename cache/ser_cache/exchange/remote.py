@@ -7,9 +7,8 @@ whoever is second deletes its own data. Readers pull the entries they use into a
 Shards are verified before they go up and after they came down.
 """
 
-from ser_cache.exchange.agreement import Moved, RemoteConflict, RemoteDamaged
 from ser_cache.exchange.pull import pull
 from ser_cache.exchange.push import push
-from ser_cache.exchange.store import CannotReach, Store
+from ser_cache.exchange.store import CannotReach, Moved, RemoteConflict, RemoteDamaged, Store
 
 __all__ = ["CannotReach", "Moved", "RemoteConflict", "RemoteDamaged", "Store", "pull", "push"]

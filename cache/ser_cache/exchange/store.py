@@ -1,9 +1,14 @@
-"""An object store as a place for a cache: names, whole objects, and the conditional PUT that a commit needs, through fsspec."""
+"""An object store as a place for a cache, and whether its records and a local cache's agree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ser_cache.errors import CacheError
+from ser_cache.errors import CacheError, Damaged, NotACache, SpecMismatch, UnsupportedFormat, WrongRows
+from ser_cache.format.records import EntryRecord, FormatRecord, checked
+from ser_cache.format.seal import unseal
+from ser_cache.format.spec import SCHEMA, EntrySpec, differences
 
 CONDITIONAL = ("s3", "s3a", "memory")
 """Protocols whose exclusive create is atomic and tested here."""
@@ -87,3 +92,89 @@ class Store:
                 self.files.rm_file(f"{self.root}/{path}")
             except FileNotFoundError:
                 continue
+
+
+Progress = Callable[[int, int], None]
+
+
+class RemoteConflict(CacheError, ValueError):
+    """The local cache and the one on the store were planned apart from each other."""
+
+    url: str
+    record: str
+    got = "{url} and the local cache have different records {record}; nothing more was moved."
+    next = "Pull the store into a new directory, ser cache merge the local cache into it, and push that."
+
+
+class RemoteDamaged(Damaged):
+    """An object on the store that is not what was pushed."""
+
+    next = "Put a good copy in its place with ser cache push CACHE URL --repair, from a cache that has it."
+
+
+@dataclass
+class Moved:
+    """What a push or a pull did.
+
+    Attributes:
+        committed: shards that are now there because of this call.
+        already: shards that were there, or that another writer committed first.
+        replaced: of the committed, those that took the place of a damaged one.
+        bytes: of the data that were moved.
+    """
+
+    committed: int = 0
+    already: int = 0
+    replaced: int = 0
+    bytes: int = 0
+
+
+def check_format(store: Store) -> None:
+    """Raises NotACache, RemoteDamaged or UnsupportedFormat unless there is a cache on the store."""
+    where = f"{store.url}/format.json"
+    try:
+        found = checked(FormatRecord, unseal(store.read("format.json"), where), where)
+    except FileNotFoundError as error:
+        raise NotACache(store.url, "it has no format.json") from error
+    except Damaged as error:
+        raise RemoteDamaged(where, error.problem) from error
+    if found.format != "ser cache":
+        raise NotACache(store.url, "its format.json is of something else")
+    if found.version != SCHEMA:
+        raise UnsupportedFormat(store.url, found.version, SCHEMA)
+
+
+def compare(ours: bytes, theirs: bytes, path: str, url: str) -> None:
+    """Raises RemoteConflict unless two records say the same; who wrote them, and by which command, does not matter."""
+
+    def said(data: bytes) -> dict[str, Any]:
+        try:
+            record = unseal(data, path)
+        except Damaged as error:
+            raise RemoteDamaged(f"{url}/{path}", error.problem) from error
+        return {name: value for name, value in record.items() if name not in ("token", "recipe", "xxh3_128")}
+
+    if said(ours) != said(theirs):
+        raise RemoteConflict(url, path)
+
+
+def remote_spec(store: Store, base: str) -> EntrySpec:
+    """Spec of an entry on the store; raises RemoteDamaged."""
+    where = f"{store.url}/{base}/entry.json"
+    try:
+        found = checked(EntryRecord, unseal(store.read(f"{base}/entry.json"), where), where)
+        return EntrySpec(**found.spec.model_dump())
+    except FileNotFoundError as error:
+        raise RemoteDamaged(where, "it is missing") from error
+    except Damaged as error:
+        raise RemoteDamaged(where, error.problem) from error
+    except (WrongRows, RecursionError, UnicodeError) as error:
+        raise RemoteDamaged(where, f"its spec is wrong ({error})") from error
+
+
+def same_spec(one: EntrySpec, other: EntrySpec, url: str) -> None:
+    """Raises SpecMismatch unless two entries are made from the same inputs."""
+    if one.fingerprint != other.fingerprint:
+        error = SpecMismatch(one.address, differences(one.as_dict(), other.as_dict()))
+        error.add_note(f"while comparing it with {url}")
+        raise error

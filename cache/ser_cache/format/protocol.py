@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 
 from ser_cache.containers import container
 from ser_cache.containers.base import Container, Content
-from ser_cache.format.checksum import hash_file
 from ser_cache.format.commit import Commit
 from ser_cache.format.discard import remove_data
 from ser_cache.format.durable import create_exclusive, sync_tree, writing
 from ser_cache.format.failpoints import failpoint
 from ser_cache.format.layout import commit_path, new_data_name
 from ser_cache.format.ledger import Key
+from ser_cache.format.seal import hash_file
 from ser_cache.format.spec import EntrySpec
 from ser_cache.format.tree import files as files_of
 from ser_cache.format.tree import folder
-from ser_cache.items import Failure, Outcome, Row
-from ser_cache.ragged import offsets_of
+from ser_cache.items import Failure, Outcome, Row, offsets_of
 
 
 def write_commit(

@@ -30,7 +30,7 @@ from ser_cache.format.durable import make_directory, writing
 from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME, PLAN_NAME, commit_path
 from ser_cache.format.ledger import Ledger
 from ser_cache.format.tree import inside, names
-from ser_cache.ragged import offsets_of
+from ser_cache.items import offsets_of
 
 VERSION = 1
 Progress = Callable[[int, int], None]

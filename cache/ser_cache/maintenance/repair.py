@@ -11,11 +11,10 @@ from pathlib import Path
 
 from ser_cache.catalog import FORMAT
 from ser_cache.errors import CacheError
-from ser_cache.format.census import buried
 from ser_cache.format.commit import Commit, read_commit
 from ser_cache.format.durable import replace_file, sync_directory, writing
 from ser_cache.format.failpoints import failpoint
-from ser_cache.format.log import WITNESSES
+from ser_cache.format.log import WITNESSES, buried
 from ser_cache.format.plan import Plan, plan_log, sealed_plan
 from ser_cache.format.seal import seal
 from ser_cache.format.tree import check, folder, move, names, remove

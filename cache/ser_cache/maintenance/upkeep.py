@@ -1,17 +1,17 @@
-"""What every record should have beside it: copies and witnesses, and how those that are missing are made."""
+"""What every record should have beside it, how what is missing is made, and where the bytes of a cache are."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ser_cache.catalog import FORMAT, check_format
-from ser_cache.format.census import PLACE, birth, born, witnesses
+from ser_cache.catalog import FORMAT, Cache, check_format
 from ser_cache.format.durable import replace_file
 from ser_cache.format.layout import ADDRESS, GENERATION_NAME
-from ser_cache.format.log import COPY_NAME, WITNESSES, Log
+from ser_cache.format.ledger import Ledger
+from ser_cache.format.log import COPY_NAME, PLACE, WITNESSES, Log, birth, born, witnesses
 from ser_cache.format.plan import plan_log
 from ser_cache.format.seal import seal
-from ser_cache.format.tree import names
+from ser_cache.format.tree import check, names, size
 from ser_cache.format.withdrawals import withdrawal_log
 
 
@@ -80,3 +80,32 @@ def complete(root: Path) -> None:
         born(root, address)
     if not check_format(root):
         replace_file(root / "format.json", seal(FORMAT))
+
+
+KINDS = ("live", "dead", "container", "orphans", "quarantine", "records")
+
+
+def usage(cache: Cache) -> list[dict[str, object]]:
+    """Bytes of each entry, by kind.
+
+    ``live``: frames that readers see. ``dead``: frames that were superseded or withdrawn. ``container``: what Zarr or HDF5
+    needs beside the frames (ids, offsets, masks, metadata, padding). ``orphans``: data without a commit. ``quarantine``:
+    what a repair moved aside. ``records``: plans, commits and the like.
+    """
+    check(cache.path)
+    found: list[dict[str, object]] = []
+    withdrawn = cache.withdrawn()
+    for info in cache.entries():
+        ledger = Ledger(info.path, info.fingerprint)
+        ledger.refresh()
+        wanted = {name: value for name, value in ledger.wanted().items() if name not in withdrawn}
+        width = info.spec.features * info.spec.itemsize
+        live = sum(ledger.commits[key].frames[row] * width for key, row in ledger.rows(wanted).values())
+        frames = sum(commit.total * width for commit in ledger.commits.values())
+        held = sum(commit.size for commit in ledger.commits.values())
+        known = {commit.path for commit in ledger.commits.values()}
+        orphans = sum(size(info.path / "data" / name) for name in names(info.path, "data") if name not in known)
+        aside = size(info.path / "quarantine")
+        parts = (live, frames - live, held - frames, orphans, aside, size(info.path) - held - orphans - aside)
+        found.append({"entry": info.address, **dict(zip(KINDS, parts, strict=True))})
+    return found

@@ -19,17 +19,16 @@ from ser_cache.catalog import Cache, check_format, read_spec
 from ser_cache.containers.opening import map_frames, open_data, read_special
 from ser_cache.errors import CacheError
 from ser_cache.format.bulk import uncollected
-from ser_cache.format.census import lost
-from ser_cache.format.checksum import hash_file, hash_rows
 from ser_cache.format.commit import Commit, read_commit
 from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME
 from ser_cache.format.ledger import Key, Ledger
-from ser_cache.format.log import Log
+from ser_cache.format.log import Log, lost
 from ser_cache.format.plan import Plan, plan_log
+from ser_cache.format.seal import hash_file, hash_rows
 from ser_cache.format.tree import names, strangers
 from ser_cache.format.withdrawals import withdrawal_log
+from ser_cache.items import offsets_of
 from ser_cache.maintenance.upkeep import lacking, misplaced
-from ser_cache.ragged import offsets_of
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_base.errors import PackageMissing, listing
-from ser_data.corpora.base import length, require_folder
-from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.corpora.base import PathEscapes, contained, length, require_folder
 from ser_data.errors import BadManifest, BadRoot
 from ser_data.manifest.csv_file import csv_frame
-from ser_data.manifest.names import clean_name
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.manifest.text import clean_name
 from ser_data.media.files import missing_told
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import AUDIO_SUFFIXES, length, require_folder, visible_files
-from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.corpora.base import AUDIO_SUFFIXES, PathEscapes, contained, length, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.csv_file import read_csv
-from ser_data.manifest.names import as_name, clean_name
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.manifest.text import as_name, clean_name
 from ser_data.media.files import missing_told
 
 PART_NAMES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}

@@ -14,8 +14,8 @@ from typing import Any
 from ser_data.corpora.base import length, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.csv_file import read_csv
-from ser_data.manifest.names import clean_name
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.manifest.text import clean_name
 
 EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 LETTERS = {name[0].upper(): name for name in EMOTIONS.values()}

@@ -14,11 +14,10 @@ import xxhash
 
 from ser_base.errors import listing
 from ser_base.files import write_whole
-from ser_data.corpora.base import length, require_folder
-from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.corpora.base import PathEscapes, contained, length, require_folder
 from ser_data.errors import BadManifest, BadRoot
-from ser_data.manifest.names import as_name
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.manifest.text import as_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import AUDIO_SUFFIXES, require_folder, visible_files
-from ser_data.corpora.contained import PathEscapes, contained
+from ser_data.corpora.base import AUDIO_SUFFIXES, PathEscapes, contained, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.csv_file import read_csv
 from ser_data.manifest.labels import SCHEMES
-from ser_data.manifest.names import clean_name
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.manifest.text import clean_name
 
 FILES = {"train": "train_sent_emo.csv", "dev": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 # Names of the folders in the official archives, by part

@@ -12,7 +12,7 @@ from typing import Any
 from ser_data.corpora.base import AUDIO_SUFFIXES, length, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
-from ser_data.protocols.published import RAVDESS_FOLD
+from ser_data.protocols.given import RAVDESS_FOLD
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 SENTENCES = ("Kids are talking by the door.", "Dogs are sitting by the door.")

@@ -17,11 +17,10 @@ from typing import Any
 
 from ser_base.errors import listing
 from ser_data.errors import BadManifest, BadRoot
+from ser_data.manifest.columns import PARTS
 from ser_data.manifest.csv_file import Row, decode, read_csv
-from ser_data.manifest.names import NAMES, as_name, plain_text
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem, read_card_beside
-from ser_data.manifest.text import wordless
-from ser_data.manifest.utterance import PARTS
+from ser_data.manifest.text import NAMES, as_name, plain_text, wordless
 from ser_data.media.files import missing_told
 from ser_data.media.video import CROPS
 

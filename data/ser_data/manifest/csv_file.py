@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ser_base.errors import listing
 from ser_data.errors import BadManifest
-from ser_data.manifest.names import clean_name
+from ser_data.manifest.text import clean_name
 
 if TYPE_CHECKING:
     import pandas as pd

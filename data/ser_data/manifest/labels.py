@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ser_base.errors import BadSettings, UnknownName, listing
 from ser_data.errors import UnknownLabel
-from ser_data.manifest.names import clean_name
+from ser_data.manifest.text import clean_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def read_scheme(path: Path) -> LabelScheme:
 
 
 def clean_map(classes: Mapping[str, Sequence[str]], where: str) -> dict[str, tuple[str, ...]]:
-    """Class -> labels as clean names (`ser_data.manifest.names`), as a manifest has them.
+    """Class -> labels as clean names (`ser_data.manifest.text`), as a manifest has them.
 
     Raises:
         BadSettings: A label in two places, or two classes of one name.

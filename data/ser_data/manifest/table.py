@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from ser_base.errors import listing
 from ser_data.errors import BadManifest
-from ser_data.manifest.columns import conform
+from ser_data.manifest.columns import Utterance, conform
 from ser_data.manifest.csv_file import csv_frame
-from ser_data.manifest.names import alike_in
-from ser_data.manifest.utterance import Utterance
+from ser_data.manifest.text import alike_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +88,7 @@ class Manifest:
         table: Columns of `Utterance` in any order and number, at least `id`; further columns are kept as text. The table
             is copied, completed (`text_normalised`, `text_hash`, `duration`) and put into fixed types: text as `object`
             with `None`, numbers as float64 with NaN, `turn` as Int64. Names lose blanks at their ends and are composed
-            (`ser_data.manifest.names`); how many were changed becomes a problem that drops nothing.
+            (`ser_data.manifest.text`); how many were changed becomes a problem that drops nothing.
         info: The corpus's card.
         problems: Dropped and suspect rows.
         ids_as_stored: Leave ids as they are, since rows of a cache lie under them.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from ser_data.manifest.names import alike
+from ser_data.manifest.text import alike
 
 Refuse = Callable[[str, str, str], Exception]
 """`(path, reason, detail)` -> the error to raise: `AudioError`, `VideoError`."""

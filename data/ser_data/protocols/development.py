@@ -16,8 +16,8 @@ import numpy as np
 from ser_base.errors import suggestion
 from ser_data.errors import BadFolds
 from ser_data.protocols.base import Draft, Mask, Protocol, values_in_order
+from ser_data.protocols.groups import partners
 from ser_data.protocols.originals import firsts
-from ser_data.protocols.speaker import partners
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from ser_base.errors import listing
 from ser_data.errors import BadFolds, BadManifest
+from ser_data.manifest.columns import PARTS
 from ser_data.manifest.csv_file import csv_frame
-from ser_data.manifest.names import clean_name
-from ser_data.manifest.text import comparison_key
-from ser_data.manifest.utterance import PARTS
+from ser_data.manifest.text import clean_name, comparison_key
 from ser_data.protocols.originals import SOURCE, originals
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Folds:
     ) -> "Folds":
         """Reads `id,fold,part`. The file does not hold the promises: give them, and call `check`.
 
-        Names are cleaned (`ser_data.manifest.names`), but for ids that are `known` as they are written: those of an older cache.
+        Names are cleaned (`ser_data.manifest.text`), but for ids that are `known` as they are written: those of an older cache.
 
         Raises:
             BadFolds: No such file, other columns, a quote that is not closed, an unknown part, or an id twice in a fold.

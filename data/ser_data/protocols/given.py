@@ -1,13 +1,24 @@
-"""`manifest` and `official`: the folds that the corpus or the user's own table gives.
+"""Folds that somebody else made: the corpus, the user's table, or a publication.
+
+`manifest` and `official`: the folds that the corpus or the user's own table gives.
 
 `part` (train/dev/test) makes one fold, `fold` makes one per value with the next as development part. `manifest` prefers
 `fold`, `official` prefers `part`. What is held out is measured and printed, since nobody promised it.
+
+Folds of others, for comparison with their numbers: `s3prl-er` and `emobox`.
+
+- `s3prl-er` (SUPERB's emotion recognition): IEMOCAP, four classes with excited merged into happy (5,531), one session is
+  tested, a random 20 % of the others is the development part. Test and training sessions are theirs; which 20 % they drew
+  depends on the order of their file list and cannot be had from the ids.
+- `emobox`: IEMOCAP by session, RAVDESS in six groups of actors, MELD as published. EmoBox's code uses the whole training
+  part as development part as well; here a random 20 % of it is taken out.
 """
 
 from typing import TYPE_CHECKING
 
+from ser_base.errors import listing
 from ser_data.errors import BadFolds, MissingColumn
-from ser_data.protocols.base import Draft, Protocol, balanced_groups, rotate
+from ser_data.protocols.base import Draft, Protocol, balanced_groups, natural, rotate
 from ser_data.protocols.originals import originals
 
 if TYPE_CHECKING:
@@ -95,4 +106,72 @@ OFFICIAL_5 = Protocol(
     dev="next",
     draft=_official_5,
     once=False,
+)
+
+
+S3PRL_LABELS = frozenset({"neu", "hap", "exc", "ang", "sad"})
+# EmoBox's six folds by actor: emo-box/EmoBox, data/ravdess, 240 test clips each.
+RAVDESS_ACTORS: tuple[frozenset[int], ...] = (
+    frozenset({1, 11, 20, 21}),
+    frozenset({4, 10, 12, 14}),
+    frozenset({8, 9, 19, 23}),
+    frozenset({3, 5, 7, 24}),
+    frozenset({2, 15, 16, 18}),
+    frozenset({6, 13, 17, 22}),
+)
+RAVDESS_FOLD = {actor: str(number) for number, actors in enumerate(RAVDESS_ACTORS, 1) for actor in actors}
+
+
+def _s3prl(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
+    used = table["label"].isin(S3PRL_LABELS).to_numpy(dtype=bool)
+    if not used.any():
+        found = listing(sorted(table["label"].dropna().unique()))
+        raise BadFolds("s3prl-er", f"no label of {listing(sorted(S3PRL_LABELS))}; found: {found}", "It is IEMOCAP's.")
+    drafts = [Draft(name=d.name, test=d.test & used, pool=d.pool & used, dev=None) for d in rotate(table, "session")]
+    left = int((~used).sum())
+    notes = [f"{left:,} utterances outside the four classes are in no part"] if left else []
+    return drafts, [*notes, "the development part shares speakers with training, as in s3prl"]
+
+
+def _emobox(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
+    corpora = sorted(table["corpus"].dropna().unique())
+    note = "the development part is drawn from training (EmoBox's own code develops on all of it)"
+    if corpora == ["iemocap"]:
+        if table["session"].isna().any():
+            empty = int(table["session"].isna().sum())
+            raise MissingColumn("emobox", "session", empty, len(table), (), ("random",))
+        return [Draft(name=d.name, test=d.test, pool=d.pool, dev=None) for d in rotate(table, "session")], [note]
+    if corpora == ["ravdess"]:
+        folds = [RAVDESS_FOLD.get(_actor(speaker), "") for speaker in table["speaker"]]
+        if "" in folds:
+            strange = table["speaker"].iloc[folds.index("")]
+            raise BadFolds("emobox", f"'{strange}' is no RAVDESS actor", "Speakers must end in a number from 1 to 24.")
+        drafts = rotate(table.assign(fold=folds), "fold")
+        return [Draft(name=d.name, test=d.test, pool=d.pool, dev=None) for d in drafts], [note]
+    if corpora == ["meld"]:
+        return from_parts(table, "emobox"), []
+    remedy = "Give --protocol session, speaker or manifest; EmoBox's folds are known for iemocap, meld and ravdess."
+    raise BadFolds("emobox", f"no folds for the corpus {listing(corpora)}", remedy)
+
+
+def _actor(speaker: str | None) -> int:
+    parts = natural(speaker or "")
+    return parts[-1][1] if parts else 0
+
+
+S3PRL_ER = Protocol(
+    name="s3prl-er",
+    title="SUPERB's: IEMOCAP sessions, four classes (5,531), random 20 % development",
+    needs=("session",),
+    held_out=("session", "speaker"),
+    dev="random:0.2",
+    draft=_s3prl,
+)
+EMOBOX = Protocol(
+    name="emobox",
+    title="EmoBox's: IEMOCAP sessions, six groups of RAVDESS actors, MELD's split",
+    needs=(),
+    held_out=None,
+    dev="random:0.2",
+    draft=_emobox,
 )

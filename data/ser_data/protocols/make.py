@@ -1,4 +1,4 @@
-"""`make_folds`: from a manifest and a protocol's name to checked folds. Pure, and independent of the order of rows."""
+"""Folds made by name, checked and noted, and the protocol that fits a table."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Union
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 import pandas as pd
 
-from ser_base.errors import listing, suggestion
+from ser_base.errors import SerError, listing, suggestion
 from ser_data.errors import BadFolds, BadManifest, MissingColumn
 from ser_data.protocols.base import Protocol
 from ser_data.protocols.development import development, resolve_rule
@@ -15,6 +15,7 @@ from ser_data.protocols.originals import MARK, SOURCE, has_copies
 
 if TYPE_CHECKING:
     from ser_data.manifest.table import Manifest
+
 
 KEYS = ("session", "speaker", "scenario", "dialogue")
 _COLUMNS = ("id", "corpus", "label", "fold", "part", "audio_hash", SOURCE, MARK, *KEYS)
@@ -148,3 +149,34 @@ def measured(table: pd.DataFrame, folds: Iterable[Fold]) -> tuple[tuple[str, ...
         worst = max((len(shared_values(values, fold)) for fold in folds), default=0)
         (shared if worst else kept).append(f"{key} ({worst} on both sides)" if worst else key)
     return tuple(kept), f"held out as measured: {listing(kept)}; not held out: {listing(shared)}"
+
+
+PREFERRED = ("session", "official", "manifest", "speaker", "speaker-5", "random")
+"""In this order: published folds before folds of our own, disjoint speakers before random folds."""
+MOST_FOLDS = 10
+"""With more speakers than this, `speaker-5` comes before `speaker`: the first answer should take minutes."""
+
+
+def fitting_protocol(table: "pd.DataFrame") -> str | None:
+    """The first protocol that works on a table.
+
+    Args:
+        table: Utterances that can be used, with a column `class` that holds each one's class, and the manifest's columns.
+
+    Returns:
+        A name of `PROTOCOLS`: its folds can be made, and every training part holds every class. None if none fits.
+    """
+    if table.empty:
+        return None
+    names = list(PREFERRED)
+    if table["speaker"].nunique() > MOST_FOLDS:
+        names.remove("speaker")
+    classes = table.set_index("id")["class"]
+    for name in names:
+        try:
+            folds = make_folds(table, name)
+        except SerError:
+            continue
+        if all(classes.loc[list(fold.train)].nunique() == classes.nunique() for fold in folds.folds):
+            return name
+    return None

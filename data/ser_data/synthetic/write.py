@@ -14,10 +14,9 @@ from ser_base.errors import UnknownName
 from ser_data.corpora.iemocap import MARK
 from ser_data.errors import BadRoot
 from ser_data.media.video import require_video
-from ser_data.synthetic.allocation import PlannedTurn, allocate, thin_out
+from ser_data.synthetic.allocation import PlannedTurn, allocate, durations, thin_out, timeline
 from ser_data.synthetic.lines import Blocks, Line
 from ser_data.synthetic.stage import write_dialogue_video
-from ser_data.synthetic.timing import durations, timeline
 from ser_data.synthetic.voices import RATE, Voices
 from ser_data.synthetic.words import PLANTS, TAGS, Writer
 

@@ -1,8 +1,23 @@
-"""One finding of a validation, and what a reader's problems mean to it."""
+"""What a validation finds, and the checks that hold for every corpus."""
 
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import xxhash
+
+from ser_base.errors import listing
 from ser_data.manifest.table import TABLE_NOTES, Problem
+from ser_data.manifest.text import wordless
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_data.manifest.table import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +105,93 @@ def from_problem(problem: Problem) -> Finding:
         _FIXES.get(problem.reason, ""),
         problem.id,
     )
+
+
+def place(row: "pd.Series[str]") -> str:
+    """Where a row comes from: the reader's `source`, else its file."""
+    return str(row.get("source") or row.get("path") or "")
+
+
+def doubled_audio(table: "pd.DataFrame") -> Iterator[Finding]:
+    """Files with the same bytes. Only files of equal size are read, so a clean corpus costs one `stat` per file."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    seen: dict[tuple[str, float, float], int] = {}
+    for number, (path, start, end) in enumerate(
+        zip(table["path"], table["start"].fillna(0), table["end"].fillna(-1), strict=True)
+    ):
+        if path is None or not os.path.isfile(path):
+            continue
+        first = seen.setdefault((path, start, end), number)
+        if first != number:
+            yield _pair(table, first, number, "audio used twice")
+        elif start == 0 and end == -1:
+            by_size[os.path.getsize(path)].append(number)
+    for numbers in by_size.values():
+        if len(numbers) < 2:
+            continue
+        by_hash: dict[str, int] = {}
+        for number in numbers:
+            digest = xxhash.xxh3_128_hexdigest(Path(table["path"].iloc[number]).read_bytes())
+            first = by_hash.setdefault(digest, number)
+            if first != number:
+                yield _pair(table, first, number, "duplicate audio")
+
+
+def _pair(table: "pd.DataFrame", first: int, second: int, check: str) -> Finding:
+    """A row used twice on purpose is a note, and so is a doubled take of one speaker with one label (RAVDESS has one)."""
+    one, two = table.iloc[first], table.iloc[second]
+    differing = [key for key in ("label", "speaker") if one[key] != two[key]]
+    said = "".join(f"; {key} {one[key]} there, {two[key]} here" for key in differing)
+    what = f"the same audio as {one['id']} ({place(one)}){said}"
+    if check == "audio used twice":
+        return Finding("note", check, place(two), what, "nothing, if it is on purpose", str(two["id"]))
+    severity = "error" if differing else "note"
+    return Finding(severity, check, place(two), what, "compare both files with the archive", str(two["id"]))
+
+
+def contradicting_votes(table: "pd.DataFrame") -> Iterator[Finding]:
+    """Majority labels that the annotators' own votes do not support.
+
+    A label must have a vote, and no other label may have more than half of all votes. Ties are fine; so are labels that
+    say that there is no majority (`xxx`), unless three or more votes agree completely.
+    """
+    for row in table[table["votes"].notna()].to_dict("records"):
+        votes = json.loads(row["votes"])
+        total, best = sum(votes.values()), max(votes, key=lambda name: (votes[name], name))
+        other = best != row["label"] and votes[best] * 2 > total
+        if row["label"] == "xxx":
+            other = votes[best] == total and total >= 3
+        if (row["label"] not in votes and row["label"] != "xxx") or other:
+            source = str(row.get("source") or row["path"] or "")
+            what = f"label '{row['label']}', but the votes are {listing(f'{n}: {v}' for n, v in sorted(votes.items()))}"
+            yield Finding("error", "label contradicts votes", source, what, "restore label and votes", str(row["id"]))
+
+
+def shared_speakers(table: "pd.DataFrame") -> Iterator[Finding]:
+    """Speakers in more than one of the given folds (an error) or parts of the official split (a note)."""
+    for column, severity in (("fold", "error"), ("part", "note")):
+        own = table[table[column].notna() & table["speaker"].notna()]
+        counts = own.groupby("speaker")[column].nunique()
+        shared = [str(speaker) for speaker in counts.index[counts > 1]]
+        if shared:
+            what = f"{len(shared):,} of {len(counts):,} speakers are in more than one {column}: {listing(shared, 5)}"
+            fix = "use another protocol (--protocol speaker), or say so with the results"
+            yield Finding(severity, f"speakers shared between {column}s", f"column {column}", what, fix)
+
+
+def unlisted_empty_texts(manifest: "Manifest") -> Iterator[Finding]:
+    """Texts without a word after cleaning that the reader did not list: an encoder would see an empty string in silence."""
+    listed = {problem.id for problem in manifest.problems if problem.reason in ("empty text", "missing text")}
+    table = manifest.table
+    for row in table[table["text"].notna()].to_dict("records"):
+        why = wordless(row["text"])
+        if why and row["id"] not in listed:
+            where = str(row.get("source") or row["path"] or "")
+            if row["text_normalised"]:
+                yield Finding(
+                    "note", "empty text", where, f"{why}: {row['text']!r}", "give the row a text", str(row["id"])
+                )
+                continue
+            what = f"nothing is left of {row['text']!r}"
+            fix = "give the row a text, or leave the text stream out"
+            yield Finding("error", "empty text not listed", where, what, fix, str(row["id"]))

@@ -7,9 +7,15 @@ from typing import Any
 
 from ser_data.corpora import CORPORA
 from ser_data.manifest.table import Manifest
-from ser_data.validate import general
 from ser_data.validate import iemocap as only_iemocap
-from ser_data.validate.findings import Finding, from_problem
+from ser_data.validate.findings import (
+    Finding,
+    contradicting_votes,
+    doubled_audio,
+    from_problem,
+    shared_speakers,
+    unlisted_empty_texts,
+)
 from ser_data.validate.published import PUBLISHED
 from ser_data.validate.recordings import Tell, recordings
 
@@ -81,10 +87,10 @@ _COUNT_FIX = "see the other findings; if the copy is a part on purpose: --partia
 
 def _checks(name: str, root: Path, manifest: Manifest, partial: bool) -> Iterator[Finding]:
     table = manifest.table
-    yield from general.contradicting_votes(table) if name == "iemocap" else ()
-    yield from general.shared_speakers(table)
-    yield from general.doubled_audio(table)
-    yield from general.unlisted_empty_texts(manifest)
+    yield from contradicting_votes(table) if name == "iemocap" else ()
+    yield from shared_speakers(table)
+    yield from doubled_audio(table)
+    yield from unlisted_empty_texts(manifest)
     if name == "iemocap":
         yield from only_iemocap.wav_lengths(table)
         yield from only_iemocap.transcript_times(root, table)

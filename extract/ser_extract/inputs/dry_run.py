@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_base.machine import resolve_device
 from ser_cache import CacheError, open_cache, sources
-from ser_data.manifest.utterance import Utterance
+from ser_data.manifest.columns import Utterance
 from ser_data.media.audio import AudioError, Limits
 from ser_data.media.decoding import IsolatedDecoder
 from ser_data.media.video import VideoError

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ser_cache import Item
-from ser_data.manifest.utterance import Utterance
+from ser_data.manifest.columns import Utterance
 from ser_data.media.video import frame_count
 from ser_extract.encoders.base import Description, Modality
 

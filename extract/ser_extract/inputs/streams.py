@@ -10,9 +10,9 @@ from platformdirs import user_cache_path
 
 from ser_cache import EntrySpec
 from ser_data.corpora import CORPORA
+from ser_data.manifest.columns import Utterance
 from ser_data.manifest.labels import resolve_scheme
 from ser_data.manifest.table import Manifest, Problem
-from ser_data.manifest.utterance import Utterance
 from ser_data.media.video import require_video
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import Description, Family, Modality

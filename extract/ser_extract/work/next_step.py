@@ -9,7 +9,7 @@ from ser_cache.format.spec import EntrySpec
 from ser_data.errors import UnknownLabel
 from ser_data.manifest.labels import resolve_scheme
 from ser_data.manifest.table import Manifest
-from ser_data.protocols.fitting import fitting_protocol
+from ser_data.protocols.make import fitting_protocol
 from ser_extract.encoders.base import Modality
 from ser_extract.job import ExtractJob
 

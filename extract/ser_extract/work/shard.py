@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_cache import Failure, Row, create_cache
-from ser_data.manifest.names import visible
+from ser_data.manifest.columns import Utterance
 from ser_data.manifest.table import Manifest
-from ser_data.manifest.utterance import Utterance
+from ser_data.manifest.text import visible
 from ser_data.media.audio import LIMITS, AudioError
 from ser_data.media.decoding import IsolatedDecoder
 from ser_data.media.video import VideoError

@@ -14,9 +14,10 @@ from multiprocessing import forkserver, get_context
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from ser_base.machine import resolve_device
 from ser_extract.encoders.packed_weights import Packable
 from ser_extract.encoders.source import Source
-from ser_extract.job import ExtractJob, resolve_device
+from ser_extract.job import ExtractJob
 
 WORKER = "ser_extract.work.workers"
 _SERVER: Any = getattr(forkserver, "_forkserver", None)

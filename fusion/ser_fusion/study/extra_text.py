@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from ser_data.errors import BadManifest
 from ser_data.manifest.csv_file import csv_frame
-from ser_data.manifest.names import clean_name
-from ser_data.manifest.text import comparison_key, text_hash
+from ser_data.manifest.text import clean_name, comparison_key, text_hash
 from ser_data.protocols.folds import TEXT, key_values
 from ser_fusion.errors import ExtraTextUnusable
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ser_data.errors import BadManifest
 from ser_data.manifest.csv_file import csv_frame
-from ser_data.manifest.names import clean_name, visible
+from ser_data.manifest.text import clean_name, visible
 from ser_predict.errors import BadTranscripts, RecogniserBroken
 
 # Transcripts by any transformers speech recogniser: Whisper and its like (encoder-decoder), or CTC models.
@@ -150,7 +150,7 @@ KEYS = ("path", "file", "id")
 class Transcripts(Mapping[str, str]):
     """Texts of a table, found by path, file name, or file name without ending, whichever matches first.
 
-    File names are compared as names (`ser_data.manifest.names`): composed and decomposed letters are the same.
+    File names are compared as names (`ser_data.manifest.text`): composed and decomposed letters are the same.
 
     Args:
         texts: Key as written in the table -> text.
