@@ -3,6 +3,8 @@
 import importlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -181,3 +183,29 @@ def test_ctrl_c_before_there_is_a_plan_is_an_interruption_too(corpus, job, monke
     monkeypatch.setattr(running, "read_corpus", read)
     result = run(job(corpus(1)))
     assert result.exit_code == 130 and result.utterances == 0
+
+
+HOLDING = """
+import multiprocessing, os, time
+from ser_extract.work.workers import die_with_parent
+
+def hold():
+    die_with_parent()
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("forkserver").Process(target=hold)
+    process.start()
+    process.join()
+"""
+
+
+def test_a_worker_ends_with_the_run_although_a_server_has_forked_it(tmp_path):
+    (tmp_path / "holding.py").write_text(HOLDING)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "holding.py")], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline().strip().isdecimal()
+    parent.kill()
+    parent.wait()
+    assert parent.stdout.read() == ""  # its end comes when the worker and the server are gone
