@@ -1,6 +1,6 @@
 """Rows that a run makes of what it has trained, without training more: ensembles, and heads that lost a stream."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,6 @@ import pandas as pd
 from ser_fusion.evaluation.parts import parts_of
 
 if TYPE_CHECKING:
-    from ser_fusion.evaluation.probe_rows import Pooled
     from ser_fusion.evaluation.references import Reference
     from ser_fusion.runs.listener import Listener
     from ser_fusion.runs.prepare import Prepared
@@ -36,7 +35,6 @@ def derive(
     tests: Sequence[pd.DataFrame],
     developments: Sequence[pd.DataFrame],
     references: "Sequence[Reference]",
-    features: "Callable[[], Pooled]",
     listener: "Listener",
 ) -> Derived:
     """What ``--stack``, ``--ensemble`` and ``--lost-streams`` ask for.
@@ -47,7 +45,6 @@ def derive(
         tests: Their test predictions.
         developments: Their development predictions.
         references: The reference rows, whose probes are stacked.
-        features: Gives the pooled features of every stream.
         listener: Told of long steps.
     """
     job, found, study = prepared.job, Derived(), prepared.study
@@ -60,7 +57,7 @@ def derive(
         from ser_fusion.evaluation.units import speakers_of
 
         parts = parts_of(study.table.index, study.folds.folds, prepared.start["refit"])
-        present = {stream: (values != 0).any(axis=1) for stream, values in features()["mean"].items()}
+        present = {name: entry.lengths(list(study.table.index)) > 0 for name, entry in study.streams.items()}
         whole, dev = (pd.concat(frames, ignore_index=True) for frames in heads.values())
         places = (references, study.table, parts, present, study.classes, speakers_of(study.table))
         for stacked in stacked_rows(prepared.start["rows"], whole, dev, *places):

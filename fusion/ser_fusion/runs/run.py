@@ -103,7 +103,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     fits, refit = Fits(job.out / "probes", processes), start["refit"]
     references = kept_references(study, job.out, job.seeds, features, fits, refit, listener.step)
     classified, tests, developments = _classifiers(prepared, listener)
-    more = derive(prepared, classified, tests, developments, references, features, listener)
+    more = derive(prepared, classified, tests, developments, references, listener)
     others = [*tests, *more.tests, *(one.test for one in references)]
     learned = [one.dev for one in references if one.dev is not None]
     gather(job.out, todo, others, [*developments, *more.developments, *learned])
