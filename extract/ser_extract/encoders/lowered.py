@@ -39,6 +39,6 @@ def lower(model: nn.Module) -> None:
         kind = LOW.get(type(module))
         if kind is not None:
             module.__class__ = kind
-            weight, bias = module.weight, module.bias
+            weight, bias = module.get_parameter("weight"), dict(module.named_parameters(recurse=False)).get("bias")
             module.register_buffer("low_weight", weight.detach().to(TYPE), persistent=False)
             module.register_buffer("low_bias", None if bias is None else bias.detach().to(TYPE), persistent=False)
