@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from fake_run import write_run
-from scipy.stats import ttest_ind_from_stats
 
 from ser_predict.ser import main
 
@@ -29,15 +28,6 @@ def test_two_rows_equal_the_runs_own_numbers(judged_run: Path):
     own = next(c for c in metrics["comparisons"] if (c["slug_a"], c["slug_b"]) == ("self", "cross"))
     assert len(got) == 1 and got[0]["p"] == own["p"] and got[0]["difference"] == pytest.approx(own["difference"])
     assert got[0]["family"] == "exploratory" and got[0]["p_holm"] is None
-
-
-def test_conditional_tests_come_on_request_with_their_label(judged_run: Path):
-    plain, asked = (
-        call(f"{judged_run}:self", f"{judged_run}:cross"),
-        call(f"{judged_run}:self", f"{judged_run}:cross", "--conditional"),
-    )
-    assert "McNemar" not in plain.output
-    assert asked.output.count("conditional on these speakers") == 2
 
 
 def test_a_run_compared_with_its_twin_shows_no_difference(judged_run: Path, run_copy: Path):
@@ -96,35 +86,6 @@ def test_list_finds_runs_and_shows_broken_ones(judged_run: Path, tmp_path: Path)
     assert done.exit_code == 0 and done.output.count("one") == 1 and "cannot be read" in done.output
     assert "No run below" in call(tmp_path / "a" / "one" / "jobs", command="runs").output
     assert call(tmp_path / "nowhere", command="runs").exit_code == 1
-
-
-def test_summary_reproduces_welch_from_a_printed_table(tmp_path: Path):
-    # The ancestor's printed audio + text + video rows (evaluation.md, 3.1): mean (std) over 50 runs
-    file = tmp_path / "table.csv"
-    file.write_text(
-        "name,metric,mean,std,n\nself,UWA,.587,.022,50\nself-noSP,UWA,.584,.021,50\ncross,UWA,.578,.024,50\n"
-    )
-    got = {(test["a"], test["b"]): test for test in json.loads(call("--summary", file, "--json").output)}
-    expected = ttest_ind_from_stats(0.587, 0.022, 50, 0.578, 0.024, 50, equal_var=False)
-    assert got["self", "cross"]["p"] == pytest.approx(expected.pvalue)
-    assert got["self", "cross"]["freedom"] == pytest.approx(expected.df if hasattr(expected, "df") else 97.27, abs=0.01)
-    assert "indicative only" in " ".join(call("--summary", file).output.split())
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("name,mean\na,1\n", "columns std, n are missing"),
-        ("name,mean,std,n\na,x,1,5\nb,1,1,5\n", "line 2"),
-        ("name,mean,std,n\na,1,1,1\nb,1,1,5\n", "n = 1"),
-        ("name,mean,std,n\na,1,1,5\n", "fewer than two"),
-    ],
-)
-def test_a_bad_summary_is_explained(tmp_path: Path, text: str, said: str):
-    file = tmp_path / "table.csv"
-    file.write_text(text)
-    done = call("--summary", file)
-    assert done.exit_code == 1 and said in done.output
 
 
 def test_report_and_audit_are_written_anew(tmp_path: Path):

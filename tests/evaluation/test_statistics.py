@@ -3,13 +3,11 @@
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families
-from ser_fusion.evaluation.conditional import ensemble, mcnemar, utterance_permutation
 from ser_fusion.evaluation.families import holm
 from ser_fusion.evaluation.intervals import (
     Interval,
@@ -154,53 +152,6 @@ def test_equivalence_is_two_one_sided_tests():
     assert not equivalence(interval, 0.25).equivalent
     constant = Interval(chance, 0.0, chance, chance, 10)
     assert equivalence(constant, chance).equivalent
-
-
-def frames(seed: int, seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rng = np.random.default_rng(seed)
-    true = rng.integers(0, 4, 80)
-    made = []
-    for skill in (1.2, 0.9):
-        parts = []
-        for number in range(seeds):
-            logits = rng.normal(size=(80, 4))
-            logits[np.arange(80), true] += skill
-            p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-            part = pd.DataFrame(p, columns=[f"p_{name}" for name in CLASSES])
-            part["id"], part["fold"], part["seed"] = [f"u{i:02d}" for i in range(80)], "1", number
-            part["label"], part["predicted"] = np.array(CLASSES)[true], np.array(CLASSES)[p.argmax(axis=1)]
-            parts.append(part)
-        made.append(pd.concat(parts, ignore_index=True))
-    return made[0], made[1]
-
-
-def test_mcnemar_is_the_exact_binomial_test_on_the_discordant():
-    a, b = frames(1, 1)
-    ok_a, ok_b = (f["label"] == f["predicted"] for f in (a, b))
-    only_a, only_b = int((ok_a & ~ok_b).sum()), int((~ok_a & ok_b).sum())
-    got = mcnemar(a, b, CLASSES)
-    assert got.p == pytest.approx(stats.binomtest(only_a, only_a + only_b).pvalue)
-    assert got.label == "conditional on these speakers"
-
-
-def test_ensemble_averages_posteriors_over_seeds():
-    a, _ = frames(2, 3)
-    got = ensemble(a, CLASSES)
-    mean = a.groupby("id")[[f"p_{name}" for name in CLASSES]].mean()
-    assert list(got["predicted"]) == [CLASSES[k] for k in mean.to_numpy().argmax(axis=1)]
-
-
-def test_utterance_permutation_equals_scipys():
-    a, b = frames(3, 1)
-    labels = a["label"]
-    weight = 1 / labels.map(labels.value_counts()) / 4
-    share = ((a["label"] == a["predicted"]).astype(float) - (b["label"] == b["predicted"]).astype(float)) * weight
-    share = share[share != 0].to_numpy()
-    reference = stats.permutation_test(
-        (share,), lambda x, axis: np.sum(x, axis=axis), permutation_type="samples", n_resamples=20_000, vectorized=True
-    )
-    got = utterance_permutation(a, b, CLASSES, draws=20_000)
-    assert got.p == pytest.approx(reference.pvalue, abs=0.015)
 
 
 def judged(slug: str, counts: np.ndarray) -> Judged:

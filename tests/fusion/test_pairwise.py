@@ -61,7 +61,7 @@ LEVERS: Mapping[str, Mapping[str, Any]] = {
     "text-cls": {"text_pooling": "cls"},
     "as-found": {"preset": ("as-found",)},
     "attention-pooling": {"pooling": ("attention",)},
-    "trace-test": {"trace_test": True, "save_attention": 1},
+    "attention-maps": {"save_attention": 1},
     "ensembles of folds": {"ensemble": ("folds",)},
     "vad": {"task": "vad"},
 }

@@ -1,5 +1,7 @@
 """Other pairs of the test utterances, and more text for training."""
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +16,19 @@ from ser_data.manifest.table import Manifest
 from ser_data.manifest.text import comparison_key
 from ser_fusion.errors import ExtraTextUnusable, RunUnreadable
 from ser_fusion.frames.feed import Feed
-from ser_fusion.re_pairing import command, re_pair
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.planning import fold_parts
 from ser_fusion.runs.run import run
 from ser_fusion.study.extra_text import read_extra_text
 from ser_fusion.study.open import Study, open_study
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "re_pairing.py"
+_spec = importlib.util.spec_from_file_location("re_pairing", SCRIPT)
+assert _spec is not None and _spec.loader is not None
+script = importlib.util.module_from_spec(_spec)
+sys.modules["re_pairing"] = script  # dataclasses ask there
+_spec.loader.exec_module(script)
+command, re_pair = script.command, script.re_pair
 
 
 @pytest.fixture(scope="module")

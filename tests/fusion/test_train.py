@@ -70,10 +70,7 @@ def test_the_test_part_decides_nothing(data: Data) -> None:
     blind = train(plan(), streams, wrong, parts)
     for name, value in honest.model.state_dict().items():
         assert torch.equal(value, blind.model.state_dict()[name]), name
-    traced = train(plan(trace_test=True), streams, study.targets, parts)
-    assert (
-        np.array_equal(traced.test, honest.test) and "test_uwa" in traced.curve[0] and "test_uwa" not in honest.curve[0]
-    )
+    assert not [name for name in honest.curve[0] if name.startswith("test")]
 
 
 def test_the_test_part_is_touched_once_at_the_end(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,15 +38,9 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("compare", cls=SettingsCommand, section="compare", no_args_is_help=True)
-@click.argument("runs", nargs=-1, metavar="RUN[:ROW]...")
-@click.option(
-    "--summary", type=_path, metavar="FILE", help="Welch tests of a printed table: CSV name,mean,std,n[,metric]."
-)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN[:ROW]...")
 @click.option(
     "--metric", type=click.Choice(METRICS), default="UWA", show_default=True, help="All but UWA are exploratory."
-)
-@click.option(
-    "--conditional", is_flag=True, help="Also McNemar and the utterance permutation: valid for these speakers only."
 )
 @click.option(
     "--draws",
@@ -58,9 +52,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
 @_told
-def compare(
-    runs: tuple[str, ...], summary: Path | None, metric: str, conditional: bool, draws: int, seed: int, as_json: bool
-) -> None:
+def compare(runs: tuple[str, ...], metric: str, draws: int, seed: int, as_json: bool) -> None:
     """Compare rows of runs, with speakers as the units: is a difference more than luck?
 
     **One RUN**: its declared comparisons (self - cross, named head - audio, named head - text), ablations, all other pairs.
@@ -70,14 +62,9 @@ def compare(
 
     Example: ser compare runs/demo/results:self runs/demo/results:cross
     """
-    if (summary is not None) == bool(runs):
-        raise click.UsageError("Give runs, or --summary FILE: exactly one of them.")
-    from ser_fusion.reporting.comparisons import print_comparisons, print_summary
+    from ser_fusion.reporting.comparisons import print_comparisons
 
-    if summary is not None:
-        print_summary(summary, as_json)
-    else:
-        print_comparisons(runs, metric=metric, conditional=conditional, draws=draws, seed=seed, as_json=as_json)
+    print_comparisons(runs, metric=metric, draws=draws, seed=seed, as_json=as_json)
 
 
 @click.command("report", cls=SettingsCommand, section="report")

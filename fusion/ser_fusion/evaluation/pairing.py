@@ -9,7 +9,6 @@ import pandas as pd
 
 from ser_fusion.evaluation.comparison import Comparison, Judged, compare_rows, correct_families, fold_sizes
 from ser_fusion.evaluation.compatibility import require_comparable
-from ser_fusion.evaluation.conditional import Conditional, mcnemar, utterance_permutation
 from ser_fusion.evaluation.errors import NotComparable, RowsNotNamed, UnknownRow
 from ser_fusion.evaluation.families import EXPLORATORY, declared_later, declared_pairs, first_declared, named_head
 from ser_fusion.evaluation.run_directory import RunDirectory
@@ -138,12 +137,3 @@ def _note(a: Chosen, b: Chosen) -> str:
     if a.run.path.resolve() != b.run.path.resolve():
         return "exploratory: rows of two runs, which no run declared"
     return declared_later(a.run.rows, a.run.run).get(frozenset((a.judged.slug, b.judged.slug)), "")
-
-
-def conditional_tests(a: Chosen, b: Chosen, *, draws: int = 10_000, seed: int = 0) -> list[Conditional]:
-    """The tests over utterances, which hold for these speakers only."""
-    classes = a.run.classes
-    return [
-        mcnemar(a.predictions, b.predictions, classes),
-        utterance_permutation(a.predictions, b.predictions, classes, draws=draws, seed=seed),
-    ]

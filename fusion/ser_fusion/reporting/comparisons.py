@@ -1,8 +1,7 @@
-"""What `ser compare` prints: comparisons, Welch tests, lists of runs."""
+"""What `ser compare` prints: comparisons, lists of runs."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,24 +15,16 @@ if TYPE_CHECKING:
     from ser_fusion.evaluation.comparison import Comparison
 
 
-def print_comparisons(
-    runs: Sequence[str], *, metric: str, conditional: bool, draws: int, seed: int, as_json: bool
-) -> None:
+def print_comparisons(runs: Sequence[str], *, metric: str, draws: int, seed: int, as_json: bool) -> None:
     """Compares and prints: sentences of the declared families, then a table of all pairs."""
     from rich.text import Text
 
-    from ser_fusion.evaluation.pairing import compare_all, conditional_tests, pairs_of
+    from ser_fusion.evaluation.pairing import compare_all, pairs_of
     from ser_fusion.evaluation.run_metrics import finite
 
-    pairs = pairs_of(runs)
-    found = compare_all(pairs, metric=metric, draws=draws, seed=seed)
-    tests = [conditional_tests(a, b, seed=seed) if conditional else [] for _, a, b in pairs]
+    found = compare_all(pairs_of(runs), metric=metric, draws=draws, seed=seed)
     if as_json:
-        data = [
-            {**item.as_dict(), "conditional": [asdict(test) for test in extra]}
-            for item, extra in zip(found, tests, strict=True)
-        ]
-        print(json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(finite([item.as_dict() for item in found]), indent=1, ensure_ascii=False, allow_nan=False))
         return
     console = results_console()
     if not found:
@@ -45,9 +36,6 @@ def print_comparisons(
     console.print(_pair_table(found, metric))
     more = "Holm: within the family; NB: Nadeau-Bengio; shows: points that this design shows with 80 % power."
     console.print(Text(f"{tested(found[0].as_dict())} {more}", style="dim"))
-    for item, extra in zip(found, tests, strict=True):
-        for test in extra:
-            console.print(Text(f"{item.a} - {item.b}, {test.name}: p = {test.p:.4f} ({test.detail}); {test.label}"))
 
 
 def _pair_table(found: "Sequence[Comparison]", metric: str) -> "Table":
@@ -75,39 +63,6 @@ def _pair_table(found: "Sequence[Comparison]", metric: str) -> "Table":
             f"{100 * item.detectable:.1f}" if isfinite(item.detectable) else "–",
         )
     return table
-
-
-def print_summary(file: Path, as_json: bool) -> None:
-    """Welch's tests of a printed table."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from ser_fusion.evaluation.summary_table import read_summary, welch_tests
-
-    tests = welch_tests(read_summary(file))
-    if as_json:
-        print(json.dumps([asdict(test) for test in tests], indent=1, ensure_ascii=False))
-        return
-    table = Table(header_style="bold")
-    for name in ("pair", "metric", "difference", "t", "df", "p"):
-        table.add_column(name, justify="left" if name in ("pair", "metric") else "right")
-    for test in tests:
-        table.add_row(
-            Text(f"{test.a} - {test.b}"),
-            test.metric,
-            f"{test.difference:+.3f}",
-            f"{test.t:.2f}",
-            f"{test.freedom:.1f}",
-            f"{test.p:.3f}",
-        )
-    console = results_console()
-    console.print(table)
-    console.print(
-        Text(
-            "Welch, unpaired, from printed means: indicative only, since such runs share folds. A paired test needs predictions.",
-            style="dim",
-        )
-    )
 
 
 def list_runs(folder: Path) -> None:

@@ -152,7 +152,7 @@ def _seconds(
     """Seconds of one epoch over the first of some sampled rows."""
     from ser_fusion.training.train import train
 
-    plan = replace(task.plan, epochs=1, refit=False, dropouts=(), trace_test=False, context=0, re_pair=False)
+    plan = replace(task.plan, epochs=1, refit=False, dropouts=(), context=0, re_pair=False)
     votes, ratings = (None if one is None else one[rows] for one in (material.votes, material.ratings))
     nobody = np.zeros(0, dtype=np.int64)
     parts = {"train": np.arange(count), "dev": nobody, "test": nobody}

@@ -276,7 +276,6 @@ class FuseOptions(LeverOptions):
     save_attention: Annotated[int, Option("Keep attention maps of N test utterances per job.", ROWS, metavar="N")] = (
         Field(0, ge=0)
     )
-    trace_test: Annotated[bool, Option("Write test scores per epoch too, for looking only.", ROWS)] = False
     device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", MACHINE, common=True)] = Field(
         "auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$"
     )

@@ -173,7 +173,6 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
         levers=levers_of(job, study.classes),
         context=job.context,
         seed=(0, 0),
-        trace_test=job.trace_test,
         device=device,
     )
 
@@ -240,12 +239,14 @@ def fraction_of(study: Study, rows: NDArray[np.int64], fraction: float) -> NDArr
 
 def _fingerprint(plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str, job: FuseJob) -> str:
     described = asdict(plan)
-    for name in ("device", "trace_test", *(("levers",) if plan.levers == PLAIN else ())):
+    for name in ("device", *(("levers",) if plan.levers == PLAIN else ())):
         described.pop(name)
     if not plan.context:  # as runs without context have always been described
         described.pop("context")
     digest = xxhash.xxh3_128(json.dumps(described, sort_keys=True, default=str).encode())
-    digest.update(f"{data}|{job.stride}|{job.norm}|{job.text_input}|{job.trace_test}|{job.save_attention}".encode())
+    digest.update(
+        f"{data}|{job.stride}|{job.norm}|{job.text_input}|False|{job.save_attention}".encode()
+    )  # False: --trace-test of earlier versions
     for name in sorted(parts):
         digest.update(parts[name].tobytes())
     return digest.hexdigest()

@@ -38,7 +38,6 @@ class Plan:
         levers: Loss, targets and sampling where they are not plain cross-entropy on class numbers.
         context: Previous turns that are read at most.
         seed: What all random draws derive from.
-        trace_test: Score the test part every epoch as well, for looking only.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -58,7 +57,6 @@ class Plan:
     re_pair: bool = False
     levers: Levers = PLAIN
     context: int = 0
-    trace_test: bool = False
     device: str = "cpu"
 
     def lasts(self, utterances: int) -> int:

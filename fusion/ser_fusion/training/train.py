@@ -158,9 +158,6 @@ def _fit(
             point |= {f"dev_{name}": value for name, value in found.items()}
             score = _chosen(plan, found)
             each = {part: _chosen(plan, one) for part, one in {**alone, WHOLE: found}.items()} if stops else None
-        if plan.trace_test and not rates:
-            found = scores(average.model, feed, parts["test"], truth)
-            point |= {f"test_{name}": value for name, value in found.items()}
         point["seconds"] = round(time.perf_counter() - began, 3)
         curve.append(point)
         schedule.after_epoch(score)

@@ -208,7 +208,7 @@ def evaluate(
     from ser_fusion.training.train import train
 
     began = time.perf_counter()
-    base = replace(with_settings(task.plan, settings), dropouts=(), refit=False, trace_test=False)
+    base = replace(with_settings(task.plan, settings), dropouts=(), refit=False)
     scores, epochs, curves = [], [], []
     for number, cut in enumerate(search.inner.folds):
         held = cut["test"][targets[cut["test"]] >= 0]  # turns without a class may train, but cannot score

@@ -1,4 +1,4 @@
-"""A trained head on other pairs of its own test utterances: ``python -m ser_fusion.re_pairing RUN --head cross --times 10``.
+"""A trained head on other pairs of its own test utterances: ``python docs/re_pairing.py RUN --head cross``.
 
 For corpora whose pairs of speech and text are artificial. There the two are independent given the label, so every pairing
 within fold and label is as good as the one that was drawn, and the product of the single streams' calibrated posteriors,
