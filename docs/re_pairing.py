@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from ser_fusion.evaluation.calibration import Temperature
     from ser_fusion.evaluation.intervals import Interval
     from ser_fusion.evaluation.run_directory import RunDirectory
-    from ser_fusion.evaluation.temperatures import Temperature
     from ser_fusion.runs.task import Task
 
 EXPERTS = ("audio", "text")
@@ -84,10 +84,9 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     import numpy as np
 
     from ser_fusion.evaluation.intervals import difference_interval
-    from ser_fusion.evaluation.metrics import scores_of
+    from ser_fusion.evaluation.metrics import UnitCounts, independent_groups, scores_of
     from ser_fusion.evaluation.run_directory import RunDirectory
-    from ser_fusion.evaluation.units import UnitCounts, independent_groups
-    from ser_fusion.runs.frames import read_frames
+    from ser_fusion.runs.material import read_frames
     from ser_fusion.runs.planning import tasks
     from ser_fusion.runs.run import repeat
     from ser_fusion.runs.study import study_options
@@ -180,7 +179,7 @@ def _calibrated(run: Path, task: "Task", temperatures: "Mapping[str, Temperature
     import numpy as np
     import pandas as pd
 
-    from ser_fusion.evaluation.temperatures import tempered
+    from ser_fusion.evaluation.calibration import tempered
 
     test = pd.read_parquet(run / task.folder / "test.parquet")
     columns = [str(name) for name in test if str(name).startswith("p_")]

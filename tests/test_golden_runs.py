@@ -11,14 +11,13 @@ from click.testing import CliRunner
 
 from ser_fusion.cli.compare import compare
 from ser_fusion.evaluation.errors import NotARun
-from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.evaluation.run_list import find_runs
+from ser_fusion.evaluation.run_directory import RunDirectory, find_runs
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.model import load_model
 from ser_fusion.heads.vad import rate
 from ser_fusion.reporting import write_report
-from ser_fusion.runs.frames import read_frames
+from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.run import repeat
 from ser_fusion.runs.study import study_options
 from ser_fusion.study.open import open_study

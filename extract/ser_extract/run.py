@@ -24,13 +24,21 @@ from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder
 from ser_extract.job import ExtractJob
 from ser_extract.work.failures import Skipped, from_problems, write_failures
 from ser_extract.work.next_step import next_step
-from ser_extract.work.pace import ACCELERATOR, core_pace, multiplies_bfloat16, shard_cost
 from ser_extract.work.progress import PlainReporter, Reporter, Waiting
 from ser_extract.work.runners import RUNNERS
+from ser_extract.work.runners.base import INTERRUPTED, Stop
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
-from ser_extract.work.signals import INTERRUPTED, Stop
 from ser_extract.work.starting import Start
-from ser_extract.work.units import Unit, gather, open_writers, part
+from ser_extract.work.units import (
+    ACCELERATOR,
+    Unit,
+    core_pace,
+    gather,
+    multiplies_bfloat16,
+    open_writers,
+    part,
+    shard_cost,
+)
 
 SPARE = 1.05
 """Room for containers' own bytes beside the features."""

@@ -27,8 +27,7 @@ import numpy as np
 from cache_rivals import hf_datasets, lhotse_hdf5, npy_files
 
 from ser_cache import Entry, EntrySpec, Item, Row, create_cache, open_cache
-from ser_fusion.frames.arena import Arena
-from ser_fusion.frames.features import read_stream
+from ser_fusion.frames.features import Arena, read_stream
 
 FEATURES, RATE = 768, 49.95
 SCALES = {"tiny": (24, 2, 8), "small": (553, 9, 200), "full": (5531, 9, 1000)}  # utterances, rounds, reads a round

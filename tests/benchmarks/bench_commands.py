@@ -24,7 +24,7 @@ from pathlib import Path
 
 import command_data
 
-from ser_extract.work.pace import multiplies_bfloat16
+from ser_extract.work.units import multiplies_bfloat16
 
 HERE = Path(__file__).resolve().parent
 SCALES = {"tiny": (("tiny",), 1), "small": (("demo",), 3), "full": (("demo", "iemocap"), 3)}  # shapes, rounds

@@ -9,9 +9,8 @@ from fake_run import CLASSES, session_folds, utterance_table
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
-from ser_fusion.evaluation.bag_of_words import text_svm, word_counts
 from ser_fusion.evaluation.metrics import score_fold
-from ser_fusion.evaluation.priors import joined_keys, key_prior, metadata_keys, wearer
+from ser_fusion.evaluation.priors import joined_keys, key_prior, metadata_keys, text_svm, wearer, word_counts
 from ser_fusion.evaluation.references import reference_rows
 
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
-from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families
-from ser_fusion.evaluation.families import holm
+from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families, holm
+from ser_fusion.evaluation.difference_test import swap_differences, swap_test
 from ser_fusion.evaluation.intervals import (
     Interval,
     corrected_t,
@@ -17,9 +17,7 @@ from ser_fusion.evaluation.intervals import (
     jackknife,
     score_interval,
 )
-from ser_fusion.evaluation.metrics import METRICS, scores_of
-from ser_fusion.evaluation.swap_test import swap_differences, swap_test
-from ser_fusion.evaluation.units import UnitCounts
+from ser_fusion.evaluation.metrics import METRICS, UnitCounts, scores_of
 
 CLASSES = ["a", "b", "c", "d"]
 

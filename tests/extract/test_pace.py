@@ -12,8 +12,8 @@ from ser_cache import EntrySpec, Item, open_cache
 from ser_cache.format.plan import cut, plan_log
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import InputOptions
-from ser_extract.work import pace
-from ser_extract.work.pace import core_pace, shard_cost
+from ser_extract.work import units as pace
+from ser_extract.work.units import core_pace, shard_cost
 
 running = importlib.import_module("ser_extract.run")  # the package's attribute of this name is the function
 

@@ -10,9 +10,9 @@ import pytest
 
 from ser_fusion.runs import estimate as module
 from ser_fusion.runs.estimate import Estimate, estimate, sample_of, sampled, steps_of
-from ser_fusion.runs.frames import names_of, read_frames
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.listener import Listener
+from ser_fusion.runs.material import names_of, read_frames
 from ser_fusion.runs.prepare import Prepared, prepare, train_all
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ser_cache import open_cache
-from ser_fusion.frames.arena import Arena, attach
-from ser_fusion.frames.features import StreamFrames, read_stream
+from ser_fusion.frames.features import Arena, StreamFrames, attach, read_stream
 
 
 def entry(cache: Path, stream: str) -> Any:

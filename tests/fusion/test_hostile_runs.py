@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from ser_cache import CacheError
 from ser_fusion.errors import FusionError, RecordBroken
-from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.evaluation.run_list import find_runs
+from ser_fusion.evaluation.run_directory import RunDirectory, find_runs
 from ser_fusion.runs.run import repeat
 from ser_predict.errors import PredictError
 from ser_predict.models.facts import corpus_title, features, held_out

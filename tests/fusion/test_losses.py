@@ -21,8 +21,7 @@ from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.training.losses import LOSSES
 from ser_fusion.training.losses.base import effective_weights
-from ser_fusion.training.losses.errors import LeverImpossible
-from ser_fusion.training.losses.levers import Levers, levers_of
+from ser_fusion.training.losses.levers import LeverImpossible, Levers, levers_of
 from ser_fusion.training.losses.objective import Mix, Objective, Truth, check_heads, contrastive, draw_mix, pair_weights
 
 COUNTS = torch.tensor([50.0, 7.0, 300.0, 1.0])

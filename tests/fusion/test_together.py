@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from ser_data.manifest.table import Manifest
+from ser_fusion.evaluation.calibration import tempered
+from ser_fusion.evaluation.comparison import holm
 from ser_fusion.evaluation.errors import NoEnsemble
-from ser_fusion.evaluation.families import holm
 from ser_fusion.evaluation.intervals import score_interval
+from ser_fusion.evaluation.metrics import unit_counts
 from ser_fusion.evaluation.pairing import choose, compare_all
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.evaluation.temperatures import tempered
-from ser_fusion.evaluation.units import unit_counts
 from ser_fusion.frames.batches import Packed
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads import HEADS
@@ -27,10 +27,10 @@ from ser_fusion.heads.base import drop_streams, scale_kept
 from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape
 from ser_fusion.reporting import together_tables
+from ser_fusion.runs.derived import NAME, subsets
 from ser_fusion.runs.folder import is_done
-from ser_fusion.runs.frames import read_frames
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.lost_streams import NAME, subsets
+from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.record import gather
 from ser_fusion.runs.run import run

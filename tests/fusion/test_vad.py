@@ -13,9 +13,8 @@ import torch
 from click.testing import CliRunner
 from pydantic import ValidationError
 
-from ser_fusion.evaluation.ccc import ccc, ccc_loss
 from ser_fusion.evaluation.errors import NotARun
-from ser_fusion.evaluation.rating_metrics import score_ratings, summarise_ratings
+from ser_fusion.evaluation.rating_metrics import ccc, ccc_loss, score_ratings, summarise_ratings
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape

@@ -16,7 +16,7 @@ from ser_fusion.runs.material import Material, material_of
 from ser_fusion.runs.planning import fold_parts, tasks
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.study.open import open_study
-from ser_fusion.training.losses.errors import LeverImpossible
+from ser_fusion.training.losses.levers import LeverImpossible
 from ser_fusion.training.losses.votes import read_votes
 
 SCHEME = LabelScheme("four", ("ang", "hap"), {"ang": "ang", "hap": "hap", "exc": "hap"}, frozenset({"fru", "xxx"}))

@@ -1,6 +1,6 @@
 """The speech encoders: wav2vec 2.0 and its kin (a raw waveform through convolutions and blocks), and Whisper's encoder.
 
-Read from the config alone, without torch; the engines are in `speech_engine` and `whisper_engine`.
+Read from the config alone, without torch; the engines are in `speech_engine`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -188,11 +188,11 @@ class WhisperFamily:
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
         from transformers import WhisperFeatureExtractor
 
-        from ser_extract.encoders.whisper_engine import load
+        from ser_extract.encoders.speech_engine import load_whisper
 
         stated = read_whisper(source)[1]
         extractor = WhisperFeatureExtractor(**stated.model_dump())
-        return load(source, description, layers, options, extractor, stated.hop_length * HALVING)
+        return load_whisper(source, description, layers, options, extractor, stated.hop_length * HALVING)
 
 
 WHISPER = WhisperFamily()

@@ -21,14 +21,21 @@ from ser_base.files import replacing
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.difference_test import difference_test
-from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of
+from ser_fusion.evaluation.intervals import label_permutation_band
+from ser_fusion.evaluation.metrics import (
+    DEFINITIONS,
+    METRICS,
+    class_positions,
+    confusion,
+    scores_of,
+    unit_counts,
+    unit_kind,
+)
 from ser_fusion.evaluation.parts import Part, parts_of
-from ser_fusion.evaluation.permutation import label_permutation_band
 from ser_fusion.evaluation.probe_rows import Pooled, both_poolings
 from ser_fusion.evaluation.probes import Fits
 from ser_fusion.evaluation.references import deterministic_rows, fixed_rows, stream_features
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.evaluation.units import unit_counts, unit_kind
 
 if TYPE_CHECKING:
     from ser_data.protocols import Folds

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.bag_of_words import text_svm, word_counts
+from ser_fusion.evaluation.metrics import speakers_of
 from ser_fusion.evaluation.parts import Part, parts_of, posterior_frame, reference_row
-from ser_fusion.evaluation.priors import class_prior, key_prior, metadata_keys
+from ser_fusion.evaluation.priors import class_prior, key_prior, metadata_keys, text_svm, word_counts
 from ser_fusion.evaluation.probe_rows import Pooled, both_poolings, probe_rows
 from ser_fusion.evaluation.probes import Fits
-from ser_fusion.evaluation.units import speakers_of
 
 if TYPE_CHECKING:
     from ser_fusion.study.open import Study

@@ -3,6 +3,7 @@
 Only plain data is read (JSON, Parquet, CSV); nothing of a run is ever executed or unpickled.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,10 @@ from pandas.api.types import is_numeric_dtype
 
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation import records
+from ser_fusion.evaluation.calibration import Temperature, fold_temperatures
 from ser_fusion.evaluation.errors import NotARun
+from ser_fusion.evaluation.metrics import speakers_of
 from ser_fusion.evaluation.records import check, read_json
-from ser_fusion.evaluation.temperatures import Temperature, fold_temperatures
-from ser_fusion.evaluation.units import speakers_of
 
 PREDICTION_COLUMNS = ("row", "id", "fold", "seed", "label", "predicted")
 
@@ -154,3 +155,55 @@ class RunDirectory:
         own = None if dev is None else dev[dev["row"] == slug]
         tested = {str(fold): part["id"] for fold, part in self.of_row(slug).groupby("fold")}
         return fold_temperatures(own, tested, self.classes, speakers_of(self.utterances))
+
+
+# Finds run directories below a folder.
+DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One run: what it was, and whether it holds predictions; `problem` where it cannot be read."""
+
+    path: Path
+    corpus: str
+    protocol: str
+    classes: int
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...]
+    folds: str
+    problem: str | None = None
+
+
+def find_runs(folder: str | Path, depth: int = DEPTH) -> Iterator[Listed]:
+    """Every folder at most `depth` levels down that holds a run.json, sorted by path; symbolic links are not followed."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise NotARun(str(root), "there is no such folder")
+    places = [root]
+    for _ in range(depth + 1):
+        below = []
+        for place in sorted(places):
+            if (place / "run.json").is_file():
+                yield _listed(place)
+            else:
+                below += [child for child in place.iterdir() if child.is_dir() and not child.is_symlink()]
+        places = below
+
+
+def _listed(path: Path) -> Listed:
+    try:
+        run = RunDirectory.open(path).run
+    except NotARun as error:
+        return Listed(path, "", "", 0, (), (), "", error.reason)
+    rows = tuple(str(row["slug"]) for row in run["rows"] if row.get("kind") != "reference")
+    return Listed(
+        path,
+        str(run["corpus"].get("name")),
+        str(run["protocol"]),
+        len(run["classes"]),
+        rows,
+        tuple(run.get("seeds", ())),
+        str(run["folds_fingerprint"])[:8],
+        None if (path / "predictions.parquet").exists() else "no predictions yet",
+    )

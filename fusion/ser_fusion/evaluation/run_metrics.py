@@ -14,27 +14,37 @@ import numpy as np
 
 from ser_base.files import replacing, sweep
 from ser_fusion.errors import RecordMissing
-from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
+from ser_fusion.evaluation.audit_words import tuned_on
+from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores, transfer
 from ser_fusion.evaluation.calibration import calibration
-from ser_fusion.evaluation.comparison import ALPHA, Judged, compare_rows, correct_families, fold_sizes
-from ser_fusion.evaluation.difference_test import difference_test
-from ser_fusion.evaluation.families import (
+from ser_fusion.evaluation.comparison import (
+    ALPHA,
     EXPLORATORY,
+    Judged,
+    compare_rows,
+    correct_families,
     declared_later,
     declared_pairs,
     first_declared,
+    fold_sizes,
     holm,
     named_head,
     trained_rows,
 )
+from ser_fusion.evaluation.difference_test import difference_test
 from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
-from ser_fusion.evaluation.known_encoders import tuned_on
-from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, scores_of, summarise
-from ser_fusion.evaluation.own_probe import own_probes
+from ser_fusion.evaluation.metrics import (
+    DEFINITIONS,
+    METRICS,
+    class_positions,
+    scores_of,
+    summarise,
+    unit_counts,
+    unit_kind,
+)
+from ser_fusion.evaluation.probe_rows import own_probes
 from ser_fusion.evaluation.records import Audit, Beside, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.evaluation.transfer import transfer
-from ser_fusion.evaluation.units import unit_counts, unit_kind
 
 if TYPE_CHECKING:
     import pandas as pd

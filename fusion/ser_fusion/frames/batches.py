@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from ser_fusion.frames.attention import packed_attention, padded_attention
-from ser_fusion.frames.recurrent import last_states
+from ser_fusion.frames.kernels import last_states, packed_attention, padded_attention
 
 _TINY = 1e-10  # variances below are rounding noise: the deviation is 0 there, and its gradient 0 instead of 0 / 0
 

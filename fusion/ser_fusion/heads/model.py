@@ -16,7 +16,7 @@ from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.record_types import LARGEST
 from ser_fusion.evaluation.records import Card, read_record
 from ser_fusion.frames.batches import Batch, Frames
-from ser_fusion.frames.context_tokens import Distance
+from ser_fusion.frames.feed import Distance
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape, split_dropout
 from ser_fusion.heads.vad import Raters

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ser_fusion.evaluation.ccc import ccc
+from ser_fusion.evaluation.rating_metrics import ccc
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.base import Head, tapped, widths
 

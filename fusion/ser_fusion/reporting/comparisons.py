@@ -70,7 +70,7 @@ def list_runs(folder: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ser_fusion.evaluation.run_list import find_runs
+    from ser_fusion.evaluation.run_directory import find_runs
 
     found = list(find_runs(folder))
     console = results_console()

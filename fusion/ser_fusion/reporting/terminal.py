@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ser_fusion.evaluation.own_probe import told_probes
+from ser_fusion.evaluation.probe_rows import told_probes
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS
 from ser_fusion.evaluation.rating_metrics import METRICS as RATING_METRICS
 from ser_fusion.reporting.together_tables import lost_table, transfer_tables

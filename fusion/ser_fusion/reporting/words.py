@@ -6,10 +6,9 @@ The summary tells what was run, what came out, what it is worth, and what to dis
 from collections.abc import Mapping
 from typing import Any
 
-from ser_fusion.evaluation.comparison import too_few_groups
-from ser_fusion.evaluation.families import trained_rows
-from ser_fusion.evaluation.own_probe import told_probes
-from ser_fusion.evaluation.units import ENOUGH
+from ser_fusion.evaluation.comparison import too_few_groups, trained_rows
+from ser_fusion.evaluation.metrics import ENOUGH
+from ser_fusion.evaluation.probe_rows import told_probes
 from ser_fusion.heads import SINGLE
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_base.files import sweep
 from ser_fusion.errors import RecordMissing, RunExists, RunUnreadable
-from ser_fusion.evaluation.families import DEFAULT_NAMED, primary_pairs
+from ser_fusion.evaluation.comparison import DEFAULT_NAMED, primary_pairs
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.evaluation.run_directory import job_folders
 from ser_fusion.runs.folder import is_done, is_finished

@@ -15,7 +15,7 @@ from ser_base.options import Option
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
 from ser_fusion.poolings import POOLINGS
-from ser_fusion.training.losses.options import LeverOptions
+from ser_fusion.training.losses.levers import LeverOptions
 from ser_fusion.training.presets import PRESETS
 
 PANELS = ("Data and folds", "Streams", "Heads", "Training", "Losses", "Tuning", "Extra rows", "Machine")

@@ -90,7 +90,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     from ser_fusion.evaluation.run_metrics import evaluate_run
     from ser_fusion.reporting import write_report
     from ser_fusion.runs.audit_heads import heads_under
-    from ser_fusion.runs.rating_judge import judge_alone, judge_beside
+    from ser_fusion.runs.ratings import judge_alone, judge_beside
     from ser_fusion.runs.tuning.summary import write_summary
 
     prepared = remember(prepared)

@@ -2,21 +2,191 @@
 
 import json
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ser_base.errors import PackageMissing
 from ser_base.files import replacing
+from ser_cache import CacheError, EntrySpec, open_cache
+from ser_fusion.evaluation.calibration import FLOOR
+from ser_fusion.frames.batches import Padded
+from ser_fusion.frames.features import StreamFrames, read_stream
 from ser_predict.errors import NotExported
-from ser_predict.export.samples import Samples, draw_samples, read_samples
+from ser_predict.models.ensemble import Ensemble
 
 if TYPE_CHECKING:
-    from ser_predict.export.graph import Graph
-    from ser_predict.models.ensemble import Ensemble
     from ser_predict.recordings.predictor import Predictor
+
+
+# Frames to compare two engines on: the run's own, from its cache, or drawn ones like them.
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Utterances as heads read them.
+
+    Attributes:
+        streams: Frames by stream.
+        count: Number of utterances.
+        origin: Where they come from, for people.
+    """
+
+    streams: Mapping[str, StreamFrames]
+    count: int
+    origin: str
+
+
+def read_samples(predictor: "Predictor", count: int) -> Samples | None:
+    """Utterances of the run, spread over it, from its cache; None where the cache is gone or holds other features now."""
+    from ser_predict.models.sources import RunHeads
+
+    source = predictor.source
+    if not isinstance(source, RunHeads):
+        return None
+    path = Path(str(source.facts.get("cache", {}).get("path", "")))
+    known = list(source.run.utterances.index)
+    ids = [known[int(place)] for place in np.linspace(0, len(known) - 1, min(count, len(known)))] if known else []
+    stride = int(source.facts.get("stride") or 1)
+    streams = {}
+    try:
+        cache = open_cache(path)
+        for stream in predictor.main.streams:
+            specs = predictor.specs[stream]
+            entries = [cache.select(spec.modality, spec.encoder, spec.layer, spec.dtype) for spec in specs]
+            if [entry.spec for entry in entries] != list(specs):
+                return None
+            first = stream == "text" and predictor.main.text_first_only
+            streams[stream] = read_stream(entries, ids, stride=stride, first_only=first)
+    except (CacheError, OSError, KeyError):
+        return None
+    return Samples(streams, len(ids), f"{len(ids)} utterances of the run's cache") if ids else None
+
+
+def draw_samples(predictor: "Predictor", count: int) -> Samples:
+    """Normal frames with the mean and spread of the training's, of 1 to 120 frames; the first and last token of a text are
+    special."""
+    draw = np.random.default_rng(0)
+    streams = {s: _drawn(predictor, s, predictor.specs[s], count, draw) for s in predictor.main.streams}
+    return Samples(streams, count, f"{count} utterances drawn like the training's (its cache is not there)")
+
+
+def _drawn(
+    predictor: "Predictor", stream: str, specs: tuple[EntrySpec, ...], count: int, draw: np.random.Generator
+) -> StreamFrames:
+    first = stream == "text" and predictor.main.text_first_only
+    lengths = np.ones(count, np.int64) if first else draw.integers(1, 121, count)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    model = predictor.main.members[0].model
+    assert model is not None  # probes are not exported as graphs
+    state = model.inputs[stream].state_dict()
+    mean, scale = state["mean"].numpy(), state["scale"].numpy()
+    spread = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1), 0)
+    noise = draw.standard_normal((len(specs), int(offsets[-1]), specs[0].features))
+    layers = tuple((mean[n] + spread[n] * noise[n]).astype(spec.dtype) for n, spec in enumerate(specs))
+    content = np.ones(int(offsets[-1]), np.bool_)
+    if specs[0].frame_rate is None and not first:
+        for start, stop in pairwise(offsets.tolist()):
+            if stop - start > 2:
+                content[[start, stop - 1]] = False
+    moments = np.zeros((len(specs), count, specs[0].features), np.float32)
+    return StreamFrames(layers, offsets, content, moments, moments, specs[0].frame_rate)
+
+
+# An ensemble as one module of tensors in, tensors out: what an exporter can follow with any number of utterances and frames.
+LOWEST = log(FLOOR)
+
+
+class Traced(Padded):
+    """``Padded`` whose lengths are a tensor, so that no Python number of them ends up in the graph.
+
+    Args:
+        values: (batch, frames, width).
+        mask: (batch, frames), True where there is a frame.
+        content: (batch, frames), True where poolings look.
+    """
+
+    def __init__(self, values: Tensor, mask: Tensor, content: Tensor) -> None:
+        self.values, self.mask, self.content = values, mask, content
+        self.lengths = ()
+
+    @property
+    def utterances(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def counts(self) -> Tensor:
+        return self.mask.sum(1)
+
+    def last_state(self, layer: nn.GRU) -> Tensor:
+        """A GRU looks back only: run over the padding as well, its state after the last frame stands at that frame."""
+        states, _ = layer(self._kept(self.values, self.mask))
+        last = self.counts
+        place = (last - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, layer.hidden_size)
+        return torch.where(last.unsqueeze(1) > 0, states.gather(1, place).squeeze(1), states.new_zeros(()))
+
+
+class Graph(nn.Module):
+    """The heads of an ensemble, each with its temperature.
+
+    Args:
+        ensemble: The heads.
+        marked: Streams that come with a mask of content (special tokens are none).
+    """
+
+    temperatures: Tensor
+
+    def __init__(self, ensemble: Ensemble, marked: Sequence[str]) -> None:
+        super().__init__()
+        self.streams, self.marked = ensemble.streams, tuple(marked)
+        self.models = nn.ModuleList(member.model for member in ensemble.members if member.model is not None)
+        self.pads = [dict(member.pad_to) for member in ensemble.members]
+        folds = list(dict.fromkeys(member.fold for member in ensemble.members)) if ensemble.by_seed else []
+        self.groups = [[n for n, member in enumerate(ensemble.members) if member.fold == fold] for fold in folds]
+        self.register_buffer("temperatures", torch.tensor([m.temperature for m in ensemble.members]).reshape(-1, 1, 1))
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs, in order: per stream frames, lengths, and content where it is marked."""
+        return [
+            name
+            for stream in self.streams
+            for name in (stream, f"{stream}_lengths", *([f"{stream}_content"] if stream in self.marked else []))
+        ]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Posteriors (batch, classes), calibrated and averaged; and each head's own logits (heads, batch, classes)."""
+        given = dict(zip(self.inputs, inputs, strict=True))
+        logits = torch.stack(
+            [model(self._batch(given, pad)) for model, pad in zip(self.models, self.pads, strict=True)]
+        )
+        if not self.groups:
+            return (logits / self.temperatures).softmax(2).mean(0), logits
+        logs = (logits / self.temperatures).log_softmax(2).clamp(min=LOWEST)
+        return torch.stack([logs[group].mean(0).softmax(1) for group in self.groups]).mean(0), logits
+
+    def _batch(self, given: dict[str, Tensor], pad: dict[str, int]) -> dict[str, Any]:
+        return {stream: self._frames(given, stream, pad.get(stream)) for stream in self.streams}
+
+    def _frames(self, given: dict[str, Tensor], stream: str, fixed: int | None) -> Traced:
+        values, lengths = given[stream], given[f"{stream}_lengths"]
+        mask = torch.arange(values.shape[1], device=values.device).unsqueeze(0) < lengths.unsqueeze(1)
+        if fixed is None:
+            content = given[f"{stream}_content"] & mask if stream in self.marked else mask
+            return Traced(values, mask, content)
+        # as found: filled with zeros, or cut, to so many frames, which all count
+        values = torch.where(mask.reshape(*mask.shape, *[1] * (values.dim() - 2)), values, values.new_zeros(()))
+        behind = values.new_zeros(values.shape[0], fixed, *values.shape[2:])
+        values = torch.cat([values, behind], 1)[:, :fixed]
+        every = torch.ones_like(values.reshape(values.shape[0], fixed, -1)[:, :, 0], dtype=torch.bool)
+        return Traced(values, every, every)
+
 
 TOLERANCE = 1e-5
 """Largest difference of any posterior between onnxruntime and torch."""
@@ -47,8 +217,6 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
             __import__(package)
         except ImportError as error:
             raise PackageMissing("ser export --onnx", package, "onnx") from error
-    from ser_predict.export.graph import Graph
-
     ensemble = predictor.main
     if ensemble.stacked:
         raise NotExported(

@@ -1,6 +1,6 @@
 """The trained heads of one row of a run: every fold and seed, each with its temperature, averaged.
 
-A head's temperature is that of its fold in the evaluation of the run (``ser_fusion.evaluation.temperatures``).
+A head's temperature is that of its fold in the evaluation of the run (``ser_fusion.evaluation.calibration``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ser_fusion.evaluation.calibration import arrays_of, not_applied, tempered
 from ser_fusion.evaluation.ensembles import mean_log
 from ser_fusion.evaluation.metrics import score_fold
 from ser_fusion.evaluation.records import Card, Done, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
-from ser_fusion.evaluation.temperatures import arrays_of, not_applied, tempered
 from ser_predict.errors import NoModel
 from ser_predict.models.stacks import Stack, alone, open_stack
 

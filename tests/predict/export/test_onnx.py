@@ -81,8 +81,7 @@ CASES = [
 @pytest.mark.parametrize(("fusion", "shape"), CASES)
 def test_a_head_equals_torch(fusion: str, shape: dict[str, Any], tmp_path: Path):
     """``export_onnx`` itself compares 200 utterances with the packed engine; here the padding holds garbage as well."""
-    from ser_predict.export.graph import Graph
-    from ser_predict.export.onnx import export_onnx
+    from ser_predict.export.onnx import Graph, export_onnx
 
     heads = ensemble(fusion, **shape)
     facts = export_onnx(Stub(heads), tmp_path)  # type: ignore[arg-type]
@@ -114,9 +113,7 @@ def test_a_head_equals_torch(fusion: str, shape: dict[str, Any], tmp_path: Path)
 @pytest.mark.parametrize("fusion", sorted(set(HEADS) - {"video"}))
 def test_every_head_can_be_followed_as_tensors(fusion: str):
     """The module that the exporter follows, run by torch, against the packed engine; no head may ask for Python's lengths."""
-    from ser_predict.export.graph import Graph
-    from ser_predict.export.onnx import _inputs
-    from ser_predict.export.samples import draw_samples
+    from ser_predict.export.onnx import Graph, _inputs, draw_samples
 
     heads = ensemble(fusion)
     samples = draw_samples(Stub(heads), 40)  # type: ignore[arg-type]

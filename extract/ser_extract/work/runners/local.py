@@ -1,12 +1,33 @@
 """The runner `local`: worker processes of this machine, or this process itself with `--workers 0`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from ser_base.machine import resolve_device
-from ser_extract.work.runners.base import Progress
-from ser_extract.work.shard import Assignment, UnitResult
-from ser_extract.work.signals import Stop
+from ser_extract.work.runners.base import Progress, Stop
+from ser_extract.work.shard import Assignment, ShardProcessor, UnitResult
 from ser_extract.work.units import Unit
+
+
+# The work in this process: no isolation, no restart; `--workers 0`, for debugging and for tests.
+def run_here(
+    assignment: Assignment,
+    units: Sequence[Unit],
+    *,
+    stopping: Callable[[], int] = lambda: 0,
+    progress: Callable[[str, int, float], None] = lambda modality, utterances, seconds: None,
+) -> Iterator[UnitResult]:
+    """Yields a result per unit; between units it looks at the stop signal. Uses torch's own number of threads."""
+    import torch
+
+    processor = ShardProcessor(assignment, torch.get_num_threads())
+    try:
+        for unit in units:
+            if stopping():
+                return
+            yield processor.process(unit, partial(progress, unit.modality))
+    finally:
+        processor.close()
 
 
 def run(assignment: Assignment, units: Sequence[Unit], stop: Stop, progress: Progress) -> Iterator[UnitResult]:
@@ -14,8 +35,6 @@ def run(assignment: Assignment, units: Sequence[Unit], stop: Stop, progress: Pro
     device = resolve_device(assignment.job.device)
     workers = assignment.job.worker_count(device)
     if workers == 0:
-        from ser_extract.work.local import run_here
-
         stop.raise_at = 2
         return run_here(assignment, units, stopping=lambda: stop.level, progress=progress)
     from ser_extract.work.workers import Pool

@@ -13,9 +13,8 @@ from typing import Any
 
 from ser_base import ray_pool
 from ser_base.machine import resolve_device, usable_cores
-from ser_extract.work.runners.base import Progress
+from ser_extract.work.runners.base import Progress, Stop
 from ser_extract.work.shard import Assignment, ShardProcessor, UnitResult
-from ser_extract.work.signals import Stop
 from ser_extract.work.units import Unit
 from ser_extract.work.workers import ACCELERATOR_THREADS, portable
 

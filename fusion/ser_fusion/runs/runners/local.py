@@ -16,10 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ser_base.machine import usable_cores
-from ser_fusion.frames.arena import Arena, attach
-from ser_fusion.runs.frames import names_of, read_frames
+from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material
+from ser_fusion.runs.material import Material, names_of, read_frames
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
 from ser_fusion.runs.task import Task
 

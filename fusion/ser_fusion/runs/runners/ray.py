@@ -15,9 +15,8 @@ from typing import Any
 from ser_base import ray_pool
 from ser_fusion.errors import FusionError
 from ser_fusion.runs.folder import do_task, is_done
-from ser_fusion.runs.frames import names_of, read_frames
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material
+from ser_fusion.runs.material import Material, names_of, read_frames
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
 from ser_fusion.runs.runners.local import default_workers
 from ser_fusion.runs.task import Task

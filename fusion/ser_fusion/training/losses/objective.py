@@ -8,16 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ser_fusion.evaluation.ccc import ccc_loss
+from ser_fusion.evaluation.rating_metrics import ccc_loss
 from ser_fusion.frames.batches import Batch
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head, tapped
 from ser_fusion.heads.model import Model
 from ser_fusion.training.losses import LOSSES
 from ser_fusion.training.losses.base import distribution
-from ser_fusion.training.losses.errors import LeverImpossible
-from ser_fusion.training.losses.levers import PLAIN, Levers, levers_of
-from ser_fusion.training.losses.options import LeverOptions
+from ser_fusion.training.losses.levers import PLAIN, LeverImpossible, LeverOptions, Levers, levers_of
 
 
 # Mixup of pooled vectors: ``v = lambda v_i + (1 - lambda) v_j``, ``q`` likewise, ``lambda`` ~ Beta(alpha, alpha), one per batch.

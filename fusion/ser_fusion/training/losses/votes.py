@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_fusion.training.losses.errors import LeverImpossible
+from ser_fusion.training.losses.levers import LeverImpossible
 
 if TYPE_CHECKING:
     import pandas as pd
