@@ -34,7 +34,7 @@ def _declared(path: tuple[str, ...]) -> "EntryPoints":
     """The entry points of all packages on the path, read once for all catalogs: this takes a tenth of `--help`."""
     from importlib.metadata import entry_points
 
-    return entry_points()
+    return cast("EntryPoints", entry_points())
 
 
 class Catalog(Mapping[str, Part_co], Generic[Part_co]):

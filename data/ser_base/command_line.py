@@ -19,8 +19,9 @@ class LazyGroup(click.RichGroup):
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        lines = {name: click.RichCommand(name, short_help=line) for name, (_, line) in table.items()}
-        super().__init__(*args, commands=lines, **kwargs)
+        super().__init__(*args, **kwargs)
+        for name, (_, line) in table.items():
+            self.add_command(click.RichCommand(name=name, short_help=line))
         self._paths = {name: path for name, (path, _) in table.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -5,6 +5,7 @@ python -m ser_base.option_docs extract=ser_extract.cli:command fuse=ser_fusion.c
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import rich_click as click
 
@@ -49,7 +50,7 @@ def _row(option: JobOption) -> str:
     )
 
 
-def _values(kind: click.ParamType) -> str:
+def _values(kind: "click.ParamType[Any]") -> str:
     return (
         "NAME"
         if isinstance(kind, click.Choice) and len(kind.choices) > 5

@@ -234,7 +234,7 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-def _range(kind: type, limits: Any) -> click.ParamType:
+def _range(kind: type, limits: Any) -> "click.ParamType[Any]":
     low = {
         side: getattr(one, side)
         for one in limits

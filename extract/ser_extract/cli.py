@@ -35,7 +35,7 @@ SHOWN = 10
 )
 @click.option("--log-json", is_flag=True, cls=JobOption, panel="Machine", help="Progress as JSON lines on stderr.")
 @click.pass_context
-def command(ctx: click.Context, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
+def command(ctx: click.RichContext, /, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
     """Writes frame embeddings of speech, text and vision encoders to a feature cache, once.
 
     Safe to stop and to run again: it does only what is missing. Options may also come from the environment (SER_CACHE for

@@ -26,7 +26,7 @@ REPEATABLE = frozenset({"cache", "out", "part", "device", "workers", "runner", "
     help="Repeat this run exactly; only --cache, --out, --part, --device, --workers, --runner and --ray-... may be given.",
 )
 @click.pass_context
-def command(ctx: click.Context, from_run: Path | None, **options: Any) -> None:
+def command(ctx: click.RichContext, /, from_run: Path | None, **options: Any) -> None:
     """Trains fusion heads from a feature cache, fold by fold, and judges them: the result table and a report.
 
     Safe to stop and to run again: finished jobs (row, fold, seed) are not done twice. Options may also come from the
