@@ -90,6 +90,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             ValueError: X is not one-dimensional, or y is of another length.
             MissingRows: An id is not in the study.
         """
+        from ser_fusion.training.plan import TrainingData
         from ser_fusion.training.train import train
 
         rows, labels = self._rows(X), np.asarray(y)
@@ -101,7 +102,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         held = self._hold_back(rows, codes)
         plan = self._plan()
         parts = {"train": rows[~held], "dev": rows[held], "test": np.zeros(0, dtype=np.int64)}
-        trained = train(plan, self._streams(plan.streams), targets, parts)
+        trained = train(plan, TrainingData(self._streams(plan.streams), targets), parts)
         self.model_: Model = trained.model
         self.curve_ = trained.curve
         self.validation_ids_ = self.study.table.index.to_numpy()[rows[held]]

@@ -16,7 +16,7 @@ from ser_fusion.heads.model import Model
 from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.planning import fold_parts
 from ser_fusion.study.open import Study, open_study
-from ser_fusion.training.plan import Plan
+from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import Training
 from ser_fusion.training.scoring import BestEpoch, expert_logits, posteriors
 from ser_fusion.training.train import train
@@ -64,12 +64,12 @@ def owned(model: Model, stream: str) -> dict[str, torch.Tensor]:
 def test_each_expert_is_of_its_own_best_epoch(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    done = train(plan(), streams, study.targets, parts)
+    done = train(plan(), TrainingData(streams, study.targets), parts)
     alone = {"dev": np.zeros(0, dtype=np.int64), "train": parts["train"], "test": parts["test"]}
     scores: dict[str, list[float]] = {stream: [] for stream in STREAMS}
     truth = study.targets[parts["dev"]]
     for epoch in range(1, 7):  # without a development part the last epoch counts
-        one = train(plan(epochs=epoch), streams, study.targets, alone)
+        one = train(plan(epochs=epoch), TrainingData(streams, study.targets), alone)
         logits, _ = expert_logits(one.model, Feed(streams, STREAMS), parts["dev"])
         for stream, said in zip(STREAMS, logits, strict=True):
             right = (said.argmax(1) == torch.from_numpy(truth)).numpy()
@@ -84,7 +84,7 @@ def test_each_expert_is_of_its_own_best_epoch(data: Data) -> None:
 def test_it_is_the_calibrated_product(hard: Data) -> None:
     study, streams = hard
     parts = fold_parts(study, 0)
-    done = train(plan(), streams, study.targets, parts)
+    done = train(plan(), TrainingData(streams, study.targets), parts)
     feed = Feed(streams, STREAMS)
     prior = np.bincount(study.targets[parts["train"]]) / len(parts["train"])
     product, temperatures = 1 / prior, []
@@ -104,29 +104,31 @@ def test_the_test_part_decides_nothing(data: Data) -> None:
     wrong = study.targets
     wrong[parts["test"]] = (wrong[parts["test"]] + 1) % 3
     for refit in (False, True):
-        honest, blind = (train(plan(refit=refit), streams, t, parts).model for t in (study.targets, wrong))
+        honest, blind = (
+            train(plan(refit=refit), TrainingData(streams, t), parts).model for t in (study.targets, wrong)
+        )
         assert all(torch.equal(v, blind.state_dict()[n]) for n, v in honest.state_dict().items())
 
 
 def test_refitting_keeps_temperatures_and_epochs(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    usual, again = (train(plan(refit=flag), streams, study.targets, parts) for flag in (False, True))
+    usual, again = (train(plan(refit=flag), TrainingData(streams, study.targets), parts) for flag in (False, True))
     assert usual.best_epochs == again.best_epochs
     first, second = (done.model.state_dict() for done in (usual, again))
     assert torch.equal(first["head.temperature"], second["head.temperature"])
     both = {"train": np.sort(np.concatenate([parts["train"], parts["dev"]])), "dev": np.zeros(0, dtype=np.int64)}
     for stream in STREAMS:
         exact = plan(epochs=usual.best_epochs[stream])
-        one = train(exact, streams, study.targets, {**both, "test": parts["test"]})
+        one = train(exact, TrainingData(streams, study.targets), {**both, "test": parts["test"]})
         assert all(torch.equal(v, second[n]) for n, v in owned(one.model, stream).items())
 
 
 def test_without_a_development_part_it_says_that_it_is_late(data: Data) -> None:
     study, streams = data
     parts = {**fold_parts(study, 0), "dev": np.zeros(0, dtype=np.int64)}
-    done = train(plan(epochs=2), streams, study.targets, parts)
-    plain = train(plan(epochs=2, fusion="late"), streams, study.targets, parts)
+    done = train(plan(epochs=2), TrainingData(streams, study.targets), parts)
+    plain = train(plan(epochs=2, fusion="late"), TrainingData(streams, study.targets), parts)
     assert any("not calibrated" in note for note in done.notes)
     np.testing.assert_allclose(done.test, plain.test, atol=1e-6)
 
@@ -180,8 +182,8 @@ def test_an_overconfident_stream_is_turned_down(hard: Data) -> None:
     """The posteriors of one stream made 5 times too sure: the product recovers, the uncalibrated one does not."""
     study, streams = hard
     parts = fold_parts(study, 0)
-    model = train(plan(), streams, study.targets, parts).model
-    plain = train(plan(fusion="late"), streams, study.targets, parts).model
+    model = train(plan(), TrainingData(streams, study.targets), parts).model
+    plain = train(plan(fusion="late"), TrainingData(streams, study.targets), parts).model
     feed, loss = Feed(streams, STREAMS), {}
     for name, one in (("calibrated", model), ("plain", plain)):
         with torch.no_grad():

@@ -14,7 +14,7 @@ from ser_fusion.evaluation.difference_test import SwapTest, swap_test
 from ser_fusion.evaluation.metrics import confusion
 from ser_fusion.heads.shape import Shape
 from ser_fusion.training.losses.levers import Levers
-from ser_fusion.training.plan import Plan
+from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import Training
 from ser_fusion.training.train import train
 
@@ -52,7 +52,7 @@ class World:
     def counts(self, plan: Plan, **given: Any) -> np.ndarray:
         """Confusion matrices per speaker of the test part."""
         parts = {**self.parts, **{k: given.pop(k) for k in ("train",) if k in given}}
-        guess = train(plan, self.streams, self.targets, parts, **given).test.argmax(1)
+        guess = train(plan, TrainingData(self.streams, self.targets, **given), parts).test.argmax(1)
         rows = parts["test"]
         who = rows % SPEAKERS
         truth = self.targets[rows]

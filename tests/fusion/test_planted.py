@@ -11,7 +11,7 @@ import pytest
 
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
-from ser_fusion.training.plan import Plan
+from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import Training
 from ser_fusion.training.train import train
 
@@ -75,7 +75,7 @@ def score(worlds: Callable[[str], Any], kind: str, name: str) -> tuple[float, fl
         class_weights="none",
         seed=(0, 0),
     )
-    done = train(plan, streams, targets, parts)
+    done = train(plan, TrainingData(streams, targets), parts)
     reached = float((done.test.argmax(1) == targets[parts["test"]]).mean())
     print(f"{kind}: {name} {reached:.3f}, Bayes {best:.3f}")
     return reached, best

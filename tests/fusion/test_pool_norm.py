@@ -17,7 +17,7 @@ from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.planning import fold_parts, plan_of
 from ser_fusion.runs.tuning.search import with_settings
 from ser_fusion.study.open import Study, open_study
-from ser_fusion.training.plan import Plan
+from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import CORRECTED, EARLY_STOPPING, PRESETS, STOPPED_EPOCHS, Training
 from ser_fusion.training.schedule import EPOCHS, STEPS, fixed_epochs
 from ser_fusion.training.train import train
@@ -75,7 +75,7 @@ def test_one_utterance_has_no_moments(heard: list[bool]) -> None:
 def test_moments_are_those_of_the_training_part_with_the_weights_that_are_kept(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    model = train(plan(), streams, study.targets, parts).model
+    model = train(plan(), TrainingData(streams, study.targets), parts).model
     seen: dict[str, list[torch.Tensor]] = {}
     for name, norm in model.named_modules():
         if isinstance(norm, PoolNorm):
@@ -119,7 +119,7 @@ def test_batches_are_of_equal_size(
 
     monkeypatch.setattr(Feed, "batch", watch)
     nothing = rows[:0]
-    done = train(plan(epochs=1), streams, study.targets, {"train": rows, "dev": nothing, "test": nothing})
+    done = train(plan(epochs=1), TrainingData(streams, study.targets), {"train": rows, "dev": nothing, "test": nothing})
     count = -(-utterances // 32)
     assert {len(part) for part in seen[:count]} == sizes
     assert sorted(row for part in seen[:count] for row in part) == sorted(rows.tolist())
@@ -129,11 +129,11 @@ def test_batches_are_of_equal_size(
 def test_a_fixed_length_asks_the_development_part_nothing(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    done = train(plan(epochs=None), streams, study.targets, parts)
+    done = train(plan(epochs=None), TrainingData(streams, study.targets), parts)
     assert done.best_epoch == len(done.curve) == fixed_epochs(len(parts["train"]), 32)
     wrong = study.targets
     wrong[parts["dev"]] = (wrong[parts["dev"]] + 1) % 3
-    assert same(done.model, train(plan(epochs=None), streams, wrong, parts).model)
+    assert same(done.model, train(plan(epochs=None), TrainingData(streams, wrong), parts).model)
     assert "dev_uwa" in done.curve[0]
 
 
@@ -141,9 +141,11 @@ def test_a_fixed_length_asks_the_development_part_nothing(data: Data) -> None:
 def test_refitting_is_the_same_training_on_more(data: Data, fusion: str) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    usual, again = (train(plan(fusion=fusion, refit=flag), streams, study.targets, parts) for flag in (False, True))
+    usual, again = (
+        train(plan(fusion=fusion, refit=flag), TrainingData(streams, study.targets), parts) for flag in (False, True)
+    )
     both = {**parts, "train": np.sort(np.concatenate([parts["train"], parts["dev"]])), "dev": parts["dev"][:0]}
-    alone = train(plan(fusion=fusion), streams, study.targets, both)
+    alone = train(plan(fusion=fusion), TrainingData(streams, study.targets), both)
     assert np.array_equal(usual.dev, again.dev)  # temperatures and stacking weights are from the first training
     alone.model.head.calibrate_like(usual.model.head)
     assert same(again.model, alone.model) and not same(again.model, usual.model)

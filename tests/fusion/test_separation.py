@@ -225,8 +225,5 @@ def test_extra_text_is_asserted_by_words_and_fold(talk: Path, tmp_path: Path) ->
             with pytest.raises(Leak, match="of extra text share a value of '(text|fold)'"):
                 prepared.material.apart.check({**task.parts, "extra": np.array([[line], [0]])})
         with pytest.raises(Leak):
-            study = prepared.study
-            do_task(
-                replace(task, parts={**task.parts, "extra": every}), streams, study.targets, list(study.table.index),
-                study.classes, tmp_path / "x", 0, lambda: None, apart=prepared.material.apart,
-            )  # fmt: skip
+            leaky = replace(task, parts={**task.parts, "extra": every})
+            do_task(leaky, prepared.material.data(streams), tmp_path / "x", 0, lambda: None)

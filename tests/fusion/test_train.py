@@ -15,7 +15,7 @@ from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.planning import fold_parts
 from ser_fusion.study.open import Study, open_study
-from ser_fusion.training.plan import Plan
+from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import Training
 from ser_fusion.training.schedule import Schedule
 from ser_fusion.training.scoring import posteriors
@@ -51,10 +51,10 @@ def plan(**changes: Any) -> Plan:
 def test_one_seed_one_result(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    first = train(plan(), streams, study.targets, parts)
+    first = train(plan(), TrainingData(streams, study.targets), parts)
     torch.rand(7)  # whatever else draws in between
-    again = train(plan(), streams, study.targets, parts)
-    other = train(plan(seed=(1, 0)), streams, study.targets, parts)
+    again = train(plan(), TrainingData(streams, study.targets), parts)
+    other = train(plan(seed=(1, 0)), TrainingData(streams, study.targets), parts)
     assert np.array_equal(first.test, again.test) and np.array_equal(first.dev, again.dev)
     strip = [{k: v for k, v in point.items() if k != "seconds"} for point in first.curve]
     assert strip == [{k: v for k, v in point.items() if k != "seconds"} for point in again.curve]
@@ -64,10 +64,10 @@ def test_one_seed_one_result(data: Data) -> None:
 def test_the_test_part_decides_nothing(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    honest = train(plan(), streams, study.targets, parts)
+    honest = train(plan(), TrainingData(streams, study.targets), parts)
     wrong = study.targets
     wrong[parts["test"]] = (wrong[parts["test"]] + 1) % 3
-    blind = train(plan(), streams, wrong, parts)
+    blind = train(plan(), TrainingData(streams, wrong), parts)
     for name, value in honest.model.state_dict().items():
         assert torch.equal(value, blind.model.state_dict()[name]), name
     assert not [name for name in honest.curve[0] if name.startswith("test")]
@@ -84,7 +84,7 @@ def test_the_test_part_is_touched_once_at_the_end(data: Data, monkeypatch: pytes
         return original(self, rows, partners)
 
     monkeypatch.setattr(Feed, "batch", watch)
-    train(plan(epochs=3), streams, study.targets, parts)
+    train(plan(epochs=3), TrainingData(streams, study.targets), parts)
     test = set(parts["test"].tolist())
     touched = [number for number, rows in enumerate(asked) if rows & test]
     assert touched == [len(asked) - 1]
@@ -94,7 +94,7 @@ def test_the_best_epoch_by_development_score_is_restored(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 1)
     for select in ("uwa", "loss"):
-        done = train(plan(select=select, epochs=6), streams, study.targets, parts)
+        done = train(plan(select=select, epochs=6), TrainingData(streams, study.targets), parts)
         scores = [point["dev_uwa"] if select == "uwa" else -point["dev_loss"] for point in done.curve]
         assert done.best_epoch == int(np.argmax(scores)) + 1
         truth = study.targets[parts["dev"]]
@@ -107,14 +107,14 @@ def test_the_best_epoch_by_development_score_is_restored(data: Data) -> None:
 def test_training_stops_early(data: Data) -> None:
     study, streams = data
     hopeless = Training(lr=1e-9, patience=2, weight_decay=0.0)
-    done = train(plan(training=hopeless, epochs=30), streams, study.targets, fold_parts(study, 0))
+    done = train(plan(training=hopeless, epochs=30), TrainingData(streams, study.targets), fold_parts(study, 0))
     assert len(done.curve) == done.best_epoch + 2 < 30
 
 
 def test_without_a_development_part_the_last_epoch_counts(data: Data) -> None:
     study, streams = data
     parts = {**fold_parts(study, 0), "dev": np.zeros(0, dtype=np.int64)}
-    done = train(plan(epochs=3), streams, study.targets, parts)
+    done = train(plan(epochs=3), TrainingData(streams, study.targets), parts)
     assert done.best_epoch == 3 and done.dev.shape == (0, 3) and done.notes
 
 
@@ -124,8 +124,8 @@ def test_the_padded_engine_trains_the_same_model(data: Data, fusion: str) -> Non
     parts = fold_parts(study, 0)
     shape = Shape(width=16, frame_dropout=0.0, pool_dropout=0.0, pool_norm="batch")
     same = plan(fusion=fusion, shape=shape, epochs=2)
-    packed = train(same, streams, study.targets, parts)
-    padded = train(same, streams, study.targets, parts, padded=True)
+    packed = train(same, TrainingData(streams, study.targets), parts)
+    padded = train(same, TrainingData(streams, study.targets), parts, padded=True)
     np.testing.assert_allclose(packed.test, padded.test, atol=2e-3)
 
 
@@ -174,9 +174,9 @@ def test_the_plateau_schedule_sees_progress_in_a_falling_loss() -> None:
 def test_dropout_is_chosen_on_development_data(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    done = train(plan(dropouts=((0.99, 0.99), (0.1, 0.1))), streams, study.targets, parts)
+    done = train(plan(dropouts=((0.99, 0.99), (0.1, 0.1))), TrainingData(streams, study.targets), parts)
     assert done.model.card["shape"]["pool_dropout"] == 0.1
-    assert np.array_equal(done.test, train(plan(), streams, study.targets, parts).test)
+    assert np.array_equal(done.test, train(plan(), TrainingData(streams, study.targets), parts).test)
 
 
 def test_balanced_class_weights_help_a_rare_class(corpus: Callable[..., Any], cache_of: Callable[..., Path]) -> None:
@@ -191,7 +191,7 @@ def test_balanced_class_weights_help_a_rare_class(corpus: Callable[..., Any], ca
     for weights in ("none", "balanced"):
         one = plan(fusion="audio", streams=("audio",), classes=2, class_weights=weights, epochs=8)
         parts = fold_parts(study, 0)
-        done = train(one, streams, study.targets, {**parts, "test": parts["train"]})
+        done = train(one, TrainingData(streams, study.targets), {**parts, "test": parts["train"]})
         truth = study.targets[parts["train"]]
         recall[weights] = done.test[truth == 1, 1].mean()
     assert recall["balanced"] > recall["none"]
@@ -210,7 +210,7 @@ def test_layer_weights_find_the_layer_that_speaks(corpus: Callable[..., Any], ca
     study = open_study(cache_of(planted), layer="all")
     streams = {name: read_stream(study.layers[name], list(study.table.index)) for name in study.streams}
     one = plan(fusion="audio", streams=("audio",), training=Training(lr=0.02, patience=20), epochs=12)
-    done = train(one, streams, study.targets, fold_parts(study, 0))
+    done = train(one, TrainingData(streams, study.targets), fold_parts(study, 0))
     weights = done.model.layer_weights()["audio"]
     assert sum(weights) == pytest.approx(1.0) and weights[1] > 0.55
 
@@ -222,7 +222,7 @@ def test_a_saved_model_predicts_the_same(data: Data, tmp_path: Path) -> None:
 
     study, streams = data
     parts = fold_parts(study, 0)
-    done = train(plan(), streams, study.targets, parts)
+    done = train(plan(), TrainingData(streams, study.targets), parts)
     save_file(done.model.state_dict(), tmp_path / "weights.safetensors")
     (tmp_path / "head.json").write_text(json.dumps(done.model.card))
     model = load_model(tmp_path)
@@ -254,7 +254,7 @@ def test_re_pairing_stays_within_class_and_training_part(data: Data, monkeypatch
         return original(self, rows, partners)
 
     monkeypatch.setattr(Feed, "batch", watch)
-    train(plan(re_pair=True, epochs=2), streams, study.targets, parts)
+    train(plan(re_pair=True, epochs=2), TrainingData(streams, study.targets), parts)
     pairs = [pair for rows, texts in seen for pair in zip(rows, texts, strict=True)]
     assert all(study.targets[a] == study.targets[b] for a, b in pairs)
     assert {b for _, b in pairs} == set(parts["train"].tolist())
@@ -265,7 +265,7 @@ def test_re_pairing_stays_within_class_and_training_part(data: Data, monkeypatch
 def test_refitting_adds_the_development_part_and_nothing_of_the_test_part(data: Data) -> None:
     study, streams = data
     parts = fold_parts(study, 0)
-    usual, again = (train(plan(refit=flag), streams, study.targets, parts) for flag in (False, True))
+    usual, again = (train(plan(refit=flag), TrainingData(streams, study.targets), parts) for flag in (False, True))
     assert usual.curve[0]["train_loss"] == again.curve[0]["train_loss"] and usual.best_epoch == again.best_epoch
     assert np.array_equal(usual.dev, again.dev) and not np.array_equal(usual.test, again.test)
     assert "trained again on 80 utterances" in again.notes[0]
@@ -274,7 +274,7 @@ def test_refitting_adds_the_development_part_and_nothing_of_the_test_part(data: 
     assert np.allclose(again.model.inputs["audio"].mean.numpy(), mean)
     wrong = study.targets
     wrong[parts["test"]] = (wrong[parts["test"]] + 1) % 3
-    blind = train(plan(refit=True), streams, wrong, parts)
+    blind = train(plan(refit=True), TrainingData(streams, wrong), parts)
     assert all(torch.equal(v, blind.model.state_dict()[n]) for n, v in again.model.state_dict().items())
 
 
@@ -283,7 +283,8 @@ def test_averaged_weights_are_kept(data: Data) -> None:
     parts = fold_parts(study, 0)
     one = plan(training=Training(average=0.9, patience=9), epochs=3)
     done, plain = (
-        train(replace(one, training=t), streams, study.targets, parts) for t in (one.training, Training(patience=9))
+        train(replace(one, training=t), TrainingData(streams, study.targets), parts)
+        for t in (one.training, Training(patience=9))
     )
     assert done.curve[0]["train_loss"] == plain.curve[0]["train_loss"]  # the steps themselves are the same
     assert not np.array_equal(done.test, plain.test)

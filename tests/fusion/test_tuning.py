@@ -28,6 +28,7 @@ from ser_fusion.runs.tuning.space import DEFAULT, check_space
 from ser_fusion.runs.tuning.summary import write_summary
 from ser_fusion.study.open import open_study
 from ser_fusion.study.separation import Leak
+from ser_fusion.training.plan import TrainingData
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
 
@@ -84,7 +85,7 @@ def test_no_utterance_of_the_test_fold_is_read(
         return batch(self, rows, partners)
 
     monkeypatch.setattr(Feed, "batch", recorded)
-    settle(task, streams, study.targets, tmp_path / "a", lambda: None)
+    settle(task, TrainingData(streams, study.targets), tmp_path / "a", lambda: None)
     test, rest = set(task.parts["test"].tolist()), {*task.parts["train"].tolist(), *task.parts["dev"].tolist()}
     assert read == rest and test and not read & test  # everything else is read, so the record is not just empty
     told = trials_of(tmp_path / "a")
@@ -100,7 +101,7 @@ def test_no_utterance_of_the_test_fold_is_read(
         poisoned[name] = replace(stream, layers=(values,), means=means)
     wrong = study.targets
     wrong[sorted(test)] = 0
-    settle(task, poisoned, wrong, tmp_path / "b", lambda: None)
+    settle(task, TrainingData(poisoned, wrong), tmp_path / "b", lambda: None)
     assert trials_of(tmp_path / "b") == told
 
 
@@ -112,10 +113,10 @@ def test_a_search_that_reads_the_test_fold_is_void(
     cut = [{**one, "dev": np.append(one["dev"], task.parts["test"][:3])} for one in task.search.inner.folds]
     leaky = replace(task, search=replace(task.search, inner=replace(task.search.inner, folds=tuple(cut))))
     with pytest.raises(HeldOutRead, match="read 3 utterances of the test fold"):
-        settle(leaky, streams, study.targets, tmp_path, lambda: None)
+        settle(leaky, TrainingData(streams, study.targets), tmp_path, lambda: None)
     apart = material_of(job(small_cache, tmp_path), study, labels=None).apart
     with pytest.raises(Leak, match="of the search share a value of 'id' with the outer test part"):
-        settle(leaky, streams, study.targets, tmp_path, lambda: None, apart=apart)
+        settle(leaky, TrainingData(streams, study.targets, apart=apart), tmp_path, lambda: None)
     assert not list(tmp_path.rglob("trial*.json"))
 
 

@@ -23,7 +23,7 @@ from ser_fusion.runs.run import run
 from ser_fusion.study.open import open_study
 from ser_fusion.study.ratings import RatingsMissing
 from ser_fusion.training.losses.levers import Levers
-from ser_fusion.training.plan import Plan
+from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import Training
 from ser_fusion.training.train import train
 
@@ -94,15 +94,19 @@ def test_planted_ratings_are_found_alone_and_beside_the_classes(
         levers=Levers(vad_weight=0.5),
     )  # fmt: skip
     parts = {"train": rows[:300], "dev": rows[300:400], "test": rows[400:]}
-    both = train(plan, frames_of(planted), targets, parts, ratings=ratings)
+    both = train(plan, TrainingData(frames_of(planted), targets, ratings=ratings), parts)
     assert (both.test.argmax(1) == targets[400:]).mean() > 0.8 and "dev_uwa" in both.curve[0]
     alone = replace(plan, classes=1, levers=Levers(task="vad"))
-    only = train(alone, frames_of(planted), np.zeros(700, dtype=np.int64), parts, ratings=ratings)
+    only = train(alone, TrainingData(frames_of(planted), np.zeros(700, dtype=np.int64), ratings=ratings), parts)
     assert both.ratings is not None and "dev_ccc" in only.curve[0]
     for found in (both.ratings, only.test):
         assert all(ccc(found[:, d], ratings[400:, d]) > 0.7 for d in range(2))  # 0.3 of noise leave 0.95 at best
     sham = train(
-        alone, frames_of(planted), np.zeros(700, dtype=np.int64), parts, ratings=ratings[np.r_[150:300, 0:150, 300:700]]
+        alone,
+        TrainingData(
+            frames_of(planted), np.zeros(700, dtype=np.int64), ratings=ratings[np.r_[150:300, 0:150, 300:700]]
+        ),
+        parts,
     )
     assert abs(ccc(sham.test[:, 0], ratings[400:, 0])) < 0.2  # ratings of other utterances teach nothing
 

@@ -96,8 +96,7 @@ def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Materia
     from ser_fusion.runs.folder import predictions
     from ser_fusion.training.scoring import posteriors
 
-    study, rows = material.study, task.parts["test"]
-    ids = list(study.table.index)
+    data, rows = material.data(streams), task.parts["test"]
     device = torch.device(task.plan.device)
     model = load_model(out / task.folder).to(device)
     threads = torch.get_num_threads()
@@ -107,7 +106,7 @@ def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Materia
         for kept in subsets(task.plan.streams):
             lost = [name for name in task.plan.streams if name not in kept]
             feed = Feed(streams, task.plan.streams, pad_to=task.plan.pad_to, device=device, lost=lost)
-            frame = predictions(task, rows, posteriors(model, feed, rows), study.targets, ids, study.classes)
+            frame = predictions(task, rows, posteriors(model, feed, rows), data)
             frames.append(frame.assign(kept="+".join(kept)))
     finally:
         torch.set_num_threads(threads)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser_fusion.frames.features import StreamFrames
+from ser_fusion.training.plan import TrainingData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,7 +158,7 @@ def _seconds(
     nobody = np.zeros(0, dtype=np.int64)
     parts = {"train": np.arange(count), "dev": nobody, "test": nobody}
     began = time.perf_counter()
-    train(plan, few, material.study.targets[rows], parts, votes=votes, ratings=ratings)
+    train(plan, TrainingData(few, material.study.targets[rows], votes=votes, ratings=ratings), parts)
     return time.perf_counter() - began
 
 

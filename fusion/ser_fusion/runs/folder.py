@@ -5,7 +5,7 @@ Everything is written to a hidden folder beside it and renamed, so that a folder
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from ser_base.files import replacing
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import Done, read_record
-from ser_fusion.frames.features import StreamFrames
 from ser_fusion.runs.task import Task
-from ser_fusion.study.separation import Separation
+from ser_fusion.training.plan import TrainingData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,19 +43,7 @@ def _done(task: Task, out: Path) -> dict[str, Any]:
         return {}
 
 
-def do_task(
-    task: Task,
-    streams: Mapping[str, StreamFrames],
-    targets: NDArray[np.int64],
-    ids: Sequence[str],
-    classes: Sequence[str],
-    out: Path,
-    attention: int,
-    on_epoch: Callable[[], None],
-    votes: NDArray[np.float32] | None = None,
-    ratings: NDArray[np.float32] | None = None,
-    apart: Separation | None = None,
-) -> float:
+def do_task(task: Task, data: TrainingData, out: Path, attention: int, on_epoch: Callable[[], None]) -> float:
     """Trains one job and writes its folder; returns seconds."""
     from ser_fusion.training.train import train
 
@@ -65,9 +52,8 @@ def do_task(
     if task.search is not None:
         from ser_fusion.runs.tuning.search import settle
 
-        task, settings = settle(task, streams, targets, out, on_epoch, votes, ratings, apart)
-    more: dict[str, Any] = {"votes": votes, "ratings": ratings, "apart": apart}
-    trained = train(task.plan, streams, targets, task.parts, on_epoch=lambda _: on_epoch(), **more)
+        task, settings = settle(task, data, out, on_epoch)
+    trained = train(task.plan, data, task.parts, on_epoch=lambda _: on_epoch())
     if settings is not None:
         trained.notes.append(f"tuned: {json.dumps(settings)}")
     seconds = time.perf_counter() - began
@@ -75,30 +61,19 @@ def do_task(
     final.parent.mkdir(parents=True, exist_ok=True)
     with replacing(final) as scratch:
         scratch.mkdir()
-        _write(task, trained, streams, targets, ids, classes, scratch, attention, seconds, ratings)
+        _write(task, trained, data, scratch, attention, seconds)
     return seconds
 
 
-def _write(
-    task: Task,
-    trained: "Trained",
-    streams: Mapping[str, StreamFrames],
-    targets: NDArray[np.int64],
-    ids: Sequence[str],
-    classes: Sequence[str],
-    folder: Path,
-    attention: int,
-    seconds: float,
-    ratings: NDArray[np.float32] | None,
-) -> None:
+def _write(task: Task, trained: "Trained", data: TrainingData, folder: Path, attention: int, seconds: float) -> None:
     from safetensors.torch import save_file
 
     state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
     save_file(state, folder / "weights.safetensors", metadata={"format": "pt"})
-    frames = {name: streams[name].frame_rate for name in task.plan.streams}
+    frames = {name: data.streams[name].frame_rate for name in task.plan.streams}
     card = {
         **trained.model.card,
-        "class_names": list(classes),
+        "class_names": list(data.classes),
         "parameters": trained.model.parameters_trained,
         "frame_rates": frames,
         "pad_to": dict(task.plan.pad_to),
@@ -108,17 +83,17 @@ def _write(
     _json(folder / "curve.json", trained.curve)
     for part, values in (("test", trained.test), ("dev", trained.dev)):
         if task.plan.levers.task == "vad":
-            frame = rating_frame(task, task.parts[part], values, ratings, ids)
+            frame = rating_frame(task, task.parts[part], values, data)
         else:
-            frame = predictions(task, task.parts[part], values, targets, ids, classes)
+            frame = predictions(task, task.parts[part], values, data)
         frame.to_parquet(folder / f"{part}.parquet", index=False)
     if trained.ratings is not None:
-        frame = rating_frame(task, task.parts["test"], trained.ratings, ratings, ids)
+        frame = rating_frame(task, task.parts["test"], trained.ratings, data)
         frame.to_parquet(folder / "ratings.parquet", index=False)
     if attention:
         from ser_fusion.runs.attention_maps import save_attention
 
-        save_attention(trained.model, task, streams, ids, folder / "attention.safetensors", attention)
+        save_attention(trained.model, task, data.streams, data.ids, folder / "attention.safetensors", attention)
     done = {
         "fingerprint": task.fingerprint,
         "ground": task.ground,
@@ -136,43 +111,34 @@ def _write(
 
 
 def predictions(
-    task: Task,
-    rows: NDArray[np.int64],
-    posteriors: NDArray[np.float32],
-    targets: NDArray[np.int64],
-    ids: Sequence[str],
-    classes: Sequence[str],
+    task: Task, rows: NDArray[np.int64], posteriors: NDArray[np.float32], data: TrainingData
 ) -> "pd.DataFrame":
     """Posteriors as the run directory holds them: row, id, fold, seed, label, predicted, p_<class> ..."""
     import pandas as pd
 
-    names = np.array(classes, dtype=object)
+    names = np.array(data.classes, dtype=object)
     given = posteriors.argmax(1) if len(posteriors) else np.zeros(0, dtype=np.int64)
     columns: dict[str, Any] = {
         "row": task.row.slug,
-        "id": np.array([ids[row] for row in rows], dtype=object),
+        "id": np.array([data.ids[row] for row in rows], dtype=object),
         "fold": task.fold_name,
         "seed": np.int64(task.seed),
-        "label": names[targets[rows]],
+        "label": names[data.targets[rows]],
         "predicted": names[given],
     }
-    columns |= {f"p_{name}": posteriors[:, number] for number, name in enumerate(classes)}
+    columns |= {f"p_{name}": posteriors[:, number] for number, name in enumerate(data.classes)}
     return pd.DataFrame(columns, index=range(len(rows)))
 
 
 def rating_frame(
-    task: Task,
-    rows: NDArray[np.int64],
-    predicted: NDArray[np.float32],
-    ratings: NDArray[np.float32] | None,
-    ids: Sequence[str],
+    task: Task, rows: NDArray[np.int64], predicted: NDArray[np.float32], data: TrainingData
 ) -> "pd.DataFrame":
     """Ratings given and predicted, in long form; see ``long_frame``."""
-    assert ratings is not None
+    assert data.ratings is not None
     from ser_fusion.evaluation.rating_metrics import long_frame
 
-    names = np.array([ids[row] for row in rows], dtype=object)
-    return long_frame(task.row.slug, names, task.fold_name, task.seed, predicted, ratings[rows])
+    names = np.array([data.ids[row] for row in rows], dtype=object)
+    return long_frame(task.row.slug, names, task.fold_name, task.seed, predicted, data.ratings[rows])
 
 
 def _json(path: Path, value: Any) -> None:

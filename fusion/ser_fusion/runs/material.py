@@ -24,6 +24,7 @@ from ser_fusion.study.open import Study
 from ser_fusion.study.ratings import RatingsMissing, dimensions_of, ratings_of
 from ser_fusion.study.separation import Separation
 from ser_fusion.training.losses.votes import read_votes
+from ser_fusion.training.plan import TrainingData
 
 Rows = NDArray[np.int64]
 
@@ -50,10 +51,10 @@ class Material:
     ratings: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
 
-    @property
-    def learned(self) -> dict[str, Any]:
-        """What ``do_task`` is told of it beside the class numbers: plain data, picklable."""
-        return {"votes": self.votes, "ratings": self.ratings, "apart": self.apart}
+    def data(self, streams: Mapping[str, StreamFrames]) -> TrainingData:
+        """What trainings are given, with these frames."""
+        study, more = self.study, {"votes": self.votes, "ratings": self.ratings, "apart": self.apart}
+        return TrainingData(streams, study.targets, list(study.table.index), study.classes, **more)  # type: ignore[arg-type]
 
     @property
     def fingerprint(self) -> str:

@@ -1,13 +1,15 @@
 """What a training is told, and what it gives: plain data. The model is in ``training.train``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_fusion.frames.features import StreamFrames
 from ser_fusion.heads.shape import Shape
+from ser_fusion.study.separation import Separation
 from ser_fusion.training.losses.levers import PLAIN, Levers
 from ser_fusion.training.presets import STOPPED_EPOCHS, Training
 from ser_fusion.training.schedule import fixed_epochs
@@ -63,6 +65,30 @@ class Plan:
         """Epochs of a training on so many utterances; with early stopping at most."""
         stops = self.training.patience is not None
         return self.epochs or (STOPPED_EPOCHS if stops else fixed_epochs(utterances, self.training.batch))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a training learns from and is tested on; plain data, picklable. Rows of the study in all of it.
+
+    Attributes:
+        streams: Frames of all streams.
+        targets: Class number per utterance, (utterances,) int64; -1 for one without a class, which may train where there are
+            votes.
+        ids: Utterance ids, for the tables of predictions.
+        classes: Class names in order, likewise.
+        votes: Class distributions, (utterances, classes), where the plan's targets are votes.
+        ratings: Valence, arousal, dominance, (utterances, dimensions), where the plan learns them.
+        apart: What the folds promise to keep apart, asserted on the rows of each training; None where nothing was promised.
+    """
+
+    streams: Mapping[str, StreamFrames]
+    targets: NDArray[np.int64]
+    ids: Sequence[str] = ()
+    classes: Sequence[str] = ()
+    votes: NDArray[np.float32] | None = None
+    ratings: NDArray[np.float32] | None = None
+    apart: Separation | None = None
 
 
 @dataclass(slots=True)

@@ -21,9 +21,8 @@ from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.model import Model
 from ser_fusion.heads.pool_norm import settle_moments
 from ser_fusion.heads.vad import rate
-from ser_fusion.study.separation import Separation
 from ser_fusion.training.losses.objective import Objective, Truth
-from ser_fusion.training.plan import Plan, Trained
+from ser_fusion.training.plan import Plan, Trained, TrainingData
 from ser_fusion.training.presets import Training
 from ser_fusion.training.schedule import Schedule
 from ser_fusion.training.scoring import WHOLE, BestEpoch, apart, calibrate, posteriors, scores
@@ -33,32 +32,23 @@ Rows = NDArray[np.int64]
 
 def train(
     plan: Plan,
-    streams: Mapping[str, StreamFrames],
-    targets: Rows,
+    data: TrainingData,
     parts: Mapping[str, Rows],
     *,
-    votes: NDArray[np.float32] | None = None,
-    ratings: NDArray[np.float32] | None = None,
     padded: bool = False,
     on_epoch: Callable[[int], None] | None = None,
     on_read: Callable[[Rows], None] | None = None,
-    apart: Separation | None = None,
 ) -> Trained:
     """Trains a head.
 
     Args:
         plan: What to train and how.
-        streams: Frames of all streams.
-        targets: Class number per utterance of the study, (utterances,) int64; -1 for one without a class, which may train
-            where there are votes.
+        data: What it learns from.
         parts: ``train``, ``dev``, ``test``: rows of the study. Without a development part nothing stops early, and the last
             epoch counts. ``extra``, if there: (2, lines), rows of the stream ``text`` behind the study's, and their classes.
-        votes: Class distributions, (utterances, classes), where the plan's targets are votes.
-        ratings: Valence, arousal, dominance, (utterances, dimensions), where the plan learns them.
         padded: Use the padded engine on the CPU too; same results within rounding.
         on_epoch: Called after each epoch with its number.
         on_read: Called with the rows of the study whose frames are read, whenever they are.
-        apart: What the folds promise to keep apart, asserted on these very rows; None where nothing was promised.
 
     Raises:
         Leak: The rows break that promise.
@@ -66,14 +56,15 @@ def train(
     Returns:
         The model that counts; among several dropouts the one with the best development score.
     """
-    if apart is not None:
+    streams = data.streams
+    if data.apart is not None:
         contexts = (streams[name].context for name in plan.streams)
-        apart.check(parts, [context.previous for context in contexts if context is not None])
+        data.apart.check(parts, [context.previous for context in contexts if context is not None])
     candidates = plan.dropouts or ((plan.shape.frame_dropout, plan.shape.pool_dropout),)
     best: tuple[float, Trained] | None = None
     device = torch.device(plan.device)
-    soft, rated = (None if one is None else torch.from_numpy(one) for one in (votes, ratings))
-    known = Truth(torch.from_numpy(targets), soft, rated)
+    soft, rated = (None if one is None else torch.from_numpy(one) for one in (data.votes, data.ratings))
+    known = Truth(torch.from_numpy(data.targets), soft, rated)
     answers = rate if plan.levers.task == "vad" else posteriors
     feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded, on_read=on_read)
     for frame_dropout, pool_dropout in candidates:

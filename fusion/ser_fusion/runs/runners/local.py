@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ser_base.machine import usable_cores
@@ -67,19 +68,13 @@ def _work_here(
 
     from ser_fusion.runs.folder import do_task
 
-    study = material.study
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
     try:
         _tell(job, material, todo, names, 1, on_estimate)
-        streams = read_frames(job, study, names)
+        data = material.data(read_frames(job, material.study, names))
         for task in todo:
-            ids = list(study.table.index)
-            more = material.learned
-            seconds = do_task(
-                task, streams, study.targets, ids, study.classes, job.out, job.save_attention, on_epoch, **more
-            )
-            on_done(task, seconds)
+            on_done(task, do_task(task, data, job.out, job.save_attention, on_epoch))
     finally:
         torch.set_num_threads(threads)
 
@@ -120,9 +115,7 @@ def _work_there(
     context = multiprocessing.get_context("spawn")
     jobs: Any = context.Queue()
     news: Any = context.Queue()
-    study = material.study
-    ids = list(study.table.index)
-    common = (handles, study.targets, ids, study.classes, job.out, job.save_attention, material.learned)
+    common = (handles, material.data({}), job.out, job.save_attention)
     for number in range(len(todo)):
         jobs.put((number, todo[number]))
     for _ in range(workers):
@@ -182,14 +175,12 @@ def _worker(common: tuple[Any, ...], jobs: Any, news: Any) -> None:
     from ser_fusion.runs.folder import do_task
 
     torch.set_num_threads(1)
-    handles, targets, ids, classes, out, attention, more = common
-    streams = {name: attach(handle) for name, handle in handles.items()}
+    handles, data, out, attention = common
+    data = replace(data, streams={name: attach(handle) for name, handle in handles.items()})
     while (item := jobs.get()) is not None:
         number, task = item
         try:
-            seconds = do_task(
-                task, streams, targets, ids, classes, out, attention, lambda: news.put(("epoch", 0, 0.0)), **more
-            )
+            seconds = do_task(task, data, out, attention, lambda: news.put(("epoch", 0, 0.0)))
         except Exception:  # noqa: BLE001 - whatever it is, the parent must hear of it
             news.put(("failed", number, traceback.format_exc()))
             return

@@ -69,14 +69,12 @@ class Worker:
 
     def train(self, folder: str, fingerprint: str) -> float:
         """Does one task, unless it is done; returns its seconds."""
-        task, study, job = self.tasks.get(folder), self.material.study, self.job
+        task, job = self.tasks.get(folder), self.job
         if task is None or task.fingerprint != fingerprint:
             raise OtherGround(folder)
         if is_done(task, job.out):
             return 0.0
-        ids, data = list(study.table.index), (self.streams, study.targets)
-        keep, more = job.save_attention, self.material.learned
-        return do_task(task, *data, ids, study.classes, job.out, keep, lambda: None, **more)
+        return do_task(task, self.material.data(self.streams), job.out, job.save_attention, lambda: None)
 
 
 def run(

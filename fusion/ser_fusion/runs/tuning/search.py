@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 from ser_base.files import replacing
 from ser_fusion.errors import FusionError, RecordBroken
@@ -28,13 +27,10 @@ from ser_fusion.runs.shares import locked
 from ser_fusion.runs.tuning.space import SETTINGS, own_values
 
 if TYPE_CHECKING:
-    from ser_fusion.frames.features import StreamFrames
     from ser_fusion.runs.task import Search, Task
-    from ser_fusion.study.separation import Separation
-    from ser_fusion.training.plan import Plan
+    from ser_fusion.training.plan import Plan, TrainingData
 
 STARTUP = 5  # random trials before TPE takes over
-Rows = NDArray[np.int64]
 Trial = dict[str, Any]
 
 
@@ -48,14 +44,7 @@ class HeldOutRead(FusionError, RuntimeError):
 
 
 def settle(
-    task: "Task",
-    streams: "Mapping[str, StreamFrames]",
-    targets: Rows,
-    out: Path,
-    on_epoch: Callable[[], None],
-    votes: NDArray[np.float32] | None = None,
-    ratings: NDArray[np.float32] | None = None,
-    apart: "Separation | None" = None,
+    task: "Task", data: "TrainingData", out: Path, on_epoch: Callable[[], None]
 ) -> "tuple[Task, dict[str, Any]]":
     """The task with the settings that the search chose for its row and fold, searching first if need be.
 
@@ -66,32 +55,25 @@ def settle(
     folder = out / search.folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".searching"):
-        trials = run_search(task, search, streams, targets, folder, on_epoch, votes, ratings, apart)
+        trials = run_search(task, search, data, folder, on_epoch)
     best = best_of(trials)
     return replace(task, plan=with_settings(task.plan, best["settings"])), best["settings"]
 
 
 def run_search(
-    task: "Task",
-    search: "Search",
-    streams: "Mapping[str, StreamFrames]",
-    targets: Rows,
-    folder: Path,
-    on_epoch: Callable[[], None],
-    votes: NDArray[np.float32] | None = None,
-    ratings: NDArray[np.float32] | None = None,
-    apart: "Separation | None" = None,
+    task: "Task", search: "Search", data: "TrainingData", folder: Path, on_epoch: Callable[[], None]
 ) -> list[Trial]:
     """All trials, those on disk and those that were missing, in order."""
-    blind = targets.copy()
-    blind[task.parts["test"]] = -1  # their labels are not even there
-    more: dict[str, Any] = {"votes": votes, "ratings": ratings}
-    for name, values in more.items():
+    tests = task.parts["test"]
+    blind = {"targets": data.targets.copy()}
+    blind["targets"][tests] = -1  # their labels are not even there
+    for name, values in (("votes", data.votes), ("ratings", data.ratings)):
         if values is not None:
-            more[name] = values.copy()
-            more[name][task.parts["test"]] = np.nan
-    more["apart"] = None if apart is None else apart.inside(search.inner.held_out, task.parts["test"])
-    tested = set(task.parts["test"].tolist())
+            blind[name] = values.copy()
+            blind[name][tests] = np.nan
+    apart = None if data.apart is None else data.apart.inside(search.inner.held_out, tests)
+    known = replace(data, apart=apart, **blind)
+    tested = set(tests.tolist())
     trials: list[Trial] = []
     for number in range(search.trials):
         path = folder / f"trial{number:03d}.json"
@@ -100,7 +82,7 @@ def run_search(
             settings = propose(search, task, number, trials)
             trial = {"fingerprint": search.fingerprint, "number": number, "settings": settings}
             seen: set[int] = set()
-            trial |= evaluate(task, search, settings, streams, blind, on_epoch, seen, **more)
+            trial |= evaluate(task, search, settings, known, on_epoch, seen)
             if seen & tested:
                 raise HeldOutRead(search.folder, len(seen & tested))
             trial["utterances_read"], trial["of_the_test_fold"] = len(seen), 0
@@ -195,19 +177,14 @@ def evaluate(
     task: "Task",
     search: "Search",
     settings: Mapping[str, Any],
-    streams: "Mapping[str, StreamFrames]",
-    targets: Rows,
+    data: "TrainingData",
     on_epoch: Callable[[], None],
     seen: set[int],
-    **more: Any,
 ) -> Trial:
-    """Trains once per inner fold; scores, epochs and development curves.
-
-    ``seen`` gets every row that was read; ``more`` is ``train``'s: votes, ratings, and what is to stay apart.
-    """
+    """Trains once per inner fold; scores, epochs and development curves. ``seen`` gets every row that was read."""
     from ser_fusion.training.train import train
 
-    began = time.perf_counter()
+    began, targets = time.perf_counter(), data.targets
     base = replace(with_settings(task.plan, settings), dropouts=(), refit=False)
     scores, epochs, curves = [], [], []
     for number, cut in enumerate(search.inner.folds):
@@ -215,7 +192,7 @@ def evaluate(
         # one seed per inner fold: trials differ by their settings, not by their draws
         plan = replace(base, seed=(task.fold, number))
         told: dict[str, Any] = {"on_epoch": lambda _: on_epoch(), "on_read": lambda read: seen.update(read.tolist())}
-        done = train(plan, streams, targets, {**cut, "test": held}, **more, **told)
+        done = train(plan, data, {**cut, "test": held}, **told)
         right = done.test.argmax(1) == targets[held]
         scores.append(float(np.mean([right[targets[held] == c].mean() for c in np.unique(targets[held])])))
         epochs.append(done.best_epoch)
