@@ -299,7 +299,7 @@ def test_what_does_not_go_with_a_search(tmp_path: Path, monkeypatch: pytest.Monk
     assert check_space(DEFAULT) == {name: dict(given) for name, given in DEFAULT.items()}
     with pytest.raises(UnknownName, match="Did you mean 'dropout'"):
         check_space({"dropuot": {"low": 0.0, "high": 0.5}})
-    with pytest.raises(ValidationError, match="give both"):
+    with pytest.raises(ValidationError, match="give the number of trials as well"):
         job(tmp_path, tmp_path, tune=0)
     with pytest.raises(ValidationError, match="a search of its own"):
         job(tmp_path, tmp_path, pool_dropout=(0.1, 0.2))
