@@ -18,7 +18,7 @@ from ser_cache.errors import (
     UnsupportedFormat,
 )
 from ser_cache.format.durable import create_exclusive, make_directory, replace_file, writing
-from ser_cache.format.layout import ADDRESS, PLAN_NAME, TEMPORARY_NAME
+from ser_cache.format.layout import ADDRESS, FORMAT_NAME, PLAN_NAME, TEMPORARY_NAME
 from ser_cache.format.log import WITNESSES, born, lost
 from ser_cache.format.records import EntryRecord, FormatRecord, checked
 from ser_cache.format.seal import read_sealed, seal
@@ -27,7 +27,7 @@ from ser_cache.format.tree import folder, inside, names
 from ser_cache.format.withdrawals import read_withdrawn, record_withdrawal
 from ser_cache.writer import Writer
 
-FORMAT = {"kind": "format", "format": "ser-cache", "version": SCHEMA, "witnesses": True}
+FORMAT = {"kind": "format", "format": FORMAT_NAME, "version": SCHEMA, "witnesses": True}
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def check_format(path: Path) -> bool:
             raise Damaged(f"{path}/format.json", "it is missing") from error
         raise NotACache(str(path), "it has no format.json") from error
     found = checked(FormatRecord, record, f"{path}/format.json")
-    if found.format != "ser-cache":
+    if found.format != FORMAT_NAME:
         raise NotACache(str(path), "its format.json is of something else")
     if found.version != SCHEMA:
         raise UnsupportedFormat(str(path), found.version, SCHEMA)

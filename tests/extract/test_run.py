@@ -196,15 +196,13 @@ def test_layers_and_types_out_of_range_name_what_is_there(corpus, job, tiny):
     root = corpus(1)
     with pytest.raises(LayerOutOfRange, match=r"no hidden state 9; it has 0 .* to 3"):
         run(job(root, audio_layer="9"))
-    with pytest.raises(EncoderNotSupported, match="is no audio encoder known here|which is no audio encoder"):
+    with pytest.raises(EncoderNotSupported, match="which is not a known audio encoder"):
         run(job(root, audio_encoder=str(tiny("bert"))))
     assert not (root.parent.parent / "cache").exists()
 
 
 def test_a_full_disk_is_told_before_work_begins(corpus, job, monkeypatch):
-    import ser_extract.run as module
-
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(DiskTooSmall, match="--dtype float16"):
         run(job(corpus(1)))
 

@@ -175,7 +175,7 @@ def test_refusals_help(root, corpus, video_job, job, tiny, monkeypatch):
     from ser_base.errors import PackageMissing
     from ser_extract.errors import EncoderNotFound, EncoderNotSupported, NoVideo
 
-    with pytest.raises(EncoderNotSupported, match="no video encoder known here") as caught:
+    with pytest.raises(EncoderNotSupported, match="which is not a known video encoder") as caught:
         run(video_job(root, video_encoder=str(tiny("bert"))))
     assert "Known for video: vit, clip, clip_vision_model, dinov2" in str(caught.value)
     with pytest.raises(EncoderNotFound, match="the demo has no encoder for video"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_cache.errors import CacheError, Damaged, NotACache, SpecMismatch, UnsupportedFormat, WrongRows
+from ser_cache.format.layout import FORMAT_NAME
 from ser_cache.format.records import EntryRecord, FormatRecord, checked
 from ser_cache.format.seal import unseal
 from ser_cache.format.spec import SCHEMA, EntrySpec, differences
@@ -138,7 +139,7 @@ def check_format(store: Store) -> None:
         raise NotACache(store.url, "it has no format.json") from error
     except Damaged as error:
         raise RemoteDamaged(where, error.problem) from error
-    if found.format != "ser cache":
+    if found.format != FORMAT_NAME:
         raise NotACache(store.url, "its format.json is of something else")
     if found.version != SCHEMA:
         raise UnsupportedFormat(store.url, found.version, SCHEMA)

@@ -12,6 +12,7 @@ import re
 import uuid
 from pathlib import Path
 
+FORMAT_NAME = "ser-cache"  # of format.json, in every cache
 ADDRESS = re.compile(r"[a-z][a-z0-9_]*-.+-L[0-9]+-float(?:16|32)")
 DATA_NAME = re.compile(r"[0-9]{4,9}-[0-9]{8}-[0-9a-f]{32}\.(?:zarr|h5)")
 PLAN_NAME = re.compile(r"([0-9]{4,9})\.json")
