@@ -65,7 +65,7 @@ def run_search(
 ) -> list[Trial]:
     """All trials, those on disk and those that were missing, in order."""
     tests = task.parts["test"]
-    blind = {"targets": data.targets.copy()}
+    blind: dict[str, Any] = {"targets": data.targets.copy()}
     blind["targets"][tests] = -1  # their labels are not even there
     for name, values in (("votes", data.votes), ("ratings", data.ratings)):
         if values is not None:
