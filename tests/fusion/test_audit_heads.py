@@ -41,7 +41,7 @@ def test_an_audited_job_differs_in_heads_and_folds_only(tmp_path: Path) -> None:
     audited = audited_job(job, "speaker")
     before, after = job.model_dump(), audited.model_dump()
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"fusion", "table", "audit_heads", "protocol", "part", "out"}
+    assert changed == {"fusion", "table", "stack", "audit_heads", "protocol", "part", "out"}
     assert audited.out == tmp_path / "run" / "audit" / "speaker"
 
 
