@@ -7,11 +7,16 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test workers share two cores
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network; those about it say so
 
+
+# no test depends on the clock of a busy machine
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 LATE = (subprocess.TimeoutExpired, TimeoutError, queue.Empty)
 
