@@ -45,7 +45,7 @@ def job(cache: Path, out: Path, **options: Any) -> FuseJob:
     return FuseJob(**{"cache": cache, "out": out, "fusion": ("concat",), "epochs": 2, "workers": 1, **options})
 
 
-def thirds(plant: Callable[..., Any], n: int = 180, strength: float = 2.0) -> Any:
+def thirds(plant: Callable[..., Any], n: int = 240, strength: float = 2.0) -> Any:
     """Six classes: speech tells the first two apart, words the next two, faces the last two; each sees only 'not mine' of
     the others."""
     draw = np.random.default_rng(3)
@@ -58,7 +58,7 @@ def thirds(plant: Callable[..., Any], n: int = 180, strength: float = 2.0) -> An
             if label // 2 == number:
                 values[:, label % 2] += strength
             frames[stream, 1].append(values.astype(np.float32))
-    base = plant("both", n=6, speakers=10)
+    base = plant("both", n=8, speakers=10)
     return replace(base, labels=[f"class{label}" for label in target], frames=frames)
 
 

@@ -16,8 +16,8 @@ from ser_base.files import replacing
 from ser_cache import open_cache
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.evaluation.records import Judged, Record, read_record
+from ser_fusion.runs.environment import code, versions
 from ser_fusion.runs.job import MACHINERY
-from ser_fusion.runs.record import code, versions
 from ser_fusion.study.open import MANIFEST
 
 if TYPE_CHECKING:

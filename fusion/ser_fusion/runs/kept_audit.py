@@ -18,7 +18,7 @@ from ser_fusion.evaluation.audit import PROTOCOLS, asked_rule, audit_study
 from ser_fusion.evaluation.probe_rows import Pooled
 from ser_fusion.evaluation.probes import Fits
 from ser_fusion.evaluation.records import Audit, check, read_record
-from ser_fusion.runs.record import code, versions
+from ser_fusion.runs.environment import code, versions
 from ser_fusion.study.open import Study
 
 
