@@ -12,6 +12,7 @@ import rich_click as click
 from ser_base.errors import SerError
 from ser_base.settings import SettingsCommand
 from ser_data.corpora.base import AUDIO_SUFFIXES, visible_files
+from ser_predict.encoder_options import encoder_options, encoders
 
 if TYPE_CHECKING:
     from ser_predict.recordings.pieces import Prediction
@@ -44,11 +45,7 @@ SHOWN = 20
 )
 @click.option("--format", "form", type=click.Choice(("table", "csv", "jsonl")), help="On stdout.  [default: table]")
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write a .csv or .jsonl file too.")
-@click.option(
-    "--audio-encoder", metavar="DIR|ID", help="Where the run's speech encoder is, if it is not found by its name."
-)
-@click.option("--text-encoder", metavar="DIR|ID", help="The same for text.")
-@click.option("--video-encoder", metavar="DIR|ID", help="The same for video.")
+@encoder_options
 @click.option(
     "--video", type=click.Path(path_type=Path), metavar="FILE|DIR", help="Video of one FILE, or a folder of like names."
 )
@@ -108,10 +105,8 @@ def _predict(run: Path, files: list[str], text: str | None, transcripts: Path | 
             run,
             calibrate=not options["raw"],
             **{name: options[name] for name in ("row", "fold", "seed", "threshold", "asr", "window", "hop", "cache")},
-            **{
-                name: options[name]
-                for name in ("audio_encoder", "text_encoder", "video_encoder", "video_crop", "offline")
-            },
+            **encoders(options),
+            **{name: options[name] for name in ("video_crop", "offline")},
             text=texts is not None,
             video=options["video"] is not None,
             device=options["device"] or "auto",

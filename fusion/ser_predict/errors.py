@@ -51,7 +51,7 @@ class EncoderDiffers(PredictError, ValueError):
     differences: tuple[tuple[str, str, str], ...]
     got = "{name} is not the {stream} encoder this run was trained with:"
     known = "{compared:lines}"
-    next = "Give the folder or hub id of the run's own encoder: --{stream}-encoder DIR"
+    next = "Give the folder or hub id of the run's own encoder: --encoder {stream}=DIR"
 
     @property
     def compared(self) -> list[str]:

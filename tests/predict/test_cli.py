@@ -26,7 +26,7 @@ def predict(small: Any) -> Any:
     """``predict(*arguments)`` on the small run."""
 
     def call(*arguments: object) -> Result:
-        places = ["--audio-encoder", str(small.audio_encoder), "--text-encoder", str(small.text_encoder), "--offline"]
+        places = ["--encoder", f"audio={small.audio_encoder},text={small.text_encoder}", "--offline"]
         return CliRunner().invoke(command, [str(small.run), *map(str, arguments), *places, "--device", "cpu"])
 
     return call

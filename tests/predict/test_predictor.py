@@ -159,7 +159,7 @@ def test_encoders_are_found_by_the_command_that_wrote_the_cache(small: Any, tmp_
     """Without a hint the recorded name leads nowhere; the cache's own recipe is tried, and its content compared."""
     from ser_cache import Item, create_cache, open_cache
 
-    with pytest.raises(EncoderNotFound, match="--audio-encoder DIR"):
+    with pytest.raises(EncoderNotFound, match="--encoder audio=DIR"):
         Predictor(small.run, row="audio", offline=True)
     moved = tmp_path / "cache"
     old = open_cache(small.folder / "cache")
@@ -182,7 +182,7 @@ def test_another_encoder_is_refused(small: Any, predictor: Make, tmp_path: Path)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path / "other")
     with pytest.raises(EncoderDiffers, match=r"weights: trained with xxh3:") as caught:
         predictor(row="audio", audio_encoder=str(tmp_path / "other"))
-    assert "--audio-encoder" in str(caught.value)
+    assert "--encoder audio=DIR" in str(caught.value)
 
 
 def test_a_renamed_folder_is_the_same_encoder(small: Any, predictor: Make, tmp_path: Path):

@@ -8,6 +8,7 @@ import rich_click as click
 
 from ser_base.errors import PackageMissing, SerError
 from ser_base.settings import SettingsCommand
+from ser_predict.encoder_options import encoder_options, encoders
 
 LONGEST_HOP = 1.0
 """Seconds between windows if nothing is asked: answers come at least so often."""
@@ -37,10 +38,7 @@ LONGEST_HOP = 1.0
     metavar="DIR",
     help="Keep audio and answers here.  [default: nothing is kept]",
 )
-@click.option(
-    "--audio-encoder", metavar="DIR|ID", help="Where the run's speech encoder is, if it is not found by its name."
-)
-@click.option("--text-encoder", metavar="DIR|ID", help="The same for text.")
+@encoder_options
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Where the run's cache is now (only runs of old versions)."
 )
@@ -77,7 +75,8 @@ def _serve(run: Path, options: dict[str, Any]) -> None:
         predictor = Predictor(
             run,
             **{name: options[name] for name in ("row", "fold", "seed", "threshold", "asr", "window", "cache")},
-            **{name: options[name] for name in ("audio_encoder", "text_encoder", "offline")},
+            **encoders(options),
+            offline=options["offline"],
             device=options["device"] or "auto",
         )
         hop = options["hop"] or min(LONGEST_HOP, predictor.windowing.hop)
