@@ -22,7 +22,7 @@ def encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def encoders(options: dict[str, Any]) -> dict[str, str | None]:
+def encoders(options: dict[str, Any]) -> dict[str, Any]:
     """``audio_encoder``, ``text_encoder``, ``video_encoder`` for a `Predictor`, out of the options of `encoder_options`."""
     fields = [f"{stream}_encoder" for stream in STREAMS]
     return {name: (options["encoder"] or {}).get(name, options[name]) for name in fields}
