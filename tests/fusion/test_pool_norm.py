@@ -190,7 +190,7 @@ def test_what_earlier_versions_wrote_reads_as_it_was_meant(data: Data) -> None:
     assert changed.shape == replace(plan().shape, frame_dropout=0.2, pool_dropout=0.2, pool_norm="none")
     assert with_settings(plan(), {"dropout": None}) == plan()  # trial 0: the row's own
     written = {**job().model_dump(mode="json"), "epochs": 50, "refit": False, "dropout": []}
-    for name in ("frame_dropout", "pool_dropout", "pool_norm", "early_stopping"):
+    for name in ("frame_dropout", "pool_dropout", "pool_norm", "early_stopping", "norm_first"):
         del written[name]
     before = planned(study, **written)
     assert before.shape == Shape(frame_dropout=0.5, pool_dropout=0.5, stream_dropout=0.3)

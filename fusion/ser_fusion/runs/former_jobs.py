@@ -1,7 +1,8 @@
 """Jobs in ``run.json`` of earlier versions, in the words of this one: the same trainings, now asked for by options.
 
 Until dropout was split, a job had one ``dropout``, and the preset ``corrected`` meant: dropout .5 of everything, whole streams
-dropped with .3, no norm of pooled vectors, stopped early, not refitted.
+dropped with .3, no norm of pooled vectors, stopped early, not refitted. Until ``norm_first`` was a field, attention normalised
+what it gives.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ def in_todays_words(values: Mapping[str, Any]) -> dict[str, Any]:
     no options stand for all of its presets at once.
     """
     job = {name: value for name, value in values.items() if name not in _GONE}
+    if {*_GONE, "refit"} <= set(values) or {"dropout", "refit"} <= set(values):
+        job.setdefault("norm_first", False)
     if not {"dropout", "refit"} <= set(job):  # a job read from a file has every field
         return job
     dropout = tuple(job.pop("dropout"))

@@ -213,6 +213,14 @@ class FuseOptions(LeverOptions):
         Literal["none", "batch"] | None,
         Option("batch: normalise pooled vectors over the training utterances.", TRAINING, default=THE_PRESETS),
     ] = None
+    norm_first: Annotated[
+        bool | None,
+        Option(
+            "Normalise what attention reads, or, with --no-norm-first, what it gives, as earlier versions did.",
+            TRAINING,
+            default=THE_PRESETS,
+        ),
+    ] = None
     class_weights: Annotated[
         Literal["none", "balanced"],
         Option("balanced: weigh the loss by inverse class frequency.", "Losses", common=True),

@@ -31,7 +31,7 @@ from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
 
 _OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
-_SHAPES = ("pool_norm", "stream_dropout")
+_SHAPES = ("pool_norm", "norm_first", "stream_dropout")
 
 
 def plan(job: FuseJob, study: Study | None = None) -> tuple[Material, tuple[Row, ...], list[Task], str]:
@@ -271,6 +271,8 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
             said.append(f"{name.replace('_', ' ')} {' or '.join(map(str, given))} instead of {own}")
     if job.pool_norm is not None and job.pool_norm != preset.shape.pool_norm:
         said.append(f"pooled vectors' norm: {job.pool_norm} instead of {preset.shape.pool_norm}")
+    if job.norm_first is not None and job.norm_first != preset.shape.norm_first:
+        said.append(f"attention normalises what it {'reads' if job.norm_first else 'gives'}")
     if preset.weighted_layers and all(len(entries) == 1 for entries in study.layers.values()):
         said.append("one layer instead of a learned sum of all (--layer all)")
     if training.patience is not None and job.refit:
