@@ -34,18 +34,18 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 class _Sentence(Formatter):
     """`str.format` whose names are an error's facts and properties.
 
-    A sequence takes `n` (its length), `lines` (one name a line, at most 12), or the most names to list. A mapping is
-    written as `name 1,234, ...`.
+    A sequence takes `n` (its length), `lines` (one name a line, at most 12), or the most names to list. A mapping of
+    counts is written as `name 1,234, ...`.
     """
 
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return getattr(args[0], str(key))
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(isinstance(count, int) for count in value.values()):
             value = [f"{name} {count:,}" for name, count in value.items()]
         if not isinstance(value, (list, tuple)):
-            return format(value, format_spec)
+            return format(str(value) if isinstance(value, Mapping) or value is None else value, format_spec)
         if format_spec == "n":
             return f"{len(value):,}"
         if format_spec == "lines":
