@@ -199,7 +199,7 @@ def gemm_peak(rows: Sequence[int] = (225, 500, 1000)) -> Callable[[], float]:
 
 
 def base_flops(samples: int, layers: int) -> float:
-    """Operations of wav2vec2-base for one utterance (research/performance.md 2)."""
+    """Operations of wav2vec2-base for one utterance: two for each multiplication with addition."""
     frames, total, inputs = samples, 0.0, 1
     for kernel, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
         frames = (frames - kernel) // stride + 1

@@ -36,9 +36,7 @@ def command(ctx: click.RichContext, /, from_run: Path | None, **options: Any) ->
     """
     asked = asked_of(ctx)
     if from_run is None and "cache" not in asked:
-        raise click.UsageError(
-            "It is not said where the features are. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml."
-        )
+        raise click.UsageError("No feature cache is named. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml.")
     if from_run is not None:
         asked = _repeatable(ctx, asked)
     try:

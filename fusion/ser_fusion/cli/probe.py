@@ -57,9 +57,7 @@ def command(
     Seconds to a few minutes. Example: ser probe --cache runs/cache --layers all
     """
     if cache is None:
-        raise click.UsageError(
-            "It is not said where the features are. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml."
-        )
+        raise click.UsageError("No feature cache is named. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml.")
 
     try:
         sys.exit(_run(cache, poolings, refit, out or Path("runs/probe"), options))
