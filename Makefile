@@ -5,7 +5,7 @@ VENV ?= .venv
 DEMO ?= runs/demo
 BIN := $(abspath $(VENV))/bin
 PYTEST_ARGS ?=
-# Two one-thread workers beat one two-thread process here (docs/performance.md), in tests too.
+# Two one-thread workers beat one two-thread process here (docs/background/performance.md), in tests too.
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 

@@ -90,9 +90,9 @@ def test_layers_and_encoders_of_each_stream(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_page_of_options_is_what_the_commands_say():
-    told = (Path(__file__).parent.parent / "docs/options.md").read_text()
+    told = (Path(__file__).parent.parent / "docs/reference/options.md").read_text()
     made = page({"extract": "ser_extract.cli:command", "fuse": "ser_fusion.cli.fuse:command"})
-    assert told == made, "run: python -m ser_base.option_docs extract=... fuse=... > docs/options.md"
+    assert told == made, "run: python -m ser_base.option_docs extract=... fuse=... > docs/reference/options.md"
 
 
 def test_a_file_holds_the_whole_search(monkeypatch: pytest.MonkeyPatch):

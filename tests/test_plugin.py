@@ -35,7 +35,7 @@ def _python(code: str, env: dict[str, str], folder: Path) -> str:
 def test_the_page_shows_the_corpus_of_the_package():
     """The reader stands on a page too, where it runs as it stands."""
     reader = (ROOT / "docs/plugin/ser_example/weather.py").read_text(encoding="utf-8")
-    assert reader in (ROOT / "docs/add-a-corpus.md").read_text(encoding="utf-8")
+    assert reader in (ROOT / "docs/guides/add-a-part.md").read_text(encoding="utf-8")
 
 
 def test_the_head_keeps_the_contract_of_heads(env: dict[str, str], tmp_path: Path):

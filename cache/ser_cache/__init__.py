@@ -3,7 +3,7 @@
 Reading:  ``open_cache("cache").select(modality="audio", layer=12)[utterance_id]``
 Writing:  ``create_cache("cache").writer(spec)``, then ``plan``, ``pending`` and ``commit`` (see `Writer`)
 
-The format is written down in docs/cache-format.md; the package imports neither torch nor the rest of SER Fusion.
+The format is written down in docs/reference/cache-format.md; the package imports neither torch nor the rest of SER Fusion.
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
 """The page of options: every option of a command that is made of a job, by panel, as Markdown.
 
-python -m ser_base.option_docs extract=ser_extract.cli:command fuse=ser_fusion.cli.fuse:command > docs/options.md
+python -m ser_base.option_docs extract=ser_extract.cli:command fuse=ser_fusion.cli.fuse:command > docs/reference/options.md
 """
 
 import sys

@@ -1,7 +1,7 @@
 """One place for one option: a field of a job model.
 
 The field's name, type, limits, default and `Option` make the option of the command, the check of pydantic, the environment
-variable (`SER_` and the name), the key of `ser.toml`, and the row of the table in docs/options.md:
+variable (`SER_` and the name), the key of `ser.toml`, and the row of the table in docs/reference/options.md:
 
 ```python
 class Job(BaseModel):

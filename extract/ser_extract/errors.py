@@ -46,7 +46,7 @@ class EncoderNotSupported(ExtractError, ValueError):
     families: tuple[str, ...]
     got = "{name} is of model type '{model_type}', which is not a known {modality} encoder."
     known = "Known for {modality}: {families}."
-    next = "Give another --encoder {modality}=ID, or add the family: docs/add-an-encoder.md"
+    next = "Give another --encoder {modality}=ID, or add the family: docs/guides/add-a-part.md"
 
 
 class EncoderBroken(ExtractError, ValueError):

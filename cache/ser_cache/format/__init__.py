@@ -1,1 +1,1 @@
-"""docs/cache-format.md in code, section by section."""
+"""docs/reference/cache-format.md in code, section by section."""

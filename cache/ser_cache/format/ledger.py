@@ -1,6 +1,6 @@
 """The state of one entry: its plans and commits put together. Writers, readers and verify all resolve utterances here.
 
-The rules are those of docs/cache-format.md: the last plan that mentions an utterance names the input hash that is
+The rules are those of docs/reference/cache-format.md: the last plan that mentions an utterance names the input hash that is
 wanted; its row is the committed one with this hash; among several, that of the latest generation. Costs one listing per
 directory and one small read per record that was not seen before.
 """

@@ -1,6 +1,6 @@
 """The table of encoder families, keyed by the `model_type` of an encoder's config.
 
-A new family is one object in `speech`, `text` or `vision` (or a file of its own) and one line below (docs/add-an-encoder.md); the contract test walks the table.
+A new family is one object in `speech`, `text` or `vision` (or a file of its own) and one line below (docs/guides/add-a-part.md); the contract test walks the table.
 """
 
 from typing import TYPE_CHECKING

@@ -2,7 +2,7 @@
 
 Every waveform is normalised on its own before anything is batched (transformers' extractor pads first when the config has
 no attention mask: relative error 0.75 of the waveform itself). On a CPU utterances go one by one, since batching gains
-nothing there and padding only costs (docs/performance.md); on an accelerator in padded batches with the length-masked
+nothing there and padding only costs (docs/background/performance.md); on an accelerator in padded batches with the length-masked
 group norm, or in batches of equal length where no mask is exact. All of it equals batch 1 within relative L2 1e-5.
 """
 

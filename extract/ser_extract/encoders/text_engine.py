@@ -1,7 +1,7 @@
 """The engine of all text encoders: tokens in length-sorted batches, packed or padded and masked, long texts in windows.
 
 Both equal batch 1 (BERT has no norm over time). On a CPU texts are packed, where the family can: no product is spent on
-padding, none is as small as one text (docs/performance.md). Elsewhere they are padded with a mask. A text with more tokens
+padding, none is as small as one text (docs/background/performance.md). Elsewhere they are padded with a mask. A text with more tokens
 than the encoder has positions goes in overlapping windows, each with the special tokens around it, and is joined again;
 nothing is ever cut off silently. Special tokens stay in the cache, marked, so that pooling can leave them out.
 """

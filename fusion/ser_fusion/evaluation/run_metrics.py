@@ -60,7 +60,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         progress: called with the name of each step that may take more than a moment.
 
     Returns:
-        The content of `metrics.json`; its keys are described in `docs/statistics.md`.
+        The content of `metrics.json`; its keys are described in `docs/background/statistics.md`.
 
     Raises:
         NotARun: the folder is no run directory.

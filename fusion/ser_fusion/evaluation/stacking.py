@@ -6,7 +6,7 @@ each stream the head reads, those of these streams side by side, each on every p
 `w_k = 1/K`. An expert without frames of its stream has no say.
 
 The whole prior makes the accuracy (WA) best, and none the mean recall (UWA). Tables print both, and the F1 scores between them:
-half of the log prior serves those. It is fixed, not fitted; docs/statistics.md has its figures.
+half of the log prior serves those. It is fixed, not fitted; docs/background/statistics.md has its figures.
 
 Development predictions are pooled as for temperatures: over folds and seeds, without the speakers that the fold tests. They
 come from the first fits; the weights are applied to the refitted head and probes. Additive experts stay additive.

@@ -1,7 +1,7 @@
 """Presets: how heads are built and trained, as data. A result always names its preset and lists its departures.
 
 ``corrected``  the default: masked, normalised, statistics over time, special tokens left out. Its sizes and its training were
-               chosen on development parts (see docs/heads.md).
+               chosen on development parts (see docs/reference/heads.md).
 ``as-found``   the study's heads as the published code that matches it has them. It reproduces the heads, not the features.
 ``s3prl-er``   the downstream model of SUPERB's emotion task.
 ``emobox``     the downstream model of EmoBox.
@@ -88,7 +88,7 @@ STOPPED_EPOCHS = 50
 CORRECTED = Preset(
     name="corrected",
     title="masked, normalised, statistics over time (default)",
-    source="this project; the heads of Rajan et al. 2022 with the faults of docs/heads.md mended",
+    source="this project; the heads of Rajan et al. 2022 with the faults of docs/reference/heads.md mended",
     shape=Shape(pool_norm="batch", norm_first=True),
     training=Training(lr=2e-3, schedule="one-cycle", patience=None, average=0.99),
 )

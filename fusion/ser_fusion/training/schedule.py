@@ -14,7 +14,7 @@ PLATEAU_GAIN = 1e-4  # of the development score; absolute, since a share of a ne
 def fixed_epochs(utterances: int, batch: int) -> int:
     """How long a training without early stopping lasts: whole epochs that make ``STEPS`` steps, at least ``EPOCHS`` of them.
 
-    Measured on development parts; docs/heads.md has the figures.
+    Measured on development parts; docs/reference/heads.md has the figures.
 
     Args:
         utterances: Of the training part.

@@ -24,7 +24,7 @@ from ser_fusion.training.losses.levers import PLAIN, LeverImpossible, LeverOptio
 #
 # At the pooled vector, not at the frames: two utterances have different lengths and no frames that correspond, so a sum of their
 # frames is a sum of two unrelated moments, and attention would look across two speakers at once. The pooled vector is the
-# first place where both have one row of the same meaning. Behind it every head is linear (see docs/heads.md), so mixing vectors
+# first place where both have one row of the same meaning. Behind it every head is linear (see docs/reference/heads.md), so mixing vectors
 # mixes logits: a straight line of confidence between any two training utterances, dropout masks aside.
 @dataclass(frozen=True, slots=True)
 class Mix:
