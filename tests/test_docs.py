@@ -4,11 +4,15 @@ A block that cannot run here says why in a comment on the line before it: `<!-- 
 data is marked `<!-- needs shared -->` and runs where ../shared is. Output and other languages stand in ```text blocks.
 """
 
+import html
+import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -40,6 +44,23 @@ def test_links_lead_somewhere(page: Path):
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)]
     lost = [link for link in links if link and ":" not in link and not (page.parent / link).exists()]
     assert not lost, f"{page.name} links to {lost}"
+
+
+def _script(name: str) -> ModuleType:
+    """A script of the docs, which are no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_figures_show_the_numbers_of_the_page():
+    figures = _script("figures")
+    for name, data in figures.content(figures.PAGE.read_text(encoding="utf-8")).items():
+        picture = (figures.FOLDER / f"{name}.svg").read_text(encoding="utf-8")
+        (shown,) = re.findall(r"<dc:description>(.*?)</dc:description>", picture, re.DOTALL)
+        assert html.unescape(shown) == json.dumps(data, sort_keys=True), "run: python docs/figures.py"
 
 
 @pytest.mark.demo
