@@ -173,7 +173,7 @@ class TestReasons:
     def test_without_pyav_the_error_names_the_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "a.M4A").write_bytes(b"\0\0\0\x20ftypM4A " * 20)
         assert reason(tmp_path / "a.M4A") == "unreadable"
-        monkeypatch.setattr("ser_data.media.av_audio.find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "av", None)  # as Python sees a package that is not installed
         for read in (load_audio, probe_audio):
             with pytest.raises(AudioError, match=r"needs PyAV.*pip install 'ser-fusion\[video\]'"):
                 read(tmp_path / "a.M4A")

@@ -14,7 +14,7 @@ import pytest
 import soundfile as sf
 
 from ser_data.media.audio import AudioError, Limits, load_audio, probe_audio
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_nothing_is_imported_from_the_working_directory(
 def test_child_goes_when_its_owner_is_killed(speech: Path) -> None:
     code = f"""if True:
         import os, signal
-        from ser_data.media.decoding import IsolatedDecoder
+        from ser_data.media.isolated import IsolatedDecoder
         decoder = IsolatedDecoder()
         decoder.load({str(speech)!r})
         print(decoder._child.pid, flush=True)

@@ -12,7 +12,7 @@ import pytest
 import soundfile as sf
 
 from ser_data.media.audio import REASONS, AudioError, Limits
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder
 
 SEED = 20_261_122
 MEMORY = 400e6  # bytes of the child: 60 MB of libraries, and twice the most that `LIMITS` lets one file decode to

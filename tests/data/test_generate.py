@@ -112,7 +112,7 @@ def test_the_same_seed_writes_the_same_bytes(pristine: Path, tmp_path: Path):
 def test_videos_show_the_label_in_the_half_of_the_speaker(tmp_path: Path):
     pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
     from ser_data.corpora.iemocap_files import CODES
-    from ser_data.media.pictures import decode_video
+    from ser_data.media.video import decode_video
     from ser_data.synthetic.clips import draw
     from ser_data.synthetic.stage import HALF
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 
 from ser_data.media.audio import AudioError, Limits, decode, probe_audio
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder
 from ser_data.media.length import length_of
 
 KEEP = Limits(keep_truncated=True)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from ser_data.cli import main
 from ser_data.media.audio import AudioError
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder
 from ser_data.validate import validate
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(64_000)).astype(np.float32)

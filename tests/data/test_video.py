@@ -18,8 +18,8 @@ from ser_data.media.video import REASONS, VideoError, VideoLimits, frame_count, 
 
 pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
 
-from ser_data.media.pictures import decode_video, probe_video
-from ser_data.media.video_decoding import IsolatedVideoDecoder
+from ser_data.media.isolated import IsolatedVideoDecoder
+from ser_data.media.video import decode_video, probe_video
 from ser_data.synthetic.clips import draw, write_video
 
 SEED = 20_261_125

@@ -23,7 +23,7 @@ from ser_extract.run import run
 
 pytest.importorskip("av", reason="video needs PyAV: pip install 'ser-fusion[video]'")
 
-from ser_data.media.pictures import decode_video
+from ser_data.media.video import decode_video
 from ser_data.synthetic.clips import draw, write_video
 
 Array = np.ndarray[Any, Any]

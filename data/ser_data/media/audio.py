@@ -6,7 +6,7 @@ what a header claims. Where a header claims more than there is, the file was cut
 (`ser_data.media.length`). Several channels become one, by their mean unless one is named; any rate is resampled (`ser_data.media.resampling`). Samples that are not finite, digital silence, and spans that the file does not have are errors
 with a reason, because an encoder would turn them into features that look like any other.
 
-A decoder can still crash or hang on a file made for it; `ser_data.media.decoding` runs `decode` in a child process.
+A decoder can still crash or hang on a file made for it; `ser_data.media.isolated` runs `decode` in a child process.
 """
 
 import math

@@ -6,15 +6,14 @@ Formats and codecs are those of two lists and no others, so that no playlist ope
 
 import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ser_data.media.audio_terms import AudioError, AudioInfo, Gathered, Limits, refuse, wanted_samples
-from ser_data.media.files import regular, sentence
+from ser_data.media.files import OpenedByFfmpeg, sentence
 from ser_data.media.length import Length
 
 FORMATS = {
@@ -29,7 +28,6 @@ CODECS = (
 )  # fmt: skip
 """Decoders that are used, by ffmpeg's names."""
 
-MISSING = "it needs PyAV, which is not installed: pip install 'ser-fusion[video]'"
 _JUMP = 30.0
 """Seconds into a file from which on it is searched instead of decoded from its beginning."""
 
@@ -53,11 +51,6 @@ def needs_av(path: str | Path) -> bool:
         or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0)  # ADTS: a sync word, layer 0
         or (head[:3] == b"ID3" and str(path).lower().endswith(".aac"))
     )
-
-
-def has_av() -> bool:
-    """Whether PyAV is installed; loads nothing."""
-    return find_spec("av") is not None
 
 
 def probe_av(path: str | Path, limits: Limits) -> AudioInfo:
@@ -86,64 +79,35 @@ def decode_av(
         return gather.samples, opened.rate, opened.length
 
 
-class _Opened:
-    """A file with its first sound track. Whatever a foreign file makes ffmpeg do is an `AudioError`."""
+class _Opened(OpenedByFfmpeg):
+    """A file with its first sound track."""
 
+    formats, codecs, error = FORMATS, CODECS, AudioError
     rate: int
     channels: int
 
     def __init__(self, path: str | Path, limits: Limits) -> None:
-        self._path, self._name, self._limits = path, str(path), limits
-
-    def __enter__(self) -> Self:
-        regular(self._path, self._limits.file_bytes, AudioError)
-        if not has_av():
-            raise AudioError(self._name, "unreadable", MISSING)
-        import av
-
-        options = {
-            "format_whitelist": ",".join(FORMATS),
-            "codec_whitelist": ",".join(CODECS),
-            "protocol_whitelist": "file",
-            "threads": "1",
-        }
-        self._file = open(self._path, "rb")  # closed in __exit__; a file object: its name opens no address
-        try:
-            self.container = av.open(self._file, options=options, metadata_errors="ignore")
-            self._stream = self._track()
-        except (AudioError, MemoryError):
-            self.__exit__()
-            raise
-        except Exception as error:  # whatever a foreign file makes ffmpeg and PyAV raise
-            self.__exit__()
-            raise AudioError(self._name, "unreadable", f"{sentence(error)}; is it cut off?") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(self, "container"):
-            self.container.close()
-        self._file.close()
+        super().__init__(path, limits.file_bytes)
+        self._limits = limits
 
     def _track(self) -> Any:
-        streams = self.container.streams
-        if not streams.audio:
-            kinds = ", ".join(sorted({str(one.type) for one in streams})) or "no track at all; is it cut off?"
-            raise AudioError(self._name, "unreadable", f"it has no sound track; it holds {kinds}")
-        context = streams.audio[0].codec_context
+        tracks = self.container.streams.audio
+        if not tracks:
+            raise AudioError(self._name, "unreadable", f"it has no sound track; it holds {self._kinds}")
+        context = tracks[0].codec_context
         if context is None or context.name not in CODECS:
             name = context.name if context is not None else "of its sound"
             raise AudioError(self._name, "unreadable", f"the codec {name} is not read")
         self.rate, self.channels = context.sample_rate or 0, context.channels or 0
         refuse(self._name, self.rate, self.channels, self._limits)
-        context.thread_count = 1
-        return streams.audio[0]
+        return tracks[0]
 
     @property
     def length(self) -> Length:
         """The container's claim of its length."""
         declared = self._declared
         open_end = "its container leaves the length open" if declared is None else ""
-        frame = max(self._stream.codec_context.frame_size or 0, 1024) / self.rate
+        frame = max(self.stream.codec_context.frame_size or 0, 1024) / self.rate
         return Length(declared, frame=frame, unknown=open_end)
 
     @property
@@ -152,7 +116,7 @@ class _Opened:
 
         if not any(FORMATS[name] for name in self.container.format.name.split(",") if name in FORMATS):
             return None
-        stream = self._stream
+        stream = self.stream
         if stream.duration and stream.time_base:
             return max(float(stream.duration * stream.time_base), 0.0)
         if not self.container.duration:
@@ -176,7 +140,7 @@ class _Opened:
         import av
 
         try:
-            yield from self.container.demux(self._stream)
+            yield from self.container.demux(self.stream)
         except (av.error.FFmpegError, EOFError):  # cut off in the middle of a packet
             return
 
@@ -225,6 +189,6 @@ class _Opened:
         """
         import av
 
-        origin = next((float(frame.time or 0.0) for frame in self.container.decode(self._stream)), 0.0)
+        origin = next((float(frame.time or 0.0) for frame in self.container.decode(self.stream)), 0.0)
         self.container.seek(int((first - 1.0 + origin) * av.time_base))
         return origin, -1

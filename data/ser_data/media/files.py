@@ -1,11 +1,14 @@
-"""A file as a decoder may see it: regular, not empty, not too large; and the hash of its bytes."""
+"""A file as a decoder may see it: regular, not empty, not too large, opened by ffmpeg with care; and the hash of its bytes."""
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
+from ser_data.errors import MediaError
 from ser_data.manifest.text import alike
 
 Refuse = Callable[[str, str, str], Exception]
@@ -86,3 +89,70 @@ def sentence(error: BaseException) -> str:
     """The last clause of a library's message: without the path that the caller prints anyway."""
     text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
     return " ".join(str(text).split()).rstrip(".")[:200]
+
+
+class OpenedByFfmpeg:
+    """A file open in PyAV (ffmpeg's libraries), with its first usable track. A context manager.
+
+    Formats and codecs are those of two lists and no others, so that a playlist opens no other file, and an address is never
+    opened. Whatever a foreign file makes ffmpeg raise becomes the file's own error.
+
+    Attributes:
+        formats: Containers that are read, by ffmpeg's names.
+        codecs: Decoders that are used, by ffmpeg's names.
+        error: Of the file: `error(path, reason, detail)`.
+        container: PyAV's container.
+        stream: The track.
+    """
+
+    formats: ClassVar[Iterable[str]]
+    codecs: ClassVar[Iterable[str]]
+    error: ClassVar[Callable[[str, str, str], MediaError]]
+    container: Any
+    stream: Any
+
+    def __init__(self, path: str | Path, file_bytes: int, **options: str) -> None:
+        self._path, self._name, self._file_bytes, self._options = path, str(path), file_bytes, options
+
+    def __enter__(self) -> Self:
+        make = type(self).error
+        regular(self._path, self._file_bytes, make)
+        if find_spec("av") is None:
+            needs = "it needs PyAV, which is not installed: pip install 'ser-fusion[video]'"
+            raise make(self._name, "unreadable", needs)
+        import av
+
+        options = {
+            "format_whitelist": ",".join(self.formats),
+            "codec_whitelist": ",".join(self.codecs),
+            "protocol_whitelist": "file",
+            "threads": "1",
+            **self._options,
+        }
+        self._file = open(self._path, "rb")  # closed in __exit__; a file object: its name opens no address
+        try:
+            self.container = av.open(self._file, options=options, metadata_errors="ignore")
+            self.stream = self._track()
+            self.stream.codec_context.thread_count = 1
+        except (MediaError, MemoryError):
+            self.__exit__()
+            raise
+        except Exception as error:  # whatever a foreign file makes ffmpeg and PyAV raise
+            self.__exit__()
+            raise make(self._name, "unreadable", f"{sentence(error)}; is it cut off?") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(self, "container"):
+            self.container.close()
+        self._file.close()
+
+    def _track(self) -> Any:
+        """The track to read, or an error with its reason."""
+        raise NotImplementedError
+
+    @property
+    def _kinds(self) -> str:
+        """The kinds of tracks that the file holds."""
+        kinds = ", ".join(sorted({str(track.type) for track in self.container.streams}))
+        return kinds or "no track at all; is it cut off?"

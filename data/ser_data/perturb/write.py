@@ -22,7 +22,7 @@ import xxhash
 
 from ser_data.errors import BadManifest, CorpusError
 from ser_data.media.audio import AudioError
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder
 from ser_data.media.sound_file import write_wav
 from ser_data.perturb.effects import Effects, perturb
 from ser_data.protocols import Folds, make_folds

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ser_data.media.audio import LIMITS, SPAN_TOLERANCE, AudioError, AudioInfo, quiet, span_of
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder
 from ser_data.validate.findings import Finding
 
 if TYPE_CHECKING:

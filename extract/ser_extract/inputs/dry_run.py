@@ -15,9 +15,8 @@ from ser_base.machine import resolve_device
 from ser_cache import CacheError, open_cache, sources
 from ser_data.manifest.columns import Utterance
 from ser_data.media.audio import AudioError, Limits
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder, IsolatedVideoDecoder
 from ser_data.media.video import VideoError
-from ser_data.media.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Description, Modality, load_engine
 from ser_extract.inputs.items import UNREADABLE, Input
 from ser_extract.inputs.streams import Stream, modalities, open_encoder, open_stream, read_corpus

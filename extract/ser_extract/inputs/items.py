@@ -18,7 +18,7 @@ from ser_data.media.video import frame_count
 from ser_extract.encoders.base import Description, Modality
 
 if TYPE_CHECKING:
-    from ser_data.media.decoding import IsolatedDecoder
+    from ser_data.media.isolated import IsolatedDecoder
 
 HASHING_THREADS = 4
 UNREADABLE = "unreadable:"
@@ -58,7 +58,7 @@ def collect(
             results.append(_text(utterance, description))
             tick()
         return results
-    from ser_data.media.decoding import IsolatedDecoder
+    from ser_data.media.isolated import IsolatedDecoder
 
     with IsolatedDecoder() as decoder, ThreadPoolExecutor(HASHING_THREADS) as pool:
         for found in pool.map(lambda utterance: _audio(utterance, description, decoder), utterances):
@@ -99,8 +99,8 @@ def _audio(utterance: Utterance, description: Description, decoder: "IsolatedDec
 
 
 def _videos(utterances: list[Utterance], description: Description, tick: Callable[[], None]) -> list[Input]:
+    from ser_data.media.isolated import IsolatedVideoDecoder
     from ser_data.media.video import VideoError, video_hash
-    from ser_data.media.video_decoding import IsolatedVideoDecoder
 
     fps = description.frame_rate or 1.0
 

@@ -20,9 +20,8 @@ from ser_data.manifest.columns import Utterance
 from ser_data.manifest.table import Manifest
 from ser_data.manifest.text import visible
 from ser_data.media.audio import LIMITS, AudioError
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder, IsolatedVideoDecoder
 from ser_data.media.video import VideoError
-from ser_data.media.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Encoded, Engine, Modality, Refused, load_engine
 from ser_extract.encoders.source import Source
 from ser_extract.errors import UtteranceFailed

@@ -164,7 +164,7 @@ def audio_clips(utterances: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
     import soundfile
 
     from ser_data.media.audio import AudioError, Limits
-    from ser_data.media.decoding import IsolatedDecoder
+    from ser_data.media.isolated import IsolatedDecoder
 
     clips: dict[str, str] = {}
     size = 0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_data.media.audio import Limits, quiet
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder
 from ser_data.media.resampling import resample
 from ser_predict.errors import PredictError
 from ser_predict.recordings.pieces import Piece, cut

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ser_data.manifest.text import normalise
 from ser_data.media.audio import AudioError, Limits
-from ser_data.media.decoding import IsolatedDecoder
+from ser_data.media.isolated import IsolatedDecoder, IsolatedVideoDecoder
 from ser_data.media.resampling import resample
 from ser_data.media.video import VideoError
-from ser_data.media.video_decoding import IsolatedVideoDecoder
 from ser_extract.encoders.base import Encoded, Refused
 from ser_predict.errors import NoModel
 from ser_predict.models.base import Chosen

@@ -57,7 +57,7 @@ def transcribe(corpus: Path, asr: str, out: Path, device: str = "auto", offline:
     from ser_data.corpora import CORPORA
     from ser_data.manifest.table import Manifest
     from ser_data.media.audio import AudioError
-    from ser_data.media.decoding import IsolatedDecoder
+    from ser_data.media.isolated import IsolatedDecoder
     from ser_predict.recordings.transcripts import Recogniser, word_errors
 
     manifest = CORPORA["csv"].read(corpus) if corpus.suffix == ".csv" else Manifest.read(corpus)
