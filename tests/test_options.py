@@ -11,7 +11,7 @@ import rich_click as click
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from ser_base.option_docs import page
+from ser_base.command_line import options_page as page
 from ser_base.options import JobOption, given
 from ser_extract.cli import command as extract
 from ser_extract.job import ExtractJob
@@ -92,7 +92,7 @@ def test_layers_and_encoders_of_each_stream(monkeypatch: pytest.MonkeyPatch):
 def test_the_page_of_options_is_what_the_commands_say():
     told = (Path(__file__).parent.parent / "docs/reference/options.md").read_text()
     made = page({"extract": "ser_extract.cli:command", "fuse": "ser_fusion.cli.fuse:command"})
-    assert told == made, "run: python -m ser_base.option_docs extract=... fuse=... > docs/reference/options.md"
+    assert told == made, "run: python -m ser_base.command_line extract=... fuse=... > docs/reference/options.md"
 
 
 def test_a_file_holds_the_whole_search(monkeypatch: pytest.MonkeyPatch):

@@ -1,14 +1,21 @@
-"""A command whose subcommands are loaded when they are called, and the command line as it was typed."""
+"""What every command line needs: subcommands loaded late, the line as it was typed, the console, the page of options.
+
+python -m ser_base.command_line extract=ser_extract.cli:command fuse=ser_fusion.cli.fuse:command > docs/reference/options.md
+"""
 
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from ser_base.catalog import resolve
+from ser_base.options import JobOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class LazyGroup(click.RichGroup):
@@ -40,7 +47,69 @@ def typed(program: str) -> str:
     """The command line as it was typed, quoted for a shell.
 
     Args:
-        program: What stands in front where it was not `ser`, as `ser-fuse`.
+        program: Name of the command where it was not called through `ser`, as `ser-fuse`.
     """
     first = "ser" if Path(sys.argv[0]).name == "ser" else program
     return shlex.join([*first.split(), *sys.argv[1:]])
+
+
+ENDLESS = 10_000
+"""Columns off a terminal: no cell is cut, wrapped or shortened there."""
+
+
+def console(**options: Any) -> "Console":
+    """A rich console for results on stdout: as wide as the terminal, and without an end in a file or a pipe.
+
+    Args:
+        options: As for `rich.console.Console`; a `width` among them is kept.
+    """
+    from rich.console import Console
+
+    plain = Console(**options)
+    return plain if plain.is_terminal or "width" in options else Console(**options, width=ENDLESS)
+
+
+TOP = """# Options
+
+Every option of the two stages. A field of the job says all about one: it is the option, its check, the variable of the
+environment and the key of `ser.toml`. For `--pool-dropout` these are `SER_POOL_DROPOUT` and `pool_dropout` (or `pool-dropout`) in the
+table `[fuse]`. A flag goes before the environment, the environment before `ser.toml`, and `ser.toml` before the default. `--help` shows the
+options in **bold**, `--help-all` all of them. This page is written by `python -m ser_base.command_line`, and a test compares it.
+"""
+
+
+def options_page(commands: Mapping[str, str]) -> str:
+    """Every option of the commands that are made of a job, by panel, as Markdown.
+
+    Args:
+        commands: Subcommand -> ``"package.module:attribute"``.
+    """
+    lines = [TOP]
+    for name, path in commands.items():
+        command: click.Command = resolve(path)
+        options = [option for option in command.params if isinstance(option, JobOption) and option.panel]
+        shown = [option for option in options if not option.never]
+        lines.append(f"## ser {name}\n")
+        for panel in dict.fromkeys(str(option.panel) for option in shown):
+            lines += [f"### {panel}\n", "| Option | What it does |", "|---|---|"]
+            lines += [_row(option) for option in shown if option.panel == panel]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _row(option: JobOption) -> str:
+    value = option.metavar or ("" if option.is_flag else _values(option.type))
+    words = f"{'`, `'.join([*option.opts, *option.secondary_opts])}{' ' if value else ''}{value}"
+    mark = "**" if option.common else ""
+    row = f"| {mark}`{words}`{mark} | {option.help} |"
+    return row.replace(" | audio=", r" \| audio=").replace(" | FILE", r" \| FILE")
+
+
+def _values(kind: "click.ParamType[Any]") -> str:
+    if not isinstance(kind, click.Choice):
+        return kind.name.split()[0].upper()
+    return "NAME" if len(kind.choices) > 5 else "/".join(kind.choices)
+
+
+if __name__ == "__main__":
+    print(options_page(dict(word.split("=", 1) for word in sys.argv[1:])), end="")

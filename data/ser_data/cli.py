@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import rich_click as click
 
+from ser_base.command_line import console
 from ser_base.errors import SerError
 from ser_base.settings import SettingsGroup
-from ser_base.terminal import console
 from ser_data.corpora import CORPORA
 from ser_data.protocols import PROTOCOLS
 

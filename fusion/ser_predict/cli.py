@@ -183,7 +183,7 @@ def _run(
             for _ in told():
                 pass
     if form == "table" and any(one.error is None for one in done):
-        from ser_base.terminal import console as results_console
+        from ser_base.command_line import console as results_console
 
         results_console().print(lines.table(done))
     if save is not None:

@@ -43,7 +43,7 @@ def test_other_packages_add_parts_and_replace_none(parts):
 def test_off_a_terminal_no_cell_is_cut_or_wrapped(capsys):
     from rich.table import Table
 
-    from ser_base.terminal import console
+    from ser_base.command_line import console
 
     long = "an encoder's name that is far longer than any terminal is wide " * 10
     table = Table("name", "value")

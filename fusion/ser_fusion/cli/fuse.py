@@ -122,7 +122,7 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
     if outcome.remaining:
         click.echo(f"{outcome.remaining:,} jobs are left to other shares; the last one to end judges {outcome.out}.")
         return 0
-    from ser_base.terminal import console
+    from ser_base.command_line import console
     from ser_fusion.reporting.terminal import RatingTable, result_table
 
     if outcome.metrics.get("task") != "vad":

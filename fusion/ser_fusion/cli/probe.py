@@ -96,7 +96,7 @@ def _run(cache: Path, poolings: tuple[str, ...], refit: bool | None, out: Path, 
 def _show(lines: Any, chance: float) -> None:
     from rich.table import Table
 
-    from ser_base.terminal import console
+    from ser_base.command_line import console
 
     table = Table(
         title="Linear probes",

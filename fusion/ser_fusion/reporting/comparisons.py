@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_base.terminal import console as results_console
+from ser_base.command_line import console as results_console
 from ser_fusion.reporting.words import points, probability, tested
 
 if TYPE_CHECKING:
