@@ -107,7 +107,7 @@ def validate(
 
     if manifest or not corpus or not root:
         raise click.UsageError("validate needs NAME and ROOT, as in: ser data validate iemocap IEMOCAP_full_release")
-    with counting("Decoding recordings" if decode else "Reading headers") as tell:
+    with counting("Decoding" if decode else "Reading headers", "recordings") as tell:
         report = run(corpus, root, partial=partial, decode=decode, tell=tell, **parse_options(corpus, options))
     for table in show.report(report, everything):
         console().print(table)
@@ -213,7 +213,7 @@ def join(sources: tuple[str, ...], labels: str | None, split_by: str | None, dro
     from ser_data.join import join as run
     from ser_data.reading import read_named
 
-    with counting("Hashing audio") as tell:
+    with counting("Hashing audio", "recordings") as tell:
         joined = run(read_named(sources), labels=labels, split_by=split_by, drop_leaks=drop_leaks, progress=tell)
     for line in show.joined(joined, drop_leaks):
         console().print(line)
@@ -245,7 +245,7 @@ def generate(
     from ser_base.progress import counting
     from ser_data.synthetic import generate_iemocap_shaped
 
-    with counting("Writing turns") as tell:
+    with counting("Writing turns", "turns") as tell:
         count = generate_iemocap_shaped(
             folder, full=full, turns=turns, seed=seed, plant=plant, video=video, shorten=shorten, progress=tell
         )
@@ -291,7 +291,7 @@ def perturb(
 
     found = read_any(corpus, root, manifest, options)
     effects = Effects(snr=snr, noise=noise, reverb=reverb, codec=codec, quality=quality, seed=seed)
-    with counting("Perturbing") as tell:
+    with counting("Perturbing", "utterances") as tell:
         try:
             done = write_copy(
                 found, Path(out), effects, with_clean=with_clean, protocol=protocol, dev=dev, progress=tell

@@ -57,7 +57,7 @@ def command(ctx: click.RichContext, /, dry_run: bool, check: int | None, log_jso
 def _run(options: dict[str, Any], dry_run: bool, check: int | None, log_json: bool) -> int:
     from pydantic import ValidationError
 
-    from ser_extract.work.progress import reporter
+    from ser_base.progress import display
 
     try:
         job = ExtractJob(**options)
@@ -67,7 +67,7 @@ def _run(options: dict[str, Any], dry_run: bool, check: int | None, log_json: bo
         if dry_run:
             from ser_extract.inputs.dry_run import forecast
 
-            click.echo(forecast(job, reporter(log_json)))
+            click.echo(forecast(job, display(log_json)))
             return 0
         if check is not None:
             from ser_extract.work.check import check_cache
@@ -77,7 +77,7 @@ def _run(options: dict[str, Any], dry_run: bool, check: int | None, log_json: bo
             return 0 if drift.fine else 1
         from ser_extract.run import run
 
-        result = run(job, reporter(log_json), typed("ser-extract"))
+        result = run(job, display(log_json), typed("ser-extract"))
     except SerError as error:
         if isinstance(error, SettingMissing):
             raise
@@ -89,7 +89,7 @@ def _run(options: dict[str, Any], dry_run: bool, check: int | None, log_json: bo
 
 
 def _summary(job: Any, result: Any, same: str) -> str:
-    from ser_extract.work.failures import NAME
+    from ser_extract.work.report import NAME
 
     lines = []
     if len(result.skipped) > SHOWN:

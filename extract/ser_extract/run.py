@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from ser_base.machine import resolve_device
+from ser_base.progress import Display, Lines
 from ser_cache import create_cache, take_over
 from ser_cache.catalog import Cache
 from ser_cache.format.plan import Target
@@ -22,9 +23,7 @@ from ser_extract.errors import DiskTooSmall
 from ser_extract.inputs.items import NO_VIDEO
 from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder, open_stream, read_corpus
 from ser_extract.job import ExtractJob
-from ser_extract.work.failures import Skipped, from_problems, write_failures
-from ser_extract.work.next_step import next_step
-from ser_extract.work.progress import PlainReporter, Reporter, Waiting
+from ser_extract.work.report import Skipped, from_problems, next_step, write_failures
 from ser_extract.work.runners import RUNNERS
 from ser_extract.work.runners.base import INTERRUPTED, Stop
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
@@ -32,6 +31,7 @@ from ser_extract.work.starting import Start
 from ser_extract.work.units import (
     ACCELERATOR,
     Unit,
+    Waiting,
     core_pace,
     gather,
     multiplies_bfloat16,
@@ -85,7 +85,7 @@ class Extraction:
         recipe: The command line, kept with the plans for `ser cache verify --repair`.
     """
 
-    def __init__(self, job: ExtractJob, reporter: Reporter, recipe: str | None = None) -> None:
+    def __init__(self, job: ExtractJob, reporter: Display, recipe: str | None = None) -> None:
         self._job, self._reporter, self._recipe = job, reporter, recipe
         self._streams: list[Stream] = []
         self._writers: dict[Modality, dict[int, Writer]] = {}
@@ -156,8 +156,8 @@ class Extraction:
         needed = 0
         for encoder in encoders:
             phase = f"hash {encoder.modality}"
-            self._reporter.begin(phase, len(utterances), 0.0)
-            stream = open_stream(encoder, utterances, partial(self._reporter.advance, phase, 1, 0.0))
+            self._reporter.begin(phase, len(utterances))
+            stream = open_stream(encoder, utterances, partial(self._reporter.advance, phase))
             writers = open_writers(
                 cache, encoder.specs, self._job.container, replace=self._job.replace, recipe=self._recipe
             )
@@ -220,7 +220,7 @@ class Extraction:
             for result in self._run(units, stop, begun):
                 finished += 1
                 self._waiting.saved(result.key)
-                self._reporter.saved(result.key[0], len(result.key[1]))
+                self._reporter.also(result.key[0], "saved", len(result.key[1]))
                 self._encoded[result.key[0]] += len(result.key[1]) - len(result.failures)
             if stop.level or not finished:
                 return len(self._units(self._job.part))
@@ -236,7 +236,7 @@ class Extraction:
                 if stream.modality not in begun:
                     begun.add(stream.modality)
                     count, seconds = sum(len(unit.ids) for unit in own), sum(unit.seconds for unit in own)
-                    self._reporter.begin(stream.modality, count, seconds)
+                    self._reporter.begin(stream.modality, count, seconds, also=("saved",))
         assignment = Assignment(
             job, {stream.modality: stream.encoder.source for stream in self._streams}, layers, self._recipe
         )
@@ -267,6 +267,6 @@ def _as_planned(seconds: float, cost: float) -> float:
     return seconds
 
 
-def run(job: ExtractJob, reporter: Reporter | None = None, recipe: str | None = None) -> Result:
+def run(job: ExtractJob, reporter: Display | None = None, recipe: str | None = None) -> Result:
     """Extracts a corpus into a cache; see `Extraction`."""
-    return Extraction(job, reporter or PlainReporter(), recipe).run()
+    return Extraction(job, reporter or Lines(), recipe).run()

@@ -13,7 +13,7 @@ from ser_cache.format.plan import cut, plan_log
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import InputOptions
 from ser_extract.work import units as pace
-from ser_extract.work.units import core_pace, shard_cost
+from ser_extract.work.units import Waiting, core_pace, shard_cost
 
 running = importlib.import_module("ser_extract.run")  # the package's attribute of this name is the function
 
@@ -96,3 +96,23 @@ def test_processors_without_bfloat16_are_known(text: str, fast: bool, tmp_path: 
     (tmp_path / "cpuinfo").write_text(text)
     assert pace.multiplies_bfloat16(tmp_path / "cpuinfo") is fast
     assert pace.multiplies_bfloat16(tmp_path / "none")
+
+
+def test_ctrl_c_says_how_long_the_shards_in_hand_may_take():
+    from types import SimpleNamespace
+
+    now = [0.0]
+    units = [
+        SimpleNamespace(key=("audio", (name, f"{name}2")), modality="audio", ids=(name, f"{name}2"), cost=cost)
+        for name, cost in (("a", 40.0), ("b", 20.0), ("c", 20.0))
+    ]
+    wait = Waiting(units, workers=2, clock=lambda: now[0])  # type: ignore[arg-type]
+    assert wait.seconds is None and str(wait) == "how long is not known yet"
+    now[0] = 30.0
+    wait.encoded("audio", 3)  # half of all: a cost of 40 in 30 s by two workers
+    assert wait.seconds == 60.0 and str(wait) == "at most about 60 s"
+    wait.saved(("audio", ("a", "a2")))
+    assert wait.seconds == 30.0
+    wait.saved(("audio", ("b", "b2")))
+    wait.saved(("audio", ("c", "c2")))
+    assert wait.seconds == 0.0

@@ -286,15 +286,15 @@ def moved(root: Path) -> Path:
 
 
 def test_moved_recordings_are_taken_over_by_content(corpus, job, counted):
+    from ser_base.progress import Display
     from ser_extract.inputs.dry_run import forecast
-    from ser_extract.work.progress import PlainReporter
 
     root = corpus(6, extra=({"id": "bad", "path": "bad.wav", "label": "a", "text": "b"},))
     (root.parent / "bad.wav").write_bytes(b"no sound at all")
     assert run(job(root, audio_layer="1,2")).exit_code == 3
     before = arrays(root.parent.parent / "cache")
     counted.clear()
-    told = forecast(job(moved(root), audio_layer="1,2"), PlainReporter())
+    told = forecast(job(moved(root), audio_layer="1,2"), Display())
     assert "L1 1 to do, 6 taken over by content" in told and "text" in told and "0 to do, 7 taken over" in told
     counted.clear()
     result = run(job(moved(root), audio_layer="1,2"))

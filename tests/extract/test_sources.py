@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import Encoded, EngineOptions, InputOptions
-from ser_extract.encoders.source import CONTACT_SECONDS, Source, open_source
+from ser_extract.encoders.source import CONTACT_SECONDS, REMEMBERED, Source, file_hash, open_source
 from ser_extract.errors import EncoderBroken, EncoderNotFound
 
 
@@ -53,30 +54,34 @@ def test_a_changed_byte_changes_the_identity(folder, file):
     assert sum(before[key] != after[key] for key in before) == 1
 
 
-def test_the_hash_of_unchanged_weights_is_remembered_until_it_is_to_be_read_again(folder, tmp_path, monkeypatch):
-    from ser_extract.encoders import remembered
+def test_the_hash_of_unchanged_weights_is_remembered_until_it_is_to_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    store = tmp_path / "home" / "ser-fusion" / REMEMBERED
 
-    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / "home")
-    read: list[str] = []
-    monkeypatch.setattr(
-        remembered, "read_hash", lambda path, own=remembered.read_hash: read.append(path.name) or own(path)
-    )
-    weights = folder / "model.safetensors"
-    first = open_source(str(folder), "text")  # written a moment ago: another change could have the same time stamp
-    assert open_source(str(folder), "text") == first and len(read) == 2
-    monkeypatch.setattr(remembered, "SETTLED", -1.0)
-    for _ in range(3):
-        assert open_source(str(folder), "text") == first
-    assert len(read) == 3
-    assert open_source(str(folder), "text", rehash=True) == first and len(read) == 4
-    times = os.stat(weights)
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same modification time, same inode
-    assert open_source(str(folder), "text").weights != first.weights
-    (tmp_path / "home" / remembered.NAME).write_text('{"broken')
-    assert open_source(str(folder), "text").config_hash == first.config_hash
+    def remembered() -> dict[str, Any]:
+        return json.loads(store.read_text()) if store.exists() else {}
+
+    def stamp(path: Path) -> list[int]:
+        now = os.stat(path)
+        return [now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_dev, now.st_ino]
+
+    fresh = tmp_path / "fresh"
+    fresh.write_bytes(b"weights")
+    digest = file_hash(fresh)
+    assert remembered() == {}  # written a moment ago: another change could have the same time stamp
+    old = Path(np.__file__)
+    true = file_hash(old)
+    assert remembered() == {str(old): [stamp(old), true]}
+    store.write_text(json.dumps({str(old): [stamp(old), "f" * 32], str(fresh): [stamp(fresh), digest]}))
+    assert file_hash(old) == "f" * 32, "it was read, although it is remembered"
+    assert file_hash(old, again=True) == file_hash(old) == true
+    times = os.stat(fresh)
+    time.sleep(0.05)  # a tick of the file system's clock
+    fresh.write_bytes(b"Weights")
+    os.utime(fresh, ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same modification time, same inode
+    assert file_hash(fresh) != digest
+    store.write_text('{"broken')
+    assert file_hash(old) == true
 
 
 def test_the_order_and_the_diary_of_a_config_change_nothing(folder):

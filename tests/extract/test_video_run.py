@@ -160,14 +160,14 @@ def test_hostile_videos_are_listed_and_the_rest_is_done(tmp_path, video_job):
 
 
 def test_a_check_finds_no_drift_and_a_forecast_counts(root, video_job):
+    from ser_base.progress import Display
     from ser_extract.inputs.dry_run import forecast
     from ser_extract.work.check import check_cache
-    from ser_extract.work.progress import PlainReporter
 
     run(video_job(root, dtype="float16"))
     drift = check_cache(video_job(root, dtype="float16"), 5)
     assert drift.fine and drift.lines[0].utterances == 5 and drift.lines[0].worst < 1e-3
-    said = forecast(video_job(root, fps=10.0, dtype="float16"), PlainReporter(sys.stderr))
+    said = forecast(video_job(root, fps=10.0, dtype="float16"), Display())
     assert "video with tiny-vit" in said and "about 75 frames" in said, said  # 12 + 17 + 22 + 15 + 9
 
 

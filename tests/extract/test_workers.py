@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import ser_cache.format.plan
+from ser_base.progress import Lines
 from ser_cache import open_cache
 from ser_extract.run import Extraction, run
-from ser_extract.work.progress import PlainReporter
 from ser_extract.work.workers import Pool, WorkersDie
 
 running = importlib.import_module("ser_extract.run")  # the package's attribute of this name is the function
@@ -135,7 +135,7 @@ def test_a_worker_s_error_is_the_parent_s(corpus, job, tmp_path, tiny, monkeypat
         run(job(corpus(1), workers=1, text_encoder=str(folder), modalities=("text",)))
 
 
-class Pressing(PlainReporter):
+class Pressing(Lines):
     """Presses Ctrl-C when the first utterances are done."""
 
     def __init__(self, times: int, number: int = signal.SIGINT) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import rich_click as click
 
+from ser_base.progress import counting
 from ser_base.settings import SettingsCommand
 from ser_cache.cli.frame import cache_argument, reported, tell
-from ser_cache.cli.frame import progress as progress_of
 from ser_cache.words import visible
 
 _index = click.option(
@@ -22,7 +22,7 @@ def make_index(cache: Path, path: Path | None) -> None:
     """Make the derived index of a cache: one local SQLite file. It can be made again at any time."""
     from ser_cache.maintenance.index import Index, build_index
 
-    with progress_of("index", "entries") as progress:
+    with counting("index", "entries") as progress:
         made = build_index(cache, path, progress)
     with Index(made) as index:
         for entry in index.entries():
@@ -50,7 +50,7 @@ def find(cache: Path, utterances: tuple[str, ...], path: Path | None) -> int | N
         fresh = False
     if not fresh:
         tell("The index is missing or out of date; making it.")
-        with progress_of("index", "entries") as progress:
+        with counting("index", "entries") as progress:
             build_index(cache, place, progress)
     absent = False
     with Index(place, cache) as index:

@@ -9,10 +9,10 @@ from typing import Any
 
 import rich_click as click
 
+from ser_base.progress import counting
 from ser_base.settings import SettingsGroup
 from ser_cache.cli.frame import cache_argument as _cache
 from ser_cache.cli.frame import json_option as _json
-from ser_cache.cli.frame import progress as _progress
 from ser_cache.cli.frame import reported as _reported
 from ser_cache.cli.frame import tell as _tell
 from ser_cache.cli.index import COMMANDS as _INDEX
@@ -82,7 +82,7 @@ def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
     def say(message: str) -> None:
         _tell(message) if as_json else click.echo(visible_lines(message))
 
-    with _progress("verify") as progress:
+    with counting("verify", "bytes") as progress:
         report = check(cache, progress, data=not records)
     if as_json:
         click.echo(to_json(report))

@@ -5,9 +5,9 @@ from pathlib import Path
 import rich_click as click
 
 from ser_base.command_line import typed
+from ser_base.progress import counting
 from ser_base.settings import SettingsCommand
 from ser_cache.cli.frame import cache_argument, reported, tell
-from ser_cache.cli.frame import progress as progress_of
 from ser_cache.words import visible
 
 _path = click.Path(path_type=Path)
@@ -30,7 +30,7 @@ def merge_caches(sources: tuple[Path, ...], into: Path, attachments: Path | None
     """
     from ser_cache.exchange.merge import merge
 
-    with progress_of("merge", "rows") as progress:
+    with counting("merge", "rows") as progress:
         merged = merge(
             sources, into, container=container, attachments_of=attachments, recipe=typed("ser cache"), progress=progress
         )
@@ -58,7 +58,7 @@ def export_cache(cache: Path, to: Path, form: str, entries: tuple[str, ...]) -> 
     """Write features for other tools, with what they were computed from."""
     from ser_cache.exchange.export import export
 
-    with progress_of("export", "rows") as progress:
+    with counting("export", "rows") as progress:
         written = export(cache, to, form, entries, progress)
     for path in written:
         click.echo(str(path))
@@ -91,7 +91,7 @@ def import_source(source: Path, cache: Path, **options: object) -> int | None:
 
     if options["modality"] == "audio" and options["frame_rate"] is None:
         tell("No --frame-rate is given: plots and presets that need seconds will lack them.")
-    with progress_of("import", "utterances") as progress:
+    with counting("import", "utterances") as progress:
         done = import_features(source, cache, recipe=typed("ser cache"), progress=progress, **options)  # type: ignore[arg-type]
     for name, failure in list(done.failures.items())[:10]:
         tell(visible(f"Skipped {name}: {failure.reason}, {failure.detail}."))
@@ -120,7 +120,7 @@ def push_cache(cache: Path, url: str, repair: bool) -> None:
     from ser_cache.cli.listing import readable
     from ser_cache.exchange.remote import push
 
-    with progress_of("push", "shards") as progress:
+    with counting("push", "shards") as progress:
         moved = push(cache, url, progress, repair=repair)
     click.echo(f"{moved.committed:,} shards pushed ({readable(moved.bytes)}), {moved.already:,} were there already.")
     if repair:
@@ -138,7 +138,7 @@ def pull_cache(url: str, cache: Path, entries: tuple[str, ...], records: bool) -
     from ser_cache.cli.listing import readable
     from ser_cache.exchange.remote import pull
 
-    with progress_of("pull", "shards") as progress:
+    with counting("pull", "shards") as progress:
         moved = pull(url, cache, addresses=entries, records=records, progress=progress)
     click.echo(f"{moved.committed:,} shards pulled ({readable(moved.bytes)}), {moved.already:,} were there already.")
 

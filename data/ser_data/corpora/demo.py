@@ -80,7 +80,7 @@ def write_demo(root: Path, share: float = 1.0) -> Manifest:
     places = {turn.id: root / f"Session{turn.session}/sentences/wav/{turn.dialogue}/{turn.id}.wav" for turn in turns}
     missing = [turn for turn in turns if not places[turn.id].is_file()]
     if missing or not (root / MANIFEST).is_file():
-        with counting("Speaking the demo corpus") as tell:
+        with counting("Speaking the demo corpus", "turns") as tell:
             for done, (turn, samples) in enumerate(zip(missing, _recorded(missing), strict=True), 1):
                 write_wav(places[turn.id], samples, RATE)
                 tell(done, len(missing))

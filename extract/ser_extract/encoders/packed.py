@@ -20,7 +20,53 @@ import torch
 from torch.nn import functional as F
 
 from ser_extract.encoders.batches import States
-from ser_extract.encoders.packed_weights import FIRST, Names, Packable, names_of
+from ser_extract.encoders.stated import FIRST, POSITION, Packable
+
+# The weights of a checkpoint, asked for exactly. Where one is missing or a shape is another one, the answer is None, and
+# transformers' own loader decides: it knows more kinds, and its errors are the ones that users see.
+PROBE = "feature_projection.projection.weight"
+WEIGHT_NORM = (("parametrizations.weight.original0", "parametrizations.weight.original1"), ("weight_g", "weight_v"))
+
+
+class Names:
+    """Weights by name below a prefix, as float32; the bytes of a mapped file are not copied."""
+
+    def __init__(self, state: Mapping[str, torch.Tensor], prefix: str = "") -> None:
+        self._state, self._prefix = state, prefix
+
+    def below(self, name: str) -> "Names":
+        """Those whose names begin with this one and a dot."""
+        return Names(self._state, f"{self._prefix}{name}.")
+
+    def __contains__(self, name: str) -> bool:
+        return f"{self._prefix}{name}" in self._state
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._state[f"{self._prefix}{name}"].detach().float()
+
+    def position(self) -> torch.Tensor:
+        """The weight `(out, in, taps)` of a convolution with weight norm over its taps."""
+        size, direction = next(pair for pair in WEIGHT_NORM if pair[0] in self)
+        return torch._weight_norm(self[direction], self[size], 2)
+
+
+def names_of(config: Packable, state: Mapping[str, torch.Tensor]) -> Names | None:
+    """The weights of the base model in a checkpoint, or None where one is missing or has another shape."""
+    prefixes = [prefix for prefix in ("", f"{config.model_type}.") if f"{prefix}{PROBE}" in state]
+    if len(prefixes) != 1:
+        return None
+    prefix, width, taps = prefixes[0], config.hidden_size, config.num_conv_pos_embeddings
+    wanted = config.shapes()
+    for size, direction in WEIGHT_NORM:
+        if f"{prefix}{POSITION}.{size}" in state:
+            wanted[f"{POSITION}.{size}"] = (1, 1, taps)
+            wanted[f"{POSITION}.{direction}"] = (width, width // config.num_conv_pos_embedding_groups, taps)
+    whole = any(f"{POSITION}.{size}" in wanted for size, _ in WEIGHT_NORM) and all(
+        (held := state.get(f"{prefix}{name}")) is not None and tuple(held.shape) == shape and held.is_floating_point()
+        for name, shape in wanted.items()
+    )
+    return Names(state, prefix) if whole else None
+
 
 TILE = 1024
 """Frames of the second convolution per tile: 4 MB of the first's output at 512 channels."""

@@ -8,13 +8,17 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ser_extract.encoders.remembered import file_hash, read_hash
+from platformdirs import user_cache_path
+
+from ser_base.files import write_whole
 from ser_extract.errors import EncoderBroken, EncoderNotFound
 
 # Which files of an encoder's folder hold its weights: exactly those that are hashed are read, and no others.
@@ -100,6 +104,65 @@ def _shards(folder: Path, index: str, name: str) -> tuple[Path, ...]:
             name, f"{index} names {gone[0]}, which is not there ({len(gone)} of {len(files)} files)", WHOLE
         )
     return tuple(folder / file for file in files)
+
+
+# Hashes of weight files, remembered in the user's cache folder: gigabytes are read once and not at each command.
+#
+# A hash counts as long as path, size, modification time, change time, device and inode are those it was made with. Whoever
+# writes to a file changes at least the change time, which no program can set. A file whose bytes changed otherwise, as on a
+# failing disk, is found by `--check` and `--rehash`, which read it again.
+REMEMBERED = "weight-hashes.json"
+MOST = 500
+"""Files that are remembered; the oldest go first."""
+SETTLED = 2.0
+"""Seconds since a file's last change from which on a further change has another time stamp on every file system."""
+
+
+def file_hash(path: Path, *, again: bool = False) -> str:
+    """xxh3-128 of a file, 32 hex digits: about 0.3 s per GB where it is read.
+
+    Args:
+        path: The file.
+        again: Read it, whatever is remembered.
+    """
+    store = user_cache_path("ser-fusion") / REMEMBERED
+    key, stamp = str(path.resolve()), _stamp(path)
+    known = _remembered(store)
+    if not again and known.get(key, [None])[0] == stamp:
+        return str(known[key][1])
+    digest = read_hash(path)
+    if _stamp(path) == stamp and time.time() - max(stamp[1], stamp[2]) / 1e9 > SETTLED:
+        known = _remembered(store)
+        known.pop(key, None)
+        known[key] = [stamp, digest]
+        with suppress(OSError):  # a home that cannot be written: it is read again next time
+            write_whole(store, json.dumps(dict(list(known.items())[-MOST:])).encode())
+    return digest
+
+
+def _stamp(path: Path) -> list[int]:
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, found.st_ino]
+
+
+def read_hash(path: Path) -> str:
+    """xxh3-128 of a file as it is read now."""
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(512 << 10):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _remembered(store: Path) -> dict[str, list[object]]:
+    try:
+        known = json.loads(store.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    whole = isinstance(known, dict) and all(isinstance(one, list) and len(one) == 2 for one in known.values())
+    return known if whole else {}
 
 
 # A hub repository on this machine: the local copy first, then, unless forbidden, a download of what is needed.
@@ -263,7 +326,7 @@ def open_source(
         modality: `audio` or `text`, for messages.
         revision: Branch, tag or commit of a hub repository.
         offline: Never open a connection.
-        rehash: Read the weights for their hash, even if it is remembered (`remembered`).
+        rehash: Read the weights for their hash, even if it is remembered (`file_hash`).
 
     Raises:
         EncoderNotFound: Nothing there, or the hub does not answer within 10 seconds.

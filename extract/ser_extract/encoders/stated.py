@@ -6,7 +6,7 @@ transformers' config classes. A wrong value is an `EncoderBroken` that names fil
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -65,6 +65,85 @@ class Waveform(Stated):
                 f"conv_kernel has {len(self.conv_kernel)} values and conv_stride has {len(self.conv_stride)}"
             )
         return self
+
+
+FIRST = (10, 5)  # kernel and stride of the first convolution
+LATER = ((3, 2), (2, 2))
+POSITION = "encoder.pos_conv_embed.conv"
+
+
+class Packable(Waveform):
+    """The base type of wav2vec 2.0 and HuBERT; defaults are those of transformers' config classes."""
+
+    model_type: Literal["wav2vec2", "hubert"]
+    conv_dim: tuple[int, ...] = (512,) * 7
+    conv_bias: bool = False
+    feat_extract_norm: Literal["group"] = "group"
+    feat_extract_activation: Literal["gelu"] = "gelu"
+    feat_proj_layer_norm: Literal[True] = True
+    hidden_act: Literal["gelu"] = "gelu"
+    do_stable_layer_norm: Literal[False] = False
+    conv_pos_batch_norm: Literal[False] = False
+    adapter_attn_dim: None = None
+    num_attention_heads: int = Field(default=12, ge=1)
+    intermediate_size: int = Field(default=3072, ge=1)
+    num_conv_pos_embeddings: int = Field(default=128, ge=2, le=4096, multiple_of=2)
+    num_conv_pos_embedding_groups: int = Field(default=16, ge=1)
+    layer_norm_eps: float = Field(default=1e-5, gt=0)
+
+    @property
+    def norm_eps(self) -> float:
+        """Of the group norm, which transformers makes with torch's default."""
+        return 1e-5
+
+    @classmethod
+    def fitting(cls, config: Mapping[str, Any]) -> Self | None:
+        """The config, checked, or None where it is of another kind."""
+        try:
+            found = cls.model_validate(config)
+        except ValidationError:
+            return None
+        shapes = list(zip(found.conv_kernel, found.conv_stride, strict=True))
+        whole = (
+            len(set(found.conv_dim)) == 1
+            and len(found.conv_dim) == len(shapes) > 1
+            and shapes[0] == FIRST
+            and all(shape in LATER for shape in shapes[1:])
+            and found.hidden_size % found.num_attention_heads == 0
+            and found.hidden_size % found.num_conv_pos_embedding_groups == 0
+        )
+        return found if whole else None
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every weight but those of the positional convolution's weight norm."""
+        wide, width, up = self.conv_dim[0], self.hidden_size, self.intermediate_size
+        found: dict[str, tuple[int, ...]] = {}
+
+        def linear(name: str, out: int, into: int) -> None:
+            found[f"{name}.weight"], found[f"{name}.bias"] = (out, into), (out,)
+
+        def norm(name: str, size: int) -> None:
+            found[f"{name}.weight"] = found[f"{name}.bias"] = (size,)
+
+        for k, kernel in enumerate(self.conv_kernel):
+            name = f"feature_extractor.conv_layers.{k}"
+            found[f"{name}.conv.weight"] = (wide, wide if k else 1, kernel)
+            if self.conv_bias:
+                found[f"{name}.conv.bias"] = (wide,)
+        norm("feature_extractor.conv_layers.0.layer_norm", wide)
+        norm("feature_projection.layer_norm", wide)
+        linear("feature_projection.projection", width, wide)
+        found[f"{POSITION}.bias"] = (width,)
+        norm("encoder.layer_norm", width)
+        for k in range(self.num_hidden_layers):
+            name = f"encoder.layers.{k}"
+            for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                linear(f"{name}.attention.{part}", width, width)
+            norm(f"{name}.layer_norm", width)
+            linear(f"{name}.feed_forward.intermediate_dense", up, width)
+            linear(f"{name}.feed_forward.output_dense", width, up)
+            norm(f"{name}.final_layer_norm", width)
+        return found
 
 
 class WaveformExtractor(Stated):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_base.machine import resolve_device
+from ser_base.progress import Display, duration
 from ser_cache import CacheError, open_cache, sources
 from ser_data.manifest.columns import Utterance
 from ser_data.media.audio import AudioError, Limits
@@ -21,13 +22,12 @@ from ser_extract.encoders.base import Description, Modality, load_engine
 from ser_extract.inputs.items import UNREADABLE, Input
 from ser_extract.inputs.streams import Stream, modalities, open_encoder, open_stream, read_corpus
 from ser_extract.job import ExtractJob
-from ser_extract.work.progress import Reporter, duration
 
 QUANTILES = (0.1, 0.5, 0.9)
 SIZES = {"float16": 2, "float32": 4}
 
 
-def forecast(job: ExtractJob, reporter: Reporter) -> str:
+def forecast(job: ExtractJob, reporter: Display) -> str:
     """The forecast as lines of text."""
     manifest = read_corpus(job)
     utterances = list(manifest.utterances())
@@ -37,8 +37,8 @@ def forecast(job: ExtractJob, reporter: Reporter) -> str:
     for modality in modalities(job, manifest):
         encoder = open_encoder(job, modality)
         phase = f"hash {modality}"
-        reporter.begin(phase, len(utterances), 0.0)
-        stream = open_stream(encoder, utterances, partial(reporter.advance, phase, 1, 0.0))
+        reporter.begin(phase, len(utterances))
+        stream = open_stream(encoder, utterances, partial(reporter.advance, phase))
         counts = _frames(stream, utterances)
         frames = sum(counts.values())
         found = {spec.layer: _missing(job, stream, spec.address) for spec in encoder.specs}

@@ -15,8 +15,8 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from ser_base.machine import resolve_device
-from ser_extract.encoders.packed_weights import Packable
 from ser_extract.encoders.source import Source
+from ser_extract.encoders.stated import Packable
 from ser_extract.job import ExtractJob
 
 WORKER = "ser_extract.work.workers"

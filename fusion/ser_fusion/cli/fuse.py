@@ -81,8 +81,9 @@ def _repeatable(context: click.Context, asked: dict[str, Any]) -> dict[str, Any]
 def _run(asked: dict[str, Any], from_run: Path | None) -> int:
     from pydantic import ValidationError
 
+    from ser_base.progress import say
     from ser_fusion.cli.default_out import default_out
-    from ser_fusion.cli.progress import listener, say
+    from ser_fusion.cli.progress import listener
 
     like = None
     with listener() as told:

@@ -68,7 +68,7 @@ def command(
 
 
 def _run(cache: Path, poolings: tuple[str, ...], refit: bool | None, out: Path, options: dict[str, Any]) -> int:
-    from ser_fusion.cli.progress import say
+    from ser_base.progress import say
     from ser_fusion.evaluation.layer_probe import folds_of, probe_study, summary
     from ser_fusion.reporting.figures import plot_layers
     from ser_fusion.runs.job import FuseJob

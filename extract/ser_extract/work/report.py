@@ -1,17 +1,72 @@
-"""The command that goes on from a finished extraction, with the streams, layers and folds that this cache really has."""
+"""What a run leaves to read: `failures.csv` beside the cache, and the command that goes on from here."""
 
+import csv
+import io
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+from ser_base.files import write_whole
 from ser_cache import open_cache
 from ser_cache.catalog import Cache
 from ser_cache.format.spec import EntrySpec
 from ser_data.errors import UnknownLabel
 from ser_data.manifest.labels import resolve_scheme
-from ser_data.manifest.table import Manifest
+from ser_data.manifest.table import Manifest, Problem
 from ser_data.protocols.make import fitting_protocol
 from ser_extract.encoders.base import Modality
 from ser_extract.job import ExtractJob
+
+NAME = "failures.csv"
+COLUMNS = ("id", "modality", "reason", "detail")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, order=True)
+class Skipped:
+    """One line: an utterance that was not encoded, or a row of the corpus that was dropped (modality `corpus`)."""
+
+    id: str
+    modality: str
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        detail = f": {self.detail}" if self.detail else ""
+        return f"Skipped {self.id or '(no id)'} ({self.modality}): {self.reason}{detail}"
+
+
+def from_problems(problems: Iterable[Problem]) -> list[Skipped]:
+    """The dropped rows of a manifest."""
+    return [
+        Skipped(
+            problem.id,
+            "corpus",
+            problem.reason,
+            f"{problem.detail} ({problem.where})" if problem.where else problem.detail,
+        )
+        for problem in problems
+        if problem.dropped
+    ]
+
+
+def write_failures(folder: Path, skipped: Iterable[Skipped]) -> Path:
+    """Writes the file whole, by rename; header only when nothing was skipped. Cells that a spreadsheet would run are quoted."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for line in sorted(skipped):
+        writer.writerow([_harmless(cell) for cell in (line.id, line.modality, line.reason, line.detail)])
+    path = folder / NAME
+    write_whole(path, text.getvalue().encode("utf-8", errors="replace"))
+    return path
+
+
+def _harmless(cell: str) -> str:
+    plain = " ".join(cell.split())
+    return f"'{plain}" if plain.startswith(FORMULA) else plain
+
 
 DEFAULT_PROTOCOL = "session"
 """What `ser-fuse` takes without `--protocol`."""
