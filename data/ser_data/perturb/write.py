@@ -26,7 +26,7 @@ from ser_data.media.isolated import IsolatedDecoder
 from ser_data.media.sound_file import write_wav
 from ser_data.perturb.effects import Effects, perturb
 from ser_data.protocols import Folds, make_folds
-from ser_data.protocols.originals import MARK, SOURCE
+from ser_data.protocols.base import MARK, SOURCE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 from ser_base.errors import listing
 from ser_data.errors import BadFolds, MissingColumn
-from ser_data.protocols.base import Draft, Protocol, balanced_groups, natural, rotate
-from ser_data.protocols.originals import originals
+from ser_data.protocols.base import Draft, Protocol, balanced_groups, natural, originals, rotate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser_data.protocols.base import Draft, Protocol, balanced_groups, rotate, values_in_order
-from ser_data.protocols.originals import firsts
+from ser_data.protocols.base import Draft, Protocol, balanced_groups, firsts, rotate, values_in_order
 
 if TYPE_CHECKING:
     import pandas as pd

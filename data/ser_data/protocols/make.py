@@ -1,6 +1,16 @@
-"""Folds made by name, checked and noted, and the protocol that fits a table."""
+"""Folds made by name, checked and noted, with their development part; and the protocol that fits a table.
 
-from collections.abc import Iterable
+How the development part is chosen (`--dev`):
+
+- `next`: the protocol's own rule, normally the next session, speaker, group or fold in circular order.
+- `partner`: the other speakers of the tested session (`speaker` only).
+- `speaker`: one whole speaker of the next session, the others of that session train.
+- `random:0.2`: that share of the training pool, drawn per utterance (versions of one utterance together): shares speakers
+  with training, so early stopping is too hopeful.
+- `none`: no development part.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
@@ -8,16 +18,17 @@ import pandas as pd
 
 from ser_base.errors import SerError, listing, suggestion
 from ser_data.errors import BadFolds, BadManifest, MissingColumn
-from ser_data.protocols.base import Protocol
-from ser_data.protocols.development import development, resolve_rule
+from ser_data.protocols import PROTOCOLS
+from ser_data.protocols.base import MARK, SOURCE, Draft, Mask, Protocol, firsts, has_copies, values_in_order
 from ser_data.protocols.folds import SPARSE, Fold, Folds, shared_values, values_by_id
-from ser_data.protocols.originals import MARK, SOURCE, has_copies
+from ser_data.protocols.groups import partners
 
 if TYPE_CHECKING:
     from ser_data.manifest.table import Manifest
 
 
 KEYS = ("session", "speaker", "scenario", "dialogue")
+RULES = ("next", "partner", "speaker", "random:0.2", "none")
 _COLUMNS = ("id", "corpus", "label", "fold", "part", "audio_hash", SOURCE, MARK, *KEYS)
 
 
@@ -34,7 +45,7 @@ def make_folds(
     Args:
         manifest: A manifest or its table; all rows are split, so leave out beforehand what has no label or no embedding.
         protocol: A name of `PROTOCOLS`.
-        dev: `next`, `partner`, `speaker`, `random:SHARE` or `none`; see `ser_data.protocols.development`.
+        dev: `next`, `partner`, `speaker`, `random:SHARE` or `none`; see the module's text.
         seed: For what is drawn at random.
         allow_overlap: Held-out keys that may be broken; what is shared is then said in the notes.
 
@@ -46,8 +57,6 @@ def make_folds(
         MissingColumn: A column that the protocol needs has gaps; the message says which protocols would work.
         BadFolds: Too few sessions, speakers or groups, an unknown rule, or a held-out key on both sides.
     """
-    from ser_data.protocols.table import PROTOCOLS
-
     rule_of = PROTOCOLS[protocol]
     table = _sorted_table(manifest if isinstance(manifest, pd.DataFrame) else manifest.table)
     _require(rule_of, table, {name: PROTOCOLS[name].needs for name in PROTOCOLS})
@@ -71,6 +80,73 @@ def make_folds(
     result = Folds(protocol, rule, held_out, tuple(folds), (*notes, *more), seed, rule_of.once)
     result.check(table)
     return result
+
+
+def resolve_rule(protocol: Protocol, dev: str, drafts: Sequence[Draft]) -> str:
+    """The rule that is meant, by the name that is printed with results.
+
+    Raises:
+        BadFolds: No such rule, or one that this protocol cannot follow.
+    """
+    name = protocol.name
+    if dev == "next":
+        if all(draft.dev is not None for draft in drafts):
+            return "+".join(sorted({draft.own for draft in drafts}))
+        if protocol.dev == "next":
+            remedy = "Give --dev random:0.2, --dev speaker or --dev none."
+            raise BadFolds(name, "the split has no development part of its own", remedy)
+        return protocol.dev
+    if dev.startswith("random:"):
+        try:
+            share = float(dev.removeprefix("random:"))
+        except ValueError:
+            share = -1.0
+        if not 0 < share < 1:
+            raise BadFolds(name, f"--dev {dev}: the share must lie between 0 and 1", "Give --dev random:0.2.")
+    elif dev not in RULES:
+        raise BadFolds(name, f"unknown rule --dev {dev}", f"{suggestion(dev, RULES)}Known are {', '.join(RULES)}.")
+    if dev == "partner" and name != "speaker":
+        raise BadFolds(name, "--dev partner is for the protocol 'speaker'", "Give --dev next or --dev speaker.")
+    return dev
+
+
+def development(table: pd.DataFrame, protocol: Protocol, draft: Draft, rule: str, seed: tuple[int, int]) -> Mask:
+    """The rows of the development part, a subset of the draft's pool.
+
+    Args:
+        table: Manifest sorted by id.
+        protocol: Whose draft it is.
+        draft: The fold without its development part.
+        rule: As `resolve_rule` gave it.
+        seed: Seed and fold number, for `random`.
+
+    Raises:
+        BadFolds: The rule finds no utterance.
+    """
+    chosen: Mask = np.zeros(len(table), dtype=bool)
+    if rule == "none":
+        return chosen
+    if rule.startswith("random:"):
+        rows = np.flatnonzero(draft.pool)
+        heads, place = firsts(table, rows)
+        count = max(1, round(float(rule.removeprefix("random:")) * len(heads)))
+        drawn = np.random.default_rng(seed).permutation(len(heads))[:count]
+        chosen[rows[np.isin(place, drawn)]] = True
+        return chosen
+    if rule == "speaker":
+        own = draft.dev if draft.dev is not None and draft.dev.any() else draft.pool
+        speakers = values_in_order(table["speaker"][own])
+        if not speakers:
+            raise BadFolds(protocol.name, "--dev speaker, but no speakers are known", "Give --dev next or random:0.2.")
+        return (table["speaker"] == speakers[0]).to_numpy(dtype=bool) & draft.pool
+    if rule == "partner":
+        chosen = partners(table, draft)
+    elif draft.dev is not None:
+        chosen = draft.dev
+    if not chosen.any():
+        what = f"fold {draft.name} has no utterance for --dev {rule}"
+        raise BadFolds(protocol.name, what, "Give --dev random:0.2, --dev speaker or --dev none.")
+    return chosen
 
 
 def _sorted_table(table: pd.DataFrame) -> pd.DataFrame:

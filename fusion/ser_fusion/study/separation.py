@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_data.protocols.base import MARK, SOURCE
 from ser_data.protocols.folds import SPARSE, TEXT, key_values
-from ser_data.protocols.originals import MARK, SOURCE
 from ser_fusion.errors import FusionError
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ser_data.protocols.base import balanced_groups
+from ser_data.protocols.base import SOURCE, balanced_groups
 from ser_data.protocols.folds import SPARSE, key_values
-from ser_data.protocols.originals import SOURCE
 from ser_fusion.study.separation import Separation
 
 if TYPE_CHECKING:
