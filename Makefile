@@ -54,7 +54,7 @@ unit: $(VENV)/.installed-test
 
 oldest: $(OLDEST)/.installed-$(TRANSFORMERS)
 	@echo "Encoder contract with transformers $(TRANSFORMERS):"
-	$(OLDEST)/bin/python -m pytest -q tests/extract/test_encoder_contract.py
+	$(OLDEST)/bin/python -m pytest -q tests/extract/encoders/test_encoder_contract.py
 
 $(OLDEST)/.installed-$(TRANSFORMERS): $(VENV)/.installed-test
 	rm -rf $(OLDEST) && $(BIN)/python -m venv $(OLDEST)

@@ -1,20 +1,40 @@
 """A pool of actors on Ray, for the Ray runners of both stages.
 
 Ray Data gives out one unit of work at a time, restarts actors that die and gives their unit out again `RETRIES` times. What
-it could not finish is simply not among the results: who asked counts what is done.
+it could not finish is not among the results: the caller counts what is done.
 """
 
 import os
 import pickle
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ser_base.errors import PackageMissing
+from ser_base.workers import portable
 
 RETRIES = 2
 """How often Ray gives out again a unit whose actor died; its own default is without end."""
+
+
+class Actor:
+    """What a Ray actor holds; made once per actor. Subclasses do one unit of work."""
+
+    def do(self, unit: Any) -> Any:
+        """The result of one unit."""
+        raise NotImplementedError
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
+        """A batch of one pickled unit -> its pickled result, or the error that the driver is to raise."""
+        results: list[bytes] = []
+        for unit in batch["unit"]:
+            try:
+                result = self.do(pickle.loads(unit))
+            except Exception as error:  # noqa: BLE001  # whatever it is, the driver raises it
+                result = portable(error)
+            results.append(pickle.dumps(result))
+        return {"result": results}
 
 
 @contextmanager
@@ -49,14 +69,14 @@ def session(address: str | None, cores: int) -> Iterator[Any]:
 
 
 def results(
-    ray: Any, worker: type[Any], arguments: tuple[Any, ...], units: Sequence[Any], *, workers: int, gpus: float
+    ray: Any, actor: type[Actor], arguments: tuple[Any, ...], units: Sequence[Any], *, workers: int, gpus: float
 ) -> Iterator[Any]:
     """Results as they come; ends early where Ray gives up.
 
     Args:
         ray: See `session`.
-        worker: Called in the actor with a batch ``{"unit": [pickle]}``, returns ``{"result": [pickle]}``.
-        arguments: Of its constructor; it is made once per actor.
+        actor: Its class.
+        arguments: Of its constructor.
         units: The work; picklable and small.
         workers: Actors; no more than there are units.
         gpus: Per actor, fractions allowed.
@@ -72,7 +92,7 @@ def results(
     with ray.data.DataContext.current(context):
         rows = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in units], override_num_blocks=len(units))
         mapped = rows.map_batches(
-            worker,
+            actor,
             fn_constructor_args=arguments,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if gpus else 1),

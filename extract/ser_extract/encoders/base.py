@@ -3,7 +3,7 @@
 The description is read from `config.json` alone (no torch, no transformers): it is all that planning, `--dry-run` and a
 finished cache need. The engine is loaded once per worker, runs only the blocks up to the deepest wanted layer, and gives
 the same features whatever else is in the batch (relative L2 1e-5 to transformers at batch 1 in float32; the contract test
-`tests/extract/test_encoder_contract.py` walks the table).
+`tests/extract/encoders/test_encoder_contract.py` walks the table).
 """
 
 from collections.abc import Callable, Mapping, Sequence
