@@ -68,7 +68,10 @@ def noise_clip(frames: int, seed: int) -> "np.ndarray[Any, Any]":
 
 def measure(scale: str, folder: Path) -> list[dict[str, Any]]:
     """One line per variant and way of batching."""
-    fixtures, contract = load(TESTS / "extract" / "conftest.py"), load(TESTS / "extract" / "encoders" / "test_encoder_contract.py")
+    fixtures, contract = (
+        load(TESTS / "extract" / "conftest.py"),
+        load(TESTS / "extract" / "encoders" / "test_encoder_contract.py"),
+    )
     torch.set_num_threads(1)
     folders = {name: folder / name for name in fixtures.VARIANTS}
     for name, (kind, values) in fixtures.VARIANTS.items():
