@@ -19,8 +19,8 @@ from .errors import UnknownContainer as UnknownContainer
 from .errors import Unsafe as Unsafe
 from .errors import UnsupportedFormat as UnsupportedFormat
 from .errors import WrongRows as WrongRows
-from .exchange.takeover import sources as sources
-from .exchange.takeover import take_over as take_over
+from .exchange.merge import sources as sources
+from .exchange.merge import take_over as take_over
 from .format.spec import EntrySpec as EntrySpec
 from .items import Failure as Failure
 from .items import Item as Item

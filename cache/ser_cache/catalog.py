@@ -1,33 +1,40 @@
 """A cache: a directory of entries, and what is attached to them."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_cache.attachments import attach, attachment, attachments
-from ser_cache.containers import container as known_container
+import xxhash
+
+from ser_cache.containers.base import container as known_container
 from ser_cache.entry import Entry
 from ser_cache.errors import (
     AmbiguousEntry,
     CacheError,
     Damaged,
+    MissingAttachment,
     MissingEntry,
     NotACache,
     SpecMismatch,
     UnsupportedFormat,
+    WrongRows,
 )
 from ser_cache.format.durable import create_exclusive, make_directory, replace_file, writing
-from ser_cache.format.layout import ADDRESS, FORMAT_NAME, PLAN_NAME, TEMPORARY_NAME
-from ser_cache.format.log import WITNESSES, born, lost
-from ser_cache.format.records import EntryRecord, FormatRecord, checked
-from ser_cache.format.seal import read_sealed, seal
+from ser_cache.format.layout import ADDRESS, FORMAT_NAME, PLAN_NAME, TEMPORARY_NAME, folder, inside, names
+from ser_cache.format.log import WITNESSES, born, lost, read_withdrawn, record_withdrawal
+from ser_cache.format.seal import LIMIT, EntryRecord, FormatRecord, checked, read_bytes, read_sealed, seal
 from ser_cache.format.spec import SCHEMA, EntrySpec, differences
-from ser_cache.format.tree import folder, inside, names
-from ser_cache.format.withdrawals import read_withdrawn, record_withdrawal
 from ser_cache.writer import Writer
 
+ATTACHMENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 FORMAT = {"kind": "format", "format": FORMAT_NAME, "version": SCHEMA, "witnesses": True}
+
+
+def note(data: bytes) -> str:
+    """Name of the empty file, ``checksums/NAME/HASH-SIZE``, that says that an attachment was given this content."""
+    return f"{xxhash.xxh3_128(data).hexdigest()}-{len(data)}"
 
 
 @dataclass(frozen=True)
@@ -113,16 +120,32 @@ class Cache:
         record_withdrawal(self.path, ids, "admit")
 
     def attach(self, name: str, data: bytes) -> None:
-        """Creates or replaces an attachment, atomically and durably."""
-        attach(self.path, name, data)
+        """Creates or replaces an attachment: a small file that travels with the cache, opaque to it.
+
+        A reader sees the old bytes or the new ones. Durable on return.
+        """
+        if not ATTACHMENT_NAME.fullmatch(name):
+            raise WrongRows(f"attachment {name!r}", "give a plain file name of letters, digits, '.', '_' and '-'")
+        if len(data) > LIMIT:
+            raise WrongRows(f"attachment {name!r}", f"it has {len(data):,} bytes, more than {LIMIT:,}")
+        with writing(self.path / "attachments" / name):
+            notes = folder(self.path, "checksums", name)
+            folder(self.path, "attachments")
+        create_exclusive(notes / note(data), b"")
+        replace_file(inside(self.path, f"attachments/{name}"), data)
 
     def attachment(self, name: str) -> bytes:
-        """Bytes of an attachment."""
-        return attachment(self.path, name)
+        """Bytes of an attachment; raises MissingAttachment, or Damaged where its hash was never noted."""
+        if name not in self.attachments():
+            raise MissingAttachment(str(self.path), name, self.attachments())
+        data = read_bytes(inside(self.path, f"attachments/{name}"))
+        if note(data) not in names(self.path, "checksums", name):
+            raise Damaged(f"{self.path}/attachments/{name}", "its checksum was never noted")
+        return data
 
     def attachments(self) -> tuple[str, ...]:
         """Names of the attachments."""
-        return attachments(self.path)
+        return tuple(names(self.path, "attachments", like=ATTACHMENT_NAME))
 
     def writer(
         self, spec: EntrySpec, container: str = "zarr", replace: bool = False, recipe: str | None = None

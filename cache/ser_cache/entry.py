@@ -16,12 +16,11 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.containers.opening import Frames, map_frames, open_data, read_special
+from ser_cache.containers.base import Frames, map_frames, open_data, read_special
 from ser_cache.errors import Damaged, MissingRow, StaleEntry, WrongRows
-from ser_cache.format.bulk import uncollected
 from ser_cache.format.commit import Commit
 from ser_cache.format.layout import commit_path
-from ser_cache.format.ledger import Ledger
+from ser_cache.format.ledger import Ledger, uncollected
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure, Ragged, offsets_of
 

@@ -19,16 +19,14 @@ from typing import Any
 import numpy as np
 
 from ser_base.files import remove_if_dead
-from ser_cache.containers import container
+from ser_cache.containers.base import container
 from ser_cache.errors import WrongRows
-from ser_cache.format.bulk import uncollected
 from ser_cache.format.durable import writing
-from ser_cache.format.layout import GENERATION_NAME, TEMPORARY_NAME
-from ser_cache.format.ledger import Key, Ledger, Work
+from ser_cache.format.layout import GENERATION_NAME, TEMPORARY_NAME, folder, names
+from ser_cache.format.ledger import Key, Ledger, Work, uncollected
 from ser_cache.format.plan import Plan, Target, cut, plan_log, sealed_plan
 from ser_cache.format.protocol import write_commit
 from ser_cache.format.spec import EntrySpec, canonical
-from ser_cache.format.tree import folder, names
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
 
 SELDOM = 64

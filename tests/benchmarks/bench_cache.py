@@ -345,13 +345,13 @@ def run(scale: str, only: list[str], folder: Path | None = None) -> dict[str, An
     }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--folder", type=Path, help="where to write (default: the folder for temporary files)")
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     report = run(options.scale, options.only, options.folder)
     missed = sum(not gate["met"] for gate in report["gates"])
     print(f"{len(report['gates']) - missed} of {len(report['gates'])} gates met")

@@ -32,7 +32,6 @@ from ser_cache import EntrySpec, Item, create_cache, open_cache
 from ser_cache.format.commit import Commit
 from ser_cache.format.layout import commit_path, new_data_name
 from ser_cache.format.ledger import Ledger
-from ser_cache.maintenance.index import Index, build_index
 from ser_cache.maintenance.verify import verify
 
 SCALES = {"tiny": 20, "small": 1_000, "full": 10_000}  # commits
@@ -120,21 +119,10 @@ def measure(root: Path, commits: int) -> dict[str, Any]:
     figures["list commits"], _ = timed(lambda: sum(len(files) for _, _, files in os.walk(root)))
     figures["verify records"], report = timed(lambda: verify(root, data=False))
     assert not report.findings and not report.unfinished
-    figures["open without index"], entry = timed(lambda: open_cache(root).select())
+    figures["open the entry"], entry = timed(lambda: open_cache(root).select())
     names = random.Random(0).choices(entry.ids, k=LOOKUPS)
     seconds, _ = timed(lambda: [entry.frames(name) for name in names])
-    figures["one look-up in an open entry"] = seconds.each(LOOKUPS)
-    entry = None  # its memory is not the index's
-    index_path = root.with_suffix(".sqlite")
-    figures["build index"], _ = timed(lambda: build_index(root, index_path))
-    figures["index MB"] = index_path.stat().st_size / 1e6
-    figures["open index"], index = timed(lambda: Index(index_path))
-    figures["is it current"], changed = timed(index.changed)
-    assert not changed
-    seconds, found = timed(lambda: [index.find(name) for name in names])
-    assert all(len(each) == 1 for each in found)
-    figures["one look-up in the index"] = seconds.each(LOOKUPS)
-    figures["list 1,000 ids"], _ = timed(lambda: index.ids(SPEC.address, after=names[0]))
+    figures["one look-up in the open entry"] = seconds.each(LOOKUPS)
     figures["peak memory MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1e6 if sys.platform == "darwin" else 1e3
     )

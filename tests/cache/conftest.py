@@ -1,6 +1,8 @@
 """The made-up caches of these tests, and the made-up object stores."""
 
+import os
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,16 @@ from made_cache import CONTAINERS
 def container(request: pytest.FixtureRequest) -> str:
     """Both containers, one after the other."""
     return str(request.param)
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder where a sync costs nothing, for tests that write many caches and cut no power."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ser-cache-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

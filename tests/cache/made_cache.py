@@ -11,7 +11,8 @@ import signal
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,30 @@ def start_child(function: Callable[[], None]) -> int:
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+@contextmanager
+def calls(function: Any, during: Callable[[], Any] | None = None) -> Iterator[list[str]]:
+    """Names of the calls of a function while the block runs; ``during`` is called in the first of them, before its body."""
+    seen: list[str] = []
+
+    def look(frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code is getattr(function, "__code__", None):
+            seen.append(frame.f_code.co_name)
+        elif event == "c_call" and argument is function:
+            seen.append(function.__name__)
+        else:
+            return
+        if during is not None and len(seen) == 1:
+            sys.setprofile(None)
+            during()
+            sys.setprofile(look)
+
+    sys.setprofile(look)
+    try:
+        yield seen
+    finally:
+        sys.setprofile(None)
 
 
 def worker_reads(entry: Entry, queue: Any) -> None:

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cache"))
 from made_cache import CONTAINERS, RECIPE, data_files, items, state, values, write
 
 from ser_cache import CacheError, create_cache, open_cache
+from ser_cache.format.log import withdrawal_log
 from ser_cache.format.plan import plan_log
-from ser_cache.format.withdrawals import withdrawal_log
 from ser_cache.maintenance.remove import remove_utterances
 from ser_cache.maintenance.repair import repair
 from ser_cache.maintenance.verify import Report, verify

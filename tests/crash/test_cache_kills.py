@@ -35,7 +35,7 @@ from made_cache import (
 )
 
 from ser_cache import CacheError, Failure, Row, create_cache, open_cache
-from ser_cache.format import failpoints
+from ser_cache.format import durable
 from ser_cache.maintenance.gc import sweep
 from ser_cache.maintenance.remove import remove_utterances
 from ser_cache.maintenance.repair import repair
@@ -58,9 +58,9 @@ def whole(container: str, tmp_path_factory: pytest.TempPathFactory) -> dict:
     report = root / "places"
 
     def counted() -> None:
-        failpoints.arm("count")
+        durable.arm("count")
         write(root / "d", WANTED, container)
-        report.write_text("\n".join(failpoints.passed))
+        report.write_text("\n".join(durable.passed))
 
     assert in_child(counted) == 0
     places = report.read_text().splitlines()
@@ -73,7 +73,7 @@ def _killed_at(root: Path, container: str, place: str) -> list[str]:
     acknowledged = root.with_suffix(".acknowledged")
 
     def run() -> None:
-        failpoints.arm(place)
+        durable.arm(place)
         with open(acknowledged, "a") as log:
 
             def note(ids: list[str]) -> None:
@@ -231,9 +231,9 @@ def test_maintenance_killed_anywhere_is_finished_by_its_next_run(container: str,
     counter = tmp_path / "places"
 
     def counted() -> None:
-        failpoints.arm("count")
+        durable.arm("count")
         act(one)
-        counter.write_text("\n".join(failpoints.passed))
+        counter.write_text("\n".join(durable.passed))
 
     assert in_child(counted) == 0
     expected = finish(one)
@@ -245,7 +245,7 @@ def test_maintenance_killed_anywhere_is_finished_by_its_next_run(container: str,
         shutil.copytree(original, root)
 
         def run(root: Path = root, place: str = place) -> None:
-            failpoints.arm(place)
+            durable.arm(place)
             act(root)
 
         assert in_child(run) == -signal.SIGKILL
@@ -265,7 +265,7 @@ def test_an_attachment_is_old_or_new_wherever_the_writer_dies(tmp_path: Path):
     for number in range(1, 30):
 
         def run(number: int = number) -> None:
-            failpoints.arm(str(number))
+            durable.arm(str(number))
             create_cache(root).attach("manifest.parquet", b"new" * 100)
 
         code = in_child(run)

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cache"))
 from made_cache import CONTAINERS, data_files, in_child, items, spec, state, write
 
 from ser_cache import CacheError, Item, create_cache, open_cache
-from ser_cache.format import failpoints
+from ser_cache.format import durable
+from ser_cache.format.log import withdrawal_log
 from ser_cache.format.plan import plan_log
-from ser_cache.format.withdrawals import withdrawal_log
 from ser_cache.maintenance.gc import sweep
 from ser_cache.maintenance.remove import remove_utterances
 from ser_cache.maintenance.repair import repair
@@ -62,7 +62,7 @@ class CacheMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.damaged)
     def killed_while_writing(self, place: int) -> None:
         def run() -> None:
-            failpoints.arm(str(place))
+            durable.arm(str(place))
             self._write()
 
         assert in_child(run) in (0, -signal.SIGKILL)
@@ -71,7 +71,7 @@ class CacheMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.damaged)
     def killed_while_sweeping(self, place: int) -> None:
         def run() -> None:
-            failpoints.arm(str(place))
+            durable.arm(str(place))
             sweep(open_cache(self.root), older_hours=0)
 
         assert in_child(run) in (0, -signal.SIGKILL)

@@ -10,7 +10,7 @@ from typing import Any
 import rich_click as click
 
 from ser_base.progress import say
-from ser_cache.words import visible_lines
+from ser_base.safe_text import visible_lines
 
 cache_argument = click.argument("cache", envvar="SER_CACHE", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

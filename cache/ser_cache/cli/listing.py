@@ -7,10 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ser_base.safe_text import command, visible, visible_lines
 from ser_cache.catalog import Cache, EntryInfo, open_cache
 from ser_cache.errors import MissingEntry
 from ser_cache.format.ledger import Ledger
-from ser_cache.words import command, visible, visible_lines
 
 ENDLESS = 10_000
 """Columns off a terminal: no cell is cut, wrapped or shortened there."""
@@ -133,8 +133,8 @@ def print_details(details: list[dict[str, Any]]) -> None:
 
 
 def usage_table(rows: list[dict[str, Any]]) -> Table:
-    """Table of `ser_cache.maintenance.upkeep.usage`."""
-    from ser_cache.maintenance.upkeep import KINDS
+    """Table of `ser_cache.maintenance.gc.usage`."""
+    from ser_cache.maintenance.gc import KINDS
 
     table = _table("entry", right=KINDS)
     for row in rows:

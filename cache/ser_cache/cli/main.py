@@ -10,14 +10,13 @@ from typing import Any
 import rich_click as click
 
 from ser_base.progress import counting
+from ser_base.safe_text import command, visible, visible_lines
 from ser_base.settings import SettingsGroup
 from ser_cache.cli.frame import cache_argument as _cache
 from ser_cache.cli.frame import json_option as _json
 from ser_cache.cli.frame import reported as _reported
 from ser_cache.cli.frame import tell as _tell
-from ser_cache.cli.index import COMMANDS as _INDEX
 from ser_cache.cli.transfer import COMMANDS as _TRANSFER
-from ser_cache.words import command, visible, visible_lines
 
 
 @click.group(cls=SettingsGroup, section="cache")
@@ -159,7 +158,7 @@ def du(cache: Path, as_json: bool) -> int | None:
     """Say where the bytes are."""
     from ser_cache.catalog import open_cache
     from ser_cache.cli.listing import usage_table
-    from ser_cache.maintenance.upkeep import usage
+    from ser_cache.maintenance.gc import usage
 
     _show(usage(open_cache(cache)), usage_table, as_json)
     return None
@@ -229,5 +228,5 @@ def _show(rows: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], An
     show(table(rows))
 
 
-for _command in (*_TRANSFER, *_INDEX):
+for _command in _TRANSFER:
     main.add_command(_command)

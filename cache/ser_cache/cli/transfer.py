@@ -6,9 +6,9 @@ import rich_click as click
 
 from ser_base.command_line import typed
 from ser_base.progress import counting
+from ser_base.safe_text import visible
 from ser_base.settings import SettingsCommand
 from ser_cache.cli.frame import cache_argument, reported, tell
-from ser_cache.words import visible
 
 _path = click.Path(path_type=Path)
 _container = click.option(

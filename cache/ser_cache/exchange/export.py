@@ -18,12 +18,12 @@ import xxhash
 from numpy.lib import format as npy
 
 from ser_base.files import replacing
+from ser_base.safe_text import cell
 from ser_cache.catalog import EntryInfo, open_cache
 from ser_cache.entry import Entry
 from ser_cache.errors import CacheError, MissingEntry
 from ser_cache.format.durable import writing
 from ser_cache.items import offsets_of
-from ser_cache.words import cell
 
 Progress = Callable[[int, int], None]
 STEP = 4096

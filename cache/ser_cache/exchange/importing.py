@@ -5,19 +5,221 @@ ser-extract computed, and never mixes with it. The input hash of a row is the ha
 import replaces exactly what has changed.
 """
 
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from ser_cache.catalog import create_cache
-from ser_cache.exchange.foreign import READERS, CannotImport, guess
+from ser_cache.errors import CacheError
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure, Item, Row
+
+Array = NDArray[Any]
+Found = Iterator[tuple[str, Callable[[], Array]]]
+LIMIT = 1 << 31
+"""Bytes of one utterance; more is a broken header."""
+
+
+class CannotImport(CacheError, ValueError):
+    """A file that is not what its format asks for."""
+
+    path: str
+    problem: str
+    got = "{path} cannot be imported: {problem}."
+    next = (
+        "Known are a folder of .npy files (npy), a Kaldi .scp or binary .ark (kaldi), and an .h5 file with one data "
+        "set per utterance, or a folder of such files (h5)."
+    )
+
+
+def read_npy(source: Path) -> Found:
+    """A folder of ``.npy`` files; the id is the path below the folder without the suffix."""
+    paths = sorted(source.rglob("*.npy")) if source.is_dir() else []
+    if not paths:
+        raise CannotImport(str(source), "it is no folder with .npy files")
+    for path in paths:
+        yield path.relative_to(source).with_suffix("").as_posix(), partial(_npy, path)
+
+
+def _npy(path: Path) -> Array:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise CannotImport(str(path), f"NumPy cannot read it ({error})") from error
+
+
+def read_h5(source: Path) -> Found:
+    """One HDF5 file with a data set per utterance (its path is the id), or a folder of files with one data set each."""
+    if not source.is_dir():
+        for name in _datasets(source):
+            yield name, partial(_dataset, source, name)
+        return
+    paths = sorted(path for path in source.rglob("*") if path.suffix in (".h5", ".hdf5"))
+    if not paths:
+        raise CannotImport(str(source), "it is no folder with .h5 files")
+    for path in paths:
+        names = _datasets(path)
+        if len(names) != 1:
+            raise CannotImport(str(path), f"it has {len(names)} data sets, a file in a folder has one")
+        yield path.relative_to(source).with_suffix("").as_posix(), partial(_dataset, path, names[0])
+
+
+def _datasets(path: Path) -> list[str]:
+    """Paths of all data sets of a file, checked."""
+    import h5py
+
+    def walk(group: Any, prefix: str) -> Iterator[str]:
+        for name in sorted(group):
+            where = f"{path}:{prefix}{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise CannotImport(where, "it is a soft or external link")
+            member = group[name]
+            if isinstance(member, h5py.Group):
+                yield from walk(member, f"{prefix}{name}/")
+                continue
+            if member.is_virtual or member.external:
+                raise CannotImport(where, "its values lie in another file")
+            if member.size * member.dtype.itemsize > LIMIT:
+                raise CannotImport(where, f"it declares {member.shape} values")
+            yield prefix + name
+
+    try:
+        with h5py.File(path, "r") as file:
+            return list(walk(file, ""))
+    except CannotImport:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise CannotImport(str(path), f"HDF5 cannot read it ({error})") from error
+
+
+def _dataset(path: Path, name: str) -> Array:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return np.asarray(file[name][()])
+
+
+def read_kaldi(source: Path) -> Found:
+    """Kaldi's binary float or double matrices and vectors, from an ``.scp`` (``id file:offset``) or an ``.ark``."""
+    if source.suffix == ".scp":
+        yield from _scp(source)
+        return
+    try:
+        with open(source, "rb") as file:
+            while (name := _token(file, str(source))) is not None:
+                where = file.tell()
+                shape, dtype = _header(file, f"{source} ({name})")
+                file.seek(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, 1)
+                yield name, partial(_matrix, source, where, name)
+    except OSError as error:
+        raise CannotImport(str(source), error.strerror or str(error)) from error
+
+
+def _scp(source: Path) -> Found:
+    try:
+        lines = source.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotImport(str(source), f"it is no text ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, place = line.strip().partition(" ")
+        place = place.strip()
+        if not place or place.endswith(("|", "]")):
+            where = f"{source}, line {number}"
+            raise CannotImport(where, "only 'id file' and 'id file:offset' are read, no commands or ranges")
+        path, colon, offset = place.rpartition(":")
+        if not (colon and offset.isdecimal()):
+            path, offset = place, "0"
+        # as Kaldi does, a relative path is meant from the working directory; else from the .scp's folder
+        ark = Path(path) if Path(path).is_file() else source.parent / path
+        yield name, partial(_matrix, ark, int(offset), name)
+
+
+def _token(file: BinaryIO, where: str) -> str | None:
+    """The key before a matrix; None at the end of the file."""
+    letters = bytearray()
+    while (letter := file.read(1)) != b" ":
+        if not letter:
+            if letters:
+                raise CannotImport(where, "it ends within a key")
+            return None
+        letters += letter
+        if len(letters) > 10_000:
+            raise CannotImport(where, "it is no Kaldi archive")
+    return letters.decode("utf-8", "replace").strip()
+
+
+_TYPES = {b"FM ": "<f4", b"DM ": "<f8", b"FV ": "<f4", b"DV ": "<f8"}
+
+
+def _matrix(ark: Path, offset: int, name: str) -> Array:
+    """The matrix, or vector as one frame, that begins at ``offset``."""
+    where = f"{ark} ({name})"
+    try:
+        with open(ark, "rb") as file:
+            file.seek(offset)
+            shape, dtype = _header(file, where)
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            data = file.read(size)
+    except OSError as error:
+        raise CannotImport(where, error.strerror or str(error)) from error
+    if len(data) != size:
+        raise CannotImport(where, f"it ends after {len(data):,} of {size:,} bytes")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """``\\0B FM \\4 rows \\4 columns`` of a matrix, ``\\0B FV \\4 values`` of a vector."""
+    if file.read(2) != b"\0B":
+        raise CannotImport(where, "it is a text archive (write it with copy-feats ark:IN ark:OUT)")
+    kind = file.read(3)
+    if kind not in _TYPES:
+        compressed = kind[:2] == b"CM"
+        raise CannotImport(
+            where, "it is compressed (copy-feats --compress=false)" if compressed else f"it holds {kind!r}, no matrix"
+        )
+    shape = tuple(_size(file, where) for _ in range(2 if kind[1:2] == b"M" else 1))
+    dtype = np.dtype(_TYPES[kind])
+    if int(np.prod(shape, dtype=np.float64)) * dtype.itemsize > LIMIT:
+        raise CannotImport(where, f"it declares a matrix of {shape}")
+    return shape, dtype
+
+
+def _size(file: BinaryIO, where: str) -> int:
+    data = file.read(5)
+    if len(data) != 5 or data[0] != 4:
+        raise CannotImport(where, "its header is broken")
+    (size,) = struct.unpack("<i", data[1:])
+    if size < 0:
+        raise CannotImport(where, "its header declares a negative size")
+    return int(size)
+
+
+READERS: dict[str, Callable[[Path], Found]] = {"npy": read_npy, "kaldi": read_kaldi, "h5": read_h5}
+
+
+def guess(source: Path) -> str:
+    """The format of a path: by its suffix, or by what the folder holds."""
+    if source.suffix in (".scp", ".ark"):
+        return "kaldi"
+    if source.suffix in (".h5", ".hdf5"):
+        return "h5"
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.suffix == ".npy":
+                return "npy"
+            if path.suffix in (".h5", ".hdf5"):
+                return "h5"
+    raise CannotImport(str(source), "there is nothing whose format its name tells")
+
 
 LARGEST = {"float16": 65504.0, "float32": float(np.finfo(np.float32).max)}
 Progress = Callable[[int, int], None]
@@ -59,7 +261,7 @@ def import_features(
     """Imports a folder or archive; arrays are ``(frames, features)``, or ``(features,)`` for one frame.
 
     Args:
-        source: see `ser_cache.exchange.foreign`.
+        source: see `ser_cache.exchange.importing`.
         cache: made if it is not there.
         modality, encoder, layer: the address; by these names ser-fuse finds the entry.
         dtype: as stored; values beyond the range of float16 are failures, never infinities.

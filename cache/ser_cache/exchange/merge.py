@@ -2,19 +2,23 @@
 
 Rows are read with their checksums compared, written by the ordinary writer, and keep their input hashes and their
 environments. Killed and run again, a merge goes on where it stopped.
+
+A row is named by its utterance and made from its input. Where a corpus was moved or its ids were changed, `take_over` copies
+the rows to the new ids within a cache: the inputs and their hashes are the same, and so would be the frames.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ser_cache.catalog import Cache, create_cache, open_cache
 from ser_cache.entry import Entry
-from ser_cache.errors import CacheError, SpecMismatch, WrongRows
+from ser_cache.errors import CacheError, Damaged, SpecMismatch, StaleEntry, WrongRows
+from ser_cache.format.layout import check
 from ser_cache.format.spec import EntrySpec, differences
-from ser_cache.format.tree import check
 from ser_cache.items import Failure, Item, Row, Shard
+from ser_cache.writer import Writer
 
 Progress = Callable[[int, int], None]
 
@@ -196,21 +200,77 @@ def _merge_entry(
     merged.failures[spec.address] = len(failures)
     yield summary.kept
     for shard in writer.pending():
-        rows = [_row(home[item.id], item.id) for item in shard.items if item.id in home]
+        rows = [_row(home[item.id], item.id, item.id) for item in shard.items if item.id in home]
         bad: dict[str, Failure] = {item.id: failures[item.id][0] for item in shard.items if item.id not in home}
-        if writer.commit(shard, rows, bad, _environment(shard, home)) == "committed":
+        origins = [home[row.id].environment(row.id) for row in rows]
+        if writer.commit(shard, rows, bad, {"merged": distinct(origins)}) == "committed":
             merged.rows[spec.address] += len(rows)
         yield len(rows)
 
 
-def _row(entry: Entry, name: str) -> Row:
-    return Row(name, entry[name], entry.special(name))
+def _row(entry: Entry, source: str, name: str) -> Row:
+    """The row of one id, checked, as the row of another."""
+    return Row(name, entry[source], entry.special(source))
 
 
-def _environment(shard: Shard, home: dict[str, Entry]) -> dict[str, Any]:
-    """Where the rows of a shard were computed: the distinct environments of the commits they come from."""
-    found: list[Any] = []
-    for item in shard.items:
-        if item.id in home and (each := home[item.id].environment(item.id)) not in found:
-            found.append(each)
-    return {"merged": found}
+def sources(entry: Entry, items: Sequence[Item]) -> dict[str, str]:
+    """New id -> id of a row that was made from the same input.
+
+    Rows without frames are no source, nor are failed and withdrawn utterances. An item that has a row of its input, or that
+    failed with it, is not new.
+    """
+    by_input: dict[str, str] = {}
+    for name, length in zip(entry.ids, entry.lengths().tolist(), strict=True):
+        if length:
+            by_input.setdefault(entry.input_hashes[name], name)
+    return {
+        item.id: by_input[item.input_hash]
+        for item in items
+        if item.input_hash in by_input
+        and entry.input_hashes.get(item.id) != item.input_hash
+        and entry.failure_hashes.get(item.id) != item.input_hash
+    }
+
+
+def take_over(cache: Cache, writer: Writer, items: Sequence[Item]) -> int:
+    """Commits copies of rows for the planned items whose inputs are in the entry under other ids.
+
+    Every row is compared with its checksum before it is copied; what is damaged is left to be computed. Call `Writer.plan`
+    again afterwards: the writer then knows what is left.
+
+    Returns:
+        Number of rows that were copied.
+    """
+    entry = Entry(writer.path, writer.spec, cache.withdrawn(), verify_reads=True)
+    found = sources(entry, items)
+    if not found:
+        return 0
+    writer.plan([item for item in items if item.id in found])
+    taken = 0
+    for shard in writer.pending():
+        rows = [row for item in shard.items if (row := _copy(entry, found[item.id], item.id)) is not None]
+        if not rows:
+            continue
+        held = {row.id for row in rows}
+        part = Shard(shard.generation, shard.number, tuple(item for item in shard.items if item.id in held))
+        origins = [entry.environment(found[row.id]) for row in rows]
+        if writer.commit(part, rows, environment={"taken_over": distinct(origins)}) == "committed":
+            taken += len(rows)
+    return taken
+
+
+def _copy(entry: Entry, source: str, name: str) -> Row | None:
+    """The row of another id, checked; None where its bytes are not those written."""
+    try:
+        return _row(entry, source, name)
+    except (Damaged, StaleEntry):
+        return None
+
+
+def distinct(environments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where rows were computed: the environments of the commits they come from, each once."""
+    found: list[dict[str, Any]] = []
+    for each in environments:
+        if each not in found:
+            found.append(dict(each))
+    return found

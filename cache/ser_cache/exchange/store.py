@@ -7,8 +7,7 @@ from typing import Any
 
 from ser_cache.errors import CacheError, Damaged, NotACache, SpecMismatch, UnsupportedFormat, WrongRows
 from ser_cache.format.layout import FORMAT_NAME
-from ser_cache.format.records import EntryRecord, FormatRecord, checked
-from ser_cache.format.seal import unseal
+from ser_cache.format.seal import EntryRecord, FormatRecord, checked, unseal
 from ser_cache.format.spec import SCHEMA, EntrySpec, differences
 
 CONDITIONAL = ("s3", "s3a", "memory")

@@ -8,8 +8,7 @@ from typing import Any, Self
 
 from ser_cache.errors import Damaged, Unsafe
 from ser_cache.format.layout import DATA_NAME
-from ser_cache.format.records import CommitRecord, checked
-from ser_cache.format.seal import read_sealed, seal
+from ser_cache.format.seal import CommitRecord, checked, read_sealed, seal
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure
 

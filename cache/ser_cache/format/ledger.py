@@ -5,17 +5,34 @@ wanted; its row is the committed one with this hash; among several, that of the 
 directory and one small read per record that was not seen before.
 """
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ser_cache.errors import Damaged
-from ser_cache.format.bulk import uncollected
 from ser_cache.format.commit import Commit, read_commit
-from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME, commit_path
+from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME, commit_path, inside, names
 from ser_cache.format.plan import Plan, plan_log
-from ser_cache.format.tree import inside, names
 from ser_cache.items import Failure
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Switches the cyclic garbage collector off for a block, or as a decorator for a function.
+
+    Records hold no cycles, so it finds nothing, and among millions of small objects its looking took most of the time.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
 
 Key = tuple[int, int]  # generation, shard
 

@@ -1,15 +1,14 @@
-"""What nothing else could replace: numbered records with their copies, and the census of the entries.
+"""What nothing else could replace: the numbered records of an entry's plans and a cache's withdrawals, and which entries there are.
 
-Which entries a cache has: a witness is made with an entry and a tombstone when it is removed, so a lost one is missed.
+A log at ``ANCHOR/NAME`` only grows. Record ``NAME/0001.json`` has a copy of equal bytes beside it, ``NAME/0001.copy``, and a
+witness of equal bytes in another folder, ``witnesses/NAME/0001.json``. The record is made first, the others before anything is
+acknowledged. So the loss of one file or one folder is noticed, the end of the log included, and is made good.
 
-Both are empty files that are only ever added: ``witnesses/entries/0001-made-ADDRESS`` and ``0001-removed-ADDRESS``, the
-number going up each time an entry of this address is made again.
+An entry has an empty file ``witnesses/entries/0001-made-ADDRESS``, and after its removal ``0001-removed-ADDRESS``; the number
+goes up each time an entry of this address is made again.
 
-Numbered records that nothing else could replace, kept three times: the plans of an entry, the withdrawals of a cache.
-
-A log at ``ANCHOR/NAME`` is grow-only. Record ``NAME/0001.json`` has a copy of equal bytes beside it, ``NAME/0001.copy``, and
-a witness of equal bytes in another folder, ``witnesses/NAME/0001.json``. The record is made first, the others before anything
-is acknowledged. So the loss of one file or one folder is noticed, the end of the log included, and is made good.
+The withdrawals (``withdrawn/0001.json``) say which utterances a speaker took back, for the whole cache. They count at once:
+readers hide the rows, writers do not compute them again, whatever plan names them, until a later record admits them.
 """
 
 import contextlib
@@ -22,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ser_cache.errors import CacheError, Damaged
-from ser_cache.format.durable import create_exclusive, replace_file
-from ser_cache.format.layout import ADDRESS, PLAN_NAME
-from ser_cache.format.seal import read_bytes
-from ser_cache.format.tree import folder, move, names
+from ser_cache.format.durable import create_exclusive, replace_file, writing
+from ser_cache.format.layout import ADDRESS, PLAN_NAME, folder, move, names
+from ser_cache.format.seal import WithdrawalRecord, checked, read_bytes, read_sealed, seal
 
 NAME = re.compile(rf"([0-9]{{4}})-(made|removed)-({ADDRESS.pattern})")
 WITNESSES = "witnesses"
@@ -226,3 +224,38 @@ def counted(records: Iterable[str], witnesses: Iterable[str], where: str) -> int
             known = "later ones are" if number < len(numbers) + 1 else "its witness is"
             raise Damaged(f"{where}/{number:04d}.json", f"it is missing, and {known} there")
     return expected
+
+
+def withdrawal_log(root: Path) -> Log:
+    """The withdrawals of a cache, as the log that they are."""
+    return Log(root, "withdrawn", read_withdrawal)
+
+
+def read_withdrawn(root: Path) -> frozenset[str]:
+    """Ids that are withdrawn now; raises Damaged if a record is bad or missing."""
+    log = withdrawal_log(root)
+    ids: set[str] = set()
+    for number in range(1, log.length() + 1):
+        action, named = log.read(log.record(number), number)
+        ids = ids | named if action == "withdraw" else ids - named
+    return frozenset(ids)
+
+
+def read_withdrawal(path: Path, number: int) -> tuple[str, set[str]]:
+    """(``withdraw`` or ``admit``, ids) of one record or copy; raises Damaged."""
+    record = checked(WithdrawalRecord, read_sealed(path), str(path))
+    if record.number != number:
+        raise Damaged(str(path), f"it is the record of withdrawal {record.number}")
+    return record.action, set(record.ids)
+
+
+def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:
+    """Appends a record (``withdraw`` or ``admit``) to the log; durable on return."""
+    log, named = withdrawal_log(root), sorted(set(ids))
+    with writing(root / "withdrawn"):
+        log.complete()
+        while True:
+            number = log.length() + 1
+            record = {"kind": "withdrawal", "token": uuid.uuid4().hex, "number": number, "action": action, "ids": named}
+            if log.append(number, seal(record)):
+                return

@@ -14,8 +14,7 @@ from typing import Any
 
 from ser_cache.errors import Damaged
 from ser_cache.format.log import Log
-from ser_cache.format.records import PlanRecord, checked
-from ser_cache.format.seal import read_sealed, seal
+from ser_cache.format.seal import PlanRecord, checked, read_sealed, seal
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Item
 

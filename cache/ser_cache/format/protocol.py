@@ -2,7 +2,8 @@
 
 1. crc32c of every row, from memory. 2. The data under a unique name. 3. fsync of every file and directory. 4. Size and
 xxh3-128 of every file. 5. The commit record, created exclusively: whoever is second deletes its own data. Nothing is
-visible before step 5, and nothing is acknowledged before its record is on the disk.
+visible before step 5, and nothing is acknowledged before its record is on the disk. Deleting goes the other way: the record
+first, durably, then the data; a kill in between leaves what gc removes.
 """
 
 import contextlib
@@ -14,18 +15,14 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.containers import container
-from ser_cache.containers.base import Container, Content
+from ser_cache.containers.base import Container, Content, container
 from ser_cache.format.commit import Commit
-from ser_cache.format.discard import remove_data
-from ser_cache.format.durable import create_exclusive, sync_tree, writing
-from ser_cache.format.failpoints import failpoint
-from ser_cache.format.layout import commit_path, new_data_name
+from ser_cache.format.durable import create_exclusive, failpoint, sync_directory, sync_tree, writing
+from ser_cache.format.layout import commit_path, folder, new_data_name, remove
+from ser_cache.format.layout import files as files_of
 from ser_cache.format.ledger import Key
 from ser_cache.format.seal import hash_file
 from ser_cache.format.spec import EntrySpec
-from ser_cache.format.tree import files as files_of
-from ser_cache.format.tree import folder
 from ser_cache.items import Failure, Outcome, Row, offsets_of
 
 
@@ -134,3 +131,20 @@ def _special(rows: Sequence[Row]) -> NDArray[np.bool_] | None:
         return None
     parts = [np.zeros(len(row.values), np.bool_) if row.special is None else row.special for row in rows]
     return np.concatenate(parts).astype(np.bool_)
+
+
+def drop_commit(entry: Path, file: Path, commit: Commit, keep_data: bool = False) -> None:
+    """Removes a commit record and then its data, unless another record needs them."""
+    failpoint("commit.unlink.before")
+    file.unlink(missing_ok=True)
+    sync_directory(file.parent)
+    failpoint("commit.unlink.after")
+    if commit.path is not None and not keep_data:
+        remove_data(entry / "data" / commit.path)
+
+
+def remove_data(path: Path) -> None:
+    """Deletes the data of one shard, a file or a folder; nothing happens if they are gone."""
+    failpoint("data.remove.before")
+    remove(path)
+    failpoint("data.remove.after")

@@ -1,6 +1,6 @@
-"""Removes what no reader can see.
+"""Removes what no reader can see, and says where the bytes of a cache are.
 
-Data without a commit, rows that were superseded or replaced, temporary files, quarantine.
+No reader sees data without a commit, superseded and replaced rows, temporary files, and the quarantine.
 
 A commit record goes first and its data after, so a kill in between leaves only data without a record. Things without a
 record may belong to a writer at work, therefore only those older than ``older_hours`` are taken.
@@ -12,14 +12,12 @@ from pathlib import Path
 
 from ser_cache.catalog import Cache, read_spec
 from ser_cache.format.commit import read_commit
-from ser_cache.format.discard import drop_commit, remove_data
 from ser_cache.format.durable import writing
-from ser_cache.format.layout import DATA_NAME, REMOVED_NAME, TEMPORARY_NAME
+from ser_cache.format.layout import DATA_NAME, REMOVED_NAME, TEMPORARY_NAME, check, files, names, newest, remove, size
 from ser_cache.format.ledger import Key, Ledger
-from ser_cache.format.tree import check, files, names, newest, remove, size
+from ser_cache.format.protocol import drop_commit, remove_data
 from ser_cache.maintenance.remove import rewrite_withdrawn
-from ser_cache.maintenance.upkeep import complete
-from ser_cache.maintenance.verify import commit_files
+from ser_cache.maintenance.verify import commit_files, complete
 
 
 @dataclass
@@ -122,3 +120,32 @@ def _sweep_temporary(root: Path, limit: float, dry_run: bool, swept: Swept) -> N
             swept.bytes += size(path)
             if not dry_run:
                 remove(path)
+
+
+KINDS = ("live", "dead", "container", "orphans", "quarantine", "records")
+
+
+def usage(cache: Cache) -> list[dict[str, object]]:
+    """Bytes of each entry, by kind.
+
+    ``live``: frames that readers see. ``dead``: frames that were superseded or withdrawn. ``container``: what Zarr or HDF5
+    needs beside the frames (ids, offsets, masks, metadata, padding). ``orphans``: data without a commit. ``quarantine``:
+    what a repair moved aside. ``records``: plans, commits and the like.
+    """
+    check(cache.path)
+    found: list[dict[str, object]] = []
+    withdrawn = cache.withdrawn()
+    for info in cache.entries():
+        ledger = Ledger(info.path, info.fingerprint)
+        ledger.refresh()
+        wanted = {name: value for name, value in ledger.wanted().items() if name not in withdrawn}
+        width = info.spec.features * info.spec.itemsize
+        live = sum(ledger.commits[key].frames[row] * width for key, row in ledger.rows(wanted).values())
+        frames = sum(commit.total * width for commit in ledger.commits.values())
+        held = sum(commit.size for commit in ledger.commits.values())
+        known = {commit.path for commit in ledger.commits.values()}
+        orphans = sum(size(info.path / "data" / name) for name in names(info.path, "data") if name not in known)
+        aside = size(info.path / "quarantine")
+        parts = (live, frames - live, held - frames, orphans, aside, size(info.path) - held - orphans - aside)
+        found.append({"entry": info.address, **dict(zip(KINDS, parts, strict=True))})
+    return found

@@ -13,19 +13,15 @@ import google_crc32c
 import numpy as np
 
 from ser_cache.catalog import Cache
-from ser_cache.containers.opening import map_frames, open_data, read_special
+from ser_cache.containers.base import map_frames, open_data, read_special
 from ser_cache.errors import Damaged, MissingEntry, MissingRow
 from ser_cache.format.commit import Commit, read_commit
-from ser_cache.format.discard import drop_commit
-from ser_cache.format.durable import writing
-from ser_cache.format.failpoints import failpoint
-from ser_cache.format.layout import commit_path
+from ser_cache.format.durable import failpoint, writing
+from ser_cache.format.layout import aside, check, commit_path, move, remove
 from ser_cache.format.ledger import Key, Ledger
-from ser_cache.format.log import buried
-from ser_cache.format.protocol import write_commit
+from ser_cache.format.log import buried, withdrawal_log
+from ser_cache.format.protocol import drop_commit, write_commit
 from ser_cache.format.spec import EntrySpec
-from ser_cache.format.tree import aside, check, move, remove
-from ser_cache.format.withdrawals import withdrawal_log
 from ser_cache.items import Row, offsets_of
 from ser_cache.maintenance.verify import commit_files
 

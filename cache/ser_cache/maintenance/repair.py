@@ -12,16 +12,13 @@ from pathlib import Path
 from ser_cache.catalog import FORMAT
 from ser_cache.errors import CacheError
 from ser_cache.format.commit import Commit, read_commit
-from ser_cache.format.durable import replace_file, sync_directory, writing
-from ser_cache.format.failpoints import failpoint
-from ser_cache.format.log import WITNESSES, buried
+from ser_cache.format.durable import failpoint, replace_file, sync_directory, writing
+from ser_cache.format.layout import check, folder, move, names, remove
+from ser_cache.format.log import WITNESSES, buried, withdrawal_log
 from ser_cache.format.plan import Plan, plan_log, sealed_plan
 from ser_cache.format.seal import seal
-from ser_cache.format.tree import check, folder, move, names, remove
-from ser_cache.format.withdrawals import withdrawal_log
 from ser_cache.items import Item
-from ser_cache.maintenance.upkeep import complete
-from ser_cache.maintenance.verify import Finding, Report, commit_files
+from ser_cache.maintenance.verify import Finding, Report, commit_files, complete
 
 
 def repair(root: Path, report: Report) -> list[str]:

@@ -7,6 +7,7 @@ Nothing is changed: see `ser_cache.maintenance.repair`.
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,21 +15,17 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from ser_cache.attachments import NAME, attachment, attachments
-from ser_cache.catalog import Cache, check_format, read_spec
-from ser_cache.containers.opening import map_frames, open_data, read_special
+from ser_cache.catalog import ATTACHMENT_NAME, FORMAT, Cache, check_format, read_spec
+from ser_cache.containers.base import map_frames, open_data, read_special
 from ser_cache.errors import CacheError
-from ser_cache.format.bulk import uncollected
 from ser_cache.format.commit import Commit, read_commit
-from ser_cache.format.layout import COMMIT_NAME, GENERATION_NAME
-from ser_cache.format.ledger import Key, Ledger
-from ser_cache.format.log import Log, lost
+from ser_cache.format.durable import replace_file
+from ser_cache.format.layout import ADDRESS, COMMIT_NAME, GENERATION_NAME, names, strangers
+from ser_cache.format.ledger import Key, Ledger, uncollected
+from ser_cache.format.log import COPY_NAME, PLACE, WITNESSES, Log, birth, born, lost, withdrawal_log, witnesses
 from ser_cache.format.plan import Plan, plan_log
-from ser_cache.format.seal import hash_file, hash_rows
-from ser_cache.format.tree import names, strangers
-from ser_cache.format.withdrawals import withdrawal_log
+from ser_cache.format.seal import hash_file, hash_rows, seal
 from ser_cache.items import offsets_of
-from ser_cache.maintenance.upkeep import lacking, misplaced
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -121,7 +118,7 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
             )  # fmt: skip
         if progress:
             progress(report.bytes, total)
-    report.findings += _attachments(root)
+    report.findings += _attachments(cache)
     return report
 
 
@@ -223,13 +220,13 @@ def _faults(log: Log, least: int = 0) -> Iterator[tuple[int, Path, Exception]]:
             yield number, path, error
 
 
-def _attachments(root: Path) -> list[Finding]:
+def _attachments(cache: Cache) -> list[Finding]:
     findings = []
-    for name in sorted({*names(root, "checksums", like=NAME), *attachments(root)}):
+    for name in sorted({*names(cache.path, "checksums", like=ATTACHMENT_NAME), *cache.attachments()}):
         try:
-            attachment(root, name)
+            cache.attachment(name)
         except (CacheError, OSError) as error:
-            findings.append(Finding("attachment", root / "attachments" / name, _line(error)))
+            findings.append(Finding("attachment", cache.path / "attachments" / name, _line(error)))
     return findings
 
 
@@ -263,3 +260,70 @@ def as_json(report: Report) -> str:
         },
         indent=1,
     )
+
+
+def logs(root: Path) -> list[Log]:
+    """Every log of a cache."""
+    entries = names(root, "entries", like=ADDRESS)
+    return [withdrawal_log(root), *(plan_log(root / "entries" / name) for name in entries)]
+
+
+def misplaced(root: Path) -> list[Path]:
+    """Whatever has the name of a folder of the layout and is none."""
+
+    def folders(anchor: Path, *parts: str) -> Iterator[tuple[Path, list[str]]]:
+        for name in parts:
+            path = anchor / name
+            if path.is_dir():
+                yield path, names(path)
+            elif os.path.lexists(path):
+                found.append(path)
+
+    found: list[Path] = []
+    for path, inner in folders(root, "attachments", "checksums", "entries", "withdrawn", WITNESSES):
+        kept = {
+            "checksums": inner,
+            "entries": list(filter(ADDRESS.fullmatch, inner)),
+            WITNESSES: ["withdrawn", "entries"],
+        }
+        for entry, _ in folders(path, *kept.get(path.name, [])):
+            if path.name != "entries":
+                continue
+            for part, generations in folders(entry, "plans", "commits", "data", "quarantine", WITNESSES):
+                below = {"commits": list(filter(GENERATION_NAME.fullmatch, generations)), WITNESSES: ["plans"]}
+                list(folders(part, *below.get(part.name, [])))
+    return found
+
+
+def _begun(root: Path) -> list[str]:
+    """Addresses of the entries that have a record."""
+    return [name for name in names(root, "entries", like=ADDRESS) if "entry.json" in names(root, "entries", name)]
+
+
+def lacking(root: Path, witnessed: bool) -> list[Path]:
+    """Copies and witnesses that should be there: a writer was killed before it made them, or they were lost.
+
+    Args:
+        root: the cache.
+        witnessed: whether it promises witnesses (`check_format`); else only withdrawals have copies.
+    """
+    found = [path for log in logs(root) for _, path in log.lacking()]
+    if not witnessed:
+        return [path for path in found if COPY_NAME.fullmatch(path.name) and path.parent.name == "withdrawn"]
+    there = witnesses(root)
+    return found + [root.joinpath(*PLACE, name) for each in _begun(root) if (name := birth(there, each)) is not None]
+
+
+def complete(root: Path) -> None:
+    """Makes all of them, for a cache of the first release as well, which promises them from then on.
+
+    Raises:
+        Damaged: a record is bad; it is not multiplied.
+    """
+    for log in logs(root):
+        log.length()
+        log.complete()
+    for address in _begun(root):
+        born(root, address)
+    if not check_format(root):
+        replace_file(root / "format.json", seal(FORMAT))

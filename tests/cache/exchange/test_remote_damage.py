@@ -9,7 +9,8 @@ from made_cache import copy, items, state, write
 
 from ser_cache import Damaged, open_cache
 from ser_cache.cli.main import main
-from ser_cache.exchange.remote import RemoteConflict, RemoteDamaged, Store, pull, push
+from ser_cache.exchange.remote import pull, push
+from ser_cache.exchange.store import RemoteConflict, RemoteDamaged, Store
 from ser_cache.maintenance.verify import verify
 
 pytest.importorskip("fsspec", reason="fsspec is not installed (extra s3)")

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 from made_cache import items, spec, state, write
 
+from ser_base.safe_text import cell, command, visible
 from ser_cache import Failure, Item, create_cache, open_cache
 from ser_cache.cli.main import main
 from ser_cache.format.plan import plan_log, sealed_plan
-from ser_cache.words import cell, command, visible
 
 HOSTILE = "ser-extract --cache c\x1b[2J\x1b]0;owned\x07; touch owned\n$(touch owned) `touch owned` 'it''s' \u202e | sh"
 

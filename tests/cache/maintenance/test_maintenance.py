@@ -12,10 +12,9 @@ from made_cache import RECIPE, assert_right, data_files, items, spec, state, val
 from ser_base.files import UNLOCKED_HOURS
 from ser_cache import AmbiguousEntry, MissingEntry, StaleEntry, create_cache, open_cache
 from ser_cache.cli.main import main
-from ser_cache.maintenance.gc import sweep
+from ser_cache.maintenance.gc import sweep, usage
 from ser_cache.maintenance.remove import remove_utterances
 from ser_cache.maintenance.repair import repair
-from ser_cache.maintenance.upkeep import usage
 from ser_cache.maintenance.verify import verify
 
 

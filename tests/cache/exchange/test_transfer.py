@@ -17,8 +17,7 @@ from made_cache import assert_right, fails, in_child, items, spec, special, stat
 from ser_cache import Item, Row, SpecMismatch, WrongRows, create_cache, open_cache
 from ser_cache.cli.main import main
 from ser_cache.exchange.export import TargetExists, export
-from ser_cache.exchange.foreign import CannotImport, read_kaldi
-from ser_cache.exchange.importing import import_features
+from ser_cache.exchange.importing import CannotImport, import_features, read_kaldi
 from ser_cache.exchange.merge import MergeConflict, merge
 from ser_cache.format.spec import slug
 from ser_cache.maintenance.verify import verify

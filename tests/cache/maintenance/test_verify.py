@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import xxhash
-from made_cache import CONTAINERS, mapped, spec, state, values, write
+from made_cache import CONTAINERS, items, mapped, spec, state, values, write
 
 from ser_cache import CacheError, Item, Row, create_cache, open_cache
 from ser_cache.format.commit import read_commit
@@ -184,3 +184,16 @@ def test_a_row_of_no_frames(tmp_path: Path, container: str):
     writer.plan([Item("u", "h")])
     writer.commit(next(writer.pending()), [Row("u", np.zeros((0, 5), np.float16))])
     assert not verify(tmp_path / "c").findings and len(open_cache(tmp_path / "c").select()["u"]) == 0
+
+
+def test_records_can_be_verified_without_the_features(tmp_path: Path, container: str):
+    root = tmp_path / "c"
+    write(root, items(8), container)
+    data = next(root.glob("entries/*/data/*"))
+    for file in [data, *data.rglob("*")]:
+        if file.is_file():
+            file.write_bytes(b"x")
+    assert verify(root).findings
+    assert not verify(root, data=False).findings
+    next(root.glob("entries/*/commits/*/*.json")).write_bytes(b"{}")
+    assert verify(root, data=False).findings

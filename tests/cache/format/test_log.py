@@ -1,6 +1,5 @@
 """Lost tails: plans, withdrawals, entries, copies, witnesses, whole folders. Each loss is told, and no wrong row is read."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -10,24 +9,23 @@ from made_cache import copy, items, spec, values, write
 
 from ser_cache import CacheError, Damaged, Item, create_cache, open_cache
 from ser_cache.cli.main import main
+from ser_cache.format.log import withdrawal_log
 from ser_cache.format.plan import plan_log
-from ser_cache.format.withdrawals import withdrawal_log
 from ser_cache.maintenance.gc import sweep
 from ser_cache.maintenance.remove import remove_entry, remove_utterances
 from ser_cache.maintenance.repair import repair
 from ser_cache.maintenance.verify import Report, verify
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 WITHDRAWN = "u005"
 FIRST = items(8)
 CORRECTED = [Item("u002", "b-2", 30.0, 4) if item.id == "u002" else item for item in FIRST]
 
 
 @pytest.fixture
-def taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def taken_back(in_memory: Path) -> Path:
     """u002 was corrected and the correction taken back: the last plan holds only a resolve. u005 is withdrawn."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    root = tmp_path / "c"
+    root = in_memory / "c"
     for wanted in (FIRST, CORRECTED, FIRST):
         write(root, wanted, "hdf5")
     remove_utterances(create_cache(root), [WITHDRAWN])
@@ -91,14 +89,14 @@ def _run(*arguments: object) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_every_file_and_folder_lost_or_flipped_in_turn(taken_back: Path, tmp_path: Path):
+def test_every_file_and_folder_lost_or_flipped_in_turn(taken_back: Path):
     expected = _states(taken_back)
     assert not _told(verify(taken_back))
     every = sorted(path.relative_to(taken_back) for path in taken_back.rglob("*"))
     # one of the two entries is enough
     paths = [path for path in every if "L9" not in str(path) or len(path.parts) == 2]
     assert len(paths) > 30
-    root = tmp_path / "x"
+    root = taken_back.with_name("x")
     for relative in paths:
         whole = taken_back / relative
         if whole.is_dir() and not any(each.is_file() for each in whole.rglob("*")):

@@ -1,4 +1,4 @@
-"""Text that comes out of a cache, made safe for a terminal, a shell and a spreadsheet: anybody may have written it."""
+"""Text that comes out of files, made safe for a terminal, a shell and a spreadsheet: anybody may have written it."""
 
 import re
 import shlex
