@@ -243,7 +243,7 @@ def generate(
 ) -> None:
     """Write a synthetic corpus in IEMOCAP's folders and line grammar, with every known trap, for tests."""
     from ser_base.progress import counting
-    from ser_data.synthetic import generate_iemocap_shaped
+    from ser_data.synthetic.iemocap_shaped import generate_iemocap_shaped
 
     with counting("Writing turns", "turns") as tell:
         count = generate_iemocap_shaped(

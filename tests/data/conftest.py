@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_data.synthetic import generate_iemocap_shaped
+from ser_data.synthetic.iemocap_shaped import generate_iemocap_shaped
 
 
 @pytest.fixture(scope="session")

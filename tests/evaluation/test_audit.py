@@ -16,7 +16,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Audit of a generated IEMOCAP-shaped corpus whose words tell the scene and nothing else."""
     from ser_data.corpora import CORPORA
     from ser_data.manifest.labels import resolve_scheme
-    from ser_data.synthetic import generate_iemocap_shaped
+    from ser_data.synthetic.iemocap_shaped import generate_iemocap_shaped
 
     root = tmp_path_factory.mktemp("generated") / "corpus"
     generate_iemocap_shaped(root, turns=1000, plant="scenario", shorten=0.25, seed=0)

@@ -1,7 +1,7 @@
 """The demo corpus: synthetic speech in the shape and the directory grammar of IEMOCAP, made where it is first read.
 
 About 700 utterances, 10 voices, 7 classes, 31 minutes of 16 kHz wav (59 MB), the same every time; making it takes about
-15 s. Words and voice each carry a part of the emotion (`ser_data.synthetic.speech`), so that a fusion of both is better than either
+15 s. Words and voice each carry a part of the emotion (`ser_data.synthetic`), so that a fusion of both is better than either
 alone. No human spoke: scores on it say that a pipeline works, and nothing about speech emotion recognition.
 """
 
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from ser_base.files import write_whole
 from ser_base.progress import counting
+from ser_data.corpora.iemocap_files import HEADER, WORDS, rating_line, summary_line, transcript_line, vote_line
 from ser_data.errors import BadRoot
 from ser_data.manifest.table import CorpusInfo, Manifest
 from ser_data.media.sound_file import write_wav
 
 if TYPE_CHECKING:
-    from ser_data.synthetic.speech.screenplay import Turn
+    from ser_data.synthetic.screenplay import Turn
 
 VERSION = 1
 """Raised when the corpus sounds or reads otherwise; a folder of another version is refused."""
@@ -40,10 +41,7 @@ INFO: Final = CorpusInfo(
     layout="as IEMOCAP: Session1-5/sentences/wav/DIALOGUE/UTTERANCE.wav, made when missing",
 )
 
-_WORDS: Final = {  # IEMOCAP's raters write words where its summary lines have codes
-    "ang": "Anger", "exc": "Excited", "fru": "Frustration", "hap": "Happiness", "neu": "Neutral", "sad": "Sadness",
-    "sur": "Surprise",
-}  # fmt: skip
+_WORDS: Final = {**WORDS, "neu": "Neutral"}
 
 
 class Demo:
@@ -73,7 +71,7 @@ def write_demo(root: Path, share: float = 1.0) -> Manifest:
 
     Files get their names when they are whole, the manifest last: a stop leaves nothing half, and the next call goes on.
     """
-    from ser_data.synthetic.speech.screenplay import screenplay
+    from ser_data.synthetic.screenplay import screenplay
 
     _claim(root, share)
     turns = screenplay(share)
@@ -113,7 +111,7 @@ def _claim(root: Path, share: float) -> None:
 def _recorded(turns: "list[Turn]") -> Iterator[NDArray[np.float32]]:
     """The turns' speech at 16 kHz with the noise of their session's room, float32 (samples,) in -1..1."""
     from ser_data.media.resampling import resample
-    from ser_data.synthetic.speech.synthesis import synthesise
+    from ser_data.synthetic.espeak import synthesise
 
     for turn, (speech, rate) in zip(turns, synthesise(turn.line for turn in turns), strict=True):
         samples = resample(speech, rate, RATE)
@@ -168,16 +166,14 @@ def _write_dialogues(root: Path, turns: "Iterable[Turn]", places: dict[str, Path
     for dialogue, scene in dialogues.items():
         folder = root / f"Session{scene[0][0].session}" / "dialog"
         scene.sort(key=lambda entry: entry[0].id)
-        head = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
         blocks = "\n".join(_evaluation(*entry) for entry in scene)
-        words = "".join(f"{turn.id} [{start:08.4f}-{end:08.4f}]: {turn.line.text}\n" for turn, start, end in scene)
-        write_whole(folder / "EmoEvaluation" / f"{dialogue}.txt", (head + blocks).encode())
+        words = "".join(f"{transcript_line(turn.id, start, end, turn.line.text)}\n" for turn, start, end in scene)
+        write_whole(folder / "EmoEvaluation" / f"{dialogue}.txt", f"{HEADER}\n\n{blocks}".encode())
         write_whole(folder / "transcriptions" / f"{dialogue}.txt", words.encode())
 
 
 def _evaluation(turn: "Turn", start: float, end: float) -> str:
-    valence, arousal, dominance = np.mean(turn.affect, axis=0)
-    lines = [f"[{start:.4f} - {end:.4f}]\t{turn.id}\t{turn.label}\t[{valence:.4f}, {arousal:.4f}, {dominance:.4f}]"]
-    lines += [f"C-E{rater}:\t{_WORDS[vote]};\t()" for rater, vote in enumerate(turn.votes, 1)]
-    lines += [f"A-E{rater}:\tval {v}; act {a}; dom  {d};\t()" for rater, (v, a, d) in enumerate(turn.affect, 1)]
+    lines = [summary_line(turn.id, turn.label, start, end, np.mean(turn.affect, axis=0).tolist())]
+    lines += [vote_line(f"E{rater}", _WORDS[vote]) for rater, vote in enumerate(turn.votes, 1)]
+    lines += [rating_line(f"E{rater}", vad) for rater, vad in enumerate(turn.affect, 1)]
     return "\n".join(lines) + "\n"

@@ -1,10 +1,10 @@
-"""The line grammars of IEMOCAP's evaluation and transcription files, one strict parser each.
+"""The line grammars of IEMOCAP's evaluation and transcription files: one strict parser each, and writers for generators.
 
 Every line is either understood in full or returned as a fault; nothing is skipped in silence.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,3 +119,32 @@ def read_transcripts(path: Path) -> tuple[list[tuple[str, float, float, str, int
         elif line.strip():
             faults.append(Fault("noise line", number, line, False))
     return rows, faults
+
+
+HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
+WORDS = {
+    "ang": "Anger", "hap": "Happiness", "exc": "Excited", "sad": "Sadness", "neu": "Neutral state", "fru": "Frustration",
+    "sur": "Surprise", "fea": "Fear", "dis": "Disgust", "oth": "Other",
+}  # fmt: skip
+"""Annotators write words where the summary lines have codes."""
+
+
+def summary_line(turn: str, label: str, start: float, end: float, vad: Sequence[float]) -> str:
+    """The first line of a turn's block; start and end in seconds, the mean ratings of valence, arousal and dominance."""
+    valence, arousal, dominance = vad
+    return f"[{start:.4f} - {end:.4f}]\t{turn}\t{label}\t[{valence:.4f}, {arousal:.4f}, {dominance:.4f}]"
+
+
+def vote_line(rater: str, word: str, remark: str = "") -> str:
+    """One rater's (`E1`, or `F1` and `M1` for the actors) category."""
+    return f"C-{rater}:\t{word};\t({remark})"
+
+
+def rating_line(rater: str, vad: Sequence[int]) -> str:
+    """One rater's valence, arousal and dominance, 1 to 5."""
+    return f"A-{rater}:\tval {vad[0]}; act {vad[1]}; dom  {vad[2]};\t()"
+
+
+def transcript_line(turn: str, start: float, end: float, text: str) -> str:
+    """The line of a transcription file; start and end in seconds."""
+    return f"{turn} [{start:08.4f}-{end:08.4f}]: {text}"

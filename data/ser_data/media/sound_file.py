@@ -139,8 +139,8 @@ def _read(sound: Any, gather: Gathered, wanted: int | None, frames: int) -> None
         gather.add(block)
 
 
-def write_wav(path: Path, samples: NDArray[np.float32], rate: int) -> None:
-    """Writes mono 16-bit PCM, whole or not at all; samples in -1..1."""
+def write_wav(path: Path, samples: NDArray[np.float32] | NDArray[np.int16], rate: int) -> None:
+    """Writes mono 16-bit PCM, whole or not at all; samples in -1..1, or int16."""
     import soundfile
 
     wav = io.BytesIO()

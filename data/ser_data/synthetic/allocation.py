@@ -107,6 +107,11 @@ TAKES = {
     (3, "M", "impro08"): ("impro08a", "impro08b"),
     (5, "M", "script01_1"): ("script01_1", "script01_1b"),
 }
+# Class -> what a rater writes who does not hear it
+NEAR = {
+    "ang": "fru", "fru": "ang", "hap": "exc", "exc": "hap", "sad": "neu", "neu": "fru", "sur": "exc", "fea": "sur",
+    "dis": "ang", "oth": "neu",
+}  # fmt: skip
 _FOUR = frozenset({"neu", "ang", "sad", "exc", "hap"})
 
 

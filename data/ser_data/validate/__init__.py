@@ -1,5 +1,6 @@
 """Does a copy of a corpus hold what was published, and nothing that would spoil results?"""
 
-import lazy_loader
+from ser_data.validate.checks import Finding
+from ser_data.validate.run import Report, validate
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["Finding", "Report", "validate"]

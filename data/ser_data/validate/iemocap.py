@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ser_data.corpora.iemocap import dialogue_files, sessions
 from ser_data.corpora.iemocap_files import read_transcripts
 from ser_data.manifest.text import has_tag, normalise
-from ser_data.validate.findings import Finding
+from ser_data.validate.checks import Finding
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,16 +8,17 @@ from typing import Any
 from ser_data.corpora import CORPORA
 from ser_data.manifest.table import Manifest
 from ser_data.validate import iemocap as only_iemocap
-from ser_data.validate.findings import (
+from ser_data.validate.checks import (
     Finding,
+    Tell,
     contradicting_votes,
     doubled_audio,
     from_problem,
+    recordings,
     shared_speakers,
     unlisted_empty_texts,
 )
 from ser_data.validate.published import PUBLISHED
-from ser_data.validate.recordings import Tell, recordings
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from ser_data.corpora import CORPORA
 from ser_data.errors import BadRoot
 from ser_data.manifest.table import Manifest
 from ser_data.media.audio import AudioError, load_audio, probe_audio
-from ser_data.synthetic.speech import Line, SpeechError, synthesis, synthesise
-from ser_data.synthetic.speech.screenplay import COUNTS, SCALE, SPEAKERS, screenplay
-from ser_data.synthetic.speech.sentences import ANYBODY, CLASSES, OWN, SHARED, SLOTS
+from ser_data.synthetic import espeak as synthesis
+from ser_data.synthetic.espeak import Line, SpeechError, synthesise
+from ser_data.synthetic.screenplay import COUNTS, SCALE, SPEAKERS, screenplay
+from ser_data.synthetic.sentences import ANYBODY, CLASSES, OWN, SHARED, SLOTS
 
 ID = re.compile(r"Ses0([1-5])([FM])_(impro0[1-8][ab]?|script0[1-3]_[1-3]b?)_([FM])(\d{3})")  # iemocap.md 2
 SHARE = 0.04

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ser_data.corpora import CORPORA, iemocap, iemocap_files
-from ser_data.synthetic.write import write_wav
+from ser_data.media.sound_file import write_wav
 from ser_data.validate import Finding, validate
 
 SUMMARY = re.compile(rb"^\[([\d.]+) - ([\d.]+)\]\t(\S+)\t(\w{3})\t\[(.*)\]\r?$", re.MULTILINE)
@@ -240,14 +240,14 @@ def wrong_rate(tree: Tree) -> Expected:
 def one_millisecond_too_long(tree: Tree) -> Expected:
     path, samples = tree.wav()
     path.unlink()
-    write_wav(path, np.append(samples, np.ones(16, dtype=np.int16)))
+    write_wav(path, np.append(samples, np.ones(16, dtype=np.int16)), 16_000)
     return "wav length is not the label's", f"; {path.name}"
 
 
 def cut_off(tree: Tree) -> Expected:
     path, samples = tree.wav()
     path.unlink()
-    write_wav(path, samples[: len(samples) // 2])
+    write_wav(path, samples[: len(samples) // 2], 16_000)
     return "wav length is not the label's", f"; {path.name}"
 
 

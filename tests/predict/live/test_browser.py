@@ -34,7 +34,7 @@ def sentence(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples, rate = load_audio(clip), 16_000
     else:
         pytest.importorskip("espeakng_loader", reason="needs the extra demo")
-        from ser_data.synthetic.speech.synthesis import Line, synthesise
+        from ser_data.synthetic.espeak import Line, synthesise
 
         ((samples, rate),) = synthesise([Line("Everything went wrong on Monday, and nobody told me.")])
     soundfile.write(path, np.concatenate([samples, samples]), rate, subtype="PCM_16")

@@ -93,7 +93,7 @@ def find_library() -> tuple[Path, Path] | None:
 
 
 def _by_library(lines: Iterable[Line], library: Path, data: Path) -> Iterator[Speech]:
-    child = Child("ser_data.synthetic.speech.espeak_child", [str(library), str(data)])
+    child = Child("ser_data.synthetic.espeak_child", [str(library), str(data)])
     try:
         for line in lines:
             try:

@@ -4,25 +4,90 @@ The full size has 10,039 turns and 12.4 h (about 1.4 GB) and validates with exac
 """
 
 import json
-import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ser_base.errors import UnknownName
 from ser_data.corpora.iemocap import MARK
+from ser_data.corpora.iemocap_files import CODES, HEADER, WORDS, rating_line, summary_line, transcript_line, vote_line
 from ser_data.errors import BadRoot
+from ser_data.media.sound_file import write_wav
 from ser_data.media.video import require_video
-from ser_data.synthetic.allocation import PlannedTurn, allocate, durations, thin_out, timeline
-from ser_data.synthetic.lines import Blocks, Line
-from ser_data.synthetic.stage import write_dialogue_video
-from ser_data.synthetic.voices import RATE, Voices
-from ser_data.synthetic.words import PLANTS, TAGS, Writer
+from ser_data.synthetic.allocation import NEAR, PlannedTurn, allocate, durations, thin_out, timeline
+from ser_data.synthetic.clips import draw, write_video
+from ser_data.synthetic.planted import PLANTS, RATE, TAGS, Voices, Writer
 
 EXTRA_LINES = 46  # transcript lines with XX ids, in sessions 3 and 5 only
 TAGGED, EMPTY = 207, 47  # seven-class turns with a tag, and those with nothing else
+PICTURES = 10  # a second; the real ones have 29.97
+HALF = (64, 48)  # height and width of one actor's half, in pixels; the real ones have 480 x 360
+TAIL = 0.3  # seconds of video after the last turn
 SEVEN = frozenset({"neu", "fru", "ang", "sad", "exc", "hap", "sur"})
+
+
+# Class -> typical valence, activation, dominance on the scale 1 to 5
+_VAD = {
+    "ang": (2, 4, 4), "hap": (4, 3, 3), "exc": (4, 4, 3), "sad": (2, 2, 3), "neu": (3, 2, 3), "fru": (2, 3, 3),
+    "sur": (3, 4, 3), "fea": (2, 3, 2), "dis": (2, 3, 3), "oth": (3, 3, 3), "xxx": (3, 3, 3),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Line:
+    """A turn with everything that is written about it. Times in seconds from the start of the dialogue."""
+
+    id: str
+    session: int
+    speaker: str
+    scenario: str
+    label: str
+    start: float
+    end: float
+    text: str
+    outlier: tuple[int, float] | None = None  # which of V, A, D has a value outside of 1 to 5
+
+
+class Blocks:
+    """Writes blocks; one per corpus."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def outliers(self, lines: list[Line], full: bool) -> None:
+        """Marks the turns whose mean rating lies outside of the scale: 3 dominances of 0.5, 4 valences of 5.5."""
+        values = [(2, 0.5)] * 3 + [(0, 5.5)] * 4 if full else [(2, 0.5), (0, 5.5)]
+        for i, value in zip(self.rng.permutation(len(lines)), values, strict=False):
+            lines[i].outlier = value
+
+    def block(self, line: Line) -> list[str]:
+        """The lines of one turn, without the blank line after it."""
+        ratings = [self._rating(line.label) for _ in range(2)]
+        mean = [sum(values) / 2 for values in zip(*ratings, strict=True)]
+        if line.outlier is not None:
+            mean[line.outlier[0]] = line.outlier[1]
+        votes = self._votes(line.label)
+        own = WORDS.get(line.label, "Neutral state")
+        remark = "curious" if line.label == "oth" else ""
+        return [
+            summary_line(line.id, line.label, line.start, line.end, mean),
+            *(vote_line(f"E{number}", vote) for number, vote in zip((2, 3, 4), votes, strict=True)),
+            vote_line(f"{line.speaker}1", own, remark),
+            *(rating_line(f"E{number}", vad) for number, vad in zip((3, 4), ratings, strict=True)),
+            rating_line(f"{line.speaker}1", (3, 3, 3)),
+        ]
+
+    def _rating(self, label: str) -> tuple[int, ...]:
+        return tuple(int(np.clip(value + self.rng.integers(-1, 2), 1, 5)) for value in _VAD[label])
+
+    def _votes(self, label: str) -> list[str]:
+        if label == "xxx":
+            return [WORDS[name] for name in self.rng.permutation(["ang", "fru", "neu", "sad", "hap"])[:3]]
+        votes = [label, label, label if self.rng.random() < 0.5 else NEAR[label]]
+        return [WORDS[name] for name in votes]
 
 
 def generate_iemocap_shaped(
@@ -85,7 +150,7 @@ def generate_iemocap_shaped(
         _write_dialogue(root, name, some, extras[name], number, blocks)
         _write_wavs(root, name, some, voices, rng)
         if video:
-            write_dialogue_video(root, name, some, plant, number / 7)
+            _write_video(root, name, some, plant, number / 7)
         done += len(some)
         if progress is not None:
             progress(done, len(plan))
@@ -129,13 +194,12 @@ def _write_dialogue(root: Path, name: str, lines: list[Line], extras: int, numbe
     for kind in ("EmoEvaluation", "transcriptions"):
         (dialog / kind).mkdir(parents=True, exist_ok=True)
     end = "\r\n" if number % 10 == 3 else "\n"  # some files come from Windows
-    header = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
-    evaluation = header + [text for line in lines for text in (*blocks.block(line), "")]
+    evaluation = [HEADER, ""] + [text for line in lines for text in (*blocks.block(line), "")]
     (dialog / "EmoEvaluation" / f"{name}.txt").write_bytes((end.join(evaluation) + end).encode())
-    texts = [f"{line.id} [{line.start:08.4f}-{line.end:08.4f}]: {line.text}" for line in lines]
+    texts = [transcript_line(line.id, line.start, line.end, line.text) for line in lines]
     for i in range(extras):
         at = lines[i % len(lines)]
-        texts.append(f"{name}_{at.speaker}XX{i} [{at.end:08.4f}-{at.end + 0.5:08.4f}]: Mhm.")
+        texts.append(transcript_line(f"{name}_{at.speaker}XX{i}", at.end, at.end + 0.5, "Mhm."))
     if number % 25 == 0:
         texts.insert(1, "M: sorry")
     (dialog / "transcriptions" / f"{name}.txt").write_bytes((end.join(texts) + end).encode())
@@ -146,14 +210,35 @@ def _write_wavs(root: Path, name: str, lines: list[Line], voices: Voices, rng: n
     folder.mkdir(parents=True, exist_ok=True)
     for line in lines:
         samples = round((line.end - line.start) * RATE)
-        write_wav(folder / f"{line.id}.wav", voices.turn(line.session, line.speaker, line.label, samples, rng))
+        write_wav(folder / f"{line.id}.wav", voices.turn(line.session, line.speaker, line.label, samples, rng), RATE)
 
 
-def write_wav(path: Path, samples: "np.typing.NDArray[np.int16]", rate: int = RATE) -> None:
-    """16-bit mono PCM."""
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", "not compressed"))
-        file.writeframesraw(samples.tobytes())
+def _write_video(root: Path, name: str, lines: Sequence[Line], plant: str, phase: float) -> None:
+    """`SessionN/dialog/avi/DivX/DIALOGUE.avi`: two actors side by side, the wearer of the markers on the left.
+
+    While a turn lasts, its speaker's half shows the turn's class (`plant` is `emotion`), or only that somebody speaks.
+    """
+    folder = root / f"Session{lines[0].session}" / "dialog" / "avi" / "DivX"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_video(folder / f"{name}.avi", _pictures(name[5], lines, plant, phase), PICTURES)
+
+
+def _pictures(wearer: str, lines: Sequence[Line], plant: str, phase: float) -> Iterator[npt.NDArray[np.uint8]]:
+    end = max(line.end for line in lines) + TAIL
+    own = {who: [line for line in lines if line.speaker == who] for who in "FM"}
+    sides = (wearer, "M" if wearer == "F" else "F")
+    for number in range(int(np.ceil(end * PICTURES))):
+        time = (number + 0.5) / PICTURES
+        halves = [draw(HALF, _class_at(own[who], time, plant), len(CODES), phase + time / 3) for who in sides]
+        yield np.concatenate(halves, axis=1)
+
+
+def _class_at(lines: Sequence[Line], time: float, plant: str) -> int:
+    """The class to show at a time: -1 where the actor is silent."""
+    for line in lines:
+        if line.start <= time < line.end:
+            return CODES.index(line.label) if plant == "emotion" else 0
+    return -1
 
 
 def _write_traps(root: Path, names: list[str]) -> None:
@@ -173,4 +258,4 @@ def _write_traps(root: Path, names: list[str]) -> None:
             (dialog / "EmoEvaluation" / folder / f"{own}_e2_cat.txt").write_text(text + "\n", encoding="utf-8")
         (dialog / "EmoEvaluation" / "Self-evaluation").mkdir()
         (dialog / "wav").mkdir()
-        write_wav(dialog / "wav" / f"{own}.wav", np.zeros(RATE // 10, dtype=np.int16))
+        write_wav(dialog / "wav" / f"{own}.wav", np.zeros(RATE // 10, dtype=np.int16), RATE)

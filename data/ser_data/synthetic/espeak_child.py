@@ -1,4 +1,4 @@
-"""The child process that holds libespeak-ng: `python -m ser_data.synthetic.speech.espeak_child LIBRARY DATA`. Never imported.
+"""The child process that holds libespeak-ng: `python -m ser_data.synthetic.espeak_child LIBRARY DATA`. Never imported.
 
 libespeak-ng is GPL-3, so nothing of it is loaded into a process that runs our code; the two talk over a pipe
 (`ser_base.child`). Question: text, voice, rate, volume, pitch, range; answer: rate in Hz, and 16-bit mono samples.

@@ -19,8 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ser_data.synthetic.speech.sentences import CLASSES, words
-from ser_data.synthetic.speech.synthesis import Line
+from ser_data.synthetic.allocation import BY_SCENARIO, BY_SESSION, NEAR
+from ser_data.synthetic.allocation import CLASSES as _ORDER
+from ser_data.synthetic.espeak import Line
+from ser_data.synthetic.sentences import CLASSES, words
 
 
 @dataclass(frozen=True)
@@ -97,33 +99,19 @@ def _within(value: float, low: int, high: int) -> int:
 SCALE = 0.0935
 """Turns of the demo per turn of IEMOCAP's seven classes: 7,487 become about 700."""
 
-COUNTS: Final = {  # turns per session and class in IEMOCAP
-    "1": {"neu": 384, "fru": 280, "ang": 229, "sad": 194, "exc": 143, "hap": 135, "sur": 25},
-    "2": {"neu": 362, "fru": 325, "ang": 137, "sad": 197, "exc": 210, "hap": 117, "sur": 17},
-    "3": {"neu": 320, "fru": 382, "ang": 240, "sad": 305, "exc": 151, "hap": 135, "sur": 28},
-    "4": {"neu": 258, "fru": 481, "ang": 327, "sad": 143, "exc": 238, "hap": 65, "sur": 19},
-    "5": {"neu": 384, "fru": 381, "ang": 170, "sad": 245, "exc": 299, "hap": 143, "sur": 18},
-}
+COUNTS: Final = {str(session): {label: BY_SESSION[label][session - 1] for label in _ORDER} for session in range(1, 6)}
+"""Turns per session and class in IEMOCAP."""
 
-SCENARIOS: Final = {  # what each scenario favours, in turns of IEMOCAP: neu, fru, ang, sad, exc, hap, sur
-    "impro01": (54, 267, 72, 5, 5, 5, 3),
-    "impro03": (60, 5, 5, 5, 246, 175, 15),
-    "impro04": (258, 221, 29, 24, 5, 5, 4),
-    "impro05": (259, 207, 141, 5, 5, 5, 8),
-    "impro06": (84, 5, 5, 345, 5, 5, 3),
-    "script01_1": (140, 285, 172, 85, 5, 5, 16),
-    "script01_3": (56, 5, 5, 221, 21, 123, 9),
-    "script02_2": (108, 254, 80, 144, 17, 83, 10),
-    "script03_2": (104, 91, 422, 5, 5, 7, 3),
-}
-_WEIGHT_ORDER: Final = ("neu", "fru", "ang", "sad", "exc", "hap", "sur")
+SCENARIOS: Final = (
+    "impro01", "impro03", "impro04", "impro05", "impro06", "script01_1", "script01_3", "script02_2", "script03_2",
+)  # fmt: skip
+
+LEAST: Final = {"sur": 3}
+"""A scenario's weight for a class is its turns in IEMOCAP, but at least 3 for surprise and 5 for the others."""
 
 TAKES: Final = {("3", "impro05", "M"): ("a", "b"), ("5", "script01_1", "M"): ("", "b")}
 """Dialogues with a second take, whose suffix breaks careless parsers."""
 
-CONFUSED: Final = {  # what a rater writes who does not hear the majority's label
-    "ang": "fru", "fru": "ang", "hap": "exc", "exc": "hap", "neu": "fru", "sad": "neu", "sur": "exc",
-}  # fmt: skip
 P_DISSENT = 0.35
 """Share of turns on which one of the three raters dissents."""
 
@@ -189,9 +177,10 @@ def _session(session: str, share: float) -> Iterator[Turn]:
     chance = random.Random(f"ser-fusion demo session {session}")
     scenes: dict[str, list[str]] = {}
     for label, count in COUNTS[session].items():
-        weights = [row[_WEIGHT_ORDER.index(label)] for row in SCENARIOS.values()]
+        column = _ORDER.index(label)
+        weights = [max(BY_SCENARIO[name][column], LEAST.get(label, 5)) for name in SCENARIOS]
         for _ in range(max(1, round(count * SCALE * share + 0.2))):
-            scenario = chance.choices(list(SCENARIOS), weights)[0]
+            scenario = chance.choices(SCENARIOS, weights)[0]
             wearer = chance.choice("FM")
             take = chance.choice(TAKES.get((session, scenario, wearer), ("",)))
             scenes.setdefault(f"Ses0{session}{wearer}_{scenario}{take}", []).append(label)
@@ -235,7 +224,7 @@ def _votes(label: str, chance: random.Random) -> tuple[str, str, str]:
     votes = [label] * 3
     if chance.random() < P_DISSENT:
         others = [other for other in CLASSES if other != label]
-        votes[chance.randrange(3)] = CONFUSED[label] if chance.random() < 0.7 else chance.choice(others)
+        votes[chance.randrange(3)] = NEAR[label] if chance.random() < 0.7 else chance.choice(others)
     return votes[0], votes[1], votes[2]
 
 

@@ -12,9 +12,9 @@ from ser_base.errors import UnknownName
 from ser_data.corpora import CORPORA
 from ser_data.corpora.iemocap_files import TURN
 from ser_data.errors import BadRoot
-from ser_data.synthetic import generate_iemocap_shaped
 from ser_data.synthetic.allocation import BY_SCENARIO, BY_SESSION, CLASSES, allocate, durations, thin_out, timeline
-from ser_data.synthetic.words import Writer
+from ser_data.synthetic.iemocap_shaped import generate_iemocap_shaped
+from ser_data.synthetic.planted import Writer
 from ser_data.validate import validate
 
 
@@ -114,7 +114,7 @@ def test_videos_show_the_label_in_the_half_of_the_speaker(tmp_path: Path):
     from ser_data.corpora.iemocap_files import CODES
     from ser_data.media.video import decode_video
     from ser_data.synthetic.clips import draw
-    from ser_data.synthetic.stage import HALF
+    from ser_data.synthetic.iemocap_shaped import HALF
 
     root = tmp_path / "IEMOCAP_full_release"
     generate_iemocap_shaped(root, turns=302, shorten=0.1, seed=1, video=True)

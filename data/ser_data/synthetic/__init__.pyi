@@ -1,1 +1,0 @@
-from .write import generate_iemocap_shaped as generate_iemocap_shaped

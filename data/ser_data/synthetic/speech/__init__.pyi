@@ -1,3 +1,0 @@
-from .synthesis import Line as Line
-from .synthesis import SpeechError as SpeechError
-from .synthesis import synthesise as synthesise

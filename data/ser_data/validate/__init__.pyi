@@ -1,3 +1,0 @@
-from .findings import Finding as Finding
-from .run import Report as Report
-from .run import validate as validate
