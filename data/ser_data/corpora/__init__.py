@@ -1,4 +1,4 @@
-"""The table of corpora: one file each, loaded when asked for."""
+"""The table of corpora, each loaded when it is asked for."""
 
 from ser_base.catalog import Catalog
 from ser_data.corpora.base import Corpus
@@ -9,9 +9,9 @@ CORPORA: Catalog[Corpus] = Catalog(
         "demo": "ser_data.corpora.demo:CORPUS",
         "iemocap": "ser_data.corpora.iemocap:CORPUS",
         "meld": "ser_data.corpora.meld:CORPUS",
-        "ravdess": "ser_data.corpora.ravdess:CORPUS",
+        "ravdess": "ser_data.corpora.acted:RAVDESS",
         "cremad": "ser_data.corpora.cremad:CORPUS",
-        "emodb": "ser_data.corpora.emodb:CORPUS",
+        "emodb": "ser_data.corpora.acted:EMODB",
         "savee": "ser_data.corpora.acted:SAVEE",
         "tess": "ser_data.corpora.acted:TESS",
         "emovo": "ser_data.corpora.acted:EMOVO",

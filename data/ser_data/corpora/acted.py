@@ -4,14 +4,15 @@ Each pattern is the published grammar of the names. A file that does not match b
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import length, require_folder, visible_files
+from ser_data.corpora.base import AUDIO_SUFFIXES, length, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.protocols.given import RAVDESS_FOLD
 
 Match = re.Match[str]
 GENDER = {"f": "female", "m": "male"}
@@ -27,6 +28,9 @@ class ActedCorpus:
         grammar: The pattern in words, for the problem of a name that does not match.
         row: Speaker, label and whatever else the match says, as columns of the manifest.
         folder: Whether the name is only complete with the folder above it.
+        suffixes: Endings of the files.
+        other: Why a file of the archive is not speech, for the problem; empty if it is.
+        twin: The stem of the file that has the same take, where one of the two is enough.
     """
 
     info: CorpusInfo
@@ -34,6 +38,9 @@ class ActedCorpus:
     grammar: str
     row: Callable[[Match], dict[str, Any]]
     folder: bool = False
+    suffixes: tuple[str, ...] = (".wav", ".flac", ".aiff", ".aif")
+    other: Callable[[Match], str] = lambda name: ""
+    twin: Callable[[Match], str | None] = lambda name: None
 
     def read(self, root: Path, *, durations: bool = True) -> Manifest:
         """All utterances; see `Corpus.read`.
@@ -46,21 +53,32 @@ class ActedCorpus:
 
         base = require_folder(self.info.name, root)
         rows: dict[str, dict[str, Any]] = {}
+        twins: dict[str, str] = {}
         problems: list[Problem] = []
-        for path in visible_files(base, (".wav", ".flac", ".aiff", ".aif")):
+        for path in visible_files(base, self.suffixes):
             where = str(path.relative_to(base))
             match = self.pattern.fullmatch(path.stem)
             if match is None and self.folder:
                 match = self.pattern.fullmatch(f"{path.parent.name}/{path.stem}")
             if match is None:
-                problems.append(Problem(where, "bad id", f"not {self.grammar}", where))
+                problems.append(Problem(path.stem, "bad id", f"not {self.grammar}", where))
                 continue
             name = match[0].replace("/", "_")
+            if other := self.other(match):
+                problems.append(Problem(name, "not speech", other, where))
+                continue
             if name in rows:
                 problems.append(Problem(name, "duplicate id", f"first in {rows[name]['path']}", where))
                 continue
             seconds = length(path) if durations else None
             rows[name] = {"id": name, "path": str(path), "scripted": True, "duration": seconds, **self.row(match)}
+            if twin := self.twin(match):
+                twins[name] = twin
+        for name, twin in twins.items():
+            if twin in rows:
+                detail = f"the same take as {twin}, with pictures; the sound alone is used"
+                where = str(Path(rows.pop(name)["path"]).relative_to(base))
+                problems.append(Problem(name, "twin", detail, where))
         if not rows:
             raise BadRoot(
                 self.info.name, str(root), f"file {self.grammar}", tuple(sorted(p.name for p in base.iterdir()))
@@ -68,9 +86,87 @@ class ActedCorpus:
         return Manifest(pd.DataFrame(list(rows.values())), self.info, problems)
 
 
-def _one_of(names: "dict[str, str]") -> str:
+def _one_of(names: Iterable[str]) -> str:
     return "|".join(sorted(names, key=len, reverse=True))
 
+
+_EMODB = {
+    "W": "anger",  # Wut
+    "L": "boredom",  # Langeweile
+    "E": "disgust",  # Ekel
+    "A": "fear",  # Angst
+    "F": "happiness",  # Freude
+    "T": "sadness",  # Trauer
+    "N": "neutral",
+}
+_EMODB_AGES = {"03": 31, "08": 34, "09": 21, "10": 32, "11": 26, "12": 30, "13": 32, "14": 35, "15": 25, "16": 31}
+_EMODB_TEXT = {
+    "a01": "Der Lappen liegt auf dem Eisschrank.",
+    "a02": "Das will sie am Mittwoch abgeben.",
+    "a04": "Heute abend könnte ich es ihm sagen.",
+    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+    "a07": "In sieben Stunden wird es soweit sein.",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+}
+# 03a01Fa: speaker 03, sentence a01, emotion F, take a; one public label table has F = disgust, which is wrong
+EMODB = ActedCorpus(
+    info=CorpusInfo(
+        name="emodb",
+        title="EmoDB, Berlin Database of Emotional Speech",
+        licence="CC0 1.0 as published in audeering/emodb",
+        citation="Burkhardt et al. 2005, Interspeech, doi:10.21437/Interspeech.2005-446",
+        url="https://github.com/audeering/emodb",
+        transcripts="script (10 fixed sentences, German)",
+        layout="wav/03a01Fa.wav",
+        scheme="emodb-7",
+    ),
+    pattern=re.compile(rf"({_one_of(_EMODB_AGES)})({_one_of(_EMODB_TEXT)})([{''.join(_EMODB)}])([a-z])"),
+    grammar="SPEAKER SENTENCE EMOTION TAKE, as 03a01Fa",
+    row=lambda name: {
+        "speaker": name[1],
+        "gender": "male" if name[1] in ("03", "10", "11", "12", "15") else "female",
+        "label": _EMODB[name[3]],
+        "text": _EMODB_TEXT[name[2]],
+        "age": _EMODB_AGES[name[1]],
+    },
+)
+
+_RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+_RAVDESS_TEXT = ("Kids are talking by the door.", "Dogs are sitting by the door.")
+# The two sentences carry no emotion, so a text branch must be at chance: a negative control.
+# The archive is often unpacked twice (a second folder inside the first): the copies are listed as duplicates.
+RAVDESS = ActedCorpus(
+    info=CorpusInfo(
+        name="ravdess",
+        title="RAVDESS, Ryerson Audio-Visual Database of Emotional Speech and Song (speech)",
+        licence="CC BY-NC-SA 4.0",
+        citation="Livingstone & Russo 2018, PLoS ONE 13(5), doi:10.1371/journal.pone.0196391",
+        url="https://zenodo.org/records/1188976",
+        transcripts="script (two fixed sentences)",
+        layout="Actor_{01..24}/03-01-EE-II-SS-RR-AA.wav (or .flac)",
+        scheme="ravdess-8",
+    ),
+    pattern=re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])"),
+    grammar="MODALITY-CHANNEL-EMOTION-INTENSITY-SENTENCE-REPETITION-ACTOR, as 03-01-01-01-01-01-01",
+    row=lambda name: {
+        "speaker": name[7],
+        "gender": "male" if int(name[7]) % 2 else "female",
+        "label": _RAVDESS[int(name[3]) - 1],
+        "text": _RAVDESS_TEXT[int(name[5]) - 1],
+        "fold": RAVDESS_FOLD[int(name[7])],  # EmoBox's six groups of actors
+        "intensity": "normal" if name[4] == "01" else "strong",
+        "repetition": name[6],
+    },
+    suffixes=AUDIO_SUFFIXES,
+    other=lambda name: (
+        "" if name[1] in ("01", "03") and name[2] == "01" else "modality or channel is not that of speech"
+    ),
+    twin=lambda name: f"03{name[0][2:]}" if name[1] == "01" else None,
+)
 
 _SAVEE = {
     "a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "sa": "sadness", "su": "surprise",
@@ -237,4 +333,6 @@ JL_CORPUS = ActedCorpus(
     row=lambda name: {"speaker": name[1], "gender": name[1][:-1], "label": name[2], "repetition": name[4]},
 )
 
-ACTED = {corpus.info.name: corpus for corpus in (SAVEE, TESS, EMOVO, CAFE, SHEMO, AESDD, SUBESCO, JL_CORPUS)}
+ACTED = {
+    corpus.info.name: corpus for corpus in (EMODB, RAVDESS, SAVEE, TESS, EMOVO, CAFE, SHEMO, AESDD, SUBESCO, JL_CORPUS)
+}

@@ -10,6 +10,11 @@ from ser_data.errors import BadRoot
 
 # file -> speaker, gender, label, text (None where the corpus has none here)
 NAMES: dict[str, dict[str, tuple[str, str | None, str, str | None]]] = {
+    "emodb": {"wav/03a01Fa.wav": ("03", "male", "happiness", "Der Lappen liegt auf dem Eisschrank.")},
+    "ravdess": {
+        "Actor_01/03-01-05-02-01-02-01.wav": ("01", "male", "angry", "Kids are talking by the door."),
+        "Actor_24/03-01-01-01-02-01-24.wav": ("24", "female", "neutral", "Dogs are sitting by the door."),
+    },
     "savee": {
         "AudioData/DC/sa01.wav": ("DC", "male", "sadness", None),
         "AudioData/KL/su15.wav": ("KL", "male", "surprise", None),
@@ -56,7 +61,7 @@ def test_names_as_published_are_read_and_others_are_listed(name: str, tmp_path: 
         for one in manifest.utterances()
     }
     assert found == {file.replace(".aiff", ".wav"): facts for file, facts in NAMES[name].items()}
-    assert [(problem.id, problem.reason) for problem in manifest.dropped] == [("not a name.wav", "bad id")]
+    assert [(problem.id, problem.reason) for problem in manifest.dropped] == [("not a name", "bad id")]
     assert all(one.duration for one in manifest.utterances())
 
 
@@ -84,4 +89,5 @@ def test_published_counts_add_up():
         cells = dict(PUBLISHED[name][0])
         whole = cells.pop("all utterances")
         cells.pop("speakers")
+        cells = {cell: count for cell, count in cells.items() if not cell.startswith(("EmoBox fold", "actors"))}
         assert not cells or sum(cells.values()) == whole
