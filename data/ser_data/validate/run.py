@@ -50,7 +50,7 @@ def validate(
     tell: Tell = lambda done, total: None,
     **options: Any,
 ) -> Report:
-    """Reads a corpus and checks it.
+    """Reads a corpus and checks it; see `check` for a manifest that is read already.
 
     Args:
         name: A name of `CORPORA`.
@@ -63,13 +63,24 @@ def validate(
     Raises:
         BadRoot: Nothing of this corpus under `root`.
     """
-    root = Path(root)
-    manifest = CORPORA[name].read(root, **options)
+    return check(CORPORA[name].read(Path(root), **options), name, Path(root), partial=partial, decode=decode, tell=tell)
+
+
+def check(
+    manifest: Manifest,
+    name: str,
+    root: Path,
+    *,
+    partial: bool = False,
+    decode: bool = False,
+    tell: Tell = lambda done, total: None,
+) -> Report:
+    """Checks a manifest against the published counts of a corpus and against its files; arguments as for `validate`."""
     cells: dict[str, tuple[int, int]] = {}
     if name in PUBLISHED and not partial:
         expected, count = PUBLISHED[name]
-        found = count(manifest.table)
-        cells = {cell: (found.get(cell, 0), number) for cell, number in expected.items()}
+        counted = count(manifest.table)
+        cells = {cell: (counted.get(cell, 0), number) for cell, number in expected.items()}
     findings = [from_problem(problem) for problem in dict.fromkeys((*manifest.problems, *manifest.notes))]
     findings += _checks(name, root, manifest, partial)
     findings += recordings(manifest.table, decode, tell)
@@ -78,9 +89,8 @@ def validate(
         for cell, (got, number) in cells.items()
         if got != number
     ]
-    return Report(
-        manifest, tuple(sorted(findings, key=lambda finding: (finding.severity != "error", finding.check))), cells
-    )
+    ordered = sorted(findings, key=lambda finding: (finding.severity != "error", finding.check))
+    return Report(manifest, tuple(ordered), cells)
 
 
 _COUNT_FIX = "see the other findings; if the copy is a part on purpose: --partial"

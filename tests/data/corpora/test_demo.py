@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +16,7 @@ from ser_data.corpora import CORPORA
 from ser_data.errors import BadRoot
 from ser_data.manifest.table import Manifest
 from ser_data.media.audio import AudioError, load_audio, probe_audio
-from ser_data.synthetic import espeak as synthesis
-from ser_data.synthetic.espeak import Line, SpeechError, synthesise
+from ser_data.synthetic.espeak import Line, SpeechError, find_library, synthesise
 from ser_data.synthetic.screenplay import COUNTS, SCALE, SPEAKERS, screenplay
 from ser_data.synthetic.sentences import ANYBODY, CLASSES, OWN, SHARED, SLOTS
 
@@ -23,7 +24,7 @@ ID = re.compile(r"Ses0([1-5])([FM])_(impro0[1-8][ab]?|script0[1-3]_[1-3]b?)_([FM
 SHARE = 0.04
 
 speaks = pytest.mark.skipif(
-    synthesis.find_library() is None and synthesis.shutil.which("espeak-ng") is None,
+    find_library() is None and shutil.which("espeak-ng") is None,
     reason="no espeak-ng: pip install espeakng-loader",
 )
 
@@ -197,7 +198,7 @@ class TestSynthesis:
 
 class TestWithoutThePackage:
     def test_nothing_at_all(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(synthesis, "find_library", lambda: None)
+        monkeypatch.setitem(sys.modules, "espeakng_loader", None)  # as Python sees a package that is not installed
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(SpeechError, match=r"pip install espeakng-loader==0\.2\.4"):
             synthesise([Line("Hello")])
@@ -213,7 +214,7 @@ class TestWithoutThePackage:
             f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\ncat > {tmp_path}/text\ncat {tmp_path}/answer.wav\n'
         )
         command.chmod(0o755)
-        monkeypatch.setattr(synthesis, "find_library", lambda: None)
+        monkeypatch.setitem(sys.modules, "espeakng_loader", None)  # as Python sees a package that is not installed
         monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
         ((samples, rate),) = synthesise([Line("-v is no option here", "en-us+f3", 150, 90, 40, 30)])
         np.testing.assert_allclose(samples, tone, atol=2**-15)
@@ -225,7 +226,7 @@ class TestWithoutThePackage:
     def test_a_command_that_fails(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str) -> None:
         (tmp_path / "espeak-ng").write_text(f"#!/bin/sh\ncat > /dev/null\n{body}\n")
         (tmp_path / "espeak-ng").chmod(0o755)
-        monkeypatch.setattr(synthesis, "find_library", lambda: None)
+        monkeypatch.setitem(sys.modules, "espeakng_loader", None)  # as Python sees a package that is not installed
         monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
         with pytest.raises(SpeechError):
             list(synthesise([Line("Hello")]))

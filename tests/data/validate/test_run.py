@@ -2,15 +2,18 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ser_data.corpora import CORPORA, iemocap, iemocap_files
+from ser_data.corpora import CORPORA
+from ser_data.manifest.table import Manifest
 from ser_data.media.sound_file import write_wav
 from ser_data.validate import Finding, validate
+from ser_data.validate.run import check
 
 SUMMARY = re.compile(rb"^\[([\d.]+) - ([\d.]+)\]\t(\S+)\t(\w{3})\t\[(.*)\]\r?$", re.MULTILINE)
 Expected = tuple[str, str]  # the check, and what `where` must hold
@@ -298,65 +301,67 @@ def test_a_mutation_is_named_with_file_and_line(tree: Path, baseline: set[Findin
 
 
 class TestGuardSwitchedOff:
-    """Each of the reader's guards against a known trap; without it `validate` must complain."""
+    """What a reader without one of its guards against a known trap would give: `validate` must complain."""
 
-    def errors(self, root: Path) -> set[str]:
-        return {finding.check for finding in validate("iemocap", root, partial=True).errors}
+    @pytest.fixture
+    def manifest(self, pristine: Path) -> Manifest:
+        return CORPORA["iemocap"].read(pristine)
 
-    def test_wearer_for_speaker(self, pristine, monkeypatch):
-        row = iemocap._row
-        monkeypatch.setattr(iemocap, "_row", lambda *args: (r := row(*args)) | {"speaker": r["session"] + r["wearer"]})
-        assert self.errors(pristine) == {"wearer taken for speaker"}
+    def errors(self, manifest: Manifest, root: Path) -> set[str]:
+        return {finding.check for finding in check(manifest, "iemocap", root, partial=True).errors}
 
-    def test_hidden_files(self, pristine, monkeypatch):
-        monkeypatch.setattr(iemocap, "dialogue_files", lambda s, kind: sorted((s / "dialog" / kind).glob("*.txt")) + sorted((s / "dialog" / kind).glob("._*")))  # fmt: skip
-        assert {"not UTF-8", "bad line"} & self.errors(pristine)
+    def test_the_manifest_as_read_is_fine(self, manifest: Manifest, pristine: Path):
+        assert self.errors(manifest, pristine) == set()
 
-    def test_sub_folders(self, pristine, monkeypatch):
-        monkeypatch.setattr(iemocap, "dialogue_files", lambda s, kind: [p for p in sorted((s / "dialog" / kind).rglob("*.txt")) if not p.name.startswith(".")])  # fmt: skip
-        assert "bad line" in self.errors(pristine)
+    def test_wearer_for_speaker(self, manifest: Manifest, pristine: Path):
+        manifest.table["speaker"] = manifest.table["session"] + manifest.table["wearer"]
+        assert self.errors(manifest, pristine) == {"wearer taken for speaker"}
 
-    def test_takes(self, pristine, monkeypatch):
-        row = iemocap._row
-        monkeypatch.setattr(
-            iemocap, "_row", lambda *args: (r := row(*args)) | {"scenario": r["scenario"] + (r["take"] or "")}
-        )
-        cells = validate("iemocap", pristine).cells
-        assert cells["scenarios"] == (20, 15)
+    def test_takes(self, manifest: Manifest, pristine: Path):
+        manifest.table["scenario"] += manifest.table["take"].fillna("")
+        assert check(manifest, "iemocap", pristine).cells["scenarios"] == (20, 15)
 
-    def test_lines_with_xx(self, pristine, monkeypatch):
-        monkeypatch.setattr(iemocap_files, "_EXTRA", re.compile("(?!)"))
-        assert self.errors(pristine) == {"bad line"}
+    def test_turns_swallowed_for_their_length(self, manifest: Manifest, pristine: Path):
+        table = manifest.table
+        kept = manifest.select(table["id"][table["duration"] < 1])
+        assert "audio without label" in self.errors(kept, pristine)
 
-    def test_turns_swallowed_for_their_length(self, pristine, monkeypatch):
-        usable = iemocap._usable
-        monkeypatch.setattr(
-            iemocap, "_usable", lambda turn, *rest: usable(turn, *rest) if turn.end - turn.start < 1 else None
-        )
-        assert "audio without label" in self.errors(pristine)
+    def test_empty_texts(self, manifest: Manifest, pristine: Path):
+        others = [problem for problem in manifest.problems if problem.reason != "empty text"]
+        unlisted = Manifest(manifest.table, manifest.info, others)
+        assert self.errors(unlisted, pristine) == {"empty text not listed"}
 
-    def test_empty_texts(self, pristine, monkeypatch):
-        monkeypatch.setattr(iemocap, "normalise", lambda text: "x")
-        assert self.errors(pristine) == {"empty text not listed"}
+    def test_order_of_files_instead_of_ids(self, manifest: Manifest, pristine: Path):
+        manifest.table["path"] = manifest.table["path"].sample(frac=1, random_state=0).to_numpy()
+        assert "wav length is not the label's" in self.errors(manifest, pristine)
 
-    def test_order_of_files_instead_of_ids(self, pristine, monkeypatch):
-        read = iemocap.Iemocap.read
+    @pytest.mark.parametrize("pattern", ["._*.txt", "Categorical/*.txt"])
+    def test_files_that_are_passed_over(self, tree: Path, pattern: str):
+        """Hidden files and those of sub-folders, where a reader without the guard would find them."""
+        for stray in sorted((tree / "Session1" / "dialog" / "EmoEvaluation").glob(pattern)):
+            shutil.copy(stray, stray.parents[pattern.count("/")] / f"x{stray.name}")
+        assert {"not UTF-8", "bad line"} & {finding.check for finding in validate("iemocap", tree, partial=True).errors}
 
-        def by_position(self, root):
-            manifest = read(self, root)
-            manifest.table["path"] = manifest.table["path"].sample(frac=1, random_state=0).to_numpy()
-            return manifest
+    def test_lines_with_other_ids(self, tree: Path):
+        """Transcript lines with XX ids belong to no turn and are notes; without the guard they would read as these do."""
+        change(tree, "transcriptions", lambda text: re.sub(r"_([FM])XX(\d)", r"_\1YY\2", text))
+        assert {finding.check for finding in validate("iemocap", tree, partial=True).errors} == {"bad line"}
 
-        monkeypatch.setattr(iemocap.Iemocap, "read", by_position)
-        assert "wav length is not the label's" in self.errors(pristine)
+    def test_another_space_after_dom(self, tree: Path):
+        """The two spaces after `dom` are read; a line that is written in another way is named."""
+        change(tree, "EmoEvaluation", lambda text: text.replace("dom  ", "dom: "))
+        report = validate("iemocap", tree, partial=True)
+        odd = [finding for finding in report.findings if finding.check == "odd line"]
+        assert len(odd) == 3 * len(report.manifest) and "dom: " in odd[0].what
 
-    def test_double_space_after_dom(self, pristine, monkeypatch):
-        strict = iemocap_files._ATTRIBUTES.pattern.replace(r"dom\s+", "dom ")
-        monkeypatch.setattr(iemocap_files, "_ATTRIBUTES", re.compile(strict))
-        odd = [
-            finding for finding in validate("iemocap", pristine, partial=True).findings if finding.check == "odd line"
-        ]
-        assert len(odd) == 3 * len(CORPORA["iemocap"].read(pristine)) and "dom  " in odd[0].what
+
+def change(root: Path, kind: str, edit: Callable[[str], str]) -> None:
+    """Rewrites every file of a kind."""
+    for path in root.glob(f"Session*/dialog/{kind}/*.txt"):
+        if not path.name.startswith("."):
+            text = edit(path.read_bytes().decode())
+            path.unlink()  # a hard link
+            path.write_bytes(text.encode())
 
 
 def test_a_corpus_behind_links_validates(pristine: Path, tmp_path: Path):
