@@ -1,8 +1,9 @@
-"""From what stands on a command line to a manifest: NAME and ROOT, or a manifest file, with reader options as text."""
+"""From the command line to a manifest: NAME and ROOT, or a manifest file, with options of the reader as text."""
 
 import inspect
 import tomllib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,22 @@ def options_of(corpus: str) -> dict[str, str]:
     return {p.name: str(p.default) for p in parameters if p.kind is not p.VAR_KEYWORD}
 
 
-def parse_options(corpus: str, given: Iterable[str]) -> dict[str, Any]:
+def parse_options(corpus: str, texts: Iterable[str]) -> dict[str, Any]:
     """`KEY=VALUE` texts as reader options: true and false, numbers, folders (`..._dir`, `..._root`), else text.
 
     Raises:
         BadSettings: No `=`.
         UnknownName: The reader has no such option.
     """
-    known = options_of(corpus)
+    defaults = options_of(corpus)
     options: dict[str, Any] = {}
-    for text in given:
+    for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise BadSettings(f"--option {text}", "is not KEY=VALUE", f"{corpus} takes {listing(known)}.")
+            raise BadSettings(f"--option {text}", "is not KEY=VALUE", f"{corpus} takes {listing(defaults)}.")
         name = key.strip().replace("-", "_")
-        if name not in known:
-            raise UnknownName(f"option of the corpus '{corpus}'", key, tuple(known))
+        if name not in defaults:
+            raise UnknownName(f"option of the corpus '{corpus}'", key, tuple(defaults))
         if name.endswith(("_dir", "_root")):
             options[name] = Path(value)
             continue
@@ -45,19 +46,38 @@ def parse_options(corpus: str, given: Iterable[str]) -> dict[str, Any]:
     return options
 
 
-def read_any(corpus: str | None, root: str | None, manifest: str | None, options: Iterable[str] = ()) -> Manifest:
-    """The manifest of a corpus, or the one in a file.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a command reads: the corpus NAME at ROOT, or a manifest file; and options of the corpus's reader as typed."""
 
-    Raises:
-        BadSettings: Neither or both are given.
-    """
-    if manifest and not corpus:
-        return Manifest.read(manifest)
-    if corpus and root and not manifest:
-        with waiting(f"Reading {corpus}"):
-            return CORPORA[corpus].read(Path(root), **parse_options(corpus, options))
-    given = f"NAME {corpus or '(none)'}, ROOT {root or '(none)'}, --manifest {manifest or '(none)'}"
-    raise BadSettings(given, "it takes a corpus or a manifest", "Give NAME and ROOT, or --manifest FILE and no NAME.")
+    corpus: str | None
+    root: str | None
+    manifest: str | None = None
+    options: tuple[str, ...] = ()
+
+    def read(self, labels: str | None = None) -> Manifest:
+        """The manifest; with a label scheme, its classes as labels and without the utterances that it leaves out.
+
+        Raises:
+            BadSettings: Neither or both are given.
+        """
+        if self.manifest and not self.corpus:
+            manifest = Manifest.read(self.manifest)
+        elif self.corpus and self.root and not self.manifest:
+            with waiting(f"Reading {self.corpus}"):
+                manifest = CORPORA[self.corpus].read(Path(self.root), **parse_options(self.corpus, self.options))
+        else:
+            typed = ", ".join(
+                f"{name} {value or '(none)'}"
+                for name, value in (("NAME", self.corpus), ("ROOT", self.root), ("--manifest", self.manifest))
+            )
+            what = "the command reads one corpus or one manifest"
+            raise BadSettings(typed, what, "Give NAME and ROOT, or --manifest FILE without NAME.")
+        if labels is None:
+            return manifest
+        classes = resolve_scheme(labels, manifest).apply(manifest.table["label"])
+        table = manifest.table.assign(label=classes)
+        return Manifest(table[classes.notna()], manifest.info, manifest.problems)
 
 
 def read_named(sources: Iterable[str]) -> dict[str, Manifest]:
@@ -67,20 +87,11 @@ def read_named(sources: Iterable[str]) -> dict[str, Manifest]:
         BadSettings: No `=`, or a name twice.
         BadManifest: A file that is no manifest.
     """
-    found: dict[str, Manifest] = {}
+    manifests: dict[str, Manifest] = {}
     for text in sources:
         name, equals, path = text.partition("=")
-        if not equals or name in found:
+        if not equals or name in manifests:
             what = "is not NAME=MANIFEST" if not equals else f"the corpus '{name}' is given twice"
             raise BadSettings(text, what, "Give each corpus a name, as: ravdess=ravdess.parquet demo=demo.parquet.")
-        found[name] = Manifest.read(path)
-    return found
-
-
-def with_labels(manifest: Manifest, scheme: str | None) -> Manifest:
-    """The manifest with the scheme's classes as labels and without what it leaves out; unchanged without a scheme."""
-    if scheme is None:
-        return manifest
-    classes = resolve_scheme(scheme, manifest).apply(manifest.table["label"])
-    table = manifest.table.assign(label=classes)
-    return Manifest(table[classes.notna()], manifest.info, manifest.problems)
+        manifests[name] = Manifest.read(path)
+    return manifests

@@ -27,10 +27,15 @@ def grid(title: str, columns: list[str], rows: list[list[str]]) -> Table:
     return table
 
 
+def title(manifest: "Manifest") -> str:
+    """The corpus's title; whoever reads a result must see that no human spoke."""
+    return manifest.info.title + (" (synthetic)" if manifest.info.synthetic else "")
+
+
 def corpora(infos: "list[CorpusInfo]") -> Table:
     """Name, title and licence of each corpus."""
     rows = [[info.name, info.title, info.licence, "yes" if info.synthetic else ""] for info in infos]
-    return grid("Corpora (ser data list NAME tells more)", ["name", "title", "licence", "synthetic"], rows)
+    return grid("Corpora (details: ser data list NAME)", ["name", "title", "licence", "synthetic"], rows)
 
 
 def corpus(info: "CorpusInfo", options: dict[str, str]) -> Table:
