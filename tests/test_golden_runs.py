@@ -23,7 +23,7 @@ from ser_fusion.runs.study import study_options
 from ser_fusion.study.open import open_study
 from ser_fusion.training.scoring import posteriors
 from ser_predict.models.ensemble import Ensemble
-from ser_predict.models.sources import open_heads
+from ser_predict.models.hub import open_heads
 
 GOLDEN = Path(__file__).resolve().parent / "golden/runs-v1"
 CLASSED = ("heads", "as-found", "mdre", "tuned", "beside")

@@ -294,14 +294,13 @@ def test_heads_without_attention_say_that_they_do_not_read_it(tmp_path: Path, ca
 
 
 def test_prediction_refuses_such_a_run(tmp_path: Path, cache_of: Callable[..., Path]) -> None:
-    from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_predict.errors import NoModel
-    from ser_predict.models.ensemble import open_ensemble
+    from ser_predict.models.runs import RunHeads
 
     out = trained(cache_of(Talk("previous")), tmp_path / "run", context=1, epochs=1)
-    run = RunDirectory.open(out)
+    heads = RunHeads(out)
     with pytest.raises(NoModel, match="previous turns of a dialogue"):
-        open_ensemble(run, run.run["rows"][0])
+        heads.open(heads.rows[0])
 
 
 @pytest.mark.parametrize("attention", [True, False])

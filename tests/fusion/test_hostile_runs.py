@@ -21,8 +21,8 @@ from ser_fusion.errors import FusionError, RecordBroken
 from ser_fusion.evaluation.run_directory import RunDirectory, find_runs
 from ser_fusion.runs.run import repeat
 from ser_predict.errors import PredictError
-from ser_predict.models.facts import corpus_title, features, held_out
-from ser_predict.models.sources import open_heads
+from ser_predict.models.card import corpus_title, features, held_out
+from ser_predict.models.hub import open_heads
 from ser_predict.recordings.streams import specs_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/runs-v1"
@@ -93,7 +93,7 @@ def changed(record: Any, place: Place, value: Any) -> Any:
 def not_scored() -> Iterator[None]:
     """Development predictions are not scored: it takes most of the time, and reads no record."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ser_predict.models.ensemble.score_fold", lambda *given: {"UWA": 0.5})
+        patch.setattr("ser_predict.models.runs.score_fold", lambda *given: {"UWA": 0.5})
         yield
 
 

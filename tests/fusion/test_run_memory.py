@@ -15,7 +15,7 @@ from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.memory import claim
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import remember, run
-from ser_predict.models.ensemble import trained_rows
+from ser_predict.models.runs import RunHeads
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/runs-v1"
 CACHE = GOLDEN / "cache"
@@ -54,7 +54,7 @@ def test_rows_and_seeds_of_earlier_commands_stay(tmp_path: Path) -> None:
     assert [one["job"]["fusion"] for one in told["asked"]] == [["audio"], ["concat"], ["text"]]
     assert {row["slug"] for row in outcome.metrics["rows"]} >= {"audio-stats", "text-stats", "lda-text"}
     assert outcome.report is not None and "lda, audio+text" in outcome.report.read_text()
-    usable = [row["slug"] for row in trained_rows(RunDirectory.open(out)) if row["kind"] == "head"]  # by ser predict
+    usable = [row["slug"] for row in RunHeads(out).rows if row["kind"] == "head"]  # by ser predict
     assert usable == ["audio-stats", "text-stats"]
     last = prepare(job(out, "concat"))  # finishes what was left; nothing else is trained
     assert [task.folder for task in last.remaining] == [f"jobs/concat-stats/fold{n}-seed0" for n in (1, 2)]

@@ -182,7 +182,7 @@ def test_a_row_that_reads_what_was_given_answers_and_says_why(small: Any, predic
 
 
 def test_a_row_is_preferred_for_what_it_reads_over_its_score(small: Any, monkeypatch: pytest.MonkeyPatch):
-    from ser_predict.models.sources import open_heads
+    from ser_predict.models.hub import open_heads
 
     source = open_heads(small.run)
     monkeypatch.setattr(type(source), "uwa", lambda self, slug: 0.9 if slug.startswith("audio") else 0.1)

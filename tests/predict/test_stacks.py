@@ -14,7 +14,7 @@ from ser_predict import Predictor
 from ser_predict.errors import NotExported
 from ser_predict.export.cli import command
 from ser_predict.export.onnx import export_onnx
-from ser_predict.models.sources import RunHeads
+from ser_predict.models.runs import RunHeads
 
 ROWS = ("cross-stats-stacked", "cross-stats-ensemble-seeds", "audio-stats-stacked", "probe-both-stats")
 

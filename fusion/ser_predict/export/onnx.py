@@ -45,7 +45,7 @@ class Samples:
 
 def read_samples(predictor: "Predictor", count: int) -> Samples | None:
     """Utterances of the run, spread over it, from its cache; None where the cache is gone or holds other features now."""
-    from ser_predict.models.sources import RunHeads
+    from ser_predict.models.runs import RunHeads
 
     source = predictor.source
     if not isinstance(source, RunHeads):

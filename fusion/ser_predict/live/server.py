@@ -22,7 +22,7 @@ from ser_predict.live.guard import Guard, PatientHttp, PatientSocket, is_loopbac
 from ser_predict.live.session import session
 from ser_predict.live.store import Store
 from ser_predict.live.uploads import Uploads
-from ser_predict.models.facts import corpus_title, notice
+from ser_predict.models.card import corpus_title, notice
 
 if TYPE_CHECKING:
     from ser_predict.recordings.predictor import Predictor

@@ -1,14 +1,105 @@
-"""The model card of exported heads: protocol, scores with intervals, licence of the data, intended use, limits."""
+"""What the numbers of some heads are worth, in sentences: the notice of the live page, and the model card of an export."""
 
 import re
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ser_predict.models import facts as told
-from ser_predict.models.base import Chosen
+from ser_predict.models.ensemble import Chosen
 
 FOLDER = Path(__file__).parent
+INTENDED = (
+    "Research and teaching on speech emotion recognition: comparing features and fusion heads, and seeing what such heads "
+    "answer to new recordings."
+)
+LIMITS = (
+    "A label is what raters would have called such speech in the training corpus. It is not what a person feels.",
+    "Other languages, rooms, microphones, ages and ways of speaking were not tested. They get a label all the same, and so "
+    + "do music and noise.",
+)
+NOT_FOR = (
+    "Not for judging persons: hiring, education, policing, health, credit, surveillance or lie detection. In the European "
+    "Union, emotion recognition at work and in schools is forbidden but for medical or safety reasons (Regulation 2024/1689, Article 5)."
+)
+
+
+def features(facts: Any) -> list[tuple[str, str]]:
+    """Stream and what its frames come from, of ``run.json``'s content."""
+    entries = facts.get("cache", {}).get("entries", {})
+    told = []
+    for stream, entry in entries.items():
+        layers = entry.get("layers") or [entry["layer"]]
+        which = (
+            f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))} with learned weights"
+        )
+        told.append((stream, f"{entry['encoder']}, {which}"))
+    return told
+
+
+def corpus_title(facts: Any) -> str:
+    """The corpus's name for readers."""
+    corpus = facts["corpus"]
+    return str(corpus.get("title") or corpus.get("name") or "an unnamed corpus")
+
+
+def held_out(facts: Any) -> str:
+    """What the test part of a fold did not share with its training part, in words."""
+    names = facts.get("held_out") or []
+    told = ", ".join([names] if isinstance(names, str) else names)
+    return f"tested on a {told.replace(', ', ' and ')} not trained on" if told else "nothing was held out as a whole"
+
+
+def limits(chosen: Chosen) -> list[str]:
+    """What the heads were not tested for, and what their confidence is worth."""
+    why = chosen.main.uncalibrated
+    calibrated = (
+        f"The confidence is not calibrated: {why}."
+        if why
+        else "The confidence is calibrated on the corpus's own development speakers. On your recordings it is a hope."
+    )
+    return [*LIMITS, calibrated]
+
+
+def test_scores(chosen: Chosen) -> list[tuple[str, float, float | None, float | None]]:
+    """Pooled test scores of the row with their intervals over speakers: (metric, score, low, high), 0 to 1."""
+    scores = chosen.source.scores(chosen.main.slug) or {}
+    return [(name, one["pooled"], one.get("low"), one.get("high")) for name, one in scores.items()]
+
+
+def reliability(chosen: Chosen) -> str | None:
+    """What the threshold is worth on development data, in a sentence; None without development parts."""
+    share, right = chosen.main.reliability(chosen.threshold)
+    if not chosen.threshold or not isfinite(share):
+        return None
+    told = f"On the corpus's development speakers {share:.0%} of the answers reach {chosen.threshold:g}"
+    return f"{told}, and {right:.0%} of those are right." if isfinite(right) else f"{told}."
+
+
+def notice(chosen: Chosen) -> list[tuple[str, str]]:
+    """Term and sentence for each thing that a reader of the numbers must know, the most important first."""
+    from ser_fusion.reporting.words import bounds, score
+
+    facts, main = chosen.source.facts, chosen.main
+    corpus = facts["corpus"]
+    synthetic = (
+        " Its speech is synthetic: the numbers say nothing about human emotion." if corpus.get("synthetic") else ""
+    )
+    lines = [
+        ("Corpus", f"{corpus_title(facts)}: {', '.join(chosen.source.classes)}.{synthetic}"),
+        ("Protocol", f"{facts['protocol']}; {len(main.members)} heads of the row {main.name} are averaged."),
+    ]
+    uwa = next((one for one in test_scores(chosen) if one[0] == "UWA"), None)
+    if uwa is not None:
+        interval = bounds(uwa[2], uwa[3])
+        within = f", 95 % interval {interval}" if interval else ""
+        chance = score(1 / len(chosen.source.classes))
+        lines.append(("Score", f"UWA {score(uwa[1])}{within}; {held_out(facts)}; chance is {chance}."))
+    if (worth := reliability(chosen)) is not None:
+        lines.append(("Unsure", f"{worth} Below, the answer is 'unsure'."))
+    lines.append(("Meant for", INTENDED))
+    lines += [("Limits", line) for line in limits(chosen)]
+    lines.append(("Never for", NOT_FOR))
+    return lines
 
 
 def plain(text: Any) -> str:
@@ -35,7 +126,7 @@ def model_card(chosen: Chosen) -> str:
     )
     cards.filters.update(plain=plain, score=score, bounds=bounds)
     return cards.get_template("card.md.j2").render(
-        title=told.corpus_title(facts),
+        title=corpus_title(facts),
         synthetic=bool(corpus.get("synthetic")),
         licence=corpus.get("licence") or "not known",
         citation=corpus.get("citation"),
@@ -43,19 +134,19 @@ def model_card(chosen: Chosen) -> str:
         row=main.name,
         streams=main.streams,
         classes=chosen.source.classes,
-        features=told.features(facts),
+        features=features(facts),
         protocol=facts["protocol"],
-        held_out=told.held_out(facts),
+        held_out=held_out(facts),
         folds=len({member.fold for member in main.members}),
         seeds=sorted({member.seed for member in main.members}),
         fingerprint=facts.get("folds_fingerprint", ""),
-        scores=told.test_scores(chosen),
+        scores=test_scores(chosen),
         uwa=main.uwa if isfinite(main.uwa) else None,
         chance=1 / len(chosen.source.classes),
         temperatures=f"{temperatures[0]:.2f} to {temperatures[-1]:.2f}",
-        reliability=told.reliability(chosen),
+        reliability=reliability(chosen),
         tuned=[w for e in entries.values() if (w := tuned_on(str(e.get("encoder")), str(corpus.get("name"))))],
-        intended=told.INTENDED,
-        never=told.NOT_FOR,
-        limits=told.limits(chosen),
+        intended=INTENDED,
+        never=NOT_FOR,
+        limits=limits(chosen),
     )

@@ -1,24 +1,21 @@
-"""The trained heads of one row of a run: every fold and seed, each with its temperature, averaged.
+"""What trained heads are to everything that uses them, wherever they come from: members, their ensemble, their source.
 
 A head's temperature is that of its fold in the evaluation of the run (``ser_fusion.evaluation.calibration``).
 """
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ser_fusion.evaluation.calibration import arrays_of, not_applied, tempered
+from ser_fusion.evaluation.calibration import tempered
 from ser_fusion.evaluation.ensembles import mean_log
-from ser_fusion.evaluation.metrics import score_fold
-from ser_fusion.evaluation.records import Card, Done, read_record
-from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_predict.errors import NoModel
-from ser_predict.models.stacks import Stack, alone, open_stack
+from ser_predict.models.stacks import Stack
 
 if TYPE_CHECKING:
     from ser_fusion.frames.features import StreamFrames
@@ -97,7 +94,7 @@ class Ensemble:
         from ser_fusion.training.scoring import posteriors
 
         rows = np.arange(utterances, dtype=np.int64)
-        given: dict[str, list[NDArray[np.float64]]] = {}
+        votes: dict[str, list[NDArray[np.float64]]] = {}
         for number, member in enumerate(self.members):
             own = None
             if member.model is not None:
@@ -107,8 +104,8 @@ class Ensemble:
                 own = member.stack.join(own, pooled or {})
             assert own is not None
             own = own if member.temperature == 1.0 else tempered(own, member.temperature)
-            given.setdefault(member.fold if self.by_seed else str(number), []).append(own)
-        mean: NDArray[np.float64] = np.mean([mean_log(np.stack(part)) for part in given.values()], axis=0)
+            votes.setdefault(member.fold if self.by_seed else str(number), []).append(own)
+        mean: NDArray[np.float64] = np.mean([mean_log(np.stack(part)) for part in votes.values()], axis=0)
         return mean / mean.sum(axis=1, keepdims=True)  # heads give float32, whose sums are rounded
 
     def reliability(self, threshold: float) -> tuple[float, float]:
@@ -121,143 +118,102 @@ class Ensemble:
         )
 
 
-def trained_rows(run: RunDirectory) -> list[dict[str, Any]]:
-    """Rows of a run that can predict, in the table's order: heads, stacked ones, seeds averaged, and linear probes."""
-    rows = [row for row in run.run["rows"] if _predicts(row)]
-    return [row for row in rows if row["kind"] == "reference" or _folders(run.path, heads_of(row))]
+class HeadSource(ABC):
+    """Trained heads and what is known about them.
 
-
-def _predicts(row: Mapping[str, Any]) -> bool:
-    averaged = row["kind"] == "ensemble" and str(row["slug"]).endswith("-ensemble-seeds") and row.get("fusion")
-    return bool(row["kind"] == "head" or row.get("stack") or alone(row, 1) or averaged)
-
-
-def heads_of(row: Mapping[str, Any]) -> str:
-    """The slug of the row whose heads a row is made of; its own for a row of heads."""
-    return str(row["slug"] if row["kind"] in ("head", "reference") else row["of"])
-
-
-def open_ensemble(
-    run: RunDirectory,
-    row: Mapping[str, Any],
-    *,
-    fold: str | None = None,
-    seed: int | None = None,
-    calibrate: bool = True,
-) -> Ensemble:
-    """Loads the heads of a row.
-
-    Args:
-        run: The run directory.
-        row: One of ``trained_rows``.
-        fold: Only the heads of this fold.
-        seed: Only those of this seed.
-        calibrate: Divide logits by the temperatures; otherwise posteriors are those of ``predictions.parquet``.
-
-    Raises:
-        NoModel: No head of that fold or seed, or the row needs the test speakers' own speech.
+    Attributes:
+        path: The folder.
+        facts: What ``run.json`` holds of corpus, protocol, labels, features and stride.
+        classes: Class names in order.
     """
-    from ser_fusion.heads.model import load_model
 
-    if row.get("transductive"):
-        problem = f"the row '{row['slug']}' normalises by other speech of the same speaker, which a new recording lacks"
-        raise NoModel(str(run.path), problem, _names(run))
-    if run.run.get("job", {}).get("context"):
-        turns = run.run["job"]["context"]
-        problem = (
-            f"its heads read the {turns} previous turns of a dialogue (--context {turns}), which a recording lacks"
-        )
-        raise NoModel(str(run.path), problem, _names(run))
-    members = []
-    cards = row.get("stack") or alone(row, len(run.classes))
-    stacks = {name: open_stack(one, run.path, str(row["slug"]), _names(run)) for name, one in cards.items()}
-    by_seed, heads = row["kind"] == "ensemble", heads_of(row)
-    frames = development_of(run, str(row["slug"]))
-    temperatures = run.temperatures(heads if by_seed else str(row["slug"])) if calibrate else {}
-    for folder, done in _folders(run.path, heads):
-        if fold not in (None, str(done["fold"])) or seed not in (None, int(done["seed"])):
-            continue
-        card = read_record(folder / "head.json", Card)
-        found = temperatures.get(str(done["fold"]))
-        temperature = 1.0 if found is None else found.value
-        members.append(
-            Member(
-                load_model(folder),
-                str(done["fold"]),
-                int(done["seed"]),
-                temperature,
-                dict(card.get("pad_to") or {}),
-                stacks.get(str(done["fold"])),
-            )
-        )
-    if row["kind"] == "reference" and seed in (None, 0):
-        for name, stack in stacks.items():
-            if fold in (None, name):
-                found = temperatures.get(name)
-                members.append(Member(None, name, 0, 1.0 if found is None else found.value, {}, stack))
-    if not members:
+    path: Path
+    facts: Mapping[str, Any]
+    classes: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Rows that have trained heads, or linear probes, each with ``slug`` and ``name``, in the table's order."""
+
+    @property
+    @abstractmethod
+    def durations(self) -> list[float]:
+        """Seconds of the training's utterances, or a few values that give the same windows."""
+
+    @abstractmethod
+    def streams(self, slug: str) -> tuple[str, ...]:
+        """Streams that the heads of a row read."""
+
+    @abstractmethod
+    def uwa(self, slug: str) -> float:
+        """Mean development UWA of a row, 0 to 1; NaN without development parts."""
+
+    @abstractmethod
+    def open(
+        self, row: Mapping[str, Any], *, fold: str | None = None, seed: int | None = None, calibrate: bool = True
+    ) -> Ensemble:
+        """Loads the heads of a row.
+
+        Args:
+            row: One of ``rows``.
+            fold: Only the heads of this fold.
+            seed: Only those of this seed.
+            calibrate: Divide logits by the temperatures; otherwise posteriors are those of ``predictions.parquet``.
+
+        Raises:
+            NoModel: There are no heads of that fold or seed, or they read more than a recording holds.
+        """
+
+    @abstractmethod
+    def scores(self, slug: str) -> Mapping[str, Any] | None:
+        """Of a row's test predictions: metric -> ``pooled``, ``low``, ``high`` (0 to 1); None if they were not judged."""
+
+    @property
+    def slugs(self) -> tuple[str, ...]:
+        """Slugs of ``rows``."""
+        return tuple(str(row["slug"]) for row in self.rows)
+
+    def lacks(self, slug: str, fold: str | None, seed: int | None, heads: Iterable[tuple[Any, Any]]) -> NoModel:
+        """The error for a row without heads of a fold or seed; ``heads`` has the fold and seed of each."""
         which = " and ".join(part for part in (fold and f"fold {fold}", seed is not None and f"seed {seed}") if part)
-        have = sorted({f"fold {done['fold']} seed {done['seed']}" for _, done in _folders(run.path, heads)})
-        raise NoModel(
-            str(run.path), f"the row '{row['slug']}' has no head of {which}; it has {', '.join(have[:8])}", _names(run)
-        )
-    return Ensemble(
-        slug=str(row["slug"]),
-        name=str(row["name"]),
-        streams=row_streams(run, str(row["slug"])),
-        text_first_only=row.get("text_input") == "cls",
-        uwa=development_uwa(run, str(row["slug"])),
-        members=tuple(members),
-        sure=_sure(frames, run.classes, members, by_seed),
-        by_seed=by_seed,
-        uncalibrated=not_applied(temperatures[m.fold] for m in members if m.fold in temperatures) if calibrate else RAW,
-    )
+        there = ", ".join([f"fold {fold} seed {seed}" for fold, seed in sorted(set(heads))][:8])
+        return NoModel(str(self.path), f"the row '{slug}' has no head of {which}; it has {there}", self.slugs)
+
+    @property
+    def usable(self) -> list[Mapping[str, Any]]:
+        """Rows that may predict unasked: not those that need other speech of the same speaker, and not linear probes."""
+        return [row for row in self.rows if not row.get("transductive") and row.get("kind") != "reference"]
+
+    def best(self, available: Sequence[str], given: Sequence[str] = ()) -> Mapping[str, Any] | None:
+        """The usable row with the best development UWA among those that read most of what was given.
+
+        Args:
+            available: Streams that a row may read.
+            given: Streams that the user gave on purpose: a row that reads more of them comes first.
+
+        Returns:
+            None if no usable row reads only the available streams.
+        """
+        fitting = [row for row in self.usable if set(self.streams(str(row["slug"]))) <= set(available)]
+
+        def rank(row: Mapping[str, Any]) -> tuple[int, float]:
+            slug = str(row["slug"])
+            return len(set(given) & set(self.streams(slug))), float(np.nan_to_num(self.uwa(slug), nan=-1.0))
+
+        return max(fitting, key=rank, default=None)
 
 
-def row_streams(run: RunDirectory, slug: str) -> tuple[str, ...]:
-    """Streams that the heads of a row read."""
-    row = next(one for one in run.run["rows"] if one["slug"] == slug)
-    if row["kind"] == "reference":
-        return tuple(row["streams"])
-    folder, _ = _folders(run.path, heads_of(row))[0]
-    return tuple(read_record(folder / "head.json", Card)["dims"])
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The heads that answer.
 
+    Attributes:
+        source: Where they come from, and what is known about them.
+        main: The heads themselves.
+        threshold: Below this posterior the answer is ``unsure``.
+    """
 
-def development_of(run: RunDirectory, slug: str) -> dict[tuple[str, int], pd.DataFrame]:
-    """(fold, seed) -> development predictions of a row."""
-    frame = run.development
-    if frame is None:
-        return {}
-    own = frame[frame["row"] == slug]
-    return {(str(fold), int(str(seed))): part for (fold, seed), part in own.groupby(["fold", "seed"])}
-
-
-def development_uwa(run: RunDirectory, slug: str) -> float:
-    """Mean UWA over the development parts of a row; NaN without any."""
-    scores = [score_fold(p["label"], p["predicted"], run.classes)["UWA"] for p in development_of(run, slug).values()]
-    return float(np.mean(scores)) if scores else float("nan")
-
-
-def _names(run: RunDirectory) -> tuple[str, ...]:
-    return tuple(str(row["slug"]) for row in trained_rows(run))
-
-
-def _folders(path: Path, slug: str) -> list[tuple[Path, dict[str, Any]]]:
-    found = [folder for folder in job_folders(path, slug) if (folder / "done.json").exists()]
-    return [(folder, read_record(folder / "done.json", Done)) for folder in found]
-
-
-def _sure(
-    frames: Mapping[tuple[str, int], pd.DataFrame], classes: Sequence[str], members: Sequence[Member], by_seed: bool
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    confidence, right = [np.zeros(0)], [np.zeros(0, dtype=bool)]
-    # predictions of averaged seeds are stored after their temperatures, under seed 0
-    wanted = {(m.fold, 0 if by_seed else m.seed): 1.0 if by_seed else m.temperature for m in members}
-    for place, temperature in wanted.items():
-        own = frames.get(place)
-        if own is not None:
-            values, targets = arrays_of(own, classes)
-            cooled = tempered(values, temperature)
-            confidence.append(cooled.max(axis=1))
-            right.append(cooled.argmax(axis=1) == targets)
-    return np.concatenate(confidence), np.concatenate(right)
+    source: HeadSource
+    main: Ensemble
+    threshold: float = 0.0

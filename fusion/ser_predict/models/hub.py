@@ -16,10 +16,10 @@ import numpy as np
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.probes import Probe
 from ser_fusion.evaluation.records import Export, check, read_json
-from ser_predict.errors import BadExport, NoModel
-from ser_predict.models.base import Chosen, HeadSource
+from ser_predict.errors import BadExport
 from ser_predict.models.card import model_card
-from ser_predict.models.ensemble import RAW, Ensemble, Member
+from ser_predict.models.ensemble import RAW, Chosen, Ensemble, HeadSource, Member
+from ser_predict.models.runs import RunHeads
 from ser_predict.models.stacks import Stack, checked
 
 FORMAT = 1
@@ -181,11 +181,8 @@ class HubHeads(HeadSource):
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadExport(str(self.path), f"the row '{slug}' is not complete ({first})") from error
         if not members:
-            which = " and ".join(
-                part for part in (fold and f"fold {fold}", seed is not None and f"seed {seed}") if part
-            )
-            have = ", ".join(f"fold {one['fold']} seed {one['seed']}" for one in self._rows[slug]["members"][:8])
-            raise NoModel(str(self.path), f"the row '{slug}' has no head of {which}; it has {have}", tuple(self._rows))
+            heads = ((card["fold"], card["seed"]) for card in self._rows[slug]["members"])
+            raise self.lacks(slug, fold, seed, heads)
         return Ensemble(
             slug=slug,
             name=str(row["name"]),
@@ -224,6 +221,18 @@ class HubHeads(HeadSource):
             weights, bias = (self._tensors[f"{slug}/stack/{fold}/{number}/{name}"] for name in ("weights", "bias"))
             probes.append(Probe(weights, bias, float("nan"), np.zeros((0, len(bias)))))
         return checked(Stack(card, tuple(probes), str(self.path)), slug)
+
+
+def open_heads(path: str | Path) -> HeadSource:
+    """The heads in a folder: of `ser fuse`, or of `ser export --hub`.
+
+    Raises:
+        NotARun: It is neither.
+        BadExport: It was exported, and cannot be read.
+    """
+    folder = Path(path)
+    exported = (folder / CONFIG).exists() and not (folder / "run.json").exists()
+    return HubHeads(folder) if exported else RunHeads(folder)
 
 
 def fetch(name: str | Path, *, offline: bool = False) -> Path:

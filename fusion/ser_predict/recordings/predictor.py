@@ -15,9 +15,8 @@ from ser_data.media.resampling import resample
 from ser_data.media.video import VideoError
 from ser_extract.encoders.base import Encoded, Refused
 from ser_predict.errors import NoModel
-from ser_predict.models.base import Chosen
-from ser_predict.models.ensemble import Ensemble
-from ser_predict.models.sources import open_heads
+from ser_predict.models.ensemble import Chosen, Ensemble
+from ser_predict.models.hub import open_heads
 from ser_predict.recordings.frames import pooled_frames, stream_frames, unusable
 from ser_predict.recordings.pieces import Piece, Prediction, Windowing, answered, cut, failed, like_training
 from ser_predict.recordings.streams import StreamEncoder, open_stream_encoder, places, specs_of

@@ -12,8 +12,7 @@ from ser_fusion.heads import HEADS
 from ser_fusion.heads.model import Model
 from ser_fusion.heads.shape import Shape
 from ser_fusion.poolings import POOLINGS
-from ser_predict.models.base import Chosen, HeadSource
-from ser_predict.models.ensemble import Ensemble, Member
+from ser_predict.models.ensemble import Chosen, Ensemble, HeadSource, Member
 from ser_predict.models.hub import HubHeads, write_heads
 
 CLASSES = ("angry", "neutral", "sad")
