@@ -5,13 +5,15 @@ python -m ser_base.command_line extract=ser_extract.cli:command fuse=ser_fusion.
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from ser_base.catalog import resolve
+from ser_base.errors import SerError
 from ser_base.options import JobOption
 
 if TYPE_CHECKING:
@@ -51,6 +53,18 @@ def typed(program: str) -> str:
     """
     first = "ser" if Path(sys.argv[0]).name == "ser" else program
     return shlex.join([*first.split(), *sys.argv[1:]])
+
+
+@contextmanager
+def sentences(interrupted: str = "Interrupted.") -> Iterator[None]:
+    """Ends a command as its user should see it: an error as its sentences (exit code 1), Ctrl-C as one word (130)."""
+    try:
+        yield
+    except SerError as error:
+        raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+    except KeyboardInterrupt:
+        click.echo(interrupted, err=True)
+        sys.exit(130)
 
 
 ENDLESS = 10_000

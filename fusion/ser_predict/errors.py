@@ -1,19 +1,4 @@
-"""What can go wrong in prediction, one class per kind.
-
-```
-PredictError
-├── NoModel          (ValueError)        the run holds no trained head that can be used as asked
-├── FeaturesUnknown  (FileNotFoundError) the run does not say how its features were made, and its cache is gone
-├── EncoderDiffers   (ValueError)        the encoder at hand is not the one the run was trained with
-├── BadTranscripts   (ValueError)        a table of transcripts cannot be read
-├── RecogniserBroken (ValueError)        --asr cannot be used
-├── NotServed        (OSError)           the live page cannot be served
-├── NotExported      (ValueError)        heads cannot be exported as asked
-└── BadExport        (ValueError)        a folder of ser export cannot be read
-```
-
-What is wrong with one recording raises nothing: it becomes that recording's line.
-"""
+"""What can go wrong in prediction. A broken recording raises nothing: the error stands in its line of output."""
 
 from ser_base.errors import SerError
 

@@ -1,8 +1,13 @@
-"""The command `ser`: the table of its subcommands, in the order in which a user needs them."""
+"""The command `ser`: its subcommands in the order in which a user needs them, and the options of those that open a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
 from ser_base.command_line import LazyGroup
+from ser_base.option_values import per_stream
 
 COMMANDS = {
     "data": ("ser_data.cli:main", "List, check, describe, split, join and perturb corpora."),
@@ -14,10 +19,10 @@ COMMANDS = {
     "report": ("ser_fusion.cli.compare:report", "Write the report of a run again, or copy it to a tracker."),
     "audit": ("ser_fusion.cli.compare:audit", "Audit a run for leaks under four protocols."),
     "runs": ("ser_fusion.cli.compare:runs", "List the runs below a folder."),
-    "predict": ("ser_predict.cli:command", "Predict the emotions of recordings with the heads of a run."),
+    "predict": ("ser_predict.recordings.cli:predict", "Predict the emotions of recordings with the heads of a run."),
     "live": ("ser_predict.live.cli:command", "Serve a local page that listens to the microphone."),
     "export": ("ser_predict.export.cli:command", "Write the heads of a run as ONNX or as a hub folder."),
-    "transcribe": ("ser_predict.recordings.transcribe:command", "Write a corpus with recognised transcripts."),
+    "transcribe": ("ser_predict.recordings.cli:transcribe", "Write a corpus with recognised transcripts."),
 }
 
 
@@ -29,3 +34,57 @@ def main() -> None:
     `ser COMMAND --help` says what a command does. Options may also come from the environment (SER_CACHE for --cache) and
     from ser.toml in this folder.
     """
+
+
+PLACE = click.Path(path_type=Path)
+HEADS = (
+    click.option("--row", help="Use the heads of this row of the run.  [default: best development UWA]"),
+    click.option("--fold", help="Use only the heads of this fold.  [default: all folds]"),
+    click.option("--seed", type=int, help="Use only the heads of this seed.  [default: all seeds]"),
+    click.option("--cache", type=PLACE, help="Read the run's feature cache here. Use it when an early run was moved."),
+)
+STREAMS = ("audio", "text", "video")
+PREDICTING = (
+    click.option(
+        "--asr",
+        metavar="DIR|ID",
+        help="Transcribe speech with this model of transformers, where a transcript is missing.",
+    ),
+    click.option(
+        "--threshold",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="Answer 'unsure' if the largest posterior is below this.",
+    ),
+    click.option(
+        "--encoder",
+        metavar="audio=DIR|ID,text=DIR|ID",
+        callback=per_stream(STREAMS, general=False),
+        help="Read the run's encoders here. Use it if they are not found by their recorded names.",
+    ),
+    *(click.option(f"--{stream}-encoder", hidden=True) for stream in STREAMS),  # of recorded commands
+    click.option("--device", default="auto", show_default=True, help="Compute on cpu or cuda; auto prefers cuda."),
+    click.option("--offline", is_flag=True, help="Never open a connection. Use only files of this machine."),
+)
+
+
+def opens_run(*, predicts: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds the options that choose the heads of a run; where it ``predicts``, those of the encoders too."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(HEADS + PREDICTING if predicts else HEADS):
+            command = option(command)
+        return command
+
+    return add
+
+
+def predictor_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a `Predictor`, out of the options of ``opens_run``."""
+    names = ("row", "fold", "seed", "cache", "asr", "threshold", "device", "offline")
+    arguments = {name: options[name] for name in names if name in options}
+    if "encoder" in options:
+        places = {f"{stream}_encoder": place for stream, place in (options["encoder"] or {}).items()}
+        arguments |= {name: places.get(name, options[name]) for name in (f"{stream}_encoder" for stream in STREAMS)}
+    return arguments

@@ -87,7 +87,7 @@ def test_a_corpus_with_recognised_transcripts(small: Any, ctc: Path, tmp_path: P
     import pandas as pd
     from click.testing import CliRunner
 
-    from ser_predict.recordings.transcribe import command
+    from ser_predict.recordings.cli import transcribe as command
 
     table = pd.read_csv(small.folder / "corpus.csv").head(2)
     table["path"] = [str(small.folder / path) for path in table["path"]]

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from ser_predict.cli import command
+from ser_predict.recordings.cli import predict as command
 
 
 def flat(text: str) -> str:

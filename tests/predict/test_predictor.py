@@ -114,7 +114,7 @@ def test_threshold_and_its_reliability(small: Any, predictor: Make):
 def test_long_recordings_go_in_windows(small: Any, predictor: Make, tmp_path: Path):
     import numpy as np
 
-    from ser_predict.recordings.told import draw_timeline, stretches, strip
+    from ser_predict.recordings.output import draw_timeline, stretches, strip
 
     loud, quiet = soundfile.read(small.file(0))[0], np.zeros(32_000)
     path = tmp_path / "long.wav"

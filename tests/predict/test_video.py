@@ -116,7 +116,7 @@ def test_the_command_pairs_recordings_and_videos_by_name(small: Any, seeing: dic
 
     from click.testing import CliRunner
 
-    from ser_predict.cli import command
+    from ser_predict.recordings.cli import predict as command
 
     options = [
         f"--{name.replace('_', '-')}={path}" for name, path in places(small, seeing).items() if "encoder" in name

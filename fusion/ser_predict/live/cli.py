@@ -1,85 +1,66 @@
 """`ser live`: a finished run behind a local web page. Nothing heavy is loaded before it runs."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from ser_base.errors import PackageMissing, SerError
+from ser_base.command_line import sentences
+from ser_base.errors import PackageMissing
 from ser_base.settings import SettingsCommand
-from ser_predict.encoder_options import encoder_options, encoders
+from ser_predict.ser import PLACE, opens_run, predictor_arguments
 
 LONGEST_HOP = 1.0
-"""Seconds between windows if nothing is asked: answers come at least so often."""
+"""Seconds between windows without --hop: answers come at least this often."""
 
 
 @click.command("live", cls=SettingsCommand, section="live")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--asr", metavar="DIR|ID", help="Speech recogniser for the transcript; any of transformers.")
-@click.option("--row", help="Heads of this row of the run.  [default: best on development data]")
-@click.option("--fold", help="Only the heads of this fold.  [default: all, averaged]")
-@click.option("--seed", type=int, help="Only the heads of this seed.  [default: all, averaged]")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Below it: 'unsure'.")
-@click.option("--window", type=click.FloatRange(1, 60), help="Seconds of a window.  [default: as in training]")
+@click.argument("run", type=PLACE)
 @click.option(
-    "--hop", type=click.FloatRange(0.1, 60), help="Seconds between windows.  [default: 1, at most half a window]"
+    "--window", type=click.FloatRange(1, 60), help="Judge so many seconds at a time.  [default: as in training]"
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen at; the default is this machine only."
-)
-@click.option("--port", type=click.IntRange(0, 65_535), default=8765, show_default=True, help="0 takes a free one.")
-@click.option(
-    "--connections", type=click.IntRange(1, 1_000), default=16, show_default=True, help="Microphones at a time."
+    "--hop", type=click.FloatRange(0.1, 60), help="Answer every so many seconds.  [default: 1, at most half a window]"
 )
 @click.option(
-    "--save",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Keep audio and answers here.  [default: nothing is kept]",
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Listen at this address. The default serves this machine only.",
 )
-@encoder_options
 @click.option(
-    "--cache", type=click.Path(path_type=Path), help="Where the run's cache is now (only runs of old versions)."
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8765,
+    show_default=True,
+    help="Listen at this port; 0 takes a free one.",
 )
-@click.option("--device", help="auto, cpu or cuda.  [default: auto]")
-@click.option("--offline", is_flag=True, help="Never open a connection to a hub.")
+@click.option(
+    "--connections", type=click.IntRange(1, 1_000), default=16, show_default=True, help="Maximum number of microphones."
+)
+@click.option(
+    "--save", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Keep audio and answers in this folder.  [default: nothing is kept]",
+)  # fmt: skip
+@opens_run(predicts=True)
 def command(run: Path, **options: Any) -> None:
-    """Serves a page that listens to the microphone or takes a file, and shows what the heads of RUN answer.
+    """Serve a local page that predicts emotions from the microphone or a file, with the heads of RUN.
 
-    RUN is a run directory or a folder that ser export --hub wrote. The page is for this machine only, unless --host says
-    otherwise, and only for whoever has the printed address. Ctrl-C ends it.
+    RUN is a run directory or a folder of `ser export --hub`. Only this machine can open the page, unless you use --host.
+    The printed address holds a secret: only who knows it can open the page. Ctrl-C stops the server.
 
     Example: ser live runs/demo/results --asr openai/whisper-tiny.en
     """
-    try:
-        _serve(run, options)
-    except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
-        sys.exit(130)
+    with sentences(interrupted="Stopped."):
+        try:
+            import starlette  # noqa: F401  # before a run is loaded for nothing
+            import uvicorn  # noqa: F401
+            import websockets  # noqa: F401
+        except ImportError as error:
+            raise PackageMissing("ser live", error.name or "starlette", "live") from error
+        from ser_predict.live.server import serve
+        from ser_predict.recordings.predictor import Predictor
 
-
-def _serve(run: Path, options: dict[str, Any]) -> None:
-
-    try:
-        import starlette  # noqa: F401  # before a run is loaded for nothing
-        import uvicorn  # noqa: F401
-        import websockets  # noqa: F401
-    except ImportError as error:
-        raise click.ClickException(str(PackageMissing("ser live", error.name or "starlette", "live"))) from error
-
-    from ser_predict.live.server import serve
-    from ser_predict.recordings.predictor import Predictor
-
-    try:
-        predictor = Predictor(
-            run,
-            **{name: options[name] for name in ("row", "fold", "seed", "threshold", "asr", "window", "cache")},
-            **encoders(options),
-            offline=options["offline"],
-            device=options["device"] or "auto",
-        )
+        predictor = Predictor(run, **predictor_arguments(options), window=options["window"])
         hop = options["hop"] or min(LONGEST_HOP, predictor.windowing.hop)
         serve(predictor, hop, options["host"], options["port"], options["connections"], options["save"])
-    except SerError as error:
-        raise click.ClickException("\n".join([str(error), *getattr(error, "__notes__", [])])) from error

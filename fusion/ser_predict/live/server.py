@@ -19,8 +19,7 @@ from starlette.websockets import WebSocket
 from ser_predict.errors import NotServed
 from ser_predict.live.engine import Engine
 from ser_predict.live.guard import Guard, PatientHttp, PatientSocket, is_loopback, names
-from ser_predict.live.session import session
-from ser_predict.live.store import Store
+from ser_predict.live.session import Store, session
 from ser_predict.live.uploads import Uploads
 from ser_predict.models.card import corpus_title, notice
 
@@ -96,7 +95,7 @@ def _page(engine: Engine, save: Path | None) -> str:
     """The page with everything but the token."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from ser_predict.recordings.told import COLOURS
+    from ser_predict.recordings.output import COLOURS
 
     predictor = engine.predictor
     facts, main = predictor.source.facts, predictor.main

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from ser_base.errors import SerError
 from ser_data.media.audio import AudioError
 from ser_predict.live.engine import Engine, Uploaded
-from ser_predict.live.store import Kept, Store
+from ser_predict.live.session import Kept, Store
 
 LARGEST = 64 << 20
 """Bytes of an upload."""

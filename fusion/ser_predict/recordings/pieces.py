@@ -1,7 +1,7 @@
 """What goes through the encoders at once: a recording, or one window of a long one; and what comes back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,7 @@ class Windowing:
 
 
 def like_training(durations: Sequence[float], window: float | None = None, hop: float | None = None) -> Windowing:
-    """Windows like the training's utterances: as long as nine tenths of them, half overlapping; whatever is longer than
-    the longest by half is cut.
+    """Windows as long as nine tenths of the training's utterances; recordings 1.5 times as long as the longest are cut.
 
     Args:
         durations: Seconds of the run's utterances; may be empty.
@@ -99,88 +98,57 @@ class Prediction:
         start: First second.
         end: Last second; None if the audio was not read.
         window: Whether it is one of several windows of its recording.
-        label: The most probable class, or ``unsure`` below the threshold; None with an error.
-        best: The most probable class whatever the threshold.
-        confidence: Its posterior, 0 to 1.
-        posteriors: Class -> posterior.
-        row: Slug of the row whose heads predicted.
         text: The transcript used, or None.
         text_source: ``given``, ``recognised`` or ``none``.
-        error: Why there is no prediction, in one line, or None.
+        error: Why it cannot be predicted, in one line, or None; with an error the values below are not set.
+        label: The most probable class, or ``unsure`` below the threshold.
+        best: The most probable class whatever the threshold.
+        confidence: Its posterior, 0 to 1.
+        row: Slug of the row whose heads predicted.
+        posteriors: Class -> posterior.
     """
 
     file: str
     start: float
     end: float | None
     window: bool
-    label: str | None
-    best: str | None
-    confidence: float | None
-    posteriors: dict[str, float]
-    row: str | None
     text: str | None
     text_source: str
     error: str | None
+    label: str | None = None
+    best: str | None = None
+    confidence: float | None = None
+    row: str | None = None
+    posteriors: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, posteriors as ``p_<class>``."""
-        plain = {
-            "file": self.file,
-            "start": round(self.start, 3),
-            "end": None if self.end is None else round(self.end, 3),
-            "label": self.label,
-            "confidence": self.confidence,
-            "best": self.best,
-            "row": self.row,
-            "text": self.text,
-            "text_source": self.text_source,
-            "error": self.error,
-        }
+        """Plain values in the order of the output's columns, posteriors as ``p_<class>``."""
+        plain = {name: getattr(self, name) for name in COLUMNS}
+        plain["start"], plain["end"] = round(self.start, 3), None if self.end is None else round(self.end, 3)
         return plain | {f"p_{name}": value for name, value in self.posteriors.items()}
 
 
-def failed(piece: Piece) -> Prediction:
-    """The line of a piece that cannot be predicted."""
-    return Prediction(
-        piece.file,
-        piece.start,
-        piece.end,
-        piece.window,
-        None,
-        None,
-        None,
-        {},
-        None,
-        piece.text,
-        piece.text_source,
-        piece.error,
-    )
+COLUMNS = ("file", "start", "end", "label", "confidence", "best", "row", "text", "text_source", "error")
+
+
+def line_of(piece: Piece, **answer: Any) -> Prediction:
+    """The line of a piece: what is known of it, and the ``answer``, if there is one."""
+    names = ("file", "start", "end", "window", "text", "text_source", "error")
+    return Prediction(**{name: getattr(piece, name) for name in names}, **answer)
 
 
 def answered(
     piece: Piece, row: str, classes: Sequence[str], posteriors: Sequence[float], threshold: float
 ) -> Prediction:
     """The line of a piece with the posteriors of a row of the run."""
-    top = max(range(len(posteriors)), key=posteriors.__getitem__)
-    best, confidence = classes[top], posteriors[top]
-    return Prediction(
-        file=piece.file,
-        start=piece.start,
-        end=piece.end,
-        window=piece.window,
-        label=best if confidence >= threshold else UNSURE,
-        best=best,
-        confidence=confidence,
-        posteriors=dict(zip(classes, posteriors, strict=True)),
-        row=row,
-        text=piece.text,
-        text_source=piece.text_source,
-        error=None,
-    )
+    by_class = dict(zip(classes, posteriors, strict=True))
+    best = max(by_class, key=by_class.__getitem__)
+    label = best if by_class[best] >= threshold else UNSURE
+    return line_of(piece, label=label, best=best, confidence=by_class[best], row=row, posteriors=by_class)
 
 
 def cut(file: str, samples: NDArray[np.float32], rate: int, windowing: Windowing) -> list[Piece]:
-    """A recording as one piece, or as windows if it is long; what is silent or quiet is told, and no head is asked."""
+    """A recording as one piece, or as windows if it is long; silence becomes a piece with an error."""
     spans = windowing.cut(len(samples) / rate)
     if len(spans) == 1:
         return [Piece(file, 0.0, len(samples) / rate, samples, error=quiet(samples) or None)]

@@ -6,7 +6,7 @@ normalisation inside the head. A test holds the two together on real speech.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ser_data.manifest.text import normalise
 from ser_data.media.audio import AudioError, Limits
@@ -14,12 +14,13 @@ from ser_data.media.isolated import IsolatedDecoder, IsolatedVideoDecoder
 from ser_data.media.resampling import resample
 from ser_data.media.video import VideoError
 from ser_extract.encoders.base import Encoded, Refused
+from ser_fusion.frames.features import read_stream
+from ser_fusion.study.pooled import pool_entry
 from ser_predict.errors import NoModel
 from ser_predict.models.ensemble import Chosen, Ensemble
 from ser_predict.models.hub import open_heads
-from ser_predict.recordings.frames import pooled_frames, stream_frames, unusable
-from ser_predict.recordings.pieces import Piece, Prediction, Windowing, answered, cut, failed, like_training
-from ser_predict.recordings.streams import StreamEncoder, open_stream_encoder, places, specs_of
+from ser_predict.recordings.pieces import Piece, Prediction, Windowing, answered, cut, like_training, line_of
+from ser_predict.recordings.streams import MemoryEntry, StreamEncoder, open_stream_encoder, places, specs_of, unusable
 from ser_predict.recordings.transcripts import Recogniser
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Predictor:
 
     def _choose(self, slug: str | None, given: tuple[str, ...]) -> Ensemble:
         usable = [row for row in self.source.usable if set(self.source.streams(str(row["slug"]))) <= set(self._streams)]
-        path, known = str(self.source.path), tuple(str(row["slug"]) for row in usable)
+        path, slugs = str(self.source.path), tuple(str(row["slug"]) for row in usable)
         if slug is None:
             row = self.source.best(self._streams, given)
             if row is None:
@@ -199,17 +200,17 @@ class Predictor:
                     problem = f"all of its heads read video, {NO_VIDEO}"
                 elif self.source.rows:
                     problem = "its heads need other speech of the same speaker"
-                raise NoModel(path, problem, known)
+                raise NoModel(path, problem, slugs)
             if (left := len(self.source.usable) - len(usable)) > 0:
                 self._note(f"{left} rows of the run read video, {NO_VIDEO}")
             self._explain(row, given)
         else:
-            found = [one for one in self.source.rows if slug in (one["slug"], one["name"])]
-            if not found:
-                raise NoModel(path, f"it has no trained row '{slug}'", known)
-            row = found[0]
+            named = [row for row in self.source.rows if slug in (row["slug"], row["name"])]
+            if not named:
+                raise NoModel(path, f"it does not have a trained row '{slug}'", slugs)
+            row = named[0]
             if not set(self.source.streams(str(row["slug"]))) <= set(self._streams):
-                raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", known)
+                raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", slugs)
             self.reason = "chosen with --row"
             self._unread(row, given)
         return self.source.open(row, **self._options)
@@ -315,7 +316,7 @@ class Predictor:
         lines = {
             number: line for group in groups.values() for number, line in self._vote(*group, pieces, encoded).items()
         }
-        return [lines[number] if number in lines else failed(piece) for number, piece in enumerate(pieces)]
+        return [lines[number] if number in lines else line_of(piece) for number, piece in enumerate(pieces)]
 
     def _hear(self, pieces: Sequence[Piece]) -> None:
         """Fills in what the recogniser hears."""
@@ -369,24 +370,17 @@ class Predictor:
         encoded: Mapping[str, Mapping[int, Encoded]],
     ) -> dict[int, Prediction]:
         ids = [str(number) for number in numbers]
+        entries = {}
+        for stream in ensemble.streams:
+            own = {str(number): encoded[stream][number] for number in numbers}
+            entries[stream] = [cast(Any, MemoryEntry(spec, own)) for spec in self.specs[stream]]
         streams = {
-            stream: stream_frames(
-                self.specs[stream],
-                {str(number): encoded[stream][number] for number in numbers},
-                ids,
-                stride=self._stride,
-                first_only=stream == "text" and ensemble.text_first_only,
-            )
-            for stream in ensemble.streams
+            stream: read_stream(own, ids, stride=self._stride, first_only=stream == "text" and ensemble.text_first_only)
+            for stream, own in entries.items()
         }
         pooled = None
-        if ensemble.stacked:
-            pooled = {
-                stream: pooled_frames(
-                    self.specs[stream], {str(number): encoded[stream][number] for number in numbers}, ids
-                )
-                for stream in ensemble.streams
-            }
+        if ensemble.stacked:  # linear probes read mean and deviation over the frames of the deepest layer
+            pooled = {stream: pool_entry(own[-1], ids, "stats") for stream, own in entries.items()}
         posteriors = ensemble.posteriors(streams, len(ids), pooled)
         return {
             number: answered(pieces[number], ensemble.slug, self.classes, row.tolist(), self.threshold)

@@ -1,19 +1,23 @@
 """The encoders of a run, found again: the same weights and the same settings, or a refusal that names what differs."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ser_base.errors import SerError
 from ser_base.option_values import streams_of
-from ser_cache import CacheError, EntrySpec, open_cache
+from ser_cache import CacheError, EntrySpec, Ragged, open_cache
+from ser_extract.encoders.base import Encoded
 from ser_extract.job import DEMO
 from ser_predict.errors import EncoderDiffers, FeaturesUnknown
 
 if TYPE_CHECKING:
-    from ser_extract.encoders.base import Encoded, Engine, Modality, Refused
+    from ser_extract.encoders.base import Engine, Modality, Refused
     from ser_extract.inputs.streams import Encoder
     from ser_extract.job import ExtractJob
 
@@ -83,25 +87,19 @@ def specs_of(run: Mapping[str, Any], path: Path, cache: Path | None = None) -> d
         FeaturesUnknown: The run does not say, and there is no cache to ask.
     """
     entries: Mapping[str, Any] = run.get("cache", {}).get("entries", {})
-    found = {}
+    specs = {}
     for stream, entry in entries.items():
         if entry.get("specs"):
-            found[stream] = tuple(EntrySpec.from_dict(one) for one in entry["specs"])
+            specs[stream] = tuple(EntrySpec.from_dict(spec) for spec in entry["specs"])
             continue
-        folder = cache or Path(str(run["cache"].get("path", "")))
+        folder, layers = cache or Path(str(run["cache"].get("path", ""))), entry.get("layers") or [entry["layer"]]
         try:
-            found[stream] = _from_cache(folder, stream, entry)
+            opened = open_cache(folder)
+            own = [opened.select(stream, entry["encoder"], layer, entry["dtype"]) for layer in layers]
         except FileNotFoundError:
             raise FeaturesUnknown(str(path), stream, str(folder)) from None
-    return found
-
-
-def _from_cache(folder: Path, stream: str, entry: Mapping[str, Any]) -> tuple[EntrySpec, ...]:
-    from ser_cache import open_cache
-
-    opened = open_cache(folder)
-    layers = entry.get("layers") or [entry["layer"]]
-    return tuple(opened.select(stream, entry["encoder"], layer, entry["dtype"]).spec for layer in layers)
+        specs[stream] = tuple(stored.spec for stored in own)
+    return specs
 
 
 @dataclass(slots=True)
@@ -167,7 +165,7 @@ def open_stream_encoder(
             encoder = open_encoder(job, modality)
             _check(stream, encoder, specs)
         except (SerError, EncoderDiffers, ImportError) as error:
-            # what is there and wrong tells more than what is not there
+            # an encoder that differs tells more than one that is missing
             if problem is None or (
                 isinstance(problem, EncoderNotFound) and isinstance(error, EncoderDiffers) and name != DEMO
             ):
@@ -191,13 +189,8 @@ def _job(specs: tuple[EntrySpec, ...], modality: str, name: str, device: str, of
         "dtype": first.dtype,
         "device": device,
         "offline": offline,
+        **{setting: declared[setting] for setting in ("compute", "channel", "fps") if setting in declared},
     }
-    if "compute" in declared:
-        values["compute"] = declared["compute"]
-    if "channel" in declared:
-        values["channel"] = declared["channel"]
-    if "fps" in declared:
-        values["fps"] = declared["fps"]
     windowing = declared.get("windowing") or {}
     if windowing.get("unit") == "samples":
         rate = float(declared.get("rate") or 16_000)
@@ -216,7 +209,53 @@ def _check(stream: str, encoder: "Encoder", specs: tuple[EntrySpec, ...]) -> Non
     for ours, theirs in zip(encoder.specs, specs, strict=True):
         # a folder may have been renamed: its content counts, not its name
         mine = {**ours.as_dict(), "encoder": theirs.encoder}
-        found = differences(theirs.as_dict(), mine)
-        if found:
-            told = tuple((str(field).removeprefix("declared."), str(a), str(b)) for field, a, b in found)
-            raise EncoderDiffers(stream, str(encoder.source.folder), told)
+        if unequal := differences(theirs.as_dict(), mine):
+            fields = tuple((str(field).removeprefix("declared."), str(a), str(b)) for field, a, b in unequal)
+            raise EncoderDiffers(stream, str(encoder.source.folder), fields)
+
+
+# Hidden states fresh from an encoder, put where the training reads stored ones: `MemoryEntry` looks like an entry of the
+# cache to `read_stream`, which then does what it does in training (the stored type's rounding, the stride, special tokens).
+LARGEST = {"float16": 65504.0, "float32": 3.4e38}
+
+
+class MemoryEntry:
+    """Rows of one layer in memory, with the reading face of ``ser_cache.Entry`` that stage two uses.
+
+    Args:
+        spec: What the run's own entry was computed from.
+        encoded: Utterance -> hidden states.
+    """
+
+    def __init__(self, spec: EntrySpec, encoded: Mapping[str, Encoded]) -> None:
+        self.spec = spec
+        self._rows = {
+            name: np.ascontiguousarray(own.states[spec.layer], dtype=spec.dtype) for name, own in encoded.items()
+        }
+        self._special = {name: own.special for name, own in encoded.items()}
+
+    def lengths(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Frames of each utterance."""
+        return np.array([len(self._rows[name]) for name in ids], dtype=np.int64)
+
+    def gather(self, ids: Sequence[str]) -> Ragged:
+        """Several utterances, ragged."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths(ids))]).astype(np.int64)
+        return Ragged(np.concatenate([self._rows[name] for name in ids]), offsets)
+
+    def read(self, id: str) -> NDArray[Any]:
+        """Frames of one utterance, (frames, features)."""
+        return self._rows[id]
+
+    def special(self, id: str) -> NDArray[np.bool_] | None:
+        """Mask of special tokens."""
+        return self._special[id]
+
+
+def unusable(spec: EntrySpec, encoded: Encoded) -> str | None:
+    """Why hidden states cannot be stored as in training, or None; the rule of `ser extract`."""
+    values = encoded.states[spec.layer]
+    if not np.isfinite(values).all():
+        return f"layer {spec.layer} holds values that are not finite"
+    largest = float(np.abs(values).max(initial=0.0))
+    return f"layer {spec.layer} reaches {largest:.4g}, beyond {spec.dtype}" if largest > LARGEST[spec.dtype] else None

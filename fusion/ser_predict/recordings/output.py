@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_predict.recordings.pieces import UNSURE, Prediction
+from ser_predict.recordings.pieces import COLUMNS, UNSURE, Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-# Predictions as a table on the terminal, as CSV, and as JSON lines.
-COLUMNS = ("file", "start", "end", "label", "confidence", "best", "row", "text", "text_source", "error")
 
 
 def write_csv(predictions: "Iterable[Prediction]", classes: Sequence[str], out: TextIO) -> None:
@@ -38,31 +34,38 @@ def write_jsonl(predictions: "Iterable[Prediction]", out: TextIO) -> None:
         out.flush()
 
 
-def table(predictions: "Sequence[Prediction]") -> Any:
-    """A rich table; files that failed are not in it. Recordings are told by their names where these differ."""
-    from pathlib import Path
+def save(predictions: "Sequence[Prediction]", classes: Sequence[str], path: Path) -> None:
+    """A .csv or .jsonl file; its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as out:
+        if path.suffix == ".csv":
+            write_csv(predictions, classes, out)
+        else:
+            write_jsonl(predictions, out)
 
+
+def table(predictions: "Sequence[Prediction]") -> Any:
+    """A rich table without the files that failed. It shows file names, and whole paths where two names are the same."""
     from rich.table import Table
     from rich.text import Text
 
-    paths = dict.fromkeys(prediction.file for prediction in predictions)
-    short = {file: Path(file).name for file in paths}
-    names = short if len(set(short.values())) == len(paths) else {file: file for file in paths}
+    files = {prediction.file for prediction in predictions}
+    same = len({Path(file).name for file in files}) < len(files)
     windows = any(prediction.window for prediction in predictions)
     shown = Table("file", *(["from", "to"] if windows else []), "label", "confidence", "next", "text", box=None)
-    for one in predictions:
-        if one.error is not None:
+    for line in predictions:
+        if line.error is not None:
             continue
-        second = sorted(one.posteriors.items(), key=lambda item: -item[1])[1:2]
-        guess = f" ({one.best}?)" if one.label != one.best else ""
-        heard = {"recognised": " (recognised)", "given": ""}.get(one.text_source, "")
+        second = sorted(line.posteriors.items(), key=lambda item: -item[1])[1:2]
+        guess = f" ({line.best}?)" if line.label != line.best else ""
+        source = " (recognised)" if line.text_source == "recognised" else ""
         cells = [
-            names[one.file],
-            *([_clock(one.start), _clock(one.end)] if windows else []),
-            f"{one.label}{guess}",
-            f"{one.confidence:.2f}",
+            line.file if same else Path(line.file).name,
+            *([_clock(line.start), _clock(line.end)] if windows else []),
+            f"{line.label}{guess}",
+            f"{line.confidence:.2f}",
             f"{second[0][0]} {second[0][1]:.2f}" if second else "",
-            f"{one.text}{heard}" if one.text else "-",
+            f"{line.text}{source}" if line.text else "-",
         ]
         shown.add_row(*(Text(cell, overflow="fold") for cell in cells))  # Text: a file name may hold [brackets]
     return shown
@@ -79,7 +82,7 @@ def _cell(value: Any) -> Any:
 
 
 # The timeline of a long recording: posteriors over time, and the label of each stretch.
-COLOURS = (  # Okabe and Ito: told apart by colour-blind readers
+COLOURS = (  # Okabe and Ito: colour-blind readers can tell them apart
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#8c8c8c", "#5b3a8c", "#7a5c3d",
 )  # fmt: skip
 UNKNOWN = "#d5d9e2"
@@ -153,7 +156,7 @@ def _figure(predictions: Sequence[Prediction], classes: Sequence[str], threshold
         bottom = bottom + values[:, number]
     upper.set_ylim(0, 1)
     upper.set_ylabel("posterior")
-    upper.set_title(f"{Path(predictions[0].file).name}: what the heads believe, window by window")
+    upper.set_title(f"{Path(predictions[0].file).name}: posteriors of each window")
     upper.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     _labels(lower, predictions, classes, threshold, colours)
     minutes = borders[-1] > 180
