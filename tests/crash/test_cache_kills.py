@@ -12,7 +12,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,20 +20,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cache"))
 
 from made_cache import (
     CONTAINERS,
-    RECIPE,
     assert_right,
-    fails,
     in_child,
     items,
     spec,
-    special,
     start_child,
     state,
-    values,
     write,
 )
 
-from ser_cache import CacheError, Failure, Row, create_cache, open_cache
+from ser_cache import CacheError, create_cache, open_cache
 from ser_cache.format import durable
 from ser_cache.maintenance.gc import sweep
 from ser_cache.maintenance.remove import remove_utterances
@@ -275,25 +270,3 @@ def test_an_attachment_is_old_or_new_wherever_the_writer_dies(tmp_path: Path):
             break
         create_cache(root).attach("manifest.parquet", b"old")
     assert seen == {b"old", b"new" * 100} and number > 8
-
-
-def test_interrupt_by_keyboard_leaves_no_data_behind(container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An exception in the middle of a shard (Ctrl-C, full disk) removes what was written of it at once."""
-    writer = create_cache(tmp_path / "c").writer(spec(), container=container, recipe=RECIPE)
-    writer.plan(WANTED)
-    shard = next(writer.pending())
-    rows = [Row(item.id, values(item), special(item)) for item in shard.items if not fails(item)]
-    bad = {item.id: Failure("nan") for item in shard.items if fails(item)}
-    fsync: Callable[[int], None] = os.fsync
-
-    def interrupt(descriptor: int) -> None:
-        if "/data/" in os.readlink(f"/proc/self/fd/{descriptor}"):
-            raise KeyboardInterrupt
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        writer.commit(shard, rows, bad)
-    monkeypatch.undo()
-    assert not list((tmp_path / "c").rglob("data/*"))
-    assert writer.commit(shard, rows, bad) == "committed"

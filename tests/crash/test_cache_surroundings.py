@@ -10,8 +10,9 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,20 +166,18 @@ def test_read_only_cache_is_read_and_verified(read_only: Path, container: str):
         open_cache(read_only).withdraw(["u001"])
 
 
-def _without(*codes: int):
-    """An os.link of a file system that answers with one of these errors."""
-
-    def link(source: object, target: object) -> None:
-        raise OSError(codes[0], os.strerror(codes[0]), str(target))
-
-    return link
+@pytest.fixture
+def fails_at() -> Iterator[Callable[[str], None]]:
+    """``fails_at("link=EPERM")``: from here on this system call fails; ``fails_at("")``: none does."""
+    yield durable.arm
+    durable.arm("")
 
 
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS])
-def test_without_hard_links_a_rename_that_never_replaces(container: str, code: int, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(os, "link", _without(code))
+@pytest.mark.parametrize("code", ["EPERM", "EOPNOTSUPP", "EMLINK", "ENOSYS"])
+def test_without_hard_links_a_rename_that_never_replaces(container: str, code: str, tmp_path: Path, fails_at: Any):
+    fails_at(f"link={code}")
     write(tmp_path / "c", WANTED, container)
-    monkeypatch.undo()
+    fails_at("")
     write(tmp_path / "one", WANTED, container)
     assert state(tmp_path / "c") == state(tmp_path / "one") and verify(tmp_path / "c").findings == []
     assert not list((tmp_path / "c").rglob("*.tmp"))
@@ -188,7 +187,7 @@ def test_several_writers_without_hard_links(container: str, tmp_path: Path):
     write(tmp_path / "one", WANTED, container)
 
     def run() -> None:
-        os.link = _without(errno.EPERM)
+        durable.arm("link=EPERM")
         write(tmp_path / "c", WANTED, container)
 
     pids = [start_child(run) for _ in range(3)]
@@ -197,17 +196,13 @@ def test_several_writers_without_hard_links(container: str, tmp_path: Path):
     assert len(list(tmp_path.glob("c/entries/*/data/*"))) == 6
 
 
-def test_without_any_exclusive_create_it_refuses_clearly(container: str, tmp_path: Path, monkeypatch):
-    def no_rename(source: Path, target: Path) -> None:
-        raise OSError(errno.EINVAL, "Invalid argument")
-
+def test_without_any_exclusive_create_it_refuses_clearly(container: str, tmp_path: Path, fails_at: Any):
     write(tmp_path / "c", WANTED, container, shards=2)
-    monkeypatch.setattr(os, "link", _without(errno.EPERM))
-    monkeypatch.setattr(durable, "_rename_noreplace", no_rename)
+    fails_at("link=EPERM,rename=EINVAL")
     with pytest.raises(CannotCommit) as caught:
         write(tmp_path / "c", WANTED, container)
     assert "hard links" in str(caught.value) and "Put the cache on another file system" in str(caught.value)
-    monkeypatch.undo()
+    fails_at("")
     entry = open_cache(tmp_path / "c").select()
     assert len(list((entry.path / "data").iterdir())) == 2 and verify(tmp_path / "c").findings == []
     write(tmp_path / "c", WANTED, container)
@@ -215,65 +210,56 @@ def test_without_any_exclusive_create_it_refuses_clearly(container: str, tmp_pat
     assert state(tmp_path / "c") == state(tmp_path / "one")
 
 
-def test_a_lost_reply_is_not_a_lost_race(container: str, tmp_path: Path, monkeypatch):
+def test_a_lost_reply_is_not_a_lost_race(container: str, tmp_path: Path, fails_at: Any):
     """NFS may create the link, lose the answer and repeat the request: EEXIST for our own record."""
-    link = os.link
-
-    def twice(source: str, target: str) -> None:
-        link(source, target)
-        link(source, target)
-
-    monkeypatch.setattr(os, "link", twice)
+    fails_at("link.answer=EEXIST")
     writer = create_cache(tmp_path / "c").writer(spec(), container=container)
     writer.plan(WANTED)
     for shard in writer.pending():
         rows = [Row(item.id, values(item), special(item)) for item in shard.items if not fails(item)]
         bad = {item.id: Failure("nan", "made to fail") for item in shard.items if fails(item)}
         assert writer.commit(shard, rows, bad) == "committed"
-    monkeypatch.undo()
+    fails_at("")
     write(tmp_path / "one", WANTED, container)
     assert state(tmp_path / "c") == state(tmp_path / "one")
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_an_error_at_the_commit_leaves_nothing_and_is_retried(container: str, code: int, tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("code", ["EIO", "ENOSPC", "EDQUOT"])
+def test_an_error_at_the_commit_leaves_nothing_and_is_retried(container: str, code: str, tmp_path: Path, fails_at: Any):
     write(tmp_path / "c", WANTED, container, shards=1)
-    monkeypatch.setattr(os, "link", _without(code))
-    with pytest.raises(CannotWrite, match=os.strerror(code)):
+    fails_at(f"link={code}")
+    with pytest.raises(CannotWrite, match=os.strerror(getattr(errno, code))):
         write(tmp_path / "c", WANTED, container)
-    monkeypatch.undo()
+    fails_at("")
     assert len(list((tmp_path / "c").glob("entries/*/data/*"))) == 1
     write(tmp_path / "c", WANTED, container)
     write(tmp_path / "one", WANTED, container)
     assert state(tmp_path / "c") == state(tmp_path / "one")
 
 
-def test_errors_of_fsync_are_never_swallowed(container: str, tmp_path: Path, monkeypatch):
-    fsync = os.fsync
-    calls = {"left": 0}
-
-    def failing(descriptor: int) -> None:
-        calls["left"] -= 1
-        if calls["left"] == 0:
-            raise OSError(errno.EIO, "Input/output error")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", failing)
+@pytest.mark.parametrize(("error", "raised"), [("EIO", CannotWrite), ("SIGINT", KeyboardInterrupt)])
+def test_an_fsync_that_fails_or_is_interrupted(
+    container: str, error: str, raised: type[BaseException], tmp_path: Path, fails_at: Any
+):
+    """Whichever fsync it is: the caller learns of it, and the shard is there whole or not at all."""
     refused = 0
     for number in range(1, 26, 1 if FULL else 4):
         root = tmp_path / f"c{number}"
-        monkeypatch.setattr(os, "fsync", fsync)
         writer = create_cache(root).writer(spec(), container=container)
         writer.plan(WANTED[:4])
-        monkeypatch.setattr(os, "fsync", failing)
         shard = next(writer.pending())
-        calls["left"] = number
+        rows = [Row(item.id, values(item), special(item)) for item in shard.items if not fails(item)]
+        bad = {item.id: Failure("nan") for item in shard.items if fails(item)}
+        fails_at(f"fsync={error}:{number}")
         try:
-            writer.commit(shard, [Row(item.id, values(item)) for item in shard.items])
-        except CannotWrite:
+            writer.commit(shard, rows, bad)
+        except raised:
             refused += 1
+        fails_at("")
         entry = open_cache(root).select()
-        assert entry.ids in ((), tuple(item.id for item in shard.items))
+        assert entry.ids in ((), tuple(row.id for row in rows))
+        assert bool(list((entry.path / "data").glob("*"))) == bool(entry.ids)
         assert_right(entry, WANTED)
         assert verify(root).findings == []
+        assert writer.commit(shard, rows, bad) in ("committed", "already")
     assert refused >= 2

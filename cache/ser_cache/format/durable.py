@@ -5,12 +5,14 @@ An error of write, fsync or close is never swallowed.
 
 At a *failpoint* a test can kill the process, to prove that nothing is lost there. ``SER_FAILPOINT=17`` kills (SIGKILL) at the
 17th place passed, ``SER_FAILPOINT=link.before`` at the first of that name, ``SER_FAILPOINT=data.write.after:3`` at its third.
-Unset, a place costs one comparison.
+A *fault* fails a system call: ``link=EPERM,rename=EINVAL`` every time, ``fsync=EIO:3`` the third fsync only; ``fsync=SIGINT`` is
+Ctrl-C. Unset, a place costs one comparison.
 """
 
 import contextlib
 import ctypes
 import errno
+import itertools
 import os
 import signal
 import uuid
@@ -42,6 +44,7 @@ def sync_directory(path: Path) -> None:
     failpoint("directory.fsync.before")
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fault("fsync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -52,6 +55,7 @@ def sync_file(path: Path) -> None:
     """fsync of a file's content."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
+        fault("fsync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -94,12 +98,14 @@ def _write_temporary(path: Path, data: bytes) -> Path:
         file.write(data)
         file.flush()
         failpoint("temporary.fsync.before")
+        fault("fsync")
         os.fsync(file.fileno())
     failpoint("temporary.fsync.after")
     return temporary
 
 
 def _rename_noreplace(source: Path, target: Path) -> None:
+    fault("rename")
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         raise OSError(errno.ENOSYS, "renameat2")
@@ -124,7 +130,9 @@ def create_exclusive(path: Path, data: bytes) -> bool:
         try:
             failpoint("link.before")
             try:
+                fault("link")
                 os.link(temporary, path)
+                fault("link.answer")
                 created = True
             except FileExistsError:
                 created = False
@@ -166,15 +174,21 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 _name, _target = "", 0
+_faults: dict[str, tuple[str, int, Iterator[int]]] = {}  # call -> error, which call (0: each), calls counted
 passed: list[str] = []  # names of the places passed since `arm`, kept only while armed
 
 
 def arm(wanted: str) -> None:
     """Sets what ``SER_FAILPOINT`` sets; ``count`` only counts, an empty text disarms."""
     global _name, _target
-    _name, _, count = wanted.partition(":")
-    _target = int(_name) if _name.isdigit() else int(count or 1)
     passed.clear()
+    _faults.clear()
+    _name, _, count = ("" if "=" in wanted else wanted).partition(":")
+    _target = int(_name) if _name.isdigit() else int(count or 1)
+    for part in wanted.split(",") if "=" in wanted else ():
+        call, _, text = part.partition("=")
+        error, _, number = text.partition(":")
+        _faults[call] = (error, int(number or 0), itertools.count(1))
 
 
 def failpoint(name: str) -> None:
@@ -185,6 +199,18 @@ def failpoint(name: str) -> None:
     number = len(passed) if _name.isdigit() else passed.count(name)
     if (_name.isdigit() or _name == name) and number == _target:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fault(call: str) -> None:
+    """Raises the error that the environment asks for, in the place of a system call or of its answer."""
+    if call not in _faults:
+        return
+    error, wanted, calls = _faults[call]
+    if next(calls) == wanted or not wanted:
+        if error == "SIGINT":
+            raise KeyboardInterrupt
+        code = getattr(errno, error)
+        raise OSError(code, os.strerror(code))
 
 
 arm(os.environ.get("SER_FAILPOINT", ""))
