@@ -267,6 +267,12 @@ def test_tables_of_the_wrong_kind_are_named(run: Path, broken: Any, file: str):
 def test_a_cut_done_json_is_a_sentence_of_ser_predict(run: Path, tmp_path: Path):
     folder = Path(shutil.copytree(run, tmp_path / "mine"))
     (folder / JOB / "done.json").write_text('{"fingerprint": "78')
-    command = [sys.executable, "-c", "from ser_predict.recordings.cli import predict as command as main; main()", str(folder), "x.wav"]
+    command = [
+        sys.executable,
+        "-c",
+        "from ser_predict.recordings.cli import predict as command as main; main()",
+        str(folder),
+        "x.wav",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "300"})
     assert done.returncode == 1 and "done.json cannot be used" in done.stderr and "Traceback" not in done.stderr

@@ -67,7 +67,7 @@ def _export(run: Path, onnx: Path | None, hub: Path | None, push: str | None, op
 
 
 def upload(folder: Path, repository: str) -> str:
-    """Uploads an exported folder to a private repository; returns its address. Not tested: no hub could be reached.
+    """Uploads an exported folder to a private repository; returns its address. Tested with a stand-in of the hub.
 
     Raises:
         NotExported: The hub did not take it.

@@ -159,10 +159,11 @@ def test_the_packed_speech_engine_loads_no_transformers(tiny):
         f"source = open_source({str(tiny('wav2vec2'))!r}, 'audio')\n"
         "family = ENCODERS['wav2vec2']\n"
         "engine = family.load(source, family.describe(source, InputOptions()), (1,), EngineOptions())\n"
-        "assert engine.encode([np.ones(4000, np.float32)])[0].states[1].size\n"
-        "assert engine.policy['engine'] == 'packed' and 'transformers' not in sys.modules\n"
+        "size = engine.encode([np.ones(4000, np.float32)])[0].states[1].size\n"
+        "print(size > 0, engine.policy['engine'], 'transformers' in sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "packed", "False"]
 
 
 def test_neighbours_and_order_change_nothing_beyond_rounding(variant, tiny, variant_types, inputs):

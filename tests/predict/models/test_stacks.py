@@ -1,5 +1,6 @@
 """Stacked rows and averaged seeds predict what the run's own table says, from recordings and from an exported folder."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from ser_predict import Predictor
 from ser_predict.errors import NotExported
 from ser_predict.export.cli import command
 from ser_predict.export.onnx import export_onnx
-from ser_predict.models.runs import RunHeads
 
 ROWS = ("cross-stats-stacked", "cross-stats-ensemble-seeds", "audio-stats-stacked", "probe-both-stats")
 
@@ -67,10 +67,14 @@ def test_export_says_what_it_cannot_do_and_averages_seeds(judged: Path, tmp_path
     assert facts["checked"]["largest_difference"] < 1e-5
 
 
-def test_a_graph_gets_the_head_of_a_stacked_row(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunHeads, "uwa", lambda self, slug: float(slug == "audio-stats-stacked"))
-    assert Predictor(judged, encoders=False).main.slug == "audio-stats-stacked"
-    asked = [str(judged), "--fold", "1", "--seed", "0", "--onnx", str(tmp_path / "graph")]
+def test_a_graph_gets_the_head_of_a_stacked_row(judged: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(judged, tmp_path / "run"))
+    development = pd.read_parquet(run / "development.parquet")
+    best = development["row"] == "audio-stats-stacked"
+    development["predicted"] = development["label"].where(best, "none")  # this row is always right, the others never
+    development.to_parquet(run / "development.parquet")
+    assert Predictor(run, encoders=False).main.slug == "audio-stats-stacked"
+    asked = [str(run), "--fold", "1", "--seed", "0", "--onnx", str(tmp_path / "graph")]
     done = CliRunner().invoke(command, asked)
     assert done.exit_code == 0, done.output
     assert "it gets its head, audio-stats" in done.output and (tmp_path / "graph/model.onnx").is_file()

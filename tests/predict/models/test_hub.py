@@ -1,18 +1,21 @@
 """A folder in hub layout predicts as its run does, in a fresh process as well; its card says what it must; nothing is sent."""
 
+import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
 
 from ser_predict import Predictor
 from ser_predict.errors import BadExport, NoModel
-from ser_predict.export import cli
 from ser_predict.export.cli import command
 
 FRESH = """
@@ -107,14 +110,59 @@ def test_a_damaged_folder_is_refused(exported: Path, tmp_path: Path, damage: Any
     assert "ser export RUN --hub DIR" in str(caught.value)
 
 
-def test_nothing_is_sent_unless_asked(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    sent = []
-    monkeypatch.setattr(cli, "push", lambda folder, name: sent.append((folder, name)) or "https://hub/x")
-    out = tmp_path / "out"
-    arguments = [str(small.run), "--row", "audio", "--hub", str(out)]
-    assert CliRunner().invoke(command, arguments).exit_code == 0 and sent == []
-    assert CliRunner().invoke(command, [*arguments, "--push", "me/heads"]).exit_code == 0
-    assert sent == [(out, "me/heads")]
+PUSH = """
+import sys
+from click.testing import CliRunner
+from ser_predict.export.cli import command
+heads, out = sys.argv[1:]
+for more in ([], ["--push", "me/heads"], ["--push", "me/full"]):
+    done = CliRunner().invoke(command, [heads, "--hub", out, *more])
+    print(done.exit_code, " ".join(f"{done.output} {done.exception!r}".split()))
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What `ser export --push` asks of a hub, as huggingface_hub speaks to it; keeps paths and bodies."""
+
+    asked: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.asked.append((self.path, body))
+        answer: dict[str, Any] = {"url": f"http://{self.headers['host']}/me/heads"}
+        answer |= {"commitOid": "1" * 40, "commitUrl": answer["url"] + "/commit/1", "pullRequestUrl": None}
+        if "/preupload/" in self.path:
+            names = [file["path"] for file in json.loads(body)["files"]]
+            answer = {"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]}
+        self.send_response(507 if "me/full/commit" in self.path else 200)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer | {"errors": [], "warnings": []}).encode())
+
+    def log_message(self, *line: Any) -> None:
+        """Not on the screen of a test."""
+
+
+def test_heads_are_sent_only_with_push(exported: Path, tmp_path: Path):
+    hub = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{hub.server_port}"
+    env = {**os.environ, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "none", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-c", PUSH, str(exported), str(tmp_path / "out")]
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
+    hub.shutdown()
+    kept, sent, refused = done.stdout.splitlines()
+    assert kept.startswith("0 ") and "Uploaded" not in kept
+    assert sent.startswith("0 ") and "Uploaded: http" in sent
+    assert refused.startswith("1 ") and "did not take me/full" in refused and "Log in (hf auth login)" in refused
+    create, _ = [json.loads(body) for path, body in Hub.asked if path == "/api/repos/create"]
+    assert create == {"name": "heads", "organization": "me", "visibility": "private"}
+    (commit,) = [body for path, body in Hub.asked if path.startswith("/api/models/me/heads/commit")]
+    lines = [json.loads(line) for line in commit.splitlines()]
+    files = {
+        line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"
+    }
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
 
 def test_usage_is_told(small: Any, tmp_path: Path):

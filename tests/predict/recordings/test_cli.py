@@ -181,11 +181,14 @@ def test_a_row_that_reads_what_was_given_answers_and_says_why(small: Any, predic
     assert "chosen with --row" in unread.stderr and "does not read text" in unread.stderr
 
 
-def test_a_row_is_preferred_for_what_it_reads_over_its_score(small: Any, monkeypatch: pytest.MonkeyPatch):
-    from ser_predict.models.hub import open_heads
+def test_a_row_is_preferred_for_what_it_reads_over_its_score(small: Any):
+    from ser_predict.models.runs import RunHeads
 
-    source = open_heads(small.run)
-    monkeypatch.setattr(type(source), "uwa", lambda self, slug: 0.9 if slug.startswith("audio") else 0.1)
+    class AudioIsBest(RunHeads):
+        def uwa(self, slug: str) -> float:
+            return 0.9 if slug.startswith("audio") else 0.1
+
+    source = AudioIsBest(small.run)
     assert source.best(("audio", "text"))["slug"].startswith("audio")
     assert "text" in source.streams(source.best(("audio", "text"), ("text",))["slug"])
 
