@@ -17,10 +17,12 @@ LONGEST_HOP = 1.0
 @click.command("live", cls=SettingsCommand, section="live")
 @click.argument("run", type=PLACE)
 @click.option(
-    "--window", type=click.FloatRange(1, 60), help="Judge so many seconds at a time.  [default: as in training]"
+    "--window", type=click.FloatRange(1, 60), help="Length of a window in seconds.  [default: as in training]"
 )
 @click.option(
-    "--hop", type=click.FloatRange(0.1, 60), help="Answer every so many seconds.  [default: 1, at most half a window]"
+    "--hop",
+    type=click.FloatRange(0.1, 60),
+    help="Seconds from one answer to the next.  [default: 1, at most half a window]",
 )
 @click.option(
     "--host",

@@ -249,4 +249,4 @@ def fetch(name: str | Path, *, offline: bool = False) -> Path:
     try:
         return Path(snapshot_download(str(name), allow_patterns=[CONFIG, WEIGHTS, CARD], local_files_only=offline))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise BadExport(str(name), "there is no such folder, and no such repository could be had") from error
+        raise BadExport(str(name), "neither a local folder nor a repository on the hub has this name") from error

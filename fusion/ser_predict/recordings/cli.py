@@ -34,10 +34,12 @@ Find = Callable[[str], str | None]
 @click.option(
     "--window",
     type=click.FloatRange(0.5),
-    help="Cut long recordings into windows of so many seconds.  [default: as in training]",
+    help="Cut long recordings into windows of this length, in seconds.  [default: as in training]",
 )
 @click.option(
-    "--hop", type=click.FloatRange(0.1), help="Start a window every so many seconds.  [default: half a window]"
+    "--hop",
+    type=click.FloatRange(0.1),
+    help="Seconds from the start of one window to the next.  [default: half a window]",
 )
 @click.option("--timeline", type=PLACE, metavar="DIR", help="Draw the posteriors of long recordings over time here.")
 @click.option(

@@ -173,7 +173,9 @@ def open_stream_encoder(
             continue
         return StreamEncoder(encoder, specs, job)
     if isinstance(problem, EncoderNotFound) and "hub" in problem.tried:
-        raise EncoderNotFound(problem.name, modality, "a run keeps no paths, and there is no encoder of that name here")
+        raise EncoderNotFound(
+            problem.name, modality, "a run records the name of its encoder, not its path, and this name leads nowhere"
+        )
     raise problem or EncoderNotFound(specs[0].encoder, modality, "no place to look at")
 
 

@@ -1,0 +1,127 @@
+"""What people read: help of every command, and every error's sentences. The rules stand in CONTRIBUTING.md, Language."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from ser_base.catalog import resolve
+from ser_predict.ser import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ["extract", "fusion", "data", "cache"]
+LONGEST = 25
+"""Words of a sentence."""
+NOT_SO = {
+    "so many": "say what is counted: 'Maximum number of epochs.'",
+    "who gives": "say what the option does",
+    "that fails does": "say what the option does",
+    "how much harder": "name the quantity: 'Weight of ...'",
+    "is not said": "say what is missing and which option gives it",
+    "hears nor reads": "say 'without audio or text'",
+    "was to stay": "give goal and result",
+    "dies for good": "say 'fails permanently'",
+    "made up for": "say what to run",
+    "anew": "say 'again'",
+    "is no(?! longer)": "say 'is not a', 'does not have' or 'is missing'",
+    "are no(?! longer)": "say 'are not', 'does not have' or 'are missing'",
+    "is told": "say what is printed, or who is asked",
+    "was told": "say what is printed, or who is asked",
+}
+# What is still to be mended: commands and files. A line leaves with its last fault.
+WAITING = (
+    "ser cache", "ser extract", "ser fuse",
+    "ser_cache/", "cache/ser_cache/cli", "containers/", "exchange/", "format/seal.py", "maintenance/index.py", "corpora/base.py",
+    "ser_data/errors.py", "ser_data/join.py", "protocols/given.py", "speech/synthesis.py", "encoders/", "cli/main.py",
+    "classifiers/posteriors.py", "ser_fusion/errors.py", "evaluation/run_directory.py", "runs/options.py", "losses/votes.py",
+)  # fmt: skip
+
+
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from commands(child, f"{name} {child.name}")
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    """Place and text of every help: of commands, and of options, hidden ones too."""
+    yield "ser", main.help or ""
+    for name, (path, line) in COMMANDS.items():
+        yield f"ser: {name}", line
+        for place, command in commands(resolve(path), f"ser {name}"):
+            yield place, command.help or ""
+            for parameter in command.params:
+                if text := getattr(parameter, "help", None):
+                    yield f"{place} {parameter.opts[0]}", text
+
+
+def written(node: ast.AST) -> str | None:
+    """The text of a literal, with X for what is put in."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+    return None
+
+
+def texts_in(node: ast.AST) -> Iterator[str]:
+    """The literals below a node, each f-string as one."""
+    text = written(node)
+    if text is not None:
+        yield text
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from texts_in(child)
+
+
+def error_texts() -> Iterator[tuple[str, str]]:
+    """Place and text of every error: ``got``, ``known`` and ``next`` of classes, and what stands where it is raised."""
+    for path in sorted(path for source in SOURCES for path in (ROOT / source).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            place = f"{path.parent.name}/{path.name}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.ClassDef):
+                parts = [line for line in node.body if isinstance(line, ast.Assign)]
+                parts = [line for line in parts if getattr(line.targets[0], "id", "") in ("got", "known", "next")]
+                yield from ((f"{place} {node.name}", text) for line in parts for text in texts_in(line.value))
+            elif isinstance(node, ast.Raise) or (
+                isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "echo"
+            ):
+                yield from ((place, text) for text in texts_in(node))
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Sentences without defaults, examples and commands to run; `code` and {facts} are one word each."""
+    text = re.sub(r"\[default:[^\]]*\]|\[required\]", "", text).replace("\b", "")
+    text = re.sub(r"`[^`]*`|\{[^}]*\}", "X", text)
+    for block in re.split(r"\n\s*\n", text):
+        if not block.strip().startswith(("Example", "$")):
+            block = re.sub(r"(Run|Example|Use it): .*", "", block)
+            yield from (
+                part.strip() for part in re.split(r"(?<=[.?!;:])\s+|\n\s*-\s", " ".join(block.split())) if part.strip()
+            )
+
+
+def faults(text: str) -> list[str]:
+    found = [
+        f"'{phrase}': {remedy}"
+        for phrase, remedy in NOT_SO.items()
+        if re.search(rf"\b{phrase}\b", " ".join(text.lower().split()))
+    ]
+    found += [
+        f"{len(words)} words: {' '.join(words)}" for one in sentences(text) if len(words := one.split()) > LONGEST
+    ]
+    return found
+
+
+@pytest.mark.parametrize("texts", [help_texts, error_texts])
+def test_words(texts):
+    wrong = {
+        f"{place}: {text[:20]}": why
+        for place, text in texts()
+        if (why := faults(text)) and not place.startswith(WAITING)
+    }
+    assert not wrong, "\n".join(f"{place}: {'; '.join(why)}" for place, why in wrong.items())
