@@ -77,7 +77,7 @@ def test_a_graph_gets_the_head_of_a_stacked_row(judged: Path, tmp_path: Path) ->
     asked = [str(run), "--fold", "1", "--seed", "0", "--onnx", str(tmp_path / "graph")]
     done = CliRunner().invoke(command, asked)
     assert done.exit_code == 0, done.output
-    assert "it gets its head, audio-stats" in done.output and (tmp_path / "graph/model.onnx").is_file()
+    assert "It gets its head, audio-stats" in done.output and (tmp_path / "graph/model.onnx").is_file()
     refused = CliRunner().invoke(command, [*asked, "--row", "audio-stats-stacked"])
     assert refused.exit_code == 1 and "is stacked, or is a probe" in refused.output
 
