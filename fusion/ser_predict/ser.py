@@ -85,6 +85,6 @@ def predictor_arguments(options: dict[str, Any]) -> dict[str, Any]:
     names = ("row", "fold", "seed", "cache", "asr", "threshold", "device", "offline")
     arguments = {name: options[name] for name in names if name in options}
     if "encoder" in options:
-        places = {f"{stream}_encoder": place for stream, place in (options["encoder"] or {}).items()}
-        arguments |= {name: places.get(name, options[name]) for name in (f"{stream}_encoder" for stream in STREAMS)}
+        fields = [f"{stream}_encoder" for stream in STREAMS]
+        arguments |= {field: (options["encoder"] or {}).get(field, options[field]) for field in fields}
     return arguments
