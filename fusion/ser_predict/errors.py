@@ -4,39 +4,39 @@ from ser_base.errors import SerError
 
 
 class PredictError(SerError):
-    """What was asked of a finished run cannot be done."""
+    """A finished run cannot predict, serve or export as asked."""
 
 
 class NoModel(PredictError, ValueError):
-    """The run holds no trained head that fits what was asked for."""
+    """The run does not have a trained head of this row, fold, seed or stream."""
 
     run: str
     problem: str
     heads: tuple[str, ...]
     got = "{run}: {problem}."
     known = "Trained heads there: {heads}."
-    next = "Give one of them with --row, or train one: ser-fuse --fusion cross --cache CACHE --out RUN"
+    next = "Choose one of them with --row, or train another: ser fuse --fusion cross --cache CACHE --out RUN"
 
 
 class FeaturesUnknown(PredictError, FileNotFoundError):
-    """Nothing says how the features of a stream were made."""
+    """The run of an early version does not say how its features were made, and its cache is gone."""
 
     run: str
     stream: str
     cache: str
     got = "{run} does not say how its {stream} features were made, and its cache {cache} is not there."
-    next = "Put the cache back, or name its place: --cache DIR"
+    next = "Put the cache back, or say where it is now: --cache DIR"
 
 
 class EncoderDiffers(PredictError, ValueError):
-    """Another encoder than the run's: its features would mean something else."""
+    """The encoder has other weights or settings than that of the run, so its features differ."""
 
     stream: str
     name: str
     differences: tuple[tuple[str, str, str], ...]
-    got = "{name} is not the {stream} encoder this run was trained with:"
+    got = "{name} is not the {stream} encoder of this run:"
     known = "{compared:lines}"
-    next = "Give the folder or hub id of the run's own encoder: --encoder {stream}=DIR"
+    next = "Give the encoder of the run, as a folder or hub id: --encoder {stream}=DIR"
 
     @property
     def compared(self) -> list[str]:
@@ -44,21 +44,21 @@ class EncoderDiffers(PredictError, ValueError):
 
 
 class BadTranscripts(PredictError, ValueError):
-    """A table of transcripts cannot be used."""
+    """A table of transcripts cannot be read."""
 
     path: str
     problem: str
     got = "{path}: {problem}."
-    next = "A table of transcripts is UTF-8 CSV with the columns path,text (or file,text)."
+    next = "Give a UTF-8 CSV with the columns path,text (or file,text)."
 
 
 class RecogniserBroken(PredictError, ValueError):
-    """The model given with `--asr` cannot transcribe."""
+    """The model of `--asr` cannot transcribe."""
 
     name: str
     problem: str
     got = "{name} cannot be used for speech recognition: {problem}."
-    next = "Give a transformers folder or hub id with tokenizer and weights: --asr openai/whisper-tiny.en"
+    next = "Give a speech recogniser of transformers, as a folder or hub id: --asr openai/whisper-tiny.en"
 
 
 class NotServed(PredictError, OSError):
@@ -75,12 +75,12 @@ class NotExported(PredictError, ValueError):
 
     problem: str
     remedy: str
-    got = "Not exported: {problem}."
+    got = "These heads cannot be exported: {problem}."
     next = "{remedy}"
 
 
 class BadExport(PredictError, ValueError):
-    """A folder looks like an export and cannot be read as one."""
+    """A folder of `ser export` cannot be read."""
 
     path: str
     problem: str

@@ -221,7 +221,7 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
     if ensemble.stacked:
         raise NotExported(
             f"the row '{ensemble.slug}' is stacked, or is a probe: its probes read all frames of an utterance, and the graph reads those of the stride",
-            "Give --hub, which keeps them, or export a head alone (--row)",
+            "Use --hub, which keeps the probes, or export a head alone: --row",
         )
     specs = {stream: predictor.specs[stream] for stream in ensemble.streams}
     marked = [s for s, own in specs.items() if own[0].frame_rate is None and not ensemble.text_first_only]
@@ -233,8 +233,8 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
         difference = _compare(graph, ensemble, samples, scratch)
         if not difference <= TOLERANCE:
             raise NotExported(
-                f"onnxruntime and torch are {difference:.2g} apart on {samples.origin}; allowed is {TOLERANCE:g}",
-                f"Please report this with the versions of torch, onnx and onnxruntime; the heads are '{ensemble.slug}'",
+                f"onnxruntime and torch are {difference:.2g} apart on {samples.origin}; at most {TOLERANCE:g} is allowed",
+                f"Report this with the versions of torch, onnx and onnxruntime. The heads are '{ensemble.slug}'",
             )
         facts = _facts(predictor, graph, marked) | {
             "checked": {"utterances": samples.count, "frames_of": samples.origin, "largest_difference": difference}
@@ -275,7 +275,7 @@ def _write(graph: "Graph", samples: Samples, path: Path) -> None:
         first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise NotExported(
             f"torch's exporter cannot follow these heads ({first})",
-            "Export another row (--row), or use --hub: a folder for torch",
+            "Export another row (--row), or write a folder for torch (--hub)",
         ) from error
 
 

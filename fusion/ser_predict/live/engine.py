@@ -184,14 +184,14 @@ class Engine:
     def _answer(self, piece: Piece) -> dict[str, Any]:
         began = monotonic()
         samples = piece.samples
-        told: dict[str, Any] = {"type": "window", "start": round(piece.start, 3), "end": round(piece.end or 0.0, 3)}
+        answer: dict[str, Any] = {"type": "window", "start": round(piece.start, 3), "end": round(piece.end or 0.0, 3)}
         if samples is not None and quiet(samples):  # no head is asked
-            return told | {"quiet": True}
+            return answer | {"quiet": True}
         try:
             (line,) = self.predictor.predict_pieces([piece])
         except PredictError as error:
-            return told | {"error": str(error).splitlines()[0]}
-        return told | {
+            return answer | {"error": str(error).splitlines()[0]}
+        return answer | {
             "label": line.label,
             "best": line.best,
             "confidence": line.confidence,

@@ -66,12 +66,12 @@ class Guard:
     def _problem(self, scope: Scope) -> tuple[str | None, str]:
         hosts, origins = _all(scope, b"host"), _all(scope, b"origin")
         if len(hosts) != 1 or not self._known(hosts[0]):
-            return "this server is asked under a name that is not its own", ""
+            return "the request names another server", ""
         if origins and origins != [f"http://{hosts[0]}"]:
             return "the request comes from another page", ""
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
-        if len(given) != 1 or not secrets.compare_digest(given[0].encode(), self._token):
-            return "the token is missing or wrong; open the address that ser live printed", ""
+        tokens = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
+        if len(tokens) != 1 or not secrets.compare_digest(tokens[0].encode(), self._token):
+            return "the token is missing or wrong. Open the address that ser live printed", ""
         return None, hosts[0]
 
 

@@ -1,4 +1,4 @@
-"""The page's server: its routes, the address it binds and prints with its token, and serving until it is told to stop."""
+"""The page's server: its routes, the address it prints with its token, and serving until Ctrl-C."""
 
 import secrets
 import socket
@@ -68,7 +68,9 @@ def build(engine: Engine, token: str, *, host: str, port: int, connections: int,
         nonlocal talking
         await websocket.accept()
         if talking >= connections:
-            await websocket.send_json({"type": "error", "error": f"{connections} microphones are connected already"})
+            await websocket.send_json(
+                {"type": "error", "error": f"{connections} microphones are connected already, which is the maximum"}
+            )
             await websocket.close(1013)
             return
         talking += 1
@@ -131,24 +133,28 @@ def serve(predictor: "Predictor", hop: float, host: str, port: int, connections:
     """Serves the page; returns after Ctrl-C.
 
     Raises:
-        NotServed: The address cannot be had, or the heads cannot do with what a microphone gives.
+        NotServed: The address cannot be used, or the heads need more than a microphone.
     """
     engine = Engine(predictor, hop)
     bound = _bind(host, port)
     try:
         click.echo("Loading the encoders ...", err=True)
         if (problem := engine.warm()) is not None:
-            raise NotServed(f"a microphone is not enough for these heads: {problem}", "Give a recogniser: --asr DIR")
+            raise NotServed(
+                f"these heads need more than a microphone: {problem}", "Give a speech recogniser: --asr DIR"
+            )
         token, port = secrets.token_urlsafe(24), bound.getsockname()[1]
         app = build(engine, token, host=host, port=port, connections=connections, save=save)
         if not is_loopback(host):
             click.echo(
-                f"Others can reach this page at {host}. Without HTTPS browsers give a microphone to this machine's own pages "
-                f"only; from elsewhere better use: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE",
+                f"Other machines can reach this page at {host}. Without HTTPS, browsers allow a microphone only to pages of "
+                f"their own machine. Use a tunnel there: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE",
                 err=True,
             )
         shown = f"[{host}]" if ":" in host else host
-        click.echo("Nothing is kept. Ctrl-C ends it." if save is None else f"Sessions are kept in {save}.", err=True)
+        click.echo(
+            "Nothing is kept. Ctrl-C stops the server." if save is None else f"Sessions are kept in {save}.", err=True
+        )
         click.echo(f"http://{shown}:{port}/?token={token}")
         config = uvicorn.Config(
             app,
@@ -178,7 +184,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.listen(128)  # before the address is printed: whoever is quick waits instead of being refused
     except OSError as error:
         raise NotServed(
-            f"{host} port {port} cannot be had: {error.strerror or error}",
-            "Take another one: --port 0 finds a free port",
+            f"{host} port {port} cannot be used: {error.strerror or error}",
+            "Use --port 0 for a free port",
         ) from error
     return bound

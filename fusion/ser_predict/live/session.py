@@ -56,17 +56,17 @@ class Kept:
         if self._folder is not None:
             shutil.copyfile(path, self._folder / "upload")
 
-    def line(self, told: dict[str, Any]) -> None:
-        """What the page was told."""
+    def line(self, answer: dict[str, Any]) -> None:
+        """An answer as the page got it."""
         if self._lines is not None:
-            self._lines.write(json.dumps(told, ensure_ascii=False) + "\n")
+            self._lines.write(json.dumps(answer, ensure_ascii=False) + "\n")
             self._lines.flush()
 
     def close(self) -> None:
         """Completes the files."""
-        for one in (self._audio, self._lines):
-            if one is not None:
-                one.close()
+        for file in (self._audio, self._lines):
+            if file is not None:
+                file.close()
 
 
 class Store:
@@ -126,16 +126,16 @@ async def session(websocket: WebSocket, engine: Engine, store: Store) -> None:
         await websocket.close(1000)
     except* (BadFrame, TimeoutError) as errors:
         first = errors.exceptions[0]
-        await _refuse(websocket, str(first) or f"nothing came for {SILENT_FOR:g} s")
+        await _refuse(websocket, str(first) or f"no audio came for {SILENT_FOR:g} s")
     except* WebSocketDisconnect:
         pass  # nobody is there any more
 
 
 async def _start(websocket: WebSocket) -> int:
     first = await _frame(websocket)
-    told = _read(first)
-    rate = told.get("rate")
-    if told.get("type") != "start" or not isinstance(rate, int) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+    start = _read(first)
+    rate = start.get("rate")
+    if start.get("type") != "start" or not isinstance(rate, int) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise BadFrame(f"the first frame must be start with a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz")
     return rate
 
@@ -147,13 +147,13 @@ async def _listen(websocket: WebSocket, talk: _Talk) -> None:
         pcm = frame.get("bytes")
         if pcm is None:
             if _read(frame).get("type") != "stop":
-                raise BadFrame("known text frames are start and stop")
+                raise BadFrame("a text frame must be start or stop")
             break
         talk.stream.add(pcm)
         talk.kept.audio(pcm)
         talk.news.set()
         if talk.stream.seconds > LONGEST_SESSION:
-            raise BadFrame(f"a session may last {LONGEST_SESSION / 60:g} minutes; start another one")
+            raise BadFrame(f"a session ends after {LONGEST_SESSION / 60:g} minutes; start another one")
     talk.over = True
     talk.news.set()
 
@@ -168,10 +168,10 @@ async def _answer(websocket: WebSocket, engine: Engine, talk: _Talk) -> None:
         window = talk.stream.take() if talk.stream.due else talk.stream.rest(SHORTEST_REST) if over else None
         if window is not None:
             skipped += window.skipped
-            told = await engine.window(window, talk.stream.rate)
-            told |= {"waited": round(monotonic() - window.heard, 4), "skipped": skipped}
-            talk.kept.line(told)
-            await websocket.send_json(told)
+            answer = await engine.window(window, talk.stream.rate)
+            answer |= {"waited": round(monotonic() - window.heard, 4), "skipped": skipped}
+            talk.kept.line(answer)
+            await websocket.send_json(answer)
         if over:
             return
 
@@ -186,12 +186,12 @@ async def _frame(websocket: WebSocket) -> dict[str, Any]:
 
 def _read(frame: dict[str, Any]) -> dict[str, Any]:
     try:
-        told = json.loads(frame.get("text") or "")
+        content = json.loads(frame.get("text") or "")
     except (ValueError, RecursionError):  # also a number of thousands of digits, or brackets in thousands
         raise BadFrame("a text frame must be JSON") from None
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         raise BadFrame("a text frame must be a JSON object")
-    return told
+    return content
 
 
 def _open(websocket: WebSocket) -> bool:

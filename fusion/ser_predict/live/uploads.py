@@ -23,7 +23,7 @@ SLOWEST = 120.0
 """Seconds that an upload may take to come."""
 
 AT_ONCE = 2
-"""Uploads at a time; further ones are told to come back."""
+"""Uploads at a time; others must try again."""
 
 NAME = "recording"
 
@@ -47,14 +47,14 @@ class Uploads:
         """Serves one upload."""
         request = Request(scope, receive)
         if self._turns.locked():
-            await _told(429, "other uploads are being worked on; try again in a moment")(scope, receive, send)
+            await _refusal(429, "the server is busy with other uploads; try again in a moment")(scope, receive, send)
             return
         async with self._turns:
             with self._store.session() as kept:
                 try:
                     upload = await self._receive(request, kept)
                 except Refused as refused:
-                    await _told(refused.status, refused.why)(scope, receive, send)
+                    await _refusal(refused.status, refused.why)(scope, receive, send)
                 except ClientDisconnect:
                     return
                 else:
@@ -64,7 +64,7 @@ class Uploads:
     async def _receive(self, request: Request, kept: Kept) -> Uploaded:
         claimed = request.headers.get("content-length", "0")
         if not claimed.isdecimal() or int(claimed) > LARGEST:
-            raise Refused(413, f"a recording may have {LARGEST >> 20} MiB")
+            raise Refused(413, f"a recording may have at most {LARGEST >> 20} MiB")
         with tempfile.TemporaryDirectory(prefix="ser-live-") as folder:
             path = Path(folder) / NAME
             try:
@@ -80,9 +80,9 @@ class Uploads:
 
     async def _lines(self, upload: Uploaded, kept: Kept) -> AsyncIterator[str]:
         yield _line({"type": "file", "seconds": round(upload.seconds, 3), "outline": upload.outline})
-        async for told in self._engine.answers(NAME, upload):
-            kept.line(told)
-            yield _line(told)
+        async for answer in self._engine.answers(NAME, upload):
+            kept.line(answer)
+            yield _line(answer)
         yield _line({"type": "done", "seconds": round(upload.seconds, 3)})
 
 
@@ -92,13 +92,13 @@ async def _write(request: Request, path: Path) -> None:
         async for part in request.stream():
             size += len(part)
             if size > LARGEST:
-                raise Refused(413, f"a recording may have {LARGEST >> 20} MiB")
+                raise Refused(413, f"a recording may have at most {LARGEST >> 20} MiB")
             out.write(part)
 
 
-def _line(told: dict[str, Any]) -> str:
-    return json.dumps(told, ensure_ascii=False) + "\n"
+def _line(answer: dict[str, Any]) -> str:
+    return json.dumps(answer, ensure_ascii=False) + "\n"
 
 
-def _told(status: int, why: str) -> JSONResponse:
+def _refusal(status: int, why: str) -> JSONResponse:
     return JSONResponse({"type": "error", "error": why}, status)

@@ -9,31 +9,31 @@ from ser_predict.models.ensemble import Chosen
 
 FOLDER = Path(__file__).parent
 INTENDED = (
-    "Research and teaching on speech emotion recognition: comparing features and fusion heads, and seeing what such heads "
-    "answer to new recordings."
+    "Research and teaching on speech emotion recognition: comparing features and fusion heads, and trying "
+    "them on new recordings."
 )
 LIMITS = (
-    "A label is what raters would have called such speech in the training corpus. It is not what a person feels.",
-    "Other languages, rooms, microphones, ages and ways of speaking were not tested. They get a label all the same, and so "
-    + "do music and noise.",
+    "A label is what the raters of the training corpus would have called such speech. It is not what a person feels.",
+    "Other languages, rooms, microphones, ages and ways of speaking were not tested. They get a label too, and so do music "
+    + "and noise.",
 )
 NOT_FOR = (
-    "Not for judging persons: hiring, education, policing, health, credit, surveillance or lie detection. In the European "
-    "Union, emotion recognition at work and in schools is forbidden but for medical or safety reasons (Regulation 2024/1689, Article 5)."
+    "Do not judge persons with it: not for hiring, education, policing, health, credit, surveillance or lie detection. In the European "
+    "Union, emotion recognition at work and in schools is forbidden, except for medical or safety reasons (Regulation 2024/1689, Article 5)."
 )
 
 
 def features(facts: Any) -> list[tuple[str, str]]:
     """Stream and what its frames come from, of ``run.json``'s content."""
     entries = facts.get("cache", {}).get("entries", {})
-    told = []
+    sources = []
     for stream, entry in entries.items():
         layers = entry.get("layers") or [entry["layer"]]
         which = (
             f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))} with learned weights"
         )
-        told.append((stream, f"{entry['encoder']}, {which}"))
-    return told
+        sources.append((stream, f"{entry['encoder']}, {which}"))
+    return sources
 
 
 def corpus_title(facts: Any) -> str:
@@ -45,17 +45,21 @@ def corpus_title(facts: Any) -> str:
 def held_out(facts: Any) -> str:
     """What the test part of a fold did not share with its training part, in words."""
     names = facts.get("held_out") or []
-    told = ", ".join([names] if isinstance(names, str) else names)
-    return f"tested on a {told.replace(', ', ' and ')} not trained on" if told else "nothing was held out as a whole"
+    units = ", ".join([names] if isinstance(names, str) else names)
+    return (
+        f"tested on a {units.replace(', ', ' and ')} not trained on"
+        if units
+        else "without held-out speakers or sessions"
+    )
 
 
 def limits(chosen: Chosen) -> list[str]:
     """What the heads were not tested for, and what their confidence is worth."""
     why = chosen.main.uncalibrated
     calibrated = (
-        f"The confidence is not calibrated: {why}."
+        f"The posteriors are not calibrated: {why}."
         if why
-        else "The confidence is calibrated on the corpus's own development speakers. On your recordings it is a hope."
+        else "The posteriors are calibrated on the development speakers of the corpus. Calibration on your recordings was not tested."
     )
     return [*LIMITS, calibrated]
 
@@ -71,8 +75,8 @@ def reliability(chosen: Chosen) -> str | None:
     share, right = chosen.main.reliability(chosen.threshold)
     if not chosen.threshold or not isfinite(share):
         return None
-    told = f"On the corpus's development speakers {share:.0%} of the answers reach {chosen.threshold:g}"
-    return f"{told}, and {right:.0%} of those are right." if isfinite(right) else f"{told}."
+    share_kept = f"On the development speakers of the corpus, {share:.0%} of the answers reach {chosen.threshold:g}"
+    return f"{share_kept}, and {right:.0%} of those are right." if isfinite(right) else f"{share_kept}."
 
 
 def notice(chosen: Chosen) -> list[tuple[str, str]]:
@@ -95,7 +99,7 @@ def notice(chosen: Chosen) -> list[tuple[str, str]]:
         chance = score(1 / len(chosen.source.classes))
         lines.append(("Score", f"UWA {score(uwa[1])}{within}; {held_out(facts)}; chance is {chance}."))
     if (worth := reliability(chosen)) is not None:
-        lines.append(("Unsure", f"{worth} Below, the answer is 'unsure'."))
+        lines.append(("Unsure", f"{worth} Below the threshold, the answer is 'unsure'."))
     lines.append(("Meant for", INTENDED))
     lines += [("Limits", line) for line in limits(chosen)]
     lines.append(("Never for", NOT_FOR))

@@ -112,8 +112,8 @@ def _stacks(ensemble: Ensemble) -> dict[str, Stack]:
 
 def _durations(seconds: Sequence[float]) -> list[float]:
     """Two values that give the same windows as all of them: nine tenths of the utterances are shorter, and the longest."""
-    known = sorted(value for value in seconds if value > 0)
-    return [known[int(0.9 * (len(known) - 1))], known[-1]] if known else []
+    lengths = sorted(value for value in seconds if value > 0)
+    return [lengths[int(0.9 * (len(lengths) - 1))], lengths[-1]] if lengths else []
 
 
 class HubHeads(HeadSource):
@@ -131,8 +131,8 @@ class HubHeads(HeadSource):
         try:
             config = read_json(path / CONFIG)
             if not isinstance(config, dict) or config.get("format") != FORMAT:
-                found = config.get("format") if isinstance(config, dict) else None
-                raise BadExport(str(path), f"{CONFIG} has format {found!r}, known is {FORMAT}")
+                version = config.get("format") if isinstance(config, dict) else None
+                raise BadExport(str(path), f"{CONFIG} has format {version!r}, but this version reads format {FORMAT}")
             self.facts = check(config, Export, path / CONFIG)
             self._tensors = load_file(path / WEIGHTS)
         except RecordBroken as error:
@@ -172,9 +172,9 @@ class HubHeads(HeadSource):
         slug = str(row["slug"])
         members = []
         try:
-            for number, one in enumerate(self._rows[slug]["members"]):
-                if fold in (None, str(one["fold"])) and seed in (None, int(one["seed"])):
-                    members.append(self._member(slug, number, one, calibrate))
+            for number, facts in enumerate(self._rows[slug]["members"]):
+                if fold in (None, str(facts["fold"])) and seed in (None, int(facts["seed"])):
+                    members.append(self._member(slug, number, facts, calibrate))
             confidence = self._tensors[f"{slug}/development/confidence"].astype(np.float64)
             right = self._tensors[f"{slug}/development/right"].astype(np.bool_)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -195,22 +195,22 @@ class HubHeads(HeadSource):
             uncalibrated=str(row.get("uncalibrated") or "") if calibrate else RAW,
         )
 
-    def _member(self, slug: str, number: int, one: Mapping[str, Any], calibrate: bool) -> Member:
+    def _member(self, slug: str, number: int, facts: Mapping[str, Any], calibrate: bool) -> Member:
         import torch
 
         from ser_fusion.heads.model import model_from_card
 
-        temperature = float(one["temperature"]) if calibrate else 1.0
-        stack = self._stack(slug, str(one["fold"]))
-        if one["card"] is None:
-            return Member(None, str(one["fold"]), int(one["seed"]), temperature, {}, stack)
+        temperature = float(facts["temperature"]) if calibrate else 1.0
+        stack = self._stack(slug, str(facts["fold"]))
+        if facts["card"] is None:
+            return Member(None, str(facts["fold"]), int(facts["seed"]), temperature, {}, stack)
         prefix = f"{slug}/{number}/"
         own = {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
         held = {name: value.shape for name, value in own.items()}
         model = model_from_card(
-            one["card"], held, lambda name: torch.from_numpy(np.array(own[name])), self.path / WEIGHTS
+            facts["card"], held, lambda name: torch.from_numpy(np.array(own[name])), self.path / WEIGHTS
         )
-        return Member(model, str(one["fold"]), int(one["seed"]), temperature, dict(one["pad_to"]), stack)
+        return Member(model, str(facts["fold"]), int(facts["seed"]), temperature, dict(facts["pad_to"]), stack)
 
     def _stack(self, slug: str, fold: str) -> Stack | None:
         card = (self._rows[slug].get("stacks") or {}).get(fold)

@@ -42,14 +42,14 @@ class Stack:
         prior = np.asarray(self.card["log_prior"], dtype=np.float64)
         features = both_poolings(pooled)
         logs = []
-        for one, probe in zip(self.card["probes"], self.probes, strict=True):
-            x = joined(features[one["pooling"]], one["streams"])
+        for source, probe in zip(self.card["probes"], self.probes, strict=True):
+            x = joined(features[source["pooling"]], source["streams"])
             if x.shape[1] != probe.weights.shape[1]:
-                what = f"a probe of {' and '.join(one['streams'])} reads {probe.weights.shape[1]} features, and there are {x.shape[1]}"
+                what = f"a probe of {' and '.join(source['streams'])} reads {probe.weights.shape[1]} features, and there are {x.shape[1]}"
                 raise NoModel(self.place, what, ())
-            heard = np.any([(features["mean"][name] != 0).any(axis=1) for name in one["streams"]], axis=0)
-            given = np.log(np.maximum(probe.posteriors(x), FLOOR))
-            logs.append(np.where(heard[:, None], given, prior))
+            present = np.any([(features["mean"][name] != 0).any(axis=1) for name in source["streams"]], axis=0)
+            votes = np.log(np.maximum(probe.posteriors(x), FLOOR))
+            logs.append(np.where(present[:, None], votes, prior))
         if head is not None:
             logs.append(np.log(np.maximum(head, FLOOR)))
         weights = np.asarray(self.card["weights"], dtype=np.float64)
@@ -60,9 +60,9 @@ def alone(row: Mapping[str, Any], classes: int) -> dict[str, dict[str, Any]]:
     """A row of linear probes as stacks of one expert, by fold; empty for other rows."""
     if row["kind"] != "reference" or row.get("pooling") not in ("mean", "stats") or not row.get("streams"):
         return {}
-    one = {"weights": [1.0], "log_prior": [0.0] * classes}
+    single = {"weights": [1.0], "log_prior": [0.0] * classes}
     probe = {"streams": row["streams"], "pooling": row["pooling"]}
-    return {fold: {**one, "probes": [{**probe, "fit": key}]} for fold, key in (row.get("fits") or {}).items()}
+    return {fold: {**single, "probes": [{**probe, "fit": key}]} for fold, key in (row.get("fits") or {}).items()}
 
 
 def open_stack(card: Mapping[str, Any], folder: Path, slug: str, rows: Sequence[str]) -> Stack:
@@ -72,12 +72,12 @@ def open_stack(card: Mapping[str, Any], folder: Path, slug: str, rows: Sequence[
         NoModel: A probe of it is not there or cannot be read.
     """
     probes = []
-    for one in card["probes"]:
-        probe = read_probe(folder / "probes" / f"{one['fit']}.safetensors")
+    for source in card["probes"]:
+        probe = read_probe(folder / "probes" / f"{source['fit']}.safetensors")
         if probe is None:
             raise NoModel(
                 str(folder),
-                f"the row '{slug}' needs probes/{one['fit']}.safetensors, which cannot be read",
+                f"the row '{slug}' needs probes/{source['fit']}.safetensors, which cannot be read",
                 tuple(rows),
             )
         probes.append(probe)

@@ -49,13 +49,13 @@ def like_training(durations: Sequence[float], window: float | None = None, hop: 
         window: Seconds, instead of the training's; then everything longer is cut.
         hop: Seconds, instead of half a window.
     """
-    known = sorted(value for value in durations if value > 0)
+    lengths = sorted(value for value in durations if value > 0)
     if window is not None:
         return Windowing(window, window, hop or window / 2)
-    if not known:
+    if not lengths:
         return Windowing(30.0, 6.0, hop or 3.0)
-    typical = max(SHORTEST_WINDOW, round(known[int(0.9 * (len(known) - 1))], 1))
-    return Windowing(max(1.5 * known[-1], 2 * typical), typical, hop or typical / 2)
+    typical = max(SHORTEST_WINDOW, round(lengths[int(0.9 * (len(lengths) - 1))], 1))
+    return Windowing(max(1.5 * lengths[-1], 2 * typical), typical, hop or typical / 2)
 
 
 UNSURE = "unsure"
@@ -155,6 +155,6 @@ def cut(file: str, samples: NDArray[np.float32], rate: int, windowing: Windowing
     pieces = []
     for start, end in spans:
         part = samples[round(start * rate) : round(end * rate)]
-        error = (quiet(part) or None) if part.any() else "every sample of this window is zero"
+        error = (quiet(part) or None) if part.any() else "all samples of this window are zero"
         pieces.append(Piece(file, start, end, part, window=True, error=error))
     return pieces

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STREAMS = ("audio", "text")
-NO_VIDEO = "and none is given (ser predict --video)"
+NO_VIDEO = "which is missing (ser predict --video)"
 CHUNK = 16
 """Pieces that are encoded at a time."""
 
@@ -199,10 +199,10 @@ class Predictor:
                 if self.source.usable:
                     problem = f"all of its heads read video, {NO_VIDEO}"
                 elif self.source.rows:
-                    problem = "its heads need other speech of the same speaker"
+                    problem = "its heads normalise with other speech of the same speaker, which a new recording lacks"
                 raise NoModel(path, problem, slugs)
             if (left := len(self.source.usable) - len(usable)) > 0:
-                self._note(f"{left} rows of the run read video, {NO_VIDEO}")
+                self._note(f"{left} rows of the run are left out because they read video, {NO_VIDEO}")
             self._explain(row, given)
         else:
             named = [row for row in self.source.rows if slug in (row["slug"], row["name"])]
@@ -226,7 +226,7 @@ class Predictor:
         if best is not None and str(best["slug"]) != slug:
             other, score = str(best["slug"]), self.source.uwa(str(best["slug"]))
             self._note(
-                f"the row '{other}' has the higher development UWA ({score:.3f}) and does not read all you gave (--row {other})"
+                f"the row '{other}' has a higher development UWA ({score:.3f}), but does not read everything you gave (--row {other})"
             )
         self._unread(row, given)
 
@@ -234,7 +234,7 @@ class Predictor:
         read = self.source.streams(str(row["slug"]))
         for stream in given:
             if stream not in read:
-                self._note(f"the row '{row['slug']}' does not read {stream}; what you gave as {stream} changes nothing")
+                self._note(f"the row '{row['slug']}' does not read {stream}, so your {stream} is ignored")
 
     def _needed(self) -> list[str]:
         """Streams of the main heads, and audio if there are heads for recordings without a transcript."""
@@ -257,7 +257,7 @@ class Predictor:
             pieces[0].text, pieces[0].text_source = said, "given"
         elif said:
             self._note(
-                f"{file}: its transcript cannot be laid over {len(pieces)} windows and is left out; --asr hears each"
+                f"{file}: its transcript is ignored, because it does not say which words belong to which of the {len(pieces)} windows; use --asr"
             )
         return pieces
 
@@ -266,7 +266,7 @@ class Predictor:
         import numpy as np
 
         if video is None:
-            self._note("recordings without a video are predicted without pictures, as such utterances were in training")
+            self._note("recordings without a video are predicted without pictures, as in training")
         for piece in pieces:
             if video is None or piece.error is not None:
                 piece.pictures = np.empty((0, 1, 1, 3), np.uint8)
@@ -308,9 +308,7 @@ class Predictor:
                 continue
             ensemble = self._ensemble(frozenset(stream for stream, done in encoded.items() if number in done))
             if ensemble is None:
-                piece.error = (
-                    f"it has no transcript, and the row '{self.main.slug}' reads text (--text, --transcripts or --asr)"
-                )
+                piece.error = f"its transcript is missing, and the row '{self.main.slug}' reads text (--text, --transcripts or --asr)"
             else:
                 groups.setdefault(ensemble.slug, (ensemble, []))[1].append(number)
         lines = {
@@ -359,7 +357,7 @@ class Predictor:
             row = self.source.best(tuple(streams))
             self._ensembles[streams] = None if row is None else self.source.open(row, **self._options)
             if row is not None:
-                self._note(f"where there is no transcript, the heads of the row '{row['slug']}' predict")
+                self._note(f"without a transcript, the heads of the row '{row['slug']}' predict")
         return self._ensembles[streams]
 
     def _vote(

@@ -37,7 +37,7 @@ class Recogniser:
         offline: Never open a connection.
 
     Raises:
-        RecogniserBroken: Not there, or no recogniser.
+        RecogniserBroken: It is missing, or it is not a speech recogniser.
     """
 
     def __init__(self, name: str, *, device: str = "auto", offline: bool = False) -> None:
@@ -77,7 +77,7 @@ class Recogniser:
                 heard = self._pipeline(inputs, **extra)  # one by one: not every tokenizer can pad
             except (RuntimeError, ValueError, TypeError, KeyError) as error:
                 raise RecogniserBroken(self.name, str(error).strip().splitlines()[0].rstrip(".")) from error
-        return [spoken(str(one["text"])) for one in heard]
+        return [words_of(str(one["text"])) for one in heard]
 
     def _load(self) -> Any:
         import torch
@@ -127,7 +127,7 @@ class Recogniser:
         )
 
 
-def spoken(text: str) -> str:
+def words_of(text: str) -> str:
     """What was said, of what a recogniser wrote: without control tokens and asides; nothing where it went in circles."""
     plain = " ".join(_ASIDE.sub(" ", _SPECIAL.sub(" ", text)).split())
     data = plain.encode()
@@ -140,8 +140,8 @@ def word_errors(reference: str, heard: str) -> tuple[int, int]:
 
     from ser_data.manifest.text import comparison_key
 
-    said, found = comparison_key(reference).split(), comparison_key(heard).split()
-    return int(edit_distance(said, found)), len(said)
+    words, recognised = comparison_key(reference).split(), comparison_key(heard).split()
+    return int(edit_distance(words, recognised)), len(words)
 
 
 KEYS = ("path", "file", "id")
@@ -164,7 +164,7 @@ class Transcripts(Mapping[str, str]):
         for key, text in texts.items():
             for name in (clean_name(Path(key).name), clean_name(Path(key).stem)):
                 names.setdefault(name, set()).add(text)
-        self._names = {name: next(iter(found)) for name, found in names.items() if len(found) == 1}
+        self._names = {name: next(iter(own)) for name, own in names.items() if len(own) == 1}
 
     def of(self, path: str | Path) -> str | None:
         """The text of a recording, or None."""
@@ -193,7 +193,7 @@ def read_transcripts(path: Path) -> Transcripts:
     """Reads a table.
 
     Raises:
-        BadTranscripts: Not there, not UTF-8, without the columns, a quote that is not closed, or a row that is no row.
+        BadTranscripts: It is missing, not UTF-8, without the columns, or has a quote or row that is broken.
     """
     try:
         table = csv_frame(path)

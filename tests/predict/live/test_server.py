@@ -305,7 +305,7 @@ def test_heads_that_need_words_need_a_recogniser(start_server: Any, small: Any, 
 
 
 def test_a_taken_port_is_told(server: Any, start_server: Any):
-    with pytest.raises(AssertionError, match="cannot be had"):
+    with pytest.raises(AssertionError, match="cannot be used"):
         start_server("--row", "audio", "--port", server.host.rsplit(":", 1)[1])
 
 

@@ -127,7 +127,7 @@ def test_long_recordings_go_in_windows(small: Any, predictor: Make, tmp_path: Pa
     assert all(a.start < b.start <= a.end for a, b in pairwise(given))
     silent = [one for one in given if one.error]
     assert silent and all("zero" in one.error for one in silent)
-    assert any("cannot be laid over" in note for note in own.notes)
+    assert any("its transcript is ignored" in note for note in own.notes)
     borders, values = strip(given, own.classes)
     assert (
         len(values) == len(borders) - 1 and np.isnan(values).any() and np.nanmax(values.sum(axis=1)) == pytest.approx(1)

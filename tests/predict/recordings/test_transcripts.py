@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ser_predict.errors import RecogniserBroken
-from ser_predict.recordings.transcripts import Recogniser, spoken, word_errors
+from ser_predict.recordings.transcripts import Recogniser, word_errors, words_of
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,10 @@ def test_a_corpus_with_recognised_transcripts(small: Any, ctc: Path, tmp_path: P
 
 def test_asides_and_loops_are_no_words():
     assert (
-        spoken("<|startoftranscript|> Kids are talking. [Music] (speaking in foreign language)") == "Kids are talking."
+        words_of("<|startoftranscript|> Kids are talking. [Music] (speaking in foreign language)")
+        == "Kids are talking."
     )
-    assert spoken("(speaking in for") == "" and spoken(" ... ") == ""
-    assert spoken("That's it. " * 40) == ""
+    assert words_of("(speaking in for") == "" and words_of(" ... ") == ""
+    assert words_of("That's it. " * 40) == ""
     said = "No, no, no, I said that the rules change every day and nobody tells me, nobody tells anybody."
-    assert spoken(said) == said
+    assert words_of(said) == said

@@ -42,10 +42,10 @@ export class Timeline {
     this.draw();
   }
 
-  answer(told) {
+  answer(reply) {
     const last = this.answers.at(-1);
-    const from = last && last.to > told.start && last.to < told.end ? last.to : told.start;
-    this.answers.push({ from, to: told.end, posteriors: told.posteriors, label: told.label });
+    const from = last && last.to > reply.start && last.to < reply.end ? last.to : reply.start;
+    this.answers.push({ from, to: reply.end, posteriors: reply.posteriors, label: reply.label });
     if (this.answers.length > LONGEST) this.answers.shift();
     this.draw();
   }

@@ -49,41 +49,41 @@ function clear(length) {
   show({ start: 0, end: 0 }, "–", "Listening …");
 }
 
-function show(told, label, detail) {
+function show(reply, label, detail) {
   if (find("label").textContent !== label) find("label").textContent = label; // else it would be read out again
   find("label").classList.toggle("none", !settings.classes.includes(label));
   find("detail").textContent = detail;
   for (const item of document.querySelectorAll("#bars li")) {
-    const value = told.posteriors?.[item.dataset.class];
+    const value = reply.posteriors?.[item.dataset.class];
     item.querySelector(".fill").style.width = `${100 * (value ?? 0)}%`;
     item.querySelector(".value").textContent = value === undefined ? "–" : number(value);
-    item.classList.toggle("top", value !== undefined && item.dataset.class === told.best);
+    item.classList.toggle("top", value !== undefined && item.dataset.class === reply.best);
   }
 }
 
-function answer(told, behind) {
-  const ranked = Object.entries(told.posteriors ?? {}).sort((a, b) => b[1] - a[1]);
-  if (told.quiet) show(told, "quiet", "No voice in this window, so no head was asked.");
-  else if (told.error) show(told, "no answer", told.error);
-  else if (told.label === told.best) show(told, told.label, `posterior ${number(told.confidence)}, next ${ranked[1][0]} ${number(ranked[1][1])}`);
-  else show(told, told.label, `perhaps ${told.best} (${number(told.confidence)}) or ${ranked[1][0]} (${number(ranked[1][1])})`);
-  if (told.text) hear(told);
+function answer(reply, behind) {
+  const ranked = Object.entries(reply.posteriors ?? {}).sort((a, b) => b[1] - a[1]);
+  if (reply.quiet) show(reply, "quiet", "This window is too quiet to predict.");
+  else if (reply.error) show(reply, "no answer", reply.error);
+  else if (reply.label === reply.best) show(reply, reply.label, `posterior ${number(reply.confidence)}, next ${ranked[1][0]} ${number(ranked[1][1])}`);
+  else show(reply, reply.label, `perhaps ${reply.best} (${number(reply.confidence)}) or ${ranked[1][0]} (${number(ranked[1][1])})`);
+  if (reply.text) hear(reply);
   if (behind !== null) find("behind").textContent = seconds(behind);
-  if (told.computing !== undefined) find("computing").textContent = seconds(told.computing);
-  timeline.answer(told);
+  if (reply.computing !== undefined) find("computing").textContent = seconds(reply.computing);
+  timeline.answer(reply);
   const row = find("log").insertRow(0);
-  const cells = [`${told.start.toFixed(1)} – ${told.end.toFixed(1)}`, find("label").textContent, told.confidence ? number(told.confidence) : "", told.text ?? ""];
+  const cells = [`${reply.start.toFixed(1)} – ${reply.end.toFixed(1)}`, find("label").textContent, reply.confidence ? number(reply.confidence) : "", reply.text ?? ""];
   for (const text of cells) row.insertCell().textContent = text;
   row.cells[2].className = "right";
   row.dataset.latency = behind ?? "";
   if (find("log").rows.length > LOG_ROWS) find("log").deleteRow(-1);
   find("count").textContent = String(Number(find("count").textContent) + 1);
   const last = find("label").textContent;
-  find("timeline").setAttribute("aria-label", `${told.end.toFixed(0)} seconds heard; the last answer is ${last}. All answers stand in the table below.`);
+  find("timeline").setAttribute("aria-label", `${reply.end.toFixed(0)} seconds heard; the last answer is ${last}. The table below has all answers.`);
 }
 
 // The newest words large, those before them below
-function hear(told) {
+function hear(reply) {
   const words = find("words");
   if (words.dataset.end) {
     const before = document.createElement("li");
@@ -91,15 +91,15 @@ function hear(told) {
     find("said").prepend(before);
     if (find("said").children.length > 4) find("said").lastChild.remove();
   }
-  words.textContent = told.text;
-  words.dataset.end = told.end.toFixed(1);
+  words.textContent = reply.text;
+  words.dataset.end = reply.end.toFixed(1);
 }
 
 async function start() {
   say("asking", "Waiting for the browser's permission …");
   const own = { samples: 0, marks: [], socket: null, context: null, tracks: [] };
   try {
-    if (!navigator.mediaDevices) throw new Error("The browser gives a microphone only to pages of this machine or over HTTPS.");
+    if (!navigator.mediaDevices) throw new Error("The browser allows a microphone only on pages of this machine or over HTTPS.");
     const media = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
     own.tracks = media.getTracks();
     let source;
@@ -131,11 +131,11 @@ function connect(own, rate) {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(JSON.stringify({ type: "start", rate }));
     socket.onmessage = (event) => {
-      const told = JSON.parse(event.data);
-      if (told.type === "ready") resolve(socket);
-      else if (told.type === "window") answer(told, lag(own, told.end * rate)), skipped(told);
-      else if (told.type === "done") own.done = true;
-      else if (told.type === "error") { own.problem = told.error; reject(new Error(told.error)); }
+      const reply = JSON.parse(event.data);
+      if (reply.type === "ready") resolve(socket);
+      else if (reply.type === "window") answer(reply, lag(own, reply.end * rate)), skipped(reply);
+      else if (reply.type === "done") own.done = true;
+      else if (reply.type === "error") { own.problem = reply.error; reject(new Error(reply.error)); }
     };
     socket.onclose = () => {
       reject(new Error("The server refused the connection."));
@@ -143,14 +143,14 @@ function connect(own, rate) {
       live = null;
       release(own);
       if (own.done) say("done", `Done: ${(own.samples / rate).toFixed(1)} s heard.`);
-      else say("error", own.problem ?? "The connection is gone; is ser live still running?");
+      else say("error", own.problem ?? "The connection ended. Check that ser live still runs.");
     };
   });
 }
 
 function chunk(own, buffer, rate) {
   if (own.socket?.readyState !== WebSocket.OPEN || own.stopping) return;
-  if (own.socket.bufferedAmount > FULL) { own.problem = "The server does not take the audio fast enough."; own.socket.close(); return; }
+  if (own.socket.bufferedAmount > FULL) { own.problem = "The server is too slow for the audio."; own.socket.close(); return; }
   const samples = new Int16Array(buffer);
   own.samples += samples.length;
   own.marks.push([own.samples, performance.now()]);
@@ -165,8 +165,8 @@ function lag(own, sample) {
   return mark ? (performance.now() - mark[1]) / 1000 : null;
 }
 
-function skipped(told) {
-  if (told.skipped) find("status").textContent = `${told.skipped} windows were left out: this computer answers more slowly than they come. A longer --hop helps.`;
+function skipped(reply) {
+  if (reply.skipped) find("status").textContent = `${reply.skipped} windows were skipped because this computer is too slow. Use a longer --hop.`;
 }
 
 function stop() {
@@ -202,12 +202,12 @@ async function upload(file) {
   }
 }
 
-function uploaded(told, name) {
-  if (told.type === "file") {
-    clear(told.seconds);
-    timeline.outline(told.outline, told.seconds);
-  } else if (told.type === "window") answer(told, null);
-  else if (told.type === "done") say("done", `${name}: ${told.seconds.toFixed(1)} s.`);
+function uploaded(reply, name) {
+  if (reply.type === "file") {
+    clear(reply.seconds);
+    timeline.outline(reply.outline, reply.seconds);
+  } else if (reply.type === "window") answer(reply, null);
+  else if (reply.type === "done") say("done", `${name}: ${reply.seconds.toFixed(1)} s.`);
 }
 
 press("talk", () => (live ? stop() : start()));
