@@ -83,7 +83,7 @@ def test_without_a_transcript_the_audio_heads_predict(small: Any, predictor: Mak
     given = list(own.predict([small.file(1), small.file(2)], {small.file(1): small.rows[1]["text"]}))
     assert [one.row for one in given] == [own.main.slug, "audio-stats"]
     assert given[1].text is None and given[1].text_source == "none" and given[1].error is None
-    assert any("no transcript" in note for note in own.notes)
+    assert any("without a transcript" in note for note in own.notes)
     blank = next(
         iter(own.predict([small.file(1)], {small.file(1): "  [LAUGHTER] "}))
     )  # nothing left after normalisation
@@ -96,7 +96,7 @@ def test_without_audio_heads_a_missing_transcript_is_told(small: Any, predictor:
     shutil.rmtree(alone / "jobs/audio-stats")
     own = Predictor(alone, row="cross", audio_encoder=str(small.audio_encoder), text_encoder=str(small.text_encoder))
     (given,) = own.predict([small.file(1)])
-    assert given.error is not None and "no transcript" in given.error and "--asr" in given.error
+    assert given.error is not None and "transcript is missing" in given.error and "--asr" in given.error
 
 
 def test_threshold_and_its_reliability(small: Any, predictor: Make):
@@ -223,7 +223,7 @@ def test_heads_that_read_video_are_left_out_or_refused(small: Any, tmp_path: Pat
 
     places = {"audio_encoder": str(small.audio_encoder), "text_encoder": str(small.text_encoder)}
     reading_video("cross-stats")
-    with pytest.raises(NoModel, match="'cross-stats' reads video, and none is given") as caught:
+    with pytest.raises(NoModel, match="'cross-stats' reads video, which is missing") as caught:
         Predictor(copy, row="cross-stats", **places)
     assert "Trained heads there: audio-stats, text-stats." in str(caught.value)
     own = Predictor(copy, **places)

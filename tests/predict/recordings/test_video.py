@@ -107,7 +107,7 @@ def test_broken_videos_are_told_and_no_video_is_refused_by_name(small: Any, seei
     file = small.file(0)
     (line,) = own.predict([file], {file: "so very good"}, {file: str(tmp_path / "text.mp4")})
     assert line.label is None and "its video cannot be used" in (line.error or "") and "text.mp4" in (line.error or "")
-    with pytest.raises(NoModel, match="'cross' reads video, and none is given"):
+    with pytest.raises(NoModel, match="'cross' reads video, which is missing"):
         Predictor(seeing["run"], row="cross", **places(small, seeing))
 
 
