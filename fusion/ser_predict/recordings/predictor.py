@@ -106,7 +106,7 @@ class Predictor:
         given = {"text": text or asr is not None, "video": video}
         self.main = self._choose(row, tuple(stream for stream, there in given.items() if there))
         if calibrate and self.main.uncalibrated:
-            self._note(f"the confidence is not calibrated: {self.main.uncalibrated}")
+            self._note(f"the posteriors are not calibrated: {self.main.uncalibrated}")
         self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
         named = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder}
@@ -202,7 +202,7 @@ class Predictor:
                     problem = "its heads normalise with other speech of the same speaker, which a new recording lacks"
                 raise NoModel(path, problem, slugs)
             if (left := len(self.source.usable) - len(usable)) > 0:
-                self._note(f"{left} rows of the run are left out because they read video, {NO_VIDEO}")
+                self._note(f"rows left out because they read video, {NO_VIDEO}: {left}")
             self._explain(row, given)
         else:
             named = [row for row in self.source.rows if slug in (row["slug"], row["name"])]

@@ -228,8 +228,8 @@ def test_heads_that_read_video_are_left_out_or_refused(small: Any, tmp_path: Pat
     assert "Trained heads there: audio-stats, text-stats." in str(caught.value)
     own = Predictor(copy, **places)
     assert own.main.slug in ("audio-stats", "text-stats")
-    assert own.notes[0] == "1 rows of the run read video, and none is given (ser predict --video)"
-    assert all("the confidence is not calibrated" in note for note in own.notes[1:])
+    assert own.notes[0] == "rows left out because they read video, which is missing (ser predict --video): 1"
+    assert all("the posteriors are not calibrated" in note for note in own.notes[1:])
     reading_video("audio-stats", "text-stats")
     with pytest.raises(NoModel, match="all of its heads read video"):
         Predictor(copy, **places)
