@@ -9,14 +9,14 @@ CorpusError
 ├── BadManifest (ValueError)       a table that cannot be a manifest
 ├── BadRoot (FileNotFoundError)    a folder or file that is not this corpus
 ├── BadFolds (ValueError)          folds that break what they promise
-└── MediaError                     a file, or a span of it, cannot be had: AudioError, VideoError
+└── MediaError                     a file, or a span of it, cannot be decoded: AudioError, VideoError
 ```
 """
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ser_base.errors import SerError, suggestion
+from ser_base.errors import SerError, listing, suggestion
 
 
 class CorpusError(SerError):
@@ -31,7 +31,7 @@ class UnknownLabel(CorpusError, ValueError):
     names: tuple[str, ...]
     got = "label scheme '{scheme}' does not know {quoted:12}."
     known = "{near}It knows {names:40}."
-    next = "Correct the labels, or give another scheme (ser data list --schemes) or an own map: --labels FILE.toml."
+    next = "Correct the labels, or use another scheme (ser data list --schemes) or your own map: --labels FILE.toml."
 
     @property
     def quoted(self) -> list[str]:
@@ -61,8 +61,8 @@ class MissingColumn(CorpusError, KeyError):
     filled: tuple[str, ...]
     possible: tuple[str, ...]
     got = "protocol '{protocol}' needs the column '{column}'; {empty:,} of {rows:,} utterances have no value there."
-    known = "Filled are {filled:12}."
-    next = "Fill it, or give a protocol that works with these columns: --protocol {possible:20}."
+    known = "Filled columns: {filled:12}."
+    next = "Fill the column, or use a protocol that works with these columns: --protocol {possible:20}."
 
 
 class BadManifest(CorpusError, ValueError):
@@ -81,22 +81,31 @@ class BadRoot(CorpusError, FileNotFoundError):
     Attributes:
         corpus: Name of the corpus.
         root: The path as typed.
-        expected: What should be there.
-        found: What is there.
+        expected: What the corpus should have there.
+        names: What the folder holds instead.
         remedy: What to type next; empty for the general advice.
+        problem: What is wrong with the path itself; empty if something is missing in it.
     """
 
     corpus: str
     root: str
     expected: str
-    found: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     remedy: str = ""
-    got = "{root} is not a {corpus} corpus: there is no {expected}; found: {found:8}."
+    problem: str = ""
+    got = "{root} {sentence}."
     next = "{advice}"
 
     @property
+    def sentence(self) -> str:
+        if self.problem:
+            return self.problem
+        holds = f"; it holds {listing(self.names, 8)}" if self.names else ""
+        return f"does not hold the corpus '{self.corpus}': it has no {self.expected}{holds}"
+
+    @property
     def advice(self) -> str:
-        return self.remedy or f"Give the folder that holds it: --root PATH (layout: ser data list {self.corpus})."
+        return self.remedy or f"Give the corpus's folder: --root PATH (layout: ser data list {self.corpus})."
 
 
 class BadFolds(CorpusError, ValueError):
@@ -110,11 +119,11 @@ class BadFolds(CorpusError, ValueError):
 
 
 class MediaError(CorpusError):
-    """A file, or a span of it, cannot be had as what it should hold.
+    """A file, or a span of it, cannot be decoded as what it should hold.
 
     Attributes:
-        REASONS: What each reason says.
-        path: The file as given.
+        REASONS: Sentence of each reason.
+        path: The file as typed.
         reason: A key of `REASONS`, for `failures.csv`.
         detail: What is known beyond the reason; may be empty.
     """

@@ -71,8 +71,8 @@ class Joined:
     def lonely(self) -> dict[str, tuple[str, ...]]:
         """Classes that some corpora lack, with the corpora that have them."""
         kept = self.labels[self.labels["class"].notna() & (self.labels["utterances"] > 0)]
-        found = {str(name): tuple(sorted(part["corpus"].unique())) for name, part in kept.groupby("class", sort=False)}
-        return {name: corpora for name, corpora in found.items() if len(corpora) < len(self.corpora)}
+        having = {str(name): tuple(sorted(part["corpus"].unique())) for name, part in kept.groupby("class", sort=False)}
+        return {name: corpora for name, corpora in having.items() if len(corpora) < len(self.corpora)}
 
     def write(self, path: str | Path) -> Path:
         """Writes the manifest, and `labels` as `<stem>.labels.csv` beside it; returns the latter's path."""
@@ -102,7 +102,7 @@ def join(
         progress: Called with the number of hashed audio files and of all.
 
     Raises:
-        BadManifest: Fewer than two corpora, a name that is none, or a column that is not there.
+        BadManifest: Fewer than two corpora, a name that is not valid, or a column that is not there.
         BadSettings: A map that cannot be read, or that says nothing about a corpus.
         UnknownLabel: A label that is neither mapped nor ignored.
     """
@@ -112,7 +112,9 @@ def join(
     tables, counted, problems = [], [], []
     for name, manifest in sources.items():
         if not _NAME.fullmatch(name):
-            raise BadManifest(name, "is no name for a corpus", "Use letters, digits, dot, dash and underscore.")
+            raise BadManifest(
+                name, "is not a valid name for a corpus", "Use letters, digits, dot, dash and underscore."
+            )
         table = manifest.table.copy()
         table["corpus"] = _corpora(name, table, split_by)
         for column in PREFIXED:
@@ -124,13 +126,13 @@ def join(
         problems += [replace(problem, id=f"{name}/{problem.id}") for problem in manifest.problems]
         tables.append(table[table["label"].notna()])
     if split_by and not any(split_by in manifest.table for manifest in sources.values()):
-        known = sorted({str(column) for manifest in sources.values() for column in manifest.table})
-        raise BadManifest("join", f"no corpus has the column '{split_by}'", f"Known are {listing(known, 40)}.")
+        columns = sorted({str(column) for manifest in sources.values() for column in manifest.table})
+        raise BadManifest("join", f"no corpus has the column '{split_by}'", f"Known are {listing(columns, 40)}.")
     whole = pd.concat(tables, ignore_index=True)
     names = whole["corpus"].unique()
     if len(names) < 2:
-        found = f"{len(names)} corpus with a usable label ({listing(names)})"
-        raise BadManifest("join", found, "Give two NAME=MANIFEST or more, or --split-by COLUMN.")
+        problem = f"only {len(names)} corpus with a usable label ({listing(names)})"
+        raise BadManifest("join", problem, "Give two NAME=MANIFEST or more, or --split-by COLUMN.")
     whole["audio_hash"] = _hashes(whole, problems, progress)
     leaks = _leaks(whole)
     if drop_leaks and len(leaks):
@@ -138,7 +140,7 @@ def join(
         later = leaks[leaks["corpus"] != leaks["audio_hash"].map(first)]
         problems += [Problem(row, "audio of another corpus", "the same file, byte by byte") for row in later["id"]]
         whole = whole[~whole["id"].isin(later["id"])]
-    manifest = Manifest(whole, _card([one.info for one in sources.values()]), problems)
+    manifest = Manifest(whole, _card([manifest.info for manifest in sources.values()]), problems)
     return Joined(manifest, pd.concat(counted, ignore_index=True), leaks, _shared(whole))
 
 
@@ -156,31 +158,31 @@ def _corpora(name: str, table: "pd.DataFrame", split_by: str | None) -> "pd.Seri
 
 
 def _counted(table: "pd.DataFrame") -> "pd.DataFrame":
-    given = table.assign(label_given=table["label_given"].fillna("(none)"))
-    groups = given.groupby(["corpus", "label_given", "label"], dropna=False, sort=True).size()
-    found = groups.rename("utterances").reset_index()
-    return found.set_axis(["corpus", "label", "class", "utterances"], axis=1).astype({"class": object})
+    named = table.assign(label_given=table["label_given"].fillna("(none)"))
+    groups = named.groupby(["corpus", "label_given", "label"], dropna=False, sort=True).size()
+    counts = groups.rename("utterances").reset_index()
+    return counts.set_axis(["corpus", "label", "class", "utterances"], axis=1).astype({"class": object})
 
 
 def _hashes(table: "pd.DataFrame", problems: list[Problem], progress: Callable[[int, int], None]) -> "list[str | None]":
     """Hash of every row's audio; `None` where there is none, and a problem where it cannot be read."""
-    found: list[str | None] = []
+    hashes: list[str | None] = []
     rows = zip(table["id"], table["path"], table["start"], table["end"], strict=True)
     for number, (name, path, start, end) in enumerate(rows, 1):
         try:
-            found.append(None if path is None else audio_hash(path, start, end))
+            hashes.append(None if path is None else audio_hash(path, start, end))
         except AudioError as error:
-            found.append(None)
+            hashes.append(None)
             problems.append(Problem(name, "audio not hashed", str(error), path, dropped=False))
         progress(number, len(table))
-    return found
+    return hashes
 
 
 def _leaks(table: "pd.DataFrame") -> "pd.DataFrame":
     """Rows whose audio is in two corpora or more, in the table's order within each hash."""
-    known = table.loc[table["audio_hash"].notna(), ["audio_hash", "id", "corpus"]]
-    spread = known.groupby("audio_hash")["corpus"].transform("nunique") > 1
-    return known[spread].sort_values("audio_hash", kind="stable", ignore_index=True)
+    hashed = table.loc[table["audio_hash"].notna(), ["audio_hash", "id", "corpus"]]
+    spread = hashed.groupby("audio_hash")["corpus"].transform("nunique") > 1
+    return hashed[spread].sort_values("audio_hash", kind="stable", ignore_index=True)
 
 
 def _shared(table: "pd.DataFrame") -> tuple[str, ...]:
@@ -234,24 +236,26 @@ def read_map(labels: str | Path | None, sources: Mapping[str, Manifest]) -> dict
         raise BadSettings(str(labels), f"unknown key {strange[0]}", remedy)
     for name in sources:
         if name not in maps:
-            what = f"says nothing about the corpus '{name}'; it has {listing(maps)}"
+            what = f"has no table for the corpus '{name}'; it has {listing(maps)}"
             raise BadSettings(str(labels), what, f"{suggestion(name, maps)}{remedy}")
     order = _order(content.get("classes"), maps, str(labels), remedy)
     title = str(content.get("name", Path(labels).stem))
     return {name: _scheme(f"{title}, {name}", maps[name], order, str(labels), remedy) for name in sources}
 
 
-def _order(given: Any, maps: Mapping[str, Mapping[str, Any]], where: str, remedy: str) -> tuple[str, ...]:
+def _order(declared: Any, maps: Mapping[str, Mapping[str, Any]], where: str, remedy: str) -> tuple[str, ...]:
     """The classes in order: as declared, else as they first occur."""
-    found = tuple(dict.fromkeys(clean_name(kind) for table in maps.values() for kind in table if kind != "ignore"))
-    if given is None:
-        return found
-    given = (
-        [clean_name(kind) for kind in given] if isinstance(given, list) and set(map(type, given)) == {str} else given
+    used = tuple(dict.fromkeys(clean_name(kind) for table in maps.values() for kind in table if kind != "ignore"))
+    if declared is None:
+        return used
+    declared = (
+        [clean_name(kind) for kind in declared]
+        if isinstance(declared, list) and set(map(type, declared)) == {str}
+        else declared
     )
-    if not isinstance(given, list) or set(given) != set(found) or len(given) != len(found):
-        raise BadSettings(where, f"'classes' is {given}, but the tables map to {listing(found)}", remedy)
-    return tuple(given)
+    if not isinstance(declared, list) or set(declared) != set(used) or len(declared) != len(used):
+        raise BadSettings(where, f"'classes' is {declared}, but the tables map to {listing(used)}", remedy)
+    return tuple(declared)
 
 
 def _scheme(title: str, table: Mapping[str, Any], order: tuple[str, ...], where: str, remedy: str) -> LabelScheme:

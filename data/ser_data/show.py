@@ -46,22 +46,22 @@ def corpus(info: "CorpusInfo", options: dict[str, str]) -> Table:
     return grid(f"Corpus {info.name}", ["", ""], [row for row in rows if row[1]])
 
 
-def report(found: "Report", everything: bool, limit: int = 5) -> list[Table]:
+def report(checked: "Report", everything: bool, limit: int = 5) -> list[Table]:
     """Counts that differ or agree, and the findings, at most `limit` of each check unless `everything`."""
     tables = []
-    if found.cells:
-        wrong = sum(got != number for got, number in found.cells.values())
+    if checked.cells:
+        wrong = sum(got != number for got, number in checked.cells.values())
         rows = [
             [cell, f"{got:,}", f"{number:,}", "" if got == number else f"{got - number:+,}"]
-            for cell, (got, number) in found.cells.items()
+            for cell, (got, number) in checked.cells.items()
             if everything or got != number or not cell.startswith(("session", "speaker", "test,", "train,"))
         ]
-        title = f"Counts: {len(found.cells) - wrong} of {len(found.cells)} as published"
+        title = f"Counts: {len(checked.cells) - wrong} of {len(checked.cells)} as published"
         tables.append(grid(title, ["cell", "found", "published", "difference"], rows))
-    counts = Counter((finding.severity, finding.check) for finding in found.findings)
+    counts = Counter((finding.severity, finding.check) for finding in checked.findings)
     shown: Counter[tuple[str, str]] = Counter()
     rows = []
-    for finding in found.findings:
+    for finding in checked.findings:
         kind = (finding.severity, finding.check)
         shown[kind] += 1
         if everything or shown[kind] <= limit:
@@ -86,12 +86,12 @@ def folds(made: "Folds", overlap: "pd.DataFrame") -> Table:
     return grid(title, ["fold", "train", "dev", "test", "test text seen in training"], rows)
 
 
-def description(found: "Description") -> list[Table]:
+def description(numbers: "Description") -> list[Table]:
     """Facts, classes by group, and (up to 30) speakers."""
-    tables = [grid("", ["", ""], [[name, value] for name, value in found.facts.items()])]
-    tables.append(frame(f"Classes by {found.grouped_by}", found.classes))
-    if 0 < len(found.speakers) <= 30:
-        tables.append(frame("Speakers", found.speakers))
+    tables = [grid("", ["", ""], [[name, value] for name, value in numbers.facts.items()])]
+    tables.append(frame(f"Classes by {numbers.grouped_by}", numbers.classes))
+    if 0 < len(numbers.speakers) <= 30:
+        tables.append(frame("Speakers", numbers.speakers))
     return tables
 
 
@@ -114,9 +114,9 @@ def dropped(manifest: "Manifest", limit: int = 5) -> list[str]:
     return lines + [f"  {problem}" for problem in manifest.dropped[:limit]]
 
 
-def joined(found: "Joined", dropped_leaks: bool, limit: int = 5) -> "list[Table | str]":
+def joined(whole: "Joined", dropped_leaks: bool, limit: int = 5) -> "list[Table | str]":
     """What became of every label, and what to beware of."""
-    wide = found.labels.assign(cell=found.labels["label"] + " " + found.labels["utterances"].map("{:,}".format))
+    wide = whole.labels.assign(cell=whole.labels["label"] + " " + whole.labels["utterances"].map("{:,}".format))
     corpora = list(dict.fromkeys(wide["corpus"]))
     rows = []
     for name in [*dict.fromkeys(wide["class"].dropna()), None]:
@@ -125,18 +125,20 @@ def joined(found: "Joined", dropped_leaks: bool, limit: int = 5) -> "list[Table 
         if any(cells):
             rows.append(["(left out)" if name is None else str(name), *cells])
     lines: list[Table | str] = [grid("Labels: class by corpus, with utterances", ["class", *corpora], rows)]
-    total, lost = int(found.labels["utterances"].sum()), int(found.lost["utterances"].sum())
+    total, lost = int(whole.labels["utterances"].sum()), int(whole.lost["utterances"].sum())
     lines.append(f"The label map loses {lost:,} of {total:,} utterances ({lost / max(total, 1):.1%}).")
-    for name, having in found.lonely.items():
+    for name, having in whole.lonely.items():
         lines.append(f"Only {', '.join(having)} {'has' if len(having) == 1 else 'have'} the class {name}.")
-    if len(found.leaks):
-        names = found.leaks["id"].tolist()
+    if len(whole.leaks):
+        names = whole.leaks["id"].tolist()
         more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
         done = "the later corpus's are left out" if dropped_leaks else "--drop-leaks leaves the later corpus's out"
         lines.append(f"LEAK: {len(names):,} utterances are the same audio file in two corpora ({done}):")
         lines.append("  " + escape(", ".join(names[:limit])) + more)
-    if found.shared:
-        some = ", ".join(found.shared[:limit]) + (" ..." if len(found.shared) > limit else "")
-        lines.append(f"{len(found.shared):,} speakers are in several of these corpora: {escape(some)}.")
-        lines.append("Protocols between corpora refuse that, or take --allow-overlap speaker and say so.")
+    if whole.shared:
+        some = ", ".join(whole.shared[:limit]) + (" ..." if len(whole.shared) > limit else "")
+        lines.append(f"{len(whole.shared):,} speakers are in several of these corpora: {escape(some)}.")
+        lines.append(
+            "Protocols between corpora refuse shared speakers. Use --allow-overlap speaker to allow them; every result then says so."
+        )
     return lines

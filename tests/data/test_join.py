@@ -115,10 +115,10 @@ def test_one_corpus_split_by_a_column_shares_its_speakers(two: dict[str, Manifes
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
-        ("[a]\nlow = ['sad']\n", BadSettings, "says nothing about the corpus 'b'"),
+        ("[a]\nlow = ['sad']\n", BadSettings, "has no table for the corpus 'b'"),
         ("x = 1\n[a]\n[b]\n", BadSettings, "unknown key x"),
         ("classes = ['low', 'hi']\n[a]\nlow = []\n[b]\n", BadSettings, "'classes' is"),
-        ("[a]\nlow = ['sad', 'sad']\n[b]\n", BadSettings, "stands in two places"),
+        ("[a]\nlow = ['sad', 'sad']\n[b]\n", BadSettings, "occurs in two places"),
         ("[a]\nlow = 'sad'\n[b]\n", BadSettings, "not a list"),
         ("[a]\nlow = ['sad']\nhigh = ['angry']\n[b]\nlow = ['SAD']\n", UnknownLabel, "calm.*happy"),
         ("[a\n", BadSettings, "cannot be read"),
@@ -136,7 +136,7 @@ def test_bad_requests_are_told(two: dict[str, Manifest]):
         join({"a": two["a"]})
     with pytest.raises(BadManifest, match="no corpus has the column 'sesaon'"):
         join(two, split_by="sesaon")
-    with pytest.raises(BadManifest, match="is no name for a corpus"):
+    with pytest.raises(BadManifest, match="is not a valid name for a corpus"):
         join({"a/b": two["a"], "b": two["b"]})
 
 
@@ -172,7 +172,7 @@ def test_the_command_s_errors_are_one_message(two: dict[str, Manifest], tmp_path
     for args, said in (
         (["a.parquet"], "is not NAME=MANIFEST"),
         ([f"a={tmp_path}/a.parquet", f"a={tmp_path}/a.parquet"], "given twice"),
-        ([f"a={tmp_path}/no.parquet"], "no such file"),
+        ([f"a={tmp_path}/no.parquet"], "does not exist"),
     ):
         done = run("join", *args, "--out", tmp_path / "x.csv")
         assert done.exit_code == 1 and said in plain(done.output)
@@ -240,5 +240,5 @@ def test_promises_between_corpora(protocol: str, table: pd.DataFrame, seed: int,
     assert shuffled == folds and shuffled.fingerprint == folds.fingerprint
     assert folds.once == (protocol == "corpus")
     if max(tested.values()) > 1:
-        with pytest.raises(BadFolds, match="say --protocol source-target"):
+        with pytest.raises(BadFolds, match="use --protocol source-target"):
             replace(folds, once=True).check(table)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import AUDIO_SUFFIXES, length, require_folder, visible_files
+from ser_data.corpora.base import AUDIO_SUFFIXES, length, names_in, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
 from ser_data.protocols.given import RAVDESS_FOLD
@@ -80,9 +80,7 @@ class ActedCorpus:
                 where = str(Path(rows.pop(name)["path"]).relative_to(base))
                 problems.append(Problem(name, "twin", detail, where))
         if not rows:
-            raise BadRoot(
-                self.info.name, str(root), f"file {self.grammar}", tuple(sorted(p.name for p in base.iterdir()))
-            )
+            raise BadRoot(self.info.name, str(root), f"file {self.grammar}", names_in(base))
         return Manifest(pd.DataFrame(list(rows.values())), self.info, problems)
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_base.errors import PackageMissing, listing
-from ser_data.corpora.base import PathEscapes, contained, length, require_folder
+from ser_data.corpora.base import PathEscapes, contained, length, names_in, require_folder
 from ser_data.errors import BadManifest, BadRoot
 from ser_data.manifest.csv_file import csv_frame
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
 from ser_data.manifest.text import clean_name
-from ser_data.media.files import missing_told
+from ser_data.media.files import with_near_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,11 +59,11 @@ class AudFormat:
         seen: set[str] = set()
         for number, raw in enumerate(frame.to_dict("records"), 2):
             where = f"db.{name}, line {number}"
-            given = str(raw["file"]).strip()
+            name_in_table = str(raw["file"]).strip()
             start, end = _time(raw.get("start")), _time(raw.get("end"))
-            ident = clean_name(given.rsplit(".", 1)[0]) + (f"@{start:g}" if start else "")
+            ident = clean_name(name_in_table.rsplit(".", 1)[0]) + (f"@{start:g}" if start else "")
             try:
-                path = contained(base, given)
+                path = contained(base, name_in_table)
             except PathEscapes as error:
                 problems.append(Problem(ident, "path escapes", error.why, where))
                 continue
@@ -71,7 +71,7 @@ class AudFormat:
             if ident in seen:
                 problems.append(Problem(ident, "duplicate id", "the first one is used", where))
             elif not path.is_file():
-                problems.append(Problem(ident, "missing file", missing_told(path), where))
+                problems.append(Problem(ident, "missing file", with_near_names(path), where))
             else:
                 seen.add(ident)
                 lasts = None if end is None else end - (start or 0.0)
@@ -82,7 +82,9 @@ class AudFormat:
                 rows.append({**row, "label": None if pd.isna(value) else str(value)})
         if not rows:
             raise BadManifest(
-                str(root), f"no usable row in {name}; {listing(map(str, problems), 2)}", "Fetch the media files too."
+                str(root),
+                f"no usable row in {name}; {listing(map(str, problems), 2)}",
+                "Fetch the media files as well.",
             )
         info = replace(
             self.info,
@@ -101,11 +103,13 @@ def _header(base: Path, root: Path) -> dict[str, Any]:
         raise PackageMissing("the corpus 'audformat'", "pyyaml") from error
     path = base / "db.yaml"
     if not path.is_file():
-        raise BadRoot("audformat", str(root), "file db.yaml", tuple(sorted(p.name for p in base.iterdir())))
+        raise BadRoot("audformat", str(root), "file db.yaml", names_in(base))
     try:
         header = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadManifest(str(path), f"is not YAML ({str(error).splitlines()[0]})", "Fetch it again.") from error
+        raise BadManifest(
+            str(path), f"is not YAML ({str(error).splitlines()[0]})", "Fetch the database again."
+        ) from error
     if not isinstance(header, dict) or not isinstance(header.get("tables"), dict):
         raise BadManifest(str(path), "has no tables", "Give the folder of an audformat database.")
     return header
@@ -118,8 +122,8 @@ def _label_column(base: Path, header: dict[str, Any], table: str | None, column:
         for name in (table,) if table else sorted(has):
             if label in has.get(name, ()):
                 return str(name), str(label)
-    found = listing(f"{name}: {', '.join(columns)}" for name, columns in sorted(has.items()))
-    problem = f"no table with a column {listing(wanted)}; tables and columns are {found}"
+    there = listing(f"{name}: {', '.join(columns)}" for name, columns in sorted(has.items()))
+    problem = f"no table with a column {listing(wanted)}; tables and columns are {there}"
     raise BadManifest(str(base / "db.yaml"), problem, "Give --option table=NAME --option column=NAME.")
 
 
@@ -127,10 +131,10 @@ def _load(base: Path, name: str) -> "pd.DataFrame":
     import pandas as pd
 
     path = contained(base, f"db.{name}")
-    if (found := path.with_name(path.name + ".parquet")).is_file():
-        return pd.read_parquet(found).reset_index().drop(columns=["index"], errors="ignore")
-    if (found := path.with_name(path.name + ".csv")).is_file():
-        frame = csv_frame(found)
+    if (file := path.with_name(path.name + ".parquet")).is_file():
+        return pd.read_parquet(file).reset_index().drop(columns=["index"], errors="ignore")
+    if (file := path.with_name(path.name + ".csv")).is_file():
+        frame = csv_frame(file)
         return frame.where(frame != "", None)
     there = tuple(sorted(p.name for p in base.glob("db.*")))
     raise BadRoot(
@@ -138,7 +142,7 @@ def _load(base: Path, name: str) -> "pd.DataFrame":
         str(base),
         f"file db.{name}.csv or .parquet",
         there,
-        "Pickled tables are not read: save the database as CSV.",
+        "Save the database as CSV or Parquet. Pickled tables are not read.",
     )
 
 

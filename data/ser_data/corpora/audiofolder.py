@@ -11,12 +11,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import AUDIO_SUFFIXES, PathEscapes, contained, length, require_folder, visible_files
-from ser_data.errors import BadRoot
+from ser_base.errors import listing
+from ser_data.corpora.base import (
+    AUDIO_SUFFIXES,
+    PathEscapes,
+    contained,
+    length,
+    names_in,
+    require_folder,
+    visible_files,
+)
+from ser_data.errors import BadManifest, BadRoot
 from ser_data.manifest.csv_file import read_csv
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
 from ser_data.manifest.text import as_name, clean_name
-from ser_data.media.files import missing_told
+from ser_data.media.files import with_near_names
 
 PART_NAMES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 
@@ -45,8 +54,8 @@ class AudioFolder:
         problems: list[Problem] = []
         rows = (_from_metadata if (base / "metadata.csv").is_file() else _from_folders)(base, problems)
         if not rows:
-            found = tuple(str(p) for p in problems[:2]) or tuple(sorted(p.name for p in base.iterdir()))
-            raise BadRoot("audiofolder", str(root), "folder LABEL with audio files", found)
+            others = tuple(str(p) for p in problems[:2]) or names_in(base)
+            raise BadRoot("audiofolder", str(root), "folder LABEL with audio files", others)
         for row in rows:
             if durations and not row.get("duration"):
                 row["duration"] = length(Path(row["path"]))
@@ -69,7 +78,9 @@ def _from_folders(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
         if stems[name] > 1:
             name = clean_name(inside.as_posix())
         if len(folders) < 1 + parts:
-            problems.append(Problem(name, "missing label", "the file lies in no folder of a label", str(inside)))
+            problems.append(
+                Problem(name, "missing label", "the file is not in a folder named after a label", str(inside))
+            )
         elif name in seen:
             problems.append(Problem(name, "duplicate id", f"first in {seen[name]}", str(inside)))
         else:
@@ -93,26 +104,27 @@ def _from_metadata(base: Path, problems: list[Problem]) -> list[dict[str, Any]]:
     table = read_csv(base / "metadata.csv", errors="replace", delimiters=",")
     problems += [Problem("", *note, "metadata.csv", dropped=False) for note in table.notes]
     if "file_name" not in table.header:
-        raise BadRoot("audiofolder", str(base / "metadata.csv"), "column file_name", table.header, "Rename the column.")
+        problem = f"has no column 'file_name'; it has {listing(table.header)}"
+        raise BadManifest(str(base / "metadata.csv"), problem, "Rename the column with the files' names.")
     for line, raw in table.rows:
         where = f"metadata.csv, line {line}"
         if isinstance(raw, str):
             problems.append(Problem("", "bad row", raw, where))
             continue
         row: dict[str, Any] = {key: value for key, value in raw.items() if key and value}
-        given = str(row.pop("file_name", ""))
-        name = as_name(row.get("id")) or as_name(Path(given).with_suffix("").as_posix()) or ""
+        file_name = str(row.pop("file_name", ""))
+        name = as_name(row.get("id")) or as_name(Path(file_name).with_suffix("").as_posix()) or ""
         if as_name(row.get("id")) is None:
             row["id"] = name
         try:
-            path = contained(base, given)
+            path = contained(base, file_name)
         except PathEscapes as error:
             problems.append(Problem(name, "path escapes", error.why, where))
             continue
         if name in seen:
             problems.append(Problem(name, "duplicate id", "the first one is used", where))
         elif not path.is_file():
-            problems.append(Problem(name, "missing file", missing_told(path), where))
+            problems.append(Problem(name, "missing file", with_near_names(path), where))
         else:
             seen.add(name)
             rows.append({**row, "path": str(path)})

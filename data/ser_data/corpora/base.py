@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
+from ser_base.errors import suggestion
 from ser_data.errors import BadRoot, CorpusError
 from ser_data.manifest.table import CorpusInfo, Manifest
 
@@ -28,8 +29,7 @@ class Corpus(Protocol):
     def read(self) -> Callable[..., Manifest]:
         """Method `read(root: Path, **options) -> Manifest`: all utterances under `root` (a folder or file).
 
-        Whatever is left out is a `Problem` of the manifest. It raises `BadRoot`, saying what was found, if `root` does not
-        hold this corpus.
+        Every row that is left out is a `Problem` of the manifest. It raises `BadRoot` if `root` does not hold this corpus.
         """
         ...
 
@@ -39,10 +39,10 @@ def length(path: Path) -> float | None:
     import soundfile
 
     try:
-        found = soundfile.info(str(path))
+        info = soundfile.info(str(path))
     except (RuntimeError, OSError, TypeError):  # soundfile's errors are RuntimeErrors
         return None
-    return float(found.frames) / float(found.samplerate) if found.samplerate else None
+    return float(info.frames) / float(info.samplerate) if info.samplerate else None
 
 
 def require_folder(corpus: str, root: Path) -> Path:
@@ -52,9 +52,26 @@ def require_folder(corpus: str, root: Path) -> Path:
         BadRoot: No such folder.
     """
     if not root.is_dir():
-        found = "a file" if root.exists() else "nothing of that name"
-        raise BadRoot(corpus, str(root), "folder", (found,), "Give the corpus's folder: --root PATH.")
+        remedy = "Give the corpus's folder: --root PATH."
+        raise BadRoot(corpus, str(root), "folder", (), near(root) + remedy, misfit(root, "file"))
     return root.resolve()
+
+
+def misfit(root: Path, kind: str) -> str:
+    """What is wrong with a path at which there is a `kind` (`file` or `folder`) or nothing, where the other kind is needed."""
+    other = "folder" if kind == "file" else "file"
+    return f"is a {kind}, not a {other}" if root.exists() else "does not exist"
+
+
+def near(root: Path) -> str:
+    """`Did you mean 'x'? ` for the closest name beside a path that does not exist, or nothing."""
+    beside = [] if root.exists() or not root.parent.is_dir() else [path.name for path in root.parent.iterdir()]
+    return suggestion(root.name, beside)
+
+
+def names_in(folder: Path) -> tuple[str, ...]:
+    """Names of the files and folders in a folder, sorted."""
+    return tuple(sorted(path.name for path in folder.iterdir()))
 
 
 def visible_files(folder: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
@@ -77,8 +94,8 @@ class PathEscapes(CorpusError, ValueError):
     root: str
     name: str
     why: str
-    got = "'{name}' is not taken: {why}."
-    next = "An archive may only name files inside {root}."
+    got = "the archive's file name '{name}' is refused: {why}."
+    next = "Correct the name: an archive may only name files inside {root}."
 
 
 def contained(root: Path, name: str) -> Path:
@@ -94,7 +111,7 @@ def contained(root: Path, name: str) -> Path:
     windows = PureWindowsPath(name)
     plain = windows.as_posix() if "\\" in name else name
     if not name or "\0" in name:
-        raise PathEscapes(str(root), name, "it is no path")
+        raise PathEscapes(str(root), name, "it is not a path")
     if windows.drive or windows.root or PurePosixPath(plain).is_absolute():
         raise PathEscapes(str(root), name, "it is absolute")
     if ".." in PurePosixPath(plain).parts:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import length, require_folder, visible_files
+from ser_base.errors import UnknownName
+from ser_data.corpora.base import length, names_in, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.csv_file import read_csv
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
@@ -63,7 +64,7 @@ class CremaD:
         import pandas as pd
 
         if label_from not in ("acted", "votes"):
-            raise TypeError(f"label_from is '{label_from}'; known are acted, votes")
+            raise UnknownName("label_from", label_from, ("acted", "votes"))
         base = require_folder("cremad", root)
         audio = base / "AudioWAV" if (base / "AudioWAV").is_dir() else base
         home = audio.parent
@@ -82,8 +83,8 @@ class CremaD:
             else:
                 rows[path.stem] = {**row, "duration": length(path) if durations else None}
         if not rows:
-            found = tuple(str(p) for p in problems[:2]) or tuple(sorted(p.name for p in base.iterdir()))
-            raise BadRoot("cremad", str(root), "clip such as AudioWAV/1001_DFA_ANG_XX.wav", found)
+            others = tuple(str(p) for p in problems[:2]) or names_in(base)
+            raise BadRoot("cremad", str(root), "clip such as AudioWAV/1001_DFA_ANG_XX.wav", others)
         return Manifest(pd.DataFrame(list(rows.values())), self.info, problems)
 
 

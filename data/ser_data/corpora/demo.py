@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_base.errors import listing
 from ser_base.files import write_whole
 from ser_base.progress import counting
 from ser_data.corpora.iemocap_files import HEADER, WORDS, rating_line, summary_line, transcript_line, vote_line
@@ -93,17 +94,18 @@ def _claim(root: Path, share: float) -> None:
     marker = {"corpus": INFO.title, "version": VERSION, "share": share}
     remedy = "Give an empty or a new folder: --root PATH."
     if root.exists() and not root.is_dir():
-        raise BadRoot("demo", str(root), "folder", ("a file",), remedy)
+        raise BadRoot("demo", str(root), "folder", (), remedy, "is a file, not a folder")
     if (root / MARKER).is_file():
         try:
-            found = json.loads((root / MARKER).read_text(encoding="utf-8"))
+            there = json.loads((root / MARKER).read_text(encoding="utf-8"))
         except ValueError:
-            found = None
-        if found != marker:
-            raise BadRoot("demo", str(root), f"demo corpus {VERSION}, share {share:g}", (str(found),), remedy)
+            there = None
+        if there != marker:
+            problem = f"holds another demo corpus ({there}), not version {VERSION} with share {share:g}"
+            raise BadRoot("demo", str(root), "", (), remedy, problem)
         return
     if root.is_dir() and (others := sorted(path.name for path in root.iterdir())):
-        raise BadRoot("demo", str(root), "empty folder", tuple(others), remedy)
+        raise BadRoot("demo", str(root), "", (), remedy, f"is not empty; it holds {listing(others, 8)}")
     root.mkdir(parents=True, exist_ok=True)
     write_whole(root / MARKER, (json.dumps(marker, indent=2) + "\n").encode())
 

@@ -14,7 +14,7 @@ import xxhash
 
 from ser_base.errors import listing
 from ser_base.files import write_whole
-from ser_data.corpora.base import PathEscapes, contained, length, require_folder
+from ser_data.corpora.base import PathEscapes, contained, length, names_in, require_folder
 from ser_data.errors import BadManifest, BadRoot
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem
 from ser_data.manifest.text import as_name
@@ -69,22 +69,22 @@ class HuggingFace:
         """
         import pandas as pd
 
-        given = {"label": label, "text": text, "speaker": speaker}
-        chosen = {target: source for target, source in given.items() if source is not None}
+        options = {"label": label, "text": text, "speaker": speaker}
+        chosen = {target: source for target, source in options.items() if source is not None}
         base = require_folder("hf", root)
         rows: list[dict[str, Any]] = []
         problems: list[Problem] = []
         for split, file, table in _tables(base, root):
-            found = _columns(table, chosen, file)
-            names = _class_names(table, file, found.get("label"))
+            columns = _columns(table, chosen, file)
+            names = _class_names(table, file, columns.get("label"))
             for number, raw in enumerate(table.to_pylist()):
                 where = f"{file.relative_to(base)}, row {number}"
-                row = {target: raw[source] for target, source in found.items() if target != "audio"}
+                row = {target: raw[source] for target, source in columns.items() if target != "audio"}
                 ident = as_name(row.get("id")) or f"{split or 'row'}-{len(rows) + len(problems):06d}"
                 if names and isinstance(row.get("label"), int):
                     known = 0 <= row["label"] < len(names)
                     row["label"] = names[row["label"]] if known else None
-                path = _audio(raw.get(found.get("audio", "")), base, audio_dir)
+                path = _audio(raw.get(columns.get("audio", "")), base, audio_dir)
                 if isinstance(path, str):
                     problems.append(Problem(ident, "missing file", path, where))
                     continue
@@ -115,8 +115,9 @@ def _tables(base: Path, root: Path) -> Iterator[tuple[str, Path, "pa.Table"]]:
     arrows = sorted(base.glob("*.arrow")) + sorted(base.glob("*/*.arrow"))
     parquets = sorted(base.glob("*.parquet")) + sorted(base.glob("data/*.parquet"))
     if not arrows and not parquets:
-        found = tuple(sorted(p.name for p in base.iterdir()))
-        raise BadRoot("hf", str(root), "file *.arrow or *.parquet", found, "Give the folder that save_to_disk wrote.")
+        raise BadRoot(
+            "hf", str(root), "file *.arrow or *.parquet", names_in(base), "Give the folder that save_to_disk wrote."
+        )
     for file in arrows or parquets:
         try:
             if file.suffix == ".arrow":
@@ -136,17 +137,17 @@ def _columns(table: "pa.Table", chosen: dict[str, str], file: Path) -> dict[str,
     for target, source in chosen.items():
         if source not in there:
             raise BadManifest(str(file), f"no column '{source}' for {target}; it has {listing(there)}", "Name another.")
-    found = dict(chosen)
+    columns = dict(chosen)
     for target, names in NAMES.items():
         match = next((name for name in there if name.lower() in names), None)
-        if target not in found and match:
-            found[target] = match
+        if target not in columns and match:
+            columns[target] = match
     for entry in table.schema:
         if pa.types.is_struct(entry.type) and {"bytes", "path"} <= {part.name for part in entry.type}:
-            found.setdefault("audio", entry.name)
-    if "audio" not in found and "text" not in found:
+            columns.setdefault("audio", entry.name)
+    if "audio" not in columns and "text" not in columns:
         raise BadManifest(str(file), f"neither audio nor text among {listing(there)}", "Give --option text=COLUMN.")
-    return found
+    return columns
 
 
 def _class_names(table: "pa.Table", file: Path, column: str | None) -> list[str]:

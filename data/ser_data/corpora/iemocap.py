@@ -36,13 +36,13 @@ def sessions(root: Path) -> list[Path]:
         BadRoot: None of them; the message names the folder below that has them.
     """
     base = require_folder("iemocap", root)
-    found = [base / f"Session{number}" for number in range(1, 6) if (base / f"Session{number}").is_dir()]
-    if not found:
+    folders = [base / f"Session{number}" for number in range(1, 6) if (base / f"Session{number}").is_dir()]
+    if not folders:
         inside = sorted(path.name for path in base.iterdir() if not path.name.startswith("."))
         deeper = [name for name in inside if any((base / name).glob("Session[1-5]"))]
         remedy = f"Give --root {root / deeper[0]}." if deeper else ""
         raise BadRoot("iemocap", str(root), "folder Session1", tuple(inside), remedy)
-    return found
+    return folders
 
 
 def _card(root: Path, info: CorpusInfo) -> CorpusInfo:
@@ -155,9 +155,9 @@ class Iemocap:
         texts: dict[str, str] = {}
         for path in dialogue_files(session, "transcriptions"):
             where = f"{session.name}/transcriptions/{path.name}"
-            found, faults = read_transcripts(path)
+            lines, faults = read_transcripts(path)
             problems.extend(_problem(fault, where) for fault in faults)
-            for name, _, _, text, line in found:
+            for name, _, _, text, line in lines:
                 if name in texts:
                     place = f"{where}, line {line}"
                     problems.append(

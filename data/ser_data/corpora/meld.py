@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import AUDIO_SUFFIXES, PathEscapes, contained, require_folder, visible_files
+from ser_data.corpora.base import AUDIO_SUFFIXES, PathEscapes, contained, names_in, require_folder, visible_files
 from ser_data.errors import BadRoot
 from ser_data.manifest.csv_file import read_csv
 from ser_data.manifest.labels import SCHEMES
@@ -85,8 +85,7 @@ class Meld:
                     del row["where"]
                     rows.append(row)
         if not rows:
-            found = tuple(sorted(p.name for p in base.iterdir()))
-            raise BadRoot("meld", str(root), "file train_sent_emo.csv (or dev_, test_)", found)
+            raise BadRoot("meld", str(root), "file train_sent_emo.csv (or dev_, test_)", names_in(base))
         return Manifest(pd.DataFrame(rows), self.info, problems)
 
 

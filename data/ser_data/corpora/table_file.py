@@ -16,28 +16,18 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ser_base.errors import listing
+from ser_data.corpora.base import misfit, near
 from ser_data.errors import BadManifest, BadRoot
 from ser_data.manifest.columns import PARTS
 from ser_data.manifest.csv_file import Row, decode, read_csv
 from ser_data.manifest.table import CorpusInfo, Manifest, Problem, read_card_beside
 from ser_data.manifest.text import NAMES, as_name, plain_text, wordless
-from ser_data.media.files import missing_told
+from ser_data.media.files import with_near_names
 from ser_data.media.video import CROPS
 
 _EXPECTED = (
-    "path",
-    "label",
-    "id",
-    "text",
-    "speaker",
-    "session",
-    "fold",
-    "scenario",
-    "start",
-    "end",
-    "gender",
-    "video_path",
-)
+    "path", "label", "id", "text", "speaker", "session", "fold", "scenario", "start", "end", "gender", "video_path",
+)  # fmt: skip
 
 
 def _is_utf8(row: dict[str, str]) -> bool:
@@ -71,10 +61,10 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _rows(path: Path, kind: str) -> tuple[Iterable[Row], list[Problem]]:
-    """The rows of a table and what is to be known of all of it."""
+    """The rows of a table, and problems of the table as a whole."""
     if kind == "csv":
-        found = read_csv(path)
-        return found.rows, [Problem("", *note, path.name, dropped=False) for note in found.notes]
+        table = read_csv(path)
+        return table.rows, [Problem("", *note, path.name, dropped=False) for note in table.notes]
     return _jsonl_rows(decode(path.read_bytes(), path)), []
 
 
@@ -143,10 +133,8 @@ class TableFile:
         import pandas as pd
 
         if not root.is_file():
-            found = "a folder" if root.is_dir() else "nothing of that name"
-            raise BadRoot(
-                self.info.name, str(root), "file", (found,), f"Give the table itself: --root FILE.{self.info.name}."
-            )
+            remedy = f"{near(root)}Give the table itself: --root FILE.{self.info.name}."
+            raise BadRoot(self.info.name, str(root), "file", (), remedy, misfit(root, "folder"))
         good: list[dict[str, Any]] = []
         seen: dict[str, str] = {}
         base, ids = root.resolve().parent, PathIds(root)
@@ -169,8 +157,8 @@ class TableFile:
             dropped = problems[len(notes) :]
             if not dropped:
                 raise BadManifest(str(root), "has no row below its header", "Add one row for each utterance.")
-            what = f"no usable row among {len(dropped):,}; the first problem: {dropped[0]}"
-            raise BadManifest(str(root), what, "Correct the table.")
+            what = f"has no usable row among {len(dropped):,}; the first problem: {dropped[0]}"
+            raise BadManifest(str(root), what, "Correct the rows, then read the table again.")
         if ids.longer:
             what = f"{len(ids.longer):,} rows share their path but for its ending with an earlier one; their ids keep it, as"
             problems.append(Problem("", "shared stem", f"{what} {ids.longer[0]}", root.name, dropped=False))
@@ -180,8 +168,8 @@ class TableFile:
 
 def _check_columns(root: Path, row: dict[str, Any]) -> None:
     if not {"path", "text", "video_path"} & set(row):
-        remedy = f"Rename the columns: path (and label); known are {listing(_EXPECTED, 20)}."
-        raise BadManifest(str(root), f"no column 'path'; found {listing(row, 20)}", remedy)
+        remedy = f"Rename the columns: path (and label); known columns are {listing(_EXPECTED, 20)}."
+        raise BadManifest(str(root), f"has no column 'path'; it has {listing(row, 20)}", remedy)
 
 
 def _problem(
@@ -194,9 +182,9 @@ def _problem(
     seen: dict[str, str],
 ) -> Problem | None:
     """What is wrong with a row, or `None`; fills in `id` and the absolute `path` and `video_path`."""
-    given = (row.get("path") or "").strip()
+    path = (row.get("path") or "").strip()
     start = (row.get("start") or "").strip()
-    name = as_name(row.get("id")) or ids.of(given, start)
+    name = as_name(row.get("id")) or ids.of(path, start)
     if not _is_utf8(row):
         return Problem(
             name.encode("utf-8", "replace").decode(), "not UTF-8", "the line holds bytes that are not UTF-8", where
@@ -205,9 +193,9 @@ def _problem(
     if as_name(row.get("id")) is None:
         row["id"] = name
     if "path" in row:
-        if not given:
-            return Problem(name, "missing path", "the row names no file", where)
-        row["path"] = resolve_path(base, given)
+        if not path:
+            return Problem(name, "missing path", "the column path is empty", where)
+        row["path"] = resolve_path(base, path)
     if video := (row.get("video_path") or "").strip():
         row["video_path"] = resolve_path(base, video)
     if (crop := (row.get("video_crop") or "").strip()) and crop not in CROPS:
@@ -225,15 +213,15 @@ def _problem(
     if row.get("end") and float(row["end"]) <= float(start or 0):
         return Problem(name, "bad span", f"end {row['end']} s is not after start {start or 0} s", where)
     if row.get("video_end") and float(row["video_end"]) <= float(row.get("video_start") or 0):
-        told = f"video_end {row['video_end']} s is not after video_start {row.get('video_start') or 0} s"
-        return Problem(name, "bad span", told, where)
+        detail = f"video_end {row['video_end']} s is not after video_start {row.get('video_start') or 0} s"
+        return Problem(name, "bad span", detail, where)
     if (as_name(row.get("part")) or "train") not in PARTS:
         return Problem(name, "bad part", f"'{row['part']}' is not one of {listing(PARTS)}", where)
     label = as_name(row.get("label"))
     if label and labels is not None and label not in labels:
         return Problem(name, "unknown label", f"'{label}'; known are {listing(sorted(labels), 40)}", where)
     if "path" in row and check_files and not os.path.isfile(row["path"]):
-        return Problem(name, "missing file", missing_told(row["path"]), where)
+        return Problem(name, "missing file", with_near_names(row["path"]), where)
     seen[name] = where
     if "label" in row and not label:
         return Problem(name, "missing label", "the row has no label", where, dropped=False)

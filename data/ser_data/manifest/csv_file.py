@@ -59,21 +59,21 @@ def csv_frame(path: Path) -> "pd.DataFrame":
     """The file as a data frame of text, without missing values; a row of another length is an error.
 
     Raises:
-        BadManifest: As for `read_csv`, also for a row that is no row and for bytes that are not UTF-8.
+        BadManifest: As for `read_csv`, also for a line that is not a row and for bytes that are not UTF-8.
         OSError: It cannot be read.
     """
     import pandas as pd
 
     try:
-        found = read_csv(path, errors="strict")
+        table = read_csv(path, errors="strict")
     except UnicodeDecodeError as error:
         raise BadManifest(str(path), f"is not UTF-8 ({error.reason})", "Save it as 'CSV UTF-8'.") from error
     good: list[dict[str, str]] = []
-    for line, row in found.rows:
+    for line, row in table.rows:
         if isinstance(row, str):
-            raise BadManifest(str(path), f"has a row that is none on line {line}: {row}", "Correct the row.")
+            raise BadManifest(str(path), f"has a bad row on line {line}: {row}", "Correct the line.")
         good.append(row)
-    return pd.DataFrame(good, columns=list(found.header), dtype=object)
+    return pd.DataFrame(good, columns=list(table.header), dtype=object)
 
 
 def decode(data: bytes, path: Path, errors: str = "surrogateescape") -> str:

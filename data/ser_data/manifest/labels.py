@@ -53,8 +53,8 @@ class LabelScheme:
         """
         import pandas as pd
 
-        given = {label for label in labels.dropna().unique().tolist()}
-        unknown = sorted(str(label) for label in given - set(self.mapping) - self.ignored)
+        present = {label for label in labels.dropna().unique().tolist()}
+        unknown = sorted(str(label) for label in present - set(self.mapping) - self.ignored)
         if unknown:
             raise UnknownLabel(self.name, tuple(unknown), (*self.mapping, *sorted(self.ignored)))
         return pd.Series([self.mapping.get(label) for label in labels.tolist()], index=labels.index, dtype=object)
@@ -154,7 +154,11 @@ def clean_map(classes: Mapping[str, Sequence[str]], where: str) -> dict[str, tup
     everything = [label for labels in done.values() for label in labels]
     twice = sorted({label for label in everything if everything.count(label) > 1})
     if twice:
-        raise BadSettings(where, f"the label '{twice[0]}' stands in two places", "Leave it in one of them.")
+        raise BadSettings(where, f"the label '{twice[0]}' occurs in two places", "Keep it in one of them.")
     if len(done) != len(classes):
-        raise BadSettings(where, f"two of the classes {listing(map(repr, classes))} have one name", "Join them.")
+        raise BadSettings(
+            where,
+            f"two of the classes {listing(map(repr, classes))} have the same name",
+            "Merge the two classes into one.",
+        )
     return done

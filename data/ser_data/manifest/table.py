@@ -203,7 +203,11 @@ class Manifest:
             self.table[filled].to_csv(path, index=False)
             path.with_suffix(".card.json").write_text(self._card(), encoding="utf-8")
         else:
-            raise BadManifest(str(path), f"no manifest format '{path.suffix}'", "Give a name in .parquet or .csv.")
+            raise BadManifest(
+                str(path),
+                f"has the ending '{path.suffix}', which is not a manifest format",
+                "Give a name in .parquet or .csv.",
+            )
 
     @classmethod
     def read(cls, path: str | Path) -> "Manifest":
@@ -216,9 +220,15 @@ class Manifest:
 
         path = Path(path)
         if path.suffix not in (".parquet", ".csv"):
-            raise BadManifest(str(path), f"no manifest format '{path.suffix}'", "Give a file in .parquet or .csv.")
+            raise BadManifest(
+                str(path),
+                f"has the ending '{path.suffix}', which is not a manifest format",
+                "Give a file in .parquet or .csv.",
+            )
         if not path.is_file():
-            raise BadManifest(str(path), "no such file", "Write it with ser data convert, or correct the path.")
+            raise BadManifest(
+                str(path), "the file does not exist", "Write it with ser data convert, or correct the path."
+            )
         if path.suffix == ".parquet":
             manifest = cls.from_bytes(path.read_bytes(), str(path), ids_as_stored=False)
         else:
@@ -257,7 +267,7 @@ def read_card_beside(path: Path) -> CorpusInfo | None:
     """The card in `<stem>.card.json` beside a table, or `None` where there is no such file.
 
     Raises:
-        BadManifest: The file is no card.
+        BadManifest: The file is not a card.
     """
     card = path.with_suffix(".card.json")
     if not card.is_file():

@@ -19,9 +19,9 @@ REASONS: Final = {
     "too_long": "it is too long",
     "silent": "every sample is zero",
     "span": "its span does not lie in the file",
-    "limits": "it is beyond the limits",
-    "decoder_crash": "the decoder died on it",
-    "decoder_hang": "the decoder did not come to an end",
+    "limits": "it is outside the limits",
+    "decoder_crash": "the decoder crashed on it",
+    "decoder_hang": "the decoder did not finish",
 }
 
 
@@ -29,11 +29,11 @@ CHANNELS: Final = {"left": 0, "right": 1}
 """Channels that can be taken alone, by name."""
 
 QUIET: Final = 10 ** (-60 / 20)
-"""Root mean square of full scale (-60 dBFS) below which nobody speaks, as far as features tell."""
+"""Root mean square of full scale (-60 dBFS) below which a recording counts as without speech."""
 
 
 class AudioError(MediaError):
-    """A file, or a span of it, cannot be had as audio."""
+    """A file, or a span of it, cannot be decoded as audio."""
 
     REASONS = REASONS
 
@@ -94,8 +94,8 @@ class AudioInfo:
 def refuse(name: str, rate: int, channels: int, limits: Limits) -> None:
     """Raises `AudioError` for a rate or a number of channels beyond the limits."""
     if not limits.lowest_rate <= rate <= limits.highest_rate:
-        told = f"{rate:,} Hz, {limits.lowest_rate:,} to {limits.highest_rate:,} Hz are read"
-        raise AudioError(name, "limits", told)
+        detail = f"{rate:,} Hz; {limits.lowest_rate:,} to {limits.highest_rate:,} Hz are supported"
+        raise AudioError(name, "limits", detail)
     if not 1 <= channels <= limits.channels:
         raise AudioError(name, "limits", f"{channels:,} channels, at most {limits.channels}")
 
@@ -120,12 +120,12 @@ class Gathered:
         else:
             mono = block[:, min(CHANNELS.get(self._limits.channel, 0), last)].copy()
         if not np.isfinite(mono).all():
-            told = f"within {self.total / self._rate:.2f} s and the next {len(mono):,} samples"
-            raise AudioError(self._name, "nan", told)
+            detail = f"within {self.total / self._rate:.2f} s and the next {len(mono):,} samples"
+            raise AudioError(self._name, "nan", detail)
         self.total += len(mono)
         if self.total > self._capacity:
-            told = f"over {self._capacity / self._rate:,.0f} s, at most {self._limits.longest:,.0f} s"
-            raise AudioError(self._name, "too_long", told)
+            detail = f"over {self._capacity / self._rate:,.0f} s, at most {self._limits.longest:,.0f} s"
+            raise AudioError(self._name, "too_long", detail)
         self._blocks.append(mono)
 
     @property
@@ -136,8 +136,8 @@ class Gathered:
             AudioError: The channels cancel each other throughout.
         """
         if self.cancelled and not any(block.any() for block in self._blocks):
-            told = "its channels are each other's opposite and cancel; take one of them: ser-extract --channel left"
-            raise AudioError(self._name, "silent", told)
+            detail = "its channels are each other's opposite and cancel; take one of them: ser-extract --channel left"
+            raise AudioError(self._name, "silent", detail)
         return np.concatenate(self._blocks) if self._blocks else np.empty(0, np.float32)
 
 

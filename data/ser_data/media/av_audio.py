@@ -97,7 +97,7 @@ class _Opened(OpenedByFfmpeg):
         context = tracks[0].codec_context
         if context is None or context.name not in CODECS:
             name = context.name if context is not None else "of its sound"
-            raise AudioError(self._name, "unreadable", f"the codec {name} is not read")
+            raise AudioError(self._name, "unreadable", f"the codec {name} is not supported")
         self.rate, self.channels = context.sample_rate or 0, context.channels or 0
         refuse(self._name, self.rate, self.channels, self._limits)
         return tracks[0]
@@ -168,11 +168,11 @@ class _Opened(OpenedByFfmpeg):
                 continue
             for frame in frames:
                 if damaged is not None:
-                    told = f"{sentence(damaged)} at about {place / rate:.2f} s"
-                    raise AudioError(self._name, "unreadable", told) from damaged
+                    detail = f"{sentence(damaged)} at about {place / rate:.2f} s"
+                    raise AudioError(self._name, "unreadable", detail) from damaged
                 if frame.sample_rate != rate or frame.layout.nb_channels != self.channels:
-                    told = f"its rate or its channels change at about {place / rate:.2f} s"
-                    raise AudioError(self._name, "unreadable", told)
+                    detail = f"its rate or its channels change at about {place / rate:.2f} s"
+                    raise AudioError(self._name, "unreadable", detail)
                 if place < 0:  # the first frame behind a jump says where it is
                     place = round((float(frame.time or 0.0) - origin) * rate)
                 for whole in planar.resample(frame):

@@ -63,17 +63,17 @@ def _remembered(path: str, size: int, changed: int, inode: int, refuse: Refuse) 
     return content_hash(path, refuse)
 
 
-def missing_told(path: str | Path) -> str:
+def with_near_names(path: str | Path) -> str:
     """A path that is not there, with what is there under nearly that name: another ending, case, or Unicode form."""
     path = Path(path)
     place = next((folder for folder in path.parents if folder.is_dir()), None)
     if place is None:
         return str(path)
     wanted = path.relative_to(place).parts[0]
-    there = _listed(str(place))
-    near = [name for name in there if alike((name, wanted))]
+    names = _listed(str(place))
+    near = [name for name in names if alike((name, wanted))]
     if wanted == path.name:
-        near = near or [name for name in there if alike((Path(name).stem, path.stem)) or Path(name).stem == path.stem]
+        near = near or [name for name in names if alike((Path(name).stem, path.stem)) or Path(name).stem == path.stem]
     return f"{path}; there is {' and '.join(repr(str(place / name)) for name in near[:3])}" if near else str(path)
 
 

@@ -95,11 +95,11 @@ def _read(file: BinaryIO, size: int) -> Length:
         place, count = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:12])
         return _bytes((place, count), size)
     if head[:4] == b"riff" and head[24:28] == b"wave":
-        found = _find(file, 40, size, "<4s12xQ", b"data", header=24, align=8)
-        return _bytes(found, size)
+        chunk = _find(file, 40, size, "<4s12xQ", b"data", header=24, align=8)
+        return _bytes(chunk, size)
     if head[:4] == b"caff":
-        found = _find(file, 8, size, ">4sQ", b"data")
-        return _bytes(found, size, unknown=(1 << 64) - 1)
+        chunk = _find(file, 8, size, ">4sQ", b"data")
+        return _bytes(chunk, size, unknown=(1 << 64) - 1)
     if head[:7] == b"NIST_1A":
         return _nist(file, size)
     if head[:4] == b"OggS":
@@ -134,11 +134,11 @@ def _find(
     return None
 
 
-def _bytes(found: tuple[int, int] | None, size: int, unknown: int = 0xFFFFFFFF) -> Length:
+def _bytes(chunk: tuple[int, int] | None, size: int, unknown: int = 0xFFFFFFFF) -> Length:
     """The claim of a container that declares so many bytes from a place on."""
-    if found is None or found[1] == 0:
+    if chunk is None or chunk[1] == 0:
         return Length()
-    place, count = found
+    place, count = chunk
     if count == unknown:
         return Length(unknown="its header leaves the length open")
     return Length(share=min(1.0, max(size - place, 0) / count))

@@ -115,12 +115,12 @@ def _open(path: str | Path, limits: Limits) -> Any:
     except (RuntimeError, OSError, ValueError, TypeError) as error:
         share = length_of(path).share
         if share < 1.0:  # a header that fits the format, and a file that is shorter than it says
-            told = f"{share:.0%} of the bytes that its header declares are there, and its decoder reads none of them"
-            raise AudioError(name, "truncated", told) from error
+            detail = f"{share:.0%} of the bytes that its header declares are there, and its decoder reads none of them"
+            raise AudioError(name, "truncated", detail) from error
         raise AudioError(name, "unreadable", sentence(error)) from error
     try:
         if sound.format not in FORMATS:
-            raise AudioError(name, "unreadable", f"the format {sound.format} is not read")
+            raise AudioError(name, "unreadable", f"the format {sound.format} is not supported")
         refuse(name, sound.samplerate, sound.channels, limits)
     except AudioError:
         sound.close()

@@ -43,19 +43,19 @@ REASONS: Final = {
     "empty": "it holds no pictures",
     "unreadable": "it cannot be decoded",
     "no_video": "it has no video track",
-    "codec": "its codec is not read",
+    "codec": "its codec is not supported",
     "truncated": "it ends before its header says",
     "too_long": "it is too long",
     "span": "its span does not lie in the file",
     "crop": "its crop is not known",
-    "limits": "it is beyond the limits",
-    "decoder_crash": "the decoder died on it",
-    "decoder_hang": "the decoder did not come to an end",
+    "limits": "it is outside the limits",
+    "decoder_crash": "the decoder crashed on it",
+    "decoder_hang": "the decoder did not finish",
 }
 
 
 class VideoError(MediaError):
-    """A file, or a span of it, cannot be had as pictures."""
+    """A file, or a span of it, cannot be decoded as pictures."""
 
     REASONS = REASONS
 
@@ -292,16 +292,16 @@ class _Taken:
                     self._name, "span", f"it starts at {self._first:g} s, the pictures end at {ends:.2f} s"
                 )
             if self._opened.duration > ends + 2 * TOLERANCE:
-                told = f"{self._opened.duration:.2f} s, the pictures end at {ends:.2f} s"
-                raise VideoError(self._name, "truncated", told)
+                detail = f"{self._opened.duration:.2f} s, the pictures end at {ends:.2f} s"
+                raise VideoError(self._name, "truncated", detail)
             while self._wanted < ends - 1e-6 or not self._frames:
                 self._take(frame)
             return
         while self._wanted < ends + TOLERANCE:
             self._take(frame)
         if len(self._frames) < len(self._times):
-            told = f"{self._first:.2f} to {self._last:.2f} s, the pictures end at {ends:.2f} s; is it cut off?"
-            raise VideoError(self._name, "span", told)
+            detail = f"{self._first:.2f} to {self._last:.2f} s, the pictures end at {ends:.2f} s; is it cut off?"
+            raise VideoError(self._name, "span", detail)
 
     def _pictures(self, jump: bool) -> Iterator[tuple[float, float, Any]]:
         """(seconds, how long it is shown, picture); a damaged packet before the first wanted time is passed over."""

@@ -139,11 +139,11 @@ def through_codec(samples: Samples, rate: int, codec: str, quality: float | None
     from ser_data.media.resampling import resample
 
     container, coding, line = CODECS[codec]
-    given = samples if line is None else resample(samples, rate, line)
+    narrow = samples if line is None else resample(samples, rate, line)
     options = {} if quality is None or line is not None else {"compression_level": quality}
     memory = io.BytesIO()
     try:
-        soundfile.write(memory, given, line or rate, format=container, subtype=coding, **options)
+        soundfile.write(memory, narrow, line or rate, format=container, subtype=coding, **options)
         memory.seek(0)
         decoded, _ = soundfile.read(memory, dtype="float32")
     except (RuntimeError, ValueError, TypeError) as error:

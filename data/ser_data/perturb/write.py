@@ -176,7 +176,7 @@ def write_copy(
     if not kept:
         reasons = ", ".join(sorted({reason for _, reason in skipped})) or "the corpus is empty"
         what = f"none of its utterances could be perturbed ({reasons})"
-        raise BadManifest(manifest.info.name, what, "Look at its audio files: ser data validate or describe.")
+        raise BadManifest(manifest.info.name, what, "Check its audio files with ser data validate.")
     copies = clean.iloc[kept].drop(columns=_DROPPED, errors="ignore").assign(path=paths)
     table = both(clean, copies, effects.name) if with_clean else copies
     _table(table, out / "manifest.csv")
@@ -198,11 +198,11 @@ def file_name(utterance: str) -> str:
     return f"{plain}-{xxhash.xxh3_64_hexdigest(utterance.encode())}.wav"
 
 
-def _claim(out: Path, told: dict[str, Any]) -> None:
+def _claim(out: Path, recipe: dict[str, Any]) -> None:
     card = out / "perturb.json"
     if card.is_file():
         try:
-            same = json.loads(card.read_text(encoding="utf-8")) == told
+            same = json.loads(card.read_text(encoding="utf-8")) == recipe
         except (json.JSONDecodeError, UnicodeDecodeError):
             same = False
         if not same:
@@ -210,7 +210,7 @@ def _claim(out: Path, told: dict[str, Any]) -> None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OtherCopy(str(out), "is not empty and holds no perturb.json")
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    card.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    card.write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
 
 
 def _table(table: "pd.DataFrame", path: Path) -> None:

@@ -39,9 +39,9 @@ def _groups(table: "pd.DataFrame", rows: Mask) -> list[Mask]:
 def _development(table: "pd.DataFrame", sources: list[Mask]) -> Mask | None:
     """The last group of speakers of each source; `None` if a source has none to spare."""
     groups = [_groups(table, rows) for rows in sources]
-    if any(len(found) < 2 for found in groups):
+    if any(len(speakers) < 2 for speakers in groups):
         return None
-    return np.logical_or.reduce([found[-1] for found in groups])
+    return np.logical_or.reduce([speakers[-1] for speakers in groups])
 
 
 def _draft(table: "pd.DataFrame", name: str, target: Mask, sources: list[Mask]) -> Draft:

@@ -124,12 +124,14 @@ class Folds:
             table[column] = [clean_name(value) for value in table[column]]
         strange = table.index[~table["part"].isin(PARTS)]
         if len(strange):
-            what = f"{path}, line {strange[0] + 2}: part '{table['part'][strange[0]]}'"
+            what = f"{path}, line {strange[0] + 2}: unknown part '{table['part'][strange[0]]}'"
             raise BadFolds(name, what, f"Known are {listing(PARTS)}.")
         twice = table.index[table.duplicated(["id", "fold"])]
         if len(twice):
             raise BadFolds(
-                name, f"{path}, line {twice[0] + 2}: {table['id'][twice[0]]} is twice in a fold", "Leave it once."
+                name,
+                f"{path}, line {twice[0] + 2}: {table['id'][twice[0]]} occurs twice in a fold",
+                "Keep one of the two lines.",
             )
         folds = []
         for label, group in table.groupby("fold", sort=False):
@@ -159,7 +161,7 @@ class Folds:
             for name in fold.test:
                 if name in tested and self.once:
                     what = f"{name} is tested in fold {tested[name]} and in fold {fold.name}"
-                    remedy = "Test every utterance once, or say --protocol source-target if it is meant."
+                    remedy = "Test every utterance once, or use --protocol source-target if this is intended."
                     raise BadFolds(self.protocol, what, remedy)
                 tested[name] = fold.name
             strange = sorted({*fold.train, *fold.dev, *fold.test} - known)

@@ -1,4 +1,4 @@
-"""Folds that somebody else made: the corpus, the user's table, or a publication.
+"""Folds made by others: the corpus, the user's table, or a publication.
 
 `manifest` and `official`: the folds that the corpus or the user's own table gives.
 
@@ -124,8 +124,12 @@ RAVDESS_FOLD = {actor: str(number) for number, actors in enumerate(RAVDESS_ACTOR
 def _s3prl(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
     used = table["label"].isin(S3PRL_LABELS).to_numpy(dtype=bool)
     if not used.any():
-        found = listing(sorted(table["label"].dropna().unique()))
-        raise BadFolds("s3prl-er", f"no label of {listing(sorted(S3PRL_LABELS))}; found: {found}", "It is IEMOCAP's.")
+        labels = listing(sorted(table["label"].dropna().unique()))
+        raise BadFolds(
+            "s3prl-er",
+            f"no label of {listing(sorted(S3PRL_LABELS))}; the labels are {labels}",
+            "Use this protocol with IEMOCAP's own labels.",
+        )
     drafts = [Draft(name=d.name, test=d.test & used, pool=d.pool & used, dev=None) for d in rotate(table, "session")]
     left = int((~used).sum())
     notes = [f"{left:,} utterances outside the four classes are in no part"] if left else []
@@ -144,7 +148,11 @@ def _emobox(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
         folds = [RAVDESS_FOLD.get(_actor(speaker), "") for speaker in table["speaker"]]
         if "" in folds:
             strange = table["speaker"].iloc[folds.index("")]
-            raise BadFolds("emobox", f"'{strange}' is no RAVDESS actor", "Speakers must end in a number from 1 to 24.")
+            raise BadFolds(
+                "emobox",
+                f"speaker '{strange}' is not a RAVDESS actor",
+                "Name the speakers so that they end in a number from 1 to 24.",
+            )
         drafts = rotate(table.assign(fold=folds), "fold")
         return [Draft(name=d.name, test=d.test, pool=d.pool, dev=None) for d in drafts], [note]
     if corpora == ["meld"]:

@@ -30,7 +30,7 @@ class SpeechError(CorpusError, OSError):
     """There is no synthesiser, or it failed on a line."""
 
     what: str
-    got = "no speech could be made: {what}."
+    got = "speech synthesis failed: {what}."
     known = "It needs the package espeakng-loader, or the command espeak-ng (Debian: apt install espeak-ng)."
     next = "Run: pip install espeakng-loader==0.2.4"
 
@@ -73,9 +73,9 @@ def synthesise(lines: Iterable[Line]) -> Iterator[Speech]:
     Raises:
         SpeechError: Neither the package nor the command is there, or a line could not be spoken.
     """
-    found = find_library()
-    if found is not None:
-        return _by_library(lines, *found)
+    library = find_library()
+    if library is not None:
+        return _by_library(lines, *library)
     command = shutil.which("espeak-ng")
     if command is None:
         raise SpeechError("espeakng-loader is not installed and there is no command espeak-ng")

@@ -127,7 +127,7 @@ def generate_iemocap_shaped(
     if plant not in PLANTS:
         raise UnknownName("plant", plant, PLANTS)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise BadRoot("generated", str(root), "empty folder", ("files of something else",), "Give a new folder.")
+        raise BadRoot("iemocap", str(root), "", (), "Give a new or an empty folder.", "is not an empty folder")
     plan = allocate(seed)
     if not full:
         plan = thin_out(plan, turns, seed)

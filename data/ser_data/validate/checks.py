@@ -147,14 +147,14 @@ def doubled_audio(table: "pd.DataFrame") -> Iterator[Finding]:
 
 def _pair(table: "pd.DataFrame", first: int, second: int, check: str) -> Finding:
     """A row used twice on purpose is a note, and so is a doubled take of one speaker with one label (RAVDESS has one)."""
-    one, two = table.iloc[first], table.iloc[second]
-    differing = [key for key in ("label", "speaker") if one[key] != two[key]]
-    said = "".join(f"; {key} {one[key]} there, {two[key]} here" for key in differing)
-    what = f"the same audio as {one['id']} ({place(one)}){said}"
+    earlier, later = table.iloc[first], table.iloc[second]
+    differing = [key for key in ("label", "speaker") if earlier[key] != later[key]]
+    differences = "".join(f"; {key} {earlier[key]} there, {later[key]} here" for key in differing)
+    what = f"the same audio as {earlier['id']} ({place(earlier)}){differences}"
     if check == "audio used twice":
-        return Finding("note", check, place(two), what, "nothing, if it is on purpose", str(two["id"]))
+        return Finding("note", check, place(later), what, "nothing, if it is on purpose", str(later["id"]))
     severity = "error" if differing else "note"
-    return Finding(severity, check, place(two), what, "compare both files with the archive", str(two["id"]))
+    return Finding(severity, check, place(later), what, "compare both files with the archive", str(later["id"]))
 
 
 def contradicting_votes(table: "pd.DataFrame") -> Iterator[Finding]:
@@ -226,16 +226,16 @@ def recordings(table: "pd.DataFrame", decode: bool, tell: Tell) -> Iterator[Find
         decode: Decode every sample, as extraction will; else only headers are read.
         tell: Called with the rows done and all of them.
     """
-    known: dict[str, AudioInfo | AudioError] = {}
+    probed: dict[str, AudioInfo | AudioError] = {}
     unknown: dict[str, str] = {}
     rows = table[table["path"].notna()]
     columns = (rows[name] for name in ("id", "path", "start", "end"))
     with IsolatedDecoder() as decoder:
         for number, (name, path, start, end) in enumerate(zip(*columns, strict=True), 1):
             try:
-                if path not in known:
-                    known[path] = _probed(decoder, path)
-                info = known[path]
+                if path not in probed:
+                    probed[path] = _probed(decoder, path)
+                info = probed[path]
                 if isinstance(info, AudioError):
                     raise info
                 _check_header(path, info, *span_of(start, end))
@@ -274,7 +274,7 @@ def _check_header(path: str, info: AudioInfo, start: float, end: float | None) -
     if start >= info.duration > 0 or last > info.duration + SPAN_TOLERANCE:
         raise AudioError(path, "span", f"{start:.2f} to {last:.2f} s, the file has {info.duration:.2f} s")
     if last - start < LIMITS.shortest:
-        told = f"{(last - start) * 1000:.1f} ms, at least {LIMITS.shortest * 1000:g} ms"
-        raise AudioError(path, "too_short", told)
+        detail = f"{(last - start) * 1000:.1f} ms, at least {LIMITS.shortest * 1000:g} ms"
+        raise AudioError(path, "too_short", detail)
     if last - start > LIMITS.longest:
         raise AudioError(path, "too_long", f"{last - start:,.1f} s, at most {LIMITS.longest:,.0f} s")

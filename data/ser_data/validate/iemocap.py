@@ -39,17 +39,17 @@ def wav_lengths(table: "pd.DataFrame") -> Iterator[Finding]:
     for row in table.to_dict("records"):
         where = f"{row['source']}; {Path(row['path']).name}"
         try:
-            found = soundfile.info(row["path"])
+            info = soundfile.info(row["path"])
         except (RuntimeError, OSError) as error:
             yield Finding("error", "unreadable wav", where, str(error).splitlines()[0], fix, str(row["id"]))
             continue
-        if found.samplerate != 16_000 or found.channels != 1 or found.subtype != "PCM_16":
-            what = f"{found.samplerate} Hz, {found.channels} channels, {found.subtype}; expected 16000 Hz, 1, PCM_16"
+        if info.samplerate != 16_000 or info.channels != 1 or info.subtype != "PCM_16":
+            what = f"{info.samplerate} Hz, {info.channels} channels, {info.subtype}; expected 16000 Hz, 1, PCM_16"
             yield Finding("error", "wrong wav format", where, what, fix, str(row["id"]))
         seconds = float(row["dialogue_end"]) - float(row["dialogue_start"])
-        difference = found.frames / found.samplerate - seconds
+        difference = info.frames / info.samplerate - seconds
         if abs(difference) > LENGTH_TOLERANCE:
-            what = f"the wav lasts {found.frames / found.samplerate:.4f} s, the label {seconds:.4f} s ({difference * 1000:+.2f} ms)"
+            what = f"the wav lasts {info.frames / info.samplerate:.4f} s, the label {seconds:.4f} s ({difference * 1000:+.2f} ms)"
             yield Finding("error", "wav length is not the label's", where, what, fix, str(row["id"]))
 
 
@@ -75,14 +75,14 @@ def transcript_times(root: Path, table: "pd.DataFrame") -> Iterator[Finding]:
 
 def stray_files(root: Path, table: "pd.DataFrame") -> Iterator[Finding]:
     """Wavs without a label (an error), hidden files such as `._x` and `.DS_Store` (a note, passed over)."""
-    known = set(table["path"])
+    labelled = set(table["path"])
     hidden: list[str] = []
     for session in sessions(root):
         for folder in sorted((session / "sentences" / "wav").glob("*")):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if path.name.startswith("."):
                     hidden.append(str(path.relative_to(session.parent)))
-                elif str(path) not in known:
+                elif str(path) not in labelled:
                     where = str(path.relative_to(session.parent))
                     fix = "restore the turn's evaluation block, or remove the file"
                     yield Finding("error", "audio without label", where, "no usable turn has this name", fix, path.stem)
@@ -117,7 +117,7 @@ def facts(manifest: "Manifest") -> Iterator[Finding]:
     seven = table[table["label"].isin(["neu", "fru", "ang", "sad", "exc", "hap", "sur"])]
     texts = [text for text in seven["text"] if text is not None]
     reasons = [problem.reason for problem in manifest.problems]
-    found = {
+    counted = {
         "transcript lines with XX ids": reasons.count("extra transcript"),
         "seven-class turns with a tag": sum(map(has_tag, texts)),
         "seven-class turns without words": sum(not normalise(text) for text in texts),
@@ -128,5 +128,7 @@ def facts(manifest: "Manifest") -> Iterator[Finding]:
         ),
     }
     for name, expected in FACTS.items():
-        if found[name] != expected:
-            yield Finding("note", "differs from published fact", "", f"{name}: {found[name]:,}, published {expected:,}")
+        if counted[name] != expected:
+            yield Finding(
+                "note", "differs from published fact", "", f"{name}: {counted[name]:,}, published {expected:,}"
+            )

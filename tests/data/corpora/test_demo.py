@@ -161,7 +161,7 @@ class TestCorpus:
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
         with pytest.raises(BadRoot, match="share 1"):
             CORPORA["demo"].read(root_of(demo))
-        with pytest.raises(BadRoot, match="a file"):
+        with pytest.raises(BadRoot, match="is a file, not a folder"):
             CORPORA["demo"].read(tmp_path / "thesis.txt")
 
 

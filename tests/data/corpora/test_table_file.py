@@ -115,7 +115,7 @@ def test_files_need_not_be_checked_and_text_needs_no_audio(tmp_path: Path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"file,label\nx.wav,y\n", "no column 'path'; found file, label"),
+        (b"file,label\nx.wav,y\n", "no column 'path'; it has file, label"),
         (b"path,path\nx.wav,y\n", "a column that occurs twice"),
         (b"path,label\nx.wav,y\n", "no usable row among 1; the first problem: x: missing file"),
         (b"", r"is empty \(0 bytes\)"),
@@ -131,9 +131,9 @@ def test_unusable_tables(tmp_path: Path, data: bytes, message: str):
 
 
 def test_no_such_file_and_unknown_option(tmp_path: Path):
-    with pytest.raises(BadRoot, match="nothing of that name"):
+    with pytest.raises(BadRoot, match="does not exist"):
         read(tmp_path / "none.csv")
-    with pytest.raises(BadRoot, match="a folder"):
+    with pytest.raises(BadRoot, match="is a folder, not a file"):
         read(tmp_path)
     (tmp_path / "t.csv").write_text("path,label\n")
     with pytest.raises(TypeError, match="lables"):

@@ -66,7 +66,7 @@ def test_an_own_map(tmp_path: Path):
     assert scheme.apply(pd.Series(["sad", "neu", "hap"])).tolist() == ["neg", None, "pos"]
     for text, message in [
         ("classes = 3", "is not a label scheme"),
-        ('[classes]\na = ["x"]\nb = ["x"]', "'x' stands in two places"),
+        ('[classes]\na = ["x"]\nb = ["x"]', "'x' occurs in two places"),
         ('[clases]\na = ["x"]', "unknown key clases"),
         ("[", "cannot be read"),
     ]:

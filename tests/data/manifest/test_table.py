@@ -102,12 +102,12 @@ def test_bad_files_are_told(tmp_path: Path):
         ("x.parquet", "cannot be read as a manifest"),
         ("other.parquet", "not a manifest of ser data"),
         ("x.csv", "cannot be read as a manifest"),
-        ("none.csv", "no such file"),
-        ("x.xlsx", "no manifest format '.xlsx'"),
+        ("none.csv", "does not exist"),
+        ("x.xlsx", "has the ending '.xlsx', which is not a manifest format"),
     ]:
         with pytest.raises(BadManifest, match=message):
             Manifest.read(tmp_path / name)
-    with pytest.raises(BadManifest, match="no manifest format"):
+    with pytest.raises(BadManifest, match="not a manifest format"):
         Manifest(pd.DataFrame({"id": ["a"]}), INFO).write(tmp_path / "x.json")
 
 

@@ -175,8 +175,8 @@ def test_no_copy_crosses_the_parts_of_a_fold(corpus: Path, tmp_path: Path, proto
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ([], 2, "Say what to do"),
-        (["--snr", "10", "--protocol", "session"], 2, "give --with-clean"),
+        ([], 2, "No perturbation given"),
+        (["--snr", "10", "--protocol", "session"], 2, "Add --with-clean"),
         (["--codec", "aac"], 2, "aac"),
         (["--reverb", "0"], 2, "0.05"),
         (["--snr", "10", "--with-clean", "--protocol", "scenario-5"], 2, "scenario-5"),

@@ -215,7 +215,7 @@ def test_a_missing_column_names_what_is_there_and_what_would_work():
         make_folds(table, "session+scenario")
     text = str(caught.value)
     assert "needs the column 'session'; 900 of 900" in text
-    assert "Filled are speaker, scenario, dialogue" in text
+    assert "Filled columns: speaker, scenario, dialogue" in text
     assert "--protocol speaker, speaker-5, scenario, random" in text
 
 
@@ -270,8 +270,8 @@ def test_csv_round_trip_and_refusals(tmp_path):
         again.check(corpus().iloc[1:])
     for text, message in [
         ("id,part\na,train\n", "It needs id, fold and part"),
-        ("id,fold,part\na,1,trian\n", "line 2: part 'trian'"),
-        ("id,fold,part\na,1,train\na,1,test\n", "line 3: a is twice"),
+        ("id,fold,part\na,1,trian\n", "line 2: unknown part 'trian'"),
+        ("id,fold,part\na,1,train\na,1,test\n", "line 3: a occurs twice"),
     ]:
         (tmp_path / "bad.csv").write_text(text)
         with pytest.raises(BadFolds, match=message):

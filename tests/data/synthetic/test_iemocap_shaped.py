@@ -144,7 +144,7 @@ def test_planted_words_tell_what_they_should():
 
 def test_refusals(tmp_path: Path):
     (tmp_path / "x").write_text("mine")
-    with pytest.raises(BadRoot, match="there is no empty folder"):
+    with pytest.raises(BadRoot, match="is not an empty folder"):
         generate_iemocap_shaped(tmp_path)
     with pytest.raises(UnknownName, match="Known are emotion, scenario, none"):
         generate_iemocap_shaped(tmp_path / "new", plant="secret")
