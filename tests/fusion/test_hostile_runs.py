@@ -270,7 +270,7 @@ def test_a_cut_done_json_is_a_sentence_of_ser_predict(run: Path, tmp_path: Path)
     command = [
         sys.executable,
         "-c",
-        "from ser_predict.recordings.cli import predict as command as main; main()",
+        "from ser_predict.recordings.cli import predict as main; main()",
         str(folder),
         "x.wav",
     ]

@@ -131,4 +131,4 @@ def test_the_command_pairs_recordings_and_videos_by_name(small: Any, seeing: dic
     assert [line["row"] for line in lines] == ["cross-stats"] * 2
     assert "without a video are predicted without pictures" in done.output, "u07 has none"
     wrong = CliRunner(env={"COLUMNS": "500"}).invoke(command, [*asked, f"--video={seeing['clips'] / 'u00.mp4'}"])
-    assert wrong.exit_code == 2 and "is not a folder" in wrong.output
+    assert wrong.exit_code == 2 and "Give a folder of videos" in wrong.output
