@@ -47,8 +47,11 @@ Find = Callable[[str], str | None]
     help="Print results in this form.",
 )  # fmt: skip
 @click.option(
-    "--save", type=click.Path(path_type=Path, dir_okay=False), help="Also write results to this .csv or .jsonl file."
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write results here: .csv, .jsonl, .json, .txt (Audacity), .TextGrid (Praat) or .eaf (ELAN).",
 )
+@click.option("--segment", is_flag=True, help="Cut recordings at pauses. Use it for talks and conversations.")
 @click.option(
     "--video", type=PLACE, metavar="FILE|DIR", help="Video of the recording, or a folder of videos with the same names."
 )
@@ -60,7 +63,7 @@ def predict(run: Path, files: tuple[Path, ...], **options: Any) -> None:
     """Predict the emotions of recordings with the heads of RUN.
 
     FILES are recordings or folders of recordings. The posteriors of all folds and seeds are averaged. A recording much
-    longer than the training's utterances is cut into windows.
+    longer than the training's utterances is cut into windows, or at its pauses with --segment.
 
     The exit code is 3 if a recording was skipped.
 
@@ -74,8 +77,16 @@ def predict(run: Path, files: tuple[Path, ...], **options: Any) -> None:
         )
     if video is not None and not video.is_dir() and len(recordings) != 1:
         raise click.UsageError(f"--video {video} is one file for {len(recordings)} FILEs. Give a folder of videos.")
-    if save is not None and save.suffix not in (".csv", ".jsonl"):
-        raise click.UsageError(f"--save {save} ends neither in .csv nor in .jsonl. Give one of these two.")
+    if save is not None:
+        from ser_predict.recordings.segments import TIMELINES
+
+        endings = (".csv", ".json", ".jsonl", *TIMELINES)
+        if save.suffix not in endings:
+            raise click.UsageError(f"--save {save} has an unknown ending. Known are {', '.join(endings)}.")
+        if save.suffix in TIMELINES and len(recordings) != 1:
+            raise click.UsageError(
+                f"--save {save} is a timeline of one FILE, not of {len(recordings)}. Use .csv or .jsonl."
+            )
     with sentences():
         sys.exit(_predict(run, recordings, options))
 
@@ -104,13 +115,14 @@ def _predict(run: Path, files: list[str], options: dict[str, Any]) -> int:
         calibrate=not options["raw"],
         window=options["window"],
         hop=options["hop"],
+        segment=options["segment"],
         text=texts is not None,
         video=place is not None,
         video_crop=options["video_crop"],
     )
     click.echo(_opening(predictor), err=True)
     videos = None if place is None else _videos(place)
-    done = _run(predictor, files, texts, videos, options["form"], options["save"])
+    done = _run(predictor, files, texts, videos, options["form"], options["save"], by_segment=options["segment"])
     for note in predictor.notes:
         click.echo(f"Note: {note}.", err=True)
     if options["timeline"] is not None:
@@ -146,7 +158,14 @@ def _opening(predictor: "Predictor") -> str:
 
 
 def _run(
-    predictor: "Predictor", files: list[str], texts: Find | None, videos: Find | None, form: str, save: Path | None
+    predictor: "Predictor",
+    files: list[str],
+    texts: Find | None,
+    videos: Find | None,
+    form: str,
+    save: Path | None,
+    *,
+    by_segment: bool = False,
 ) -> "list[Prediction]":
     """Predicts, shows and saves; lines of csv and jsonl come as soon as they are known."""
     from rich.console import Console
@@ -157,18 +176,26 @@ def _run(
     with ExitStack() as stack:
         console = Console(stderr=True)
         advance: Callable[[str, int], None] = lambda file, pieces: None
-        if console.is_terminal and len(files) > 1:
+        step: Callable[[], None] = lambda: None
+        if console.is_terminal and (by_segment or len(files) > 1):
             from rich.progress import Progress
 
             bar = stack.enter_context(Progress(console=console))
-            task = bar.add_task("recordings", total=len(files))
+            task = bar.add_task("segments" if by_segment else "recordings", total=0 if by_segment else len(files))
 
             def advance(file: str, pieces: int) -> None:
-                bar.advance(task)
+                if by_segment:
+                    bar.update(task, total=(bar.tasks[task].total or 0) + pieces)
+                else:
+                    bar.advance(task)
+
+            def step() -> None:
+                bar.advance(task, int(by_segment))
 
         def lines() -> Any:
             for prediction in predictor.predict(files, texts, videos, progress=advance):
                 done.append(prediction)
+                step()
                 yield prediction
 
         if form == "csv":

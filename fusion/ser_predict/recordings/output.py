@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_predict.recordings.pieces import COLUMNS, UNSURE, Prediction
+from ser_predict.recordings.segments import TIMELINES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,16 +30,20 @@ def write_csv(predictions: "Iterable[Prediction]", classes: Sequence[str], out: 
 def write_jsonl(predictions: "Iterable[Prediction]", out: TextIO) -> None:
     """One JSON object per line; posteriors in an object of their own."""
     for prediction in predictions:
-        plain = {name: value for name, value in prediction.as_dict().items() if not name.startswith("p_")}
-        out.write(json.dumps({**plain, "posteriors": prediction.posteriors}, ensure_ascii=False) + "\n")
+        out.write(json.dumps(prediction.as_object(), ensure_ascii=False) + "\n")
         out.flush()
 
 
 def save(predictions: "Sequence[Prediction]", classes: Sequence[str], path: Path) -> None:
-    """A .csv or .jsonl file; its folder is made if it is not there."""
+    """A .csv, .json or .jsonl file, or one of ``TIMELINES``; its folder is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as out:
-        if path.suffix == ".csv":
+        if path.suffix in TIMELINES:
+            out.write(TIMELINES[path.suffix](predictions))
+        elif path.suffix == ".json":
+            lines = [prediction.as_object() for prediction in predictions]
+            out.write(json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
+        elif path.suffix == ".csv":
             write_csv(predictions, classes, out)
         else:
             write_jsonl(predictions, out)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_data.media.audio import quiet
+from ser_data.media.audio import AudioError, quiet
 
 # Long recordings as overlapping windows about as long as the utterances that the heads were trained on.
 SHORTEST_WINDOW = 2.0
@@ -121,11 +121,16 @@ class Prediction:
     row: str | None = None
     posteriors: dict[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values in the order of the output's columns, posteriors as ``p_<class>``."""
+    def as_object(self) -> dict[str, Any]:
+        """Plain values in the order of the output's columns, posteriors in an object of their own."""
         plain = {name: getattr(self, name) for name in COLUMNS}
         plain["start"], plain["end"] = round(self.start, 3), None if self.end is None else round(self.end, 3)
-        return plain | {f"p_{name}": value for name, value in self.posteriors.items()}
+        return plain | {"posteriors": self.posteriors}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values in one row, posteriors as ``p_<class>``."""
+        plain = self.as_object()
+        return plain | {f"p_{name}": value for name, value in plain.pop("posteriors").items()}
 
 
 COLUMNS = ("file", "start", "end", "label", "confidence", "best", "row", "text", "text_source", "error")
@@ -145,6 +150,11 @@ def answered(
     best = max(by_class, key=by_class.__getitem__)
     label = best if by_class[best] >= threshold else UNSURE
     return line_of(piece, label=label, best=best, confidence=by_class[best], row=row, posteriors=by_class)
+
+
+def broken(file: str, error: AudioError, start: float = 0.0, end: float | None = None) -> Piece:
+    """A recording, or a span of one, that cannot be decoded."""
+    return Piece(file, start, end, window=end is not None, error=str(error).removeprefix(f"{error.path}: "))
 
 
 def cut(file: str, samples: NDArray[np.float32], rate: int, windowing: Windowing) -> list[Piece]:

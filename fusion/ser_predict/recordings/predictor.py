@@ -19,7 +19,8 @@ from ser_fusion.study.pooled import pool_entry
 from ser_predict.errors import NoModel
 from ser_predict.models.ensemble import Chosen, Ensemble
 from ser_predict.models.hub import open_heads
-from ser_predict.recordings.pieces import Piece, Prediction, Windowing, answered, cut, like_training, line_of
+from ser_predict.recordings.pieces import Piece, Prediction, Windowing, answered, broken, cut, like_training, line_of
+from ser_predict.recordings.segments import cut_at_pauses
 from ser_predict.recordings.streams import MemoryEntry, StreamEncoder, open_stream_encoder, places, specs_of, unusable
 from ser_predict.recordings.transcripts import Recogniser
 
@@ -49,6 +50,7 @@ class Predictor:
         asr: Folder or hub id of a speech recogniser for recordings without a transcript.
         window: Seconds of a window of long recordings; None: like the training's utterances.
         hop: Seconds between windows; None: half a window.
+        segment: Cut recordings at pauses; a segment that is too long is cut into windows.
         audio_encoder: Where the run's speech encoder is, if its recorded name leads nowhere.
         text_encoder: The same for text.
         video_encoder: The same for video.
@@ -85,6 +87,7 @@ class Predictor:
         asr: str | None = None,
         window: float | None = None,
         hop: float | None = None,
+        segment: bool = False,
         audio_encoder: str | None = None,
         text_encoder: str | None = None,
         video_encoder: str | None = None,
@@ -120,6 +123,7 @@ class Predictor:
             )
         self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
         self.windowing: Windowing = like_training(self.source.durations, window, hop)
+        self._segment = segment
         self._stride = int(self.source.facts.get("stride") or 1)
 
     def predict(
@@ -146,11 +150,11 @@ class Predictor:
         waiting: list[Piece] = []
         with IsolatedDecoder(limits=Limits(channel=self.channel)) as decoder, IsolatedVideoDecoder() as eyes:
             for file in files:
-                pieces = self._pieces(decoder, str(file), find)
-                if "video" in self._encoders:
-                    self._look(eyes, pieces, see(str(file)) if see is not None else None)
-                progress(str(file), len(pieces))
+                count, pieces = self._pieces(decoder, str(file), find)
+                progress(str(file), count)
                 for piece in pieces:
+                    if "video" in self._encoders:
+                        self._look(eyes, piece, see(str(file)) if see is not None else None)
                     waiting.append(piece)
                     if len(waiting) >= CHUNK:
                         yield from self.predict_pieces(waiting)
@@ -243,34 +247,37 @@ class Predictor:
             streams.append("audio")
         return streams
 
-    def _pieces(self, decoder: IsolatedDecoder, file: str, find: "Callable[[str], str | None] | None") -> list[Piece]:
-        said = find(file) if find is not None else None
+    def _pieces(
+        self, decoder: IsolatedDecoder, file: str, find: "Callable[[str], str | None] | None"
+    ) -> tuple[int, Iterable[Piece]]:
+        """The number of a recording's pieces, and the pieces; segments are decoded one by one as they are asked for."""
+        text = find(file) if find is not None else None
         if not ("audio" in self._encoders or self._recogniser):
-            return [Piece(file, text=said, text_source="given" if said else "none")]
-        rate = self.rate
+            return 1, [Piece(file, text=text, text_source="given" if text else "none")]
         try:
-            samples = decoder.load(file, rate)
+            if self._segment:
+                count, pieces = cut_at_pauses(decoder, file, self.rate, self.windowing)
+            else:
+                pieces = cut(file, decoder.load(file, self.rate), self.rate, self.windowing)
+                count = len(pieces)
         except AudioError as error:
-            return [Piece(file, error=str(error).removeprefix(f"{error.path}: "))]
-        pieces = cut(file, samples, rate, self.windowing)
-        if said and len(pieces) == 1:
-            pieces[0].text, pieces[0].text_source = said, "given"
-        elif said:
+            return 1, [broken(file, error)]
+        if text and isinstance(pieces, list) and count == 1:
+            pieces[0].text, pieces[0].text_source = text, "given"
+        elif text:
             self._note(
-                f"{file}: its transcript is ignored, because it does not say which words belong to which of the {len(pieces)} windows; use --asr"
+                f"{file}: its transcript is ignored, because it is not aligned with the {count} windows; use --asr"
             )
-        return pieces
+        return count, pieces
 
-    def _look(self, eyes: IsolatedVideoDecoder, pieces: Sequence[Piece], video: str | None) -> None:
-        """Fills in the pictures of a recording's pieces."""
+    def _look(self, eyes: IsolatedVideoDecoder, piece: Piece, video: str | None) -> None:
+        """Fills in the pictures of a piece."""
         import numpy as np
 
+        piece.pictures = np.empty((0, 1, 1, 3), np.uint8)
         if video is None:
             self._note("recordings without a video are predicted without pictures, as in training")
-        for piece in pieces:
-            if video is None or piece.error is not None:
-                piece.pictures = np.empty((0, 1, 1, 3), np.uint8)
-                continue
+        elif piece.error is None:
             start, end = (piece.start, piece.end) if piece.window else (None, None)
             try:
                 piece.pictures = eyes.load(video, self._encoders["video"].fps, start, end, self._crop)

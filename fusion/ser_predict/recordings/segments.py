@@ -1,0 +1,203 @@
+"""Segments of speech in a recording, found by energy, and timelines of their predictions for other programs.
+
+The recording is read in blocks, so that memory stays bounded; only one level per 10 ms is kept of it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_data.media.audio import AudioError, quiet
+from ser_data.media.isolated import IsolatedDecoder
+from ser_predict.recordings.pieces import Piece, Prediction, Windowing, broken
+
+FRAME = 0.01
+"""Seconds of a frame."""
+BLOCK = 60.0
+"""Seconds of audio that are in memory at a time."""
+PAUSE = 0.4
+"""Seconds; a shorter pause does not end a segment."""
+SHORTEST = 0.2
+"""Seconds; a shorter sound is a click and not speech."""
+FLOOR = -80.0
+"""dBFS; quieter frames count as this loud."""
+BEGINS, LASTS = 0.4, 0.2
+"""Where a segment begins, and down to where it lasts: shares of the range from the noise to loud speech, in dB."""
+NARROW = 12.0
+"""dB; a recording whose levels lie closer than this has no pauses to find."""
+
+
+def levels(decoder: IsolatedDecoder, file: str, rate: int) -> NDArray[np.float64]:
+    """Level of each frame of a recording in dBFS.
+
+    Raises:
+        AudioError: The recording cannot be decoded.
+    """
+    duration, parts = decoder.probe(file).duration, []
+    blocks = max(1, math.ceil(duration / BLOCK - 0.01))  # the last one may be a little longer
+    for number in range(blocks):
+        start, end = number * BLOCK, None if number == blocks - 1 else (number + 1) * BLOCK
+        try:
+            samples = decoder.load(file, rate, start, end)
+        except AudioError as error:
+            if error.reason != "silent":
+                raise
+            samples = np.zeros(round(((end or duration) - start) * rate), np.float32)
+        parts.append(levels_of(samples, rate))
+    return np.concatenate(parts)
+
+
+def levels_of(samples: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
+    """Level of each frame of some samples in dBFS; the rest behind the last whole frame is left out."""
+    length = round(FRAME * rate)
+    frames = samples[: len(samples) // length * length].reshape(-1, length).astype(np.float64)
+    return np.maximum(10 * np.log10(np.maximum((frames**2).mean(axis=1), 1e-12)), FLOOR)
+
+
+def segments(level: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Start and end of each segment of speech, in seconds, ascending.
+
+    Args:
+        level: dBFS of each frame. The noise is the level that a tenth of the frames stay below; loud speech is the level
+            that a tenth exceed.
+    """
+    if not len(level):
+        return []
+    noise, loud = np.percentile(level, [10, 90])
+    if loud - noise < NARROW:
+        return [(0.0, round(len(level) * FRAME, 6))]
+    begins, lasts = (noise + share * (loud - noise) for share in (BEGINS, LASTS))
+    runs = [run for run in _runs(level > lasts) if level[slice(*run)].max() > begins]
+    joined: list[list[int]] = []
+    for first, last in runs:
+        if joined and (first - joined[-1][1]) * FRAME < PAUSE:
+            joined[-1][1] = last
+        else:
+            joined.append([first, last])
+    return [(round(a * FRAME, 6), round(b * FRAME, 6)) for a, b in joined if (b - a) * FRAME >= SHORTEST]
+
+
+def _runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First frame and first frame behind, of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def cut_at_pauses(decoder: IsolatedDecoder, file: str, rate: int, windowing: Windowing) -> tuple[int, Iterable[Piece]]:
+    """Number of the pieces between the pauses of a recording, and the pieces; each is decoded when it is asked for.
+
+    Raises:
+        AudioError: The recording cannot be decoded.
+    """
+    spans = segments(levels(decoder, file, rate))
+    spans = [(a + start, a + end) for a, b in spans for start, end in windowing.cut(b - a)]
+
+    def piece(start: float, end: float) -> Piece:
+        try:
+            samples = decoder.load(file, rate, start, end)
+        except AudioError as error:
+            return broken(file, error, start, end)
+        return Piece(file, start, end, samples, window=True, error=quiet(samples) or None)
+
+    if not spans:
+        return 1, [Piece(file, error="it does not have a segment of speech")]
+    return len(spans), (piece(*span) for span in spans)
+
+
+# Timelines for Praat, ELAN and Audacity: one tier of emotions, and one of words where there are any.
+Tier = list[tuple[float, float, str]]
+
+
+def tiers(predictions: Sequence[Prediction]) -> dict[str, Tier]:
+    """``emotion`` and ``words`` of one recording. Windows that overlap are cut in the middle of what they share."""
+    lines = [line for line in predictions if line.error is None and line.end is not None]
+    marks: dict[str, Tier] = {"emotion": [], "words": []}
+    for number, line in enumerate(lines):
+        start, end = line.start, line.end or line.start
+        if number and (before := lines[number - 1].end or 0.0) > start:
+            start = (start + before) / 2
+        if number + 1 < len(lines) and lines[number + 1].start < end:
+            end = (end + lines[number + 1].start) / 2
+        marks["emotion"].append((start, end, str(line.label)))
+        if line.text:
+            marks["words"].append((start, end, line.text))
+    return {name: tier for name, tier in marks.items() if tier}
+
+
+def audacity(predictions: Sequence[Prediction]) -> str:
+    """Label track of Audacity: start, end and label, separated by tabs."""
+    marks = tiers(predictions).get("emotion", [])
+    return "".join(f"{start:.6f}\t{end:.6f}\t{label}\n" for start, end, label in marks)
+
+
+def textgrid(predictions: Sequence[Prediction]) -> str:
+    """TextGrid of Praat (long text format); pauses are intervals without text."""
+    marks = tiers(predictions)
+    last = max((line.end or 0.0 for line in predictions), default=0.0)
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {last:.6f}"]
+    lines += ["tiers? <exists>", f"size = {len(marks)}", "item []:"]
+    for number, (name, tier) in enumerate(marks.items(), 1):
+        whole = list(_with_pauses(tier, last))
+        lines += [
+            f"    item [{number}]:",
+            '        class = "IntervalTier"',
+            f'        name = "{name}"',
+            "        xmin = 0",
+        ]
+        lines += [f"        xmax = {last:.6f}", f"        intervals: size = {len(whole)}"]
+        for place, (start, end, text) in enumerate(whole, 1):
+            quoted = text.replace('"', '""')
+            lines += [
+                f"        intervals [{place}]:",
+                f"            xmin = {start:.6f}",
+                f"            xmax = {end:.6f}",
+            ]
+            lines += [f'            text = "{quoted}"']
+    return "\n".join(lines) + "\n"
+
+
+def _with_pauses(tier: Tier, last: float) -> Iterator[tuple[float, float, str]]:
+    at = 0.0
+    for start, end, text in tier:
+        if start > at:
+            yield at, start, ""
+        yield start, end, text
+        at = end
+    if last > at:
+        yield at, last, ""
+
+
+def eaf(predictions: Sequence[Prediction]) -> str:
+    """Annotation document of ELAN (EAF 3.0), linked to the recording."""
+    root = ElementTree.Element(
+        "ANNOTATION_DOCUMENT", AUTHOR="", DATE="1970-01-01T00:00:00+00:00", FORMAT="3.0", VERSION="3.0"
+    )
+    header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    if predictions:
+        place = Path(predictions[0].file)
+        address = place.resolve().as_uri()
+        ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", MEDIA_URL=address, MIME_TYPE=f"audio/{place.suffix[1:]}")
+    order, marks, count = ElementTree.SubElement(root, "TIME_ORDER"), tiers(predictions), 0
+    for name, tier in marks.items():
+        own = ElementTree.SubElement(root, "TIER", LINGUISTIC_TYPE_REF="default-lt", TIER_ID=name)
+        for start, end, text in tier:
+            count += 1
+            slots = {"TIME_SLOT_REF1": f"ts{2 * count - 1}", "TIME_SLOT_REF2": f"ts{2 * count}"}
+            for slot, second in zip(slots.values(), (start, end), strict=True):
+                ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(round(1000 * second)))
+            outer = ElementTree.SubElement(own, "ANNOTATION")
+            inner = ElementTree.SubElement(outer, "ALIGNABLE_ANNOTATION", ANNOTATION_ID=f"a{count}", **slots)
+            ElementTree.SubElement(inner, "ANNOTATION_VALUE").text = text
+    ElementTree.SubElement(
+        root, "LINGUISTIC_TYPE", LINGUISTIC_TYPE_ID="default-lt", TIME_ALIGNABLE="true", GRAPHIC_REFERENCES="false"
+    )
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+TIMELINES = {".txt": audacity, ".TextGrid": textgrid, ".eaf": eaf}
+"""Suffix of ``--save`` -> the text of one recording's timeline."""
