@@ -10,16 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from ser_fusion.cli.compare import compare
-from ser_fusion.evaluation.errors import NotARun
+from ser_fusion.errors import NotARun
 from ser_fusion.evaluation.run_directory import RunDirectory, find_runs
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.model import load_model
 from ser_fusion.heads.vad import rate
 from ser_fusion.reporting import write_report
+from ser_fusion.runs.job import study_options
 from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.run import repeat
-from ser_fusion.runs.study import study_options
 from ser_fusion.study.open import open_study
 from ser_fusion.training.scoring import posteriors
 from ser_predict.models.ensemble import Ensemble

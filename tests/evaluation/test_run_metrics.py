@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from fake_run import CLASSES, write_run
 
+from ser_fusion.errors import NotARun
 from ser_fusion.evaluation.audit_words import tuned_on
 from ser_fusion.evaluation.breakdowns import merged_scores
 from ser_fusion.evaluation.comparison import ablation_pairs, declared_pairs, primary_pairs
-from ser_fusion.evaluation.errors import NotARun
 from ser_fusion.evaluation.intervals import label_permutation_band
 from ser_fusion.evaluation.metrics import score_fold, unit_counts
 from ser_fusion.evaluation.run_directory import RunDirectory

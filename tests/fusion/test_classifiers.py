@@ -10,9 +10,9 @@ import pytest
 
 from ser_base.errors import UnknownName
 from ser_fusion.classifiers import CLASSIFIERS, base
-from ser_fusion.classifiers.posteriors import choose_and_fit, posteriors, resolve_classifier
+from ser_fusion.classifiers.base import choose_and_fit, posteriors
 from ser_fusion.errors import ClassifierUnusable
-from ser_fusion.runs.classifier_rows import classifier_table, fit_classifiers
+from ser_fusion.runs.classifier_rows import classifier_table, fit_classifiers, resolve_classifier
 from ser_fusion.study.open import open_study
 
 

@@ -13,9 +13,8 @@ import pytest
 
 from ser_fusion.runs import finished
 from ser_fusion.runs.finished import recall
-from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.job import FuseJob, open_job
 from ser_fusion.runs.run import run
-from ser_fusion.runs.study import open_job
 
 COMMAND = """
 import sys

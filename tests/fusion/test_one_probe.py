@@ -75,7 +75,7 @@ def test_every_head_is_told_beside_its_own_probe(judged: Path) -> None:
 
 def test_a_probe_is_fitted_once(judged: Path, small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = pd.read_parquet(judged / "predictions.parquet")
-    monkeypatch.setattr("ser_fusion.classifiers.posteriors.fit_probe", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr("ser_fusion.classifiers.base.fit_probe", lambda *_: pytest.fail("fitted again"))
     monkeypatch.setattr(probes, "fit_probe", lambda *_: pytest.fail("fitted again"))
     run(FuseJob.model_validate(json.loads((judged / "run.json").read_text())["job"]))
     assert before.equals(pd.read_parquet(judged / "predictions.parquet"))

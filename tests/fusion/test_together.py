@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from ser_data.manifest.table import Manifest
+from ser_fusion.errors import NoEnsemble
 from ser_fusion.evaluation.calibration import tempered
 from ser_fusion.evaluation.comparison import holm
-from ser_fusion.evaluation.errors import NoEnsemble
 from ser_fusion.evaluation.intervals import score_interval
 from ser_fusion.evaluation.metrics import unit_counts
 from ser_fusion.evaluation.pairing import choose, compare_all

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from pydantic import ValidationError
 
-from ser_fusion.evaluation.errors import NotARun
+from ser_fusion.errors import NotARun
 from ser_fusion.evaluation.rating_metrics import ccc, ccc_loss, score_ratings, summarise_ratings
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.heads.model import load_model
@@ -21,7 +21,7 @@ from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.run import run
 from ser_fusion.study.open import open_study
-from ser_fusion.study.ratings import RatingsMissing
+from ser_fusion.study.usable import RatingsMissing
 from ser_fusion.training.losses.levers import Levers
 from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import Training

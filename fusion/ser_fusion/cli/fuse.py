@@ -1,6 +1,7 @@
 """`ser-fuse`: options in, `FuseJob` out. Nothing heavy is loaded before the command runs."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from click.core import ParameterSource
 from ser_base.command_line import typed
 from ser_base.errors import SerError
 from ser_base.options import JobCommand, JobOption, given
-from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.job import MACHINERY, FuseJob
 from ser_fusion.runs.options import PANELS
 
 REPEATABLE = frozenset({"cache", "out", "part", "device", "workers", "runner", "ray_address", "ray_gpus"})
@@ -82,7 +83,6 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
     from pydantic import ValidationError
 
     from ser_base.progress import say
-    from ser_fusion.cli.default_out import default_out
     from ser_fusion.cli.progress import listener
 
     like = None
@@ -103,7 +103,7 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
         except SerError as error:
             raise click.ClickException(_told(error)) from error
         from ser_fusion.runs.finished import recall
-        from ser_fusion.runs.study import open_job
+        from ser_fusion.runs.job import open_job
 
         try:
             study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
@@ -143,3 +143,15 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
 
 def _told(error: BaseException) -> str:
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def default_out(options: Mapping[str, Any]) -> Path:
+    """``runs/<heads>-<8 hex>``: the same options give the same folder, so that the bare command goes on with its own run."""
+    import xxhash
+
+    what = options.get("table") or "+".join(
+        [*options.get("fusion", ("cross",)), *options.get("classifier", ())][:4]
+    ).replace(":", "-")
+    told = {name: str(value) for name, value in options.items() if name not in MACHINERY or name == "cache"}
+    mark = xxhash.xxh3_64_hexdigest(repr(sorted(told.items())).encode())[:8]
+    return Path("runs") / f"{what}-{mark}"

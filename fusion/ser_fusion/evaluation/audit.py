@@ -231,7 +231,7 @@ def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
 def _features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
     """Pooled features from the run's cache; empty where it is gone or does not hold these utterances any more."""
     from ser_cache import CacheError, open_cache
-    from ser_fusion.study.pooled import pool_entry
+    from ser_fusion.study.data import pool_entry
 
     cache = run.run.get("cache", {})
     try:

@@ -16,9 +16,9 @@ from ser_fusion.evaluation.metrics import scores_of
 from ser_fusion.evaluation.parts import Part, parts_of
 from ser_fusion.evaluation.probe_rows import POOLINGS
 from ser_fusion.evaluation.probes import fit_probe
-from ser_fusion.study.learnable import check_classes, check_two_classes
+from ser_fusion.study.data import pool_entry
 from ser_fusion.study.open import Study
-from ser_fusion.study.pooled import pool_entry
+from ser_fusion.study.usable import check_classes, check_two_classes
 
 if TYPE_CHECKING:
     import pandas as pd

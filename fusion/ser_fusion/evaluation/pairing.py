@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ser_base.errors import listing
+from ser_fusion.errors import NotComparable, RowsNotNamed, UnknownRow
 from ser_fusion.evaluation.comparison import (
     EXPLORATORY,
     Comparison,
@@ -21,7 +22,6 @@ from ser_fusion.evaluation.comparison import (
     named_head,
 )
 from ser_fusion.evaluation.difference_test import DRAWS
-from ser_fusion.evaluation.errors import NotComparable, RowsNotNamed, UnknownRow
 from ser_fusion.evaluation.metrics import unit_counts
 from ser_fusion.evaluation.run_directory import RunDirectory
 

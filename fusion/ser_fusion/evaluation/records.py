@@ -5,13 +5,32 @@ has accepted it, and one sentence otherwise. Fields that a model does not name a
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ser_fusion.errors import RecordBroken, RecordMissing
-from ser_fusion.evaluation.record_types import Key, Number, Scores, Size, Slug
+
+LARGEST = 1 << 24
+"""Greatest size of anything in a head."""
+
+
+def _inside(slug: str) -> str:
+    if re.search(r"[/\\\x00-\x1f]", slug) or slug.startswith("."):
+        raise ValueError("a row's slug names a folder of the run itself")
+    return slug
+
+
+Slug = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_inside)]
+Size = Annotated[int, Field(ge=1, le=LARGEST)]
+Number = float | None
+Scores = dict[str, Number]
+
+
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""The name of a stored probe: it becomes a file's name."""
 
 
 class Record(BaseModel):

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ser_fusion.errors import RecordBroken
+from ser_fusion.errors import NotARun, RecordBroken
 from ser_fusion.evaluation import records
 from ser_fusion.evaluation.calibration import Temperature, fold_temperatures
-from ser_fusion.evaluation.errors import NotARun
 from ser_fusion.evaluation.metrics import speakers_of
 from ser_fusion.evaluation.records import check, read_json
 

@@ -13,8 +13,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from ser_fusion.errors import RecordBroken
-from ser_fusion.evaluation.record_types import LARGEST
-from ser_fusion.evaluation.records import Card, read_record
+from ser_fusion.evaluation.records import LARGEST, Card, read_record
 from ser_fusion.frames.batches import Batch, Frames
 from ser_fusion.frames.feed import Distance
 from ser_fusion.heads import HEADS

@@ -19,12 +19,15 @@ from ser_fusion.reporting.figures import (
     curve_key,
     curve_plot,
     difference_plot,
+    draw,
+    inline,
     layer_plot,
     overview_plot,
     pairs_plot,
+    save,
+    svg_text,
 )
 from ser_fusion.reporting.text_tables import safe_name
-from ser_fusion.reporting.theme import draw, inline, save, svg_text
 
 
 @dataclass(frozen=True)

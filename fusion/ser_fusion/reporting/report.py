@@ -10,8 +10,8 @@ from ser_fusion.evaluation.records import Judged, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import assets, tables, words
+from ser_fusion.reporting.tables import lost_table, transfer_tables
 from ser_fusion.reporting.text_tables import write_tables
-from ser_fusion.reporting.together_tables import lost_table, transfer_tables
 from ser_fusion.reporting.words import count, score
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ser_fusion.evaluation.probe_rows import told_probes
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS
 from ser_fusion.evaluation.rating_metrics import METRICS as RATING_METRICS
-from ser_fusion.reporting.together_tables import lost_table, transfer_tables
+from ser_fusion.reporting.tables import lost_table, transfer_tables
 from ser_fusion.reporting.words import bold, bounds, count, replicates, score, spread
 
 if TYPE_CHECKING:

@@ -5,9 +5,12 @@ directory and not fitted again.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +18,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ser_fusion.classifiers.base import Recipe
-from ser_fusion.classifiers.posteriors import choose_and_fit, resolve_classifier
-from ser_fusion.evaluation.probes import VERSION
+from ser_fusion.classifiers import CLASSIFIERS
+from ser_fusion.classifiers.base import Recipe, choose_and_fit
+from ser_fusion.errors import ClassifierUnusable
+from ser_fusion.evaluation.probes import VERSION, standardise
 from ser_fusion.runs.job import NORMS
 from ser_fusion.study.norm import groups_of
 
@@ -195,7 +199,7 @@ def _features(
 ) -> NDArray[np.float32]:
     """Pooled features of all chosen layers of a stream, (utterances, d), normalised per speaker if asked."""
     if (stream, pooling) not in known:
-        from ser_fusion.study.pooled import pool_entry
+        from ser_fusion.study.data import pool_entry
 
         ids = list(study.table.index)
         values = np.concatenate([pool_entry(entry, ids, pooling) for entry in study.layers[stream]], axis=1)
@@ -204,7 +208,6 @@ def _features(
 
 
 def _per_speaker(study: "Study", values: NDArray[np.float32], norm: str) -> NDArray[np.float32]:
-    from ser_fusion.evaluation.probes import standardise
 
     groups, reference = groups_of(study, norm)
     if groups is None:
@@ -272,3 +275,39 @@ def _read(folder: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":
     import pandas as pd
 
     return pd.read_parquet(folder / "test.parquet"), pd.read_parquet(folder / "dev.parquet")
+
+
+_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def resolve_classifier(name: str) -> Recipe:
+    """A recipe of the table, or one around any estimator ``pkg.mod:Class``.
+
+    Raises:
+        UnknownName: Not in the table and no path to a class.
+        ClassifierUnusable: The class cannot be imported, or is no classifier.
+    """
+    return _foreign(name) if _CLASS.fullmatch(name) else CLASSIFIERS[name]
+
+
+def _foreign(path: str) -> Recipe:
+    module, _, attribute = path.partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ClassifierUnusable(path, str(error)) from error
+    if not (
+        isinstance(kind, type) and callable(getattr(kind, "fit", None)) and callable(getattr(kind, "predict", None))
+    ):
+        raise ClassifierUnusable(path, "it is no class with fit and predict")
+    try:
+        names = set(signature(kind).parameters)
+        kind()
+    except (TypeError, ValueError) as error:
+        raise ClassifierUnusable(path, f"it cannot be built without arguments ({error})") from error
+    seeded = "random_state" in names
+
+    def build(seed: int, **settings: Any) -> Any:
+        return kind(random_state=seed, **settings) if seeded else kind(**settings)
+
+    return Recipe(path, attribute, build, random=seeded, note=f"{path} as it comes")

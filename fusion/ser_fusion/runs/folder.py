@@ -5,16 +5,24 @@ Everything is written to a hidden folder beside it and renamed, so that a folder
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ser_base.files import replacing
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import Done, read_record
+from ser_fusion.frames.batches import Frames
+from ser_fusion.frames.features import StreamFrames
+from ser_fusion.frames.feed import Feed
+from ser_fusion.heads.base import Attention
+from ser_fusion.heads.model import Model
 from ser_fusion.runs.task import Task
 from ser_fusion.training.plan import TrainingData
 
@@ -91,8 +99,6 @@ def _write(task: Task, trained: "Trained", data: TrainingData, folder: Path, att
         frame = rating_frame(task, task.parts["test"], trained.ratings, data)
         frame.to_parquet(folder / "ratings.parquet", index=False)
     if attention:
-        from ser_fusion.runs.attention_maps import save_attention
-
         save_attention(trained.model, task, data.streams, data.ids, folder / "attention.safetensors", attention)
     done = {
         "fingerprint": task.fingerprint,
@@ -143,3 +149,37 @@ def rating_frame(
 
 def _json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1) + "\n")
+
+
+@torch.inference_mode()
+def save_attention(
+    model: Model, task: Task, streams: Mapping[str, StreamFrames], ids: Sequence[str], path: Path, count: int
+) -> None:
+    """Writes the weights of every attention for the first ``count`` test utterances."""
+    from safetensors.torch import save_file
+
+    rows = task.parts["test"][:count]
+    feed = Feed(streams, task.plan.streams, pad_to=task.plan.pad_to)
+    model = model.cpu().eval()
+    seen: dict[str, Tensor] = {}
+    found: dict[str, list[Tensor]] = {}
+
+    def look(name: str, module: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+        frames, source = inputs
+        if isinstance(module, Attention) and isinstance(frames, Frames):
+            found[name] = module.weights(frames, source)
+
+    hooks = [
+        module.register_forward_hook(partial(look, name))
+        for name, module in model.named_modules()
+        if isinstance(module, Attention)
+    ]
+    try:
+        model(feed.batch(rows))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, maps in found.items():
+        for number, weights in enumerate(maps):
+            seen[f"{number}/{name}"] = weights.half().contiguous()
+    save_file(seen, path, metadata={str(number): ids[row] for number, row in enumerate(rows)})

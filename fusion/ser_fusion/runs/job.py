@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator, model_validator
 
@@ -15,12 +15,14 @@ from ser_base.errors import UnknownName
 from ser_base.machine import check_part
 from ser_base.options import spread
 from ser_fusion.classifiers import CLASSIFIERS
-from ser_fusion.heads import HEADS
+from ser_fusion.heads import HEADS, check_streams
 from ser_fusion.poolings import POOLINGS
-from ser_fusion.runs.former_jobs import in_todays_words
 from ser_fusion.runs.options import FuseOptions
 from ser_fusion.runs.tuning.space import check_space
 from ser_fusion.training.presets import PRESETS, STUDY_ROWS
+
+if TYPE_CHECKING:
+    from ser_fusion.study.open import Study
 
 # What may differ between two runs into one directory: more rows, more seeds, other machinery; never what a number means.
 GROWS = (
@@ -264,3 +266,61 @@ class FuseJob(FuseOptions):
             preset=preset,
             fraction=fraction,
         )
+
+
+# Jobs in ``run.json`` of earlier versions, in the words of this one: the same trainings, now asked for by options.
+#
+# Until dropout was split, a job had one ``dropout``, and the preset ``corrected`` meant: dropout .5 of everything, whole streams
+# dropped with .3, no norm of pooled vectors, stopped early, not refitted. Until ``norm_first`` was a field, attention normalised
+# what it gives.
+_CORRECTED = {"frame_dropout": (0.5,), "pool_dropout": (0.5,), "pool_norm": "none", "early_stopping": True}
+_STREAM_DROPOUT = 0.3
+_GONE = ("trace_test",)  # looked at the test part every epoch and changed no result
+
+
+def in_todays_words(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given to ``FuseJob``, with the options that stand for what an earlier version did.
+
+    Jobs of this version are returned as they are. An earlier job that has ``corrected`` beside other presets keeps its rows, but
+    no options stand for all of its presets at once.
+    """
+    job = {name: value for name, value in values.items() if name not in _GONE}
+    if {*_GONE, "refit"} <= set(values) or {"dropout", "refit"} <= set(values):
+        job.setdefault("norm_first", False)
+    if not {"dropout", "refit"} <= set(job):  # a job read from a file has every field
+        return job
+    dropout = tuple(job.pop("dropout"))
+    if tuple(job.get("preset", ())) == ("corrected",):
+        job |= _CORRECTED
+        fusion = ("self",) if job.get("table") else job.get("fusion", ())
+        if job.get("stream_dropout") is None and any(HEADS[name].drops_streams for name in fusion if name in HEADS):
+            job["stream_dropout"] = _STREAM_DROPOUT
+    if dropout:
+        job |= {"frame_dropout": dropout, "pool_dropout": dropout, "pool_norm": "none"}
+    return job
+
+
+# The study of a job: from its options to utterances, folds and streams, before torch is loaded.
+def study_options(job: Any) -> dict[str, Any]:
+    """The arguments of ``open_study`` among the fields of a job."""
+    names = (
+        "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "drop_seen_text", "modalities", "layer", "audio_layer",
+        "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder", "dtype",
+        "task",
+    )  # fmt: skip
+    return {name: getattr(job, name) for name in names}
+
+
+def open_job(job: FuseJob) -> "Study":
+    """The study of a job, once the cache's records show that its heads have their streams; torch is not loaded.
+
+    Raises:
+        StreamMissing: A head needs a stream that the study does not hold.
+        FusionError, CacheError, CorpusError: As ``open_study``.
+    """
+    from ser_fusion.study.open import open_study
+
+    study = open_study(job.cache, **study_options(job))
+    heads = (row[0] for row in STUDY_ROWS.values()) if job.table == "study" else job.fusion
+    check_streams(heads, tuple(study.streams))
+    return study

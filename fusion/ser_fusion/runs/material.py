@@ -21,8 +21,8 @@ from ser_fusion.study.context import previous_turns, turns_behind, with_context
 from ser_fusion.study.extra_text import lines_behind, read_extra_text
 from ser_fusion.study.norm import groups_of
 from ser_fusion.study.open import Study
-from ser_fusion.study.ratings import RatingsMissing, dimensions_of, ratings_of
 from ser_fusion.study.separation import Separation
+from ser_fusion.study.usable import RatingsMissing, dimensions_of, ratings_of
 from ser_fusion.training.losses.votes import read_votes
 from ser_fusion.training.plan import TrainingData
 

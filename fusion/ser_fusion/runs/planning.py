@@ -13,18 +13,17 @@ from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.frames.features import stride_of
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
-from ser_fusion.runs.job import FuseJob, Row
+from ser_fusion.runs.job import FuseJob, Row, open_job
 from ser_fusion.runs.material import Material, material_of
-from ser_fusion.runs.study import open_job
 from ser_fusion.runs.task import Search, Task
 from ser_fusion.runs.tuning.inner import Inner, inner_folds
 from ser_fusion.runs.tuning.space import DEFAULT
 from ser_fusion.study.context import departure as context_departure
 from ser_fusion.study.context import previous_turns
 from ser_fusion.study.extra_text import read_extra_text
-from ser_fusion.study.learnable import check_classes, check_two_classes
 from ser_fusion.study.norm import groups_of
 from ser_fusion.study.open import Study
+from ser_fusion.study.usable import check_classes, check_two_classes
 from ser_fusion.training.losses.levers import PLAIN, levers_of, spoken
 from ser_fusion.training.losses.objective import check_heads
 from ser_fusion.training.plan import Plan

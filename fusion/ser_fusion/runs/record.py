@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ser_base.files import replacing
 from ser_fusion.evaluation.records import Done, read_record
 from ser_fusion.heads import HEADS
-from ser_fusion.runs.environment import environment
+from ser_fusion.runs.finished import environment
 from ser_fusion.runs.job import NORMS, FuseJob, Row
 from ser_fusion.runs.planning import departures, refit_note
 from ser_fusion.runs.task import Task

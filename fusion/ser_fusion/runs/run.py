@@ -12,9 +12,8 @@ from ser_fusion.errors import RecordBroken, RecordMissing, RunUnreadable
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.runs.derived import derive
 from ser_fusion.runs.finished import Outcome, note
-from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.kept_audit import kept_audit
-from ser_fusion.runs.kept_references import kept_references
+from ser_fusion.runs.job import FuseJob, open_job
+from ser_fusion.runs.kept import kept_audit, kept_references
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.memory import asked_jobs, grown, kept, record
 from ser_fusion.runs.planning import tasks
@@ -22,7 +21,6 @@ from ser_fusion.runs.prepare import Prepared, begun, prepare, train_all
 from ser_fusion.runs.record import gather, read_done, table_rows
 from ser_fusion.runs.runners.local import default_workers
 from ser_fusion.runs.shares import judging
-from ser_fusion.runs.study import open_job
 from ser_fusion.study.open import Study
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ser_fusion.errors import ManifestMissing, MissingRows, NothingToTrain, StreamMissing
 from ser_fusion.study.data import StudyData
-from ser_fusion.study.ratings import CLASS, rated
-from ser_fusion.study.usable import OPTIONAL, given_folds, mask
+from ser_fusion.study.usable import CLASS, OPTIONAL, given_folds, mask, rated
 
 if TYPE_CHECKING:
     import pandas as pd

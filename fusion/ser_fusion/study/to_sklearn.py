@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_fusion.errors import StreamMissing
-from ser_fusion.study.pooled import pool_entry
+from ser_fusion.study.data import pool_entry
 
 if TYPE_CHECKING:
     import pandas as pd

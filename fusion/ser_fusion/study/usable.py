@@ -1,16 +1,22 @@
-"""What of a corpus can be used: folds that somebody else made, and streams that an utterance may lack."""
+"""What of a corpus can be used: its classes, its ratings, folds that somebody else made, streams that an utterance may lack."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_fusion.errors import ClassMissing, FusionError, OneClass
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ser_cache import Entry
     from ser_data.protocols import Folds
+    from ser_fusion.study.data import StudyData
 
 
 # Folds that somebody else made (``--folds FILE``): without what cannot be used, checked, and with what they hold out in fact.
@@ -67,3 +73,77 @@ def mask(
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(Counter(lacking.values()).items()))
             notes.append(f"{len(lacking):,} of {len(ids):,} utterances take part without {stream} ({reasons})")
     return done, masked, notes
+
+
+def check_two_classes(study: "StudyData") -> None:
+    """Refuses a corpus in which there is nothing to tell apart.
+
+    Raises:
+        OneClass: All utterances are of one class.
+    """
+    if len(study.classes) < 2:
+        raise OneClass(study.classes, len(study.table), study.labels)
+
+
+def check_classes(study: "StudyData", fold: str, rows: NDArray[np.int64], least: int | None = None) -> None:
+    """Refuses a training part without an example of some class.
+
+    Args:
+        study: Whose classes.
+        fold: Name of the fold.
+        rows: Its training part.
+        least: How many classes it must hold; None for all.
+
+    Raises:
+        ClassMissing: It holds fewer.
+    """
+    found = np.bincount(study.targets[rows], minlength=len(study.classes))
+    counts = {name: int(n) for name, n in zip(study.classes, found, strict=True)}
+    lacking = tuple(name for name, n in counts.items() if not n)
+    if len(counts) - len(lacking) < (len(counts) if least is None else least):
+        raise ClassMissing(fold, lacking, counts, study.folds.protocol)
+
+
+DIMENSIONS = ("valence", "arousal", "dominance")
+CLASS = "rated"  # the one class of a study of ratings
+
+
+class RatingsMissing(FusionError, ValueError):
+    """The corpus has no valence, arousal or dominance."""
+
+    option: str
+    source: str
+    rows: int
+    got = "{option} is not possible: none of the {rows:,} utterances of {source} has valence, arousal or dominance."
+    next = "Give a manifest with these columns (--manifest), or leave the option out."
+
+
+def dimensions_of(table: "pd.DataFrame") -> tuple[str, ...]:
+    """The dimensions that a manifest's table has values of, in the order of ``DIMENSIONS``."""
+    return tuple(name for name in DIMENSIONS if name in table and np.isfinite(_values(table, name)).any())
+
+
+def ratings_of(table: "pd.DataFrame", dimensions: tuple[str, ...]) -> NDArray[np.float32]:
+    """Ratings (utterances, dimensions) on the corpus's scale; NaN where there is none."""
+    columns = [_values(table, name) for name in dimensions]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0), dtype=np.float32)
+
+
+def rated(table: "pd.DataFrame") -> "pd.Series[Any]":
+    """``CLASS`` for utterances with a rating in every dimension of the corpus, else None; the table's index.
+
+    Raises:
+        RatingsMissing: No utterance has any.
+    """
+    import pandas as pd
+
+    known = dimensions_of(table)
+    if not known:
+        corpus = str(table["corpus"].iloc[0]) if len(table) else "the manifest"
+        raise RatingsMissing("--task vad", corpus, len(table))
+    named: list[Any] = [CLASS if np.isfinite(row).all() else None for row in ratings_of(table, known)]
+    return pd.Series(named, index=table.index, dtype=object)
+
+
+def _values(table: "pd.DataFrame", name: str) -> NDArray[np.float32]:
+    return np.asarray(table[name], dtype=np.float32)

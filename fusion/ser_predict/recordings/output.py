@@ -140,7 +140,7 @@ def draw_timeline(predictions: Sequence[Prediction], classes: Sequence[str], thr
         threshold: Below this posterior a stretch is ``unsure``.
         path: File to write.
     """
-    from ser_fusion.reporting.theme import draw
+    from ser_fusion.reporting.figures import draw
 
     figure = draw(_figure, predictions, classes, threshold)
     path.parent.mkdir(parents=True, exist_ok=True)

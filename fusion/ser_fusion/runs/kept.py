@@ -1,27 +1,49 @@
-"""The reference rows of a run: computed once for a ground, seeds and folds, and read by every later command into the run.
+"""What judging made and keeps: the leak audit with the cache, the reference rows and probes with the run.
 
-``references/`` holds ``rows.json`` (the rows, their key, the hash of each file), ``test.parquet`` and ``dev.parquet``.
+Each is kept under a key of all that it follows from: data, labels, the table's columns, the rules for folds and refitting, code
+and versions. ``references/`` holds ``rows.json`` (the rows, their key, the hash of each file), ``test.parquet`` and
+``dev.parquet``. A cache that cannot be written to keeps no audit; then the run's own ``audit.json`` is read by the next command.
 """
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xxhash
 
 from ser_base.files import replacing
+from ser_cache import CacheError, MissingAttachment, open_cache
 from ser_fusion.errors import RecordBroken, RecordMissing
+from ser_fusion.evaluation.audit import PROTOCOLS, asked_rule, audit_study
+from ser_fusion.evaluation.probe_rows import Pooled
 from ser_fusion.evaluation.probes import Fits, read_probe
-from ser_fusion.evaluation.records import Record, Row, read_record
+from ser_fusion.evaluation.records import Audit, Record, Row, check, read_record
 from ser_fusion.evaluation.references import Reference, reference_rows
-from ser_fusion.runs.kept_audit import ground_of
-
-if TYPE_CHECKING:
-    from ser_fusion.evaluation.probe_rows import Pooled
-    from ser_fusion.study.open import Study
+from ser_fusion.runs.finished import code, versions
+from ser_fusion.study.open import Study
 
 FOLDER = "references"
+
+
+def ground_of(study: Study, *facts: object) -> str:
+    """xxh3-128 of a study's data, labels and columns (not its folds), of further facts, and of the code and versions that judge."""
+    import pandas as pd
+
+    digest = xxhash.xxh3_128(pd.util.hash_pandas_object(study.table.astype(str)).to_numpy().tobytes())
+    told: list[object] = [
+        list(study.table),
+        study.classes,
+        facts,
+        code("ser_fusion.evaluation", "ser_data"),
+        versions(),
+    ]
+    for stream, entry in sorted(study.streams.items()):
+        hashes = entry.input_hashes
+        told.append((stream, entry.fingerprint, [hashes.get(name, "") for name in study.table.index]))
+    digest.update(repr(told).encode())
+    return digest.hexdigest()
 
 
 class Kept(Record):
@@ -33,10 +55,10 @@ class Kept(Record):
 
 
 def kept_references(
-    study: "Study",
+    study: Study,
     out: Path,
     seeds: Sequence[int],
-    features: "Callable[[], Pooled]",
+    features: Callable[[], Pooled],
     fits: Fits,
     refit: bool,
     told: Callable[[str], None],
@@ -98,3 +120,42 @@ def _write(folder: Path, key: str, found: Sequence[Reference]) -> None:
     content = {"ground": key, "rows": [one.info for one in found], "files": files}
     with replacing(folder / "rows.json") as scratch:
         scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def kept_audit(
+    study: Study, out: Path, features: Callable[[], Pooled], fits: Fits, refit: bool, told: Callable[[str], None]
+) -> dict[str, Any]:
+    """The audit of a study, read where it is kept and made where it is not.
+
+    Args:
+        study: Utterances, classes, development rule.
+        out: The run directory, whose own audit may be of the same ground.
+        features: Gives ``stream_features(study)``; asked only if the audit has to be made.
+        fits: Where probes are looked up.
+        refit: Whether rows are fitted on the development part too.
+        told: Called with what a kept audit is not used for, in words.
+    """
+    key = ground_of(study, "audit", PROTOCOLS, asked_rule(study.folds.dev), refit)
+    name = f"audit-{key}.json"
+    try:
+        own = read_record(out / "audit.json", Audit)
+        if own.get("ground") == key:
+            return own
+    except RecordMissing:
+        pass
+    except RecordBroken as error:
+        told(f"audit.json: {error.problem}; made again")
+    cache = open_cache(study.cache)
+    try:
+        kept = check(json.loads(cache.attachment(name)), Audit, Path(name))
+        if kept.get("ground") == key:
+            return kept
+        told(f"{name} of the cache is of another ground; made again")
+    except MissingAttachment:
+        pass
+    except (CacheError, RecordBroken, ValueError) as error:
+        told(f"{name} of the cache cannot be used ({str(error).splitlines()[0]}); made again")
+    made = {**audit_study(study, features=features(), refit=refit, fits=fits), "ground": key}
+    with suppress(CacheError, OSError):  # a cache that cannot be written to
+        cache.attach(name, json.dumps(made, indent=1, ensure_ascii=False).encode())
+    return made
