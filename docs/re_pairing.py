@@ -198,7 +198,7 @@ def _head(run: Path, task: "Task", streams: Any, test: "np.ndarray", text: "np.n
 
 def _better(directory: "RunDirectory", slugs: Mapping[str, str]) -> str:
     """The stream whose head scores best on the development parts; speech if there are none."""
-    from ser_fusion.evaluation.metrics import summarise
+    from ser_fusion.evaluation.run_metrics import summarise
 
     frame = directory.development
     if frame is None:

@@ -16,7 +16,7 @@ from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.model import load_model
 from ser_fusion.heads.vad import rate
-from ser_fusion.reporting import write_report
+from ser_fusion.reporting.report import write_report
 from ser_fusion.runs.job import study_options
 from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.run import repeat

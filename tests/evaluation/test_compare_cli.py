@@ -136,7 +136,7 @@ def test_many_pairs_of_two_runs_are_asked_for_by_name(judged_run: Path, tmp_path
 
 def test_what_was_declared_later_is_exploratory_and_says_so(run_copy: Path):
     from ser_fusion.evaluation.run_metrics import evaluate_run
-    from ser_fusion.reporting import write_report
+    from ser_fusion.reporting.report import write_report
 
     run = json.loads((run_copy / "run.json").read_text())
     first = {"time": "2026-01-01T00:00:00+00:00", "named_head": "cross"}

@@ -5,15 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, precision_recall_fscore_support
 
-from ser_fusion.evaluation.metrics import (
-    METRICS,
-    confusion,
-    fold_confusions,
-    per_class,
-    score_fold,
-    scores_of,
-    summarise,
-)
+from ser_fusion.evaluation.metrics import METRICS, confusion, score_fold, scores_of
+from ser_fusion.evaluation.run_metrics import fold_confusions, per_class, summarise
 
 CLASSES = ("ang", "exc", "fru", "hap", "neu", "sad", "sur")
 IEMOCAP = np.array([1103, 1041, 1849, 595, 1708, 1084, 107])

@@ -9,10 +9,10 @@ import pytest
 from fake_run import CLASSES, write_run
 
 from ser_fusion.errors import NotARun
-from ser_fusion.evaluation.audit_words import tuned_on
+from ser_fusion.evaluation.audit import label_permutation_band
 from ser_fusion.evaluation.breakdowns import merged_scores
 from ser_fusion.evaluation.comparison import ablation_pairs, declared_pairs, primary_pairs
-from ser_fusion.evaluation.intervals import label_permutation_band
+from ser_fusion.evaluation.corpora import tuned_on
 from ser_fusion.evaluation.metrics import score_fold, unit_counts
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from ser_fusion.evaluation.probes import Fits
-from ser_fusion.evaluation.references import Reference, stream_features
+from ser_fusion.evaluation.references import Reference
 from ser_fusion.runs.kept import kept_references
+from ser_fusion.study.data import stream_features
 from ser_fusion.study.open import Study, open_study
 
 

@@ -21,21 +21,12 @@ from ser_base.files import replacing
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.difference_test import difference_test
-from ser_fusion.evaluation.intervals import label_permutation_band
-from ser_fusion.evaluation.metrics import (
-    DEFINITIONS,
-    METRICS,
-    class_positions,
-    confusion,
-    scores_of,
-    unit_counts,
-    unit_kind,
-)
-from ser_fusion.evaluation.parts import Part, parts_of
-from ser_fusion.evaluation.probe_rows import Pooled, both_poolings
+from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of, unit_counts
+from ser_fusion.evaluation.parts import Part, parts_of, unit_kind
 from ser_fusion.evaluation.probes import Fits
-from ser_fusion.evaluation.references import deterministic_rows, fixed_rows, stream_features
+from ser_fusion.evaluation.references import deterministic_rows, fixed_rows
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.study.data import Pooled, both_poolings, stream_features
 
 if TYPE_CHECKING:
     from ser_data.protocols import Folds
@@ -253,3 +244,37 @@ def write_audit(run_dir: str | Path, audit: dict[str, Any]) -> Path:
     with replacing(target) as scratch:
         scratch.write_text(json.dumps(audit, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return target
+
+
+# What pooled UWA looks like when predictions know nothing: the true labels shuffled within folds, many times.
+#
+# Within folds, because holding scenarios out turns the class frequencies of a fold against its training part: a majority
+# predictor then falls below 1/K, and the band moves with it. An utterance has one true label, so all seeds of a fold share
+# each shuffling: seeds that guess alike are not averaged into a band that is too narrow.
+def label_permutation_band(
+    predictions: pd.DataFrame, classes: Sequence[str], *, metric: str = "UWA", draws: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """The middle 95 % of the pooled score over shufflings of the true labels within folds, shared by the seeds.
+
+    Args:
+        predictions: `id, fold, seed, label, predicted` of one row.
+        classes: class names in order.
+        metric: which score.
+        draws: shufflings.
+        seed: of the shufflings.
+    """
+    guess = class_positions(predictions["predicted"], classes)
+    rng, k = np.random.default_rng(seed), len(classes)
+    counts = np.zeros((draws, k * k))
+    shift = (np.arange(draws) * k * k)[:, None]
+    for places in predictions.groupby("fold").indices.values():
+        part = predictions.iloc[places]
+        utterance, _ = pd.factorize(part["id"])
+        true = class_positions(part.loc[~part["id"].duplicated(), "label"], classes)  # of each utterance once
+        shuffled = rng.permuted(np.broadcast_to(true, (draws, len(true))), axis=1)
+        for at in part.groupby("seed").indices.values():
+            cells = (shuffled[:, utterance[at]] * k + guess[places][at] + shift).ravel()
+            counts += np.bincount(cells, minlength=draws * k * k).reshape(draws, k * k)
+    scores = scores_of(counts.reshape(draws, k, k))[metric]
+    low, high = np.quantile(scores, [0.025, 0.975])
+    return float(low), float(high)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_fusion.evaluation.parts import unit_kind
+
 METRICS = ("WA", "UWA", "WF1", "UWF1")
 
 DEFINITIONS = {
@@ -88,84 +90,6 @@ def scores_of(confusions: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def per_class(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each class of one confusion matrix, with its true and predicted counts."""
-    right, true, guessed = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
-    rows = []
-    for k, name in enumerate(classes):
-        rows.append(
-            {
-                "class": name,
-                "n": float(true[k]),
-                "predicted": float(guessed[k]),
-                "precision": float(right[k] / guessed[k]) if guessed[k] else None,
-                "recall": float(right[k] / true[k]) if true[k] else None,
-                "f1": float(2 * right[k] / (true[k] + guessed[k])) if true[k] else None,
-            }
-        )
-    return rows
-
-
-def fold_confusions(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, list[str], list[int]]:
-    """Confusion matrices of one row of the table, `(folds, seeds, classes, classes)`, with the folds' and seeds' names."""
-    folds, seeds = (
-        sorted(predictions["fold"].astype(str).unique()),
-        sorted(int(s) for s in predictions["seed"].unique()),
-    )
-    f = pd.Index(folds).get_indexer(pd.Index(predictions["fold"].astype(str)))
-    s = pd.Index(seeds).get_indexer(pd.Index(predictions["seed"].astype(int)))
-    k = len(classes)
-    cell = (f * len(seeds) + s) * k * k + class_positions(predictions["label"], classes) * k
-    cell = cell + class_positions(predictions["predicted"], classes)
-    counts = np.bincount(cell, minlength=len(folds) * len(seeds) * k * k)
-    return counts.astype(np.float64).reshape(len(folds), len(seeds), k, k), folds, seeds
-
-
-def summarise(predictions: pd.DataFrame, classes: Sequence[str], *, pooled_only: bool = False) -> dict[str, Any]:
-    """Headline numbers of one row: seeds are averaged first, for a seed is not a replicate.
-
-    Args:
-        predictions: columns `id, fold, seed, label, predicted` of one row, test parts only.
-        classes: class names in order.
-        pooled_only: folds too small or too one-sided for a mean over them (`session+scenario`).
-
-    Returns:
-        `metrics`: per metric `mean` and `std_folds` (ddof 1) of the fold means, `std_seeds` (ddof 1, of the seeds' own
-        means over folds) and `pooled`; `folds`: per fold the scores averaged over seeds; `confusion`: pooled counts,
-        averaged over seeds; `per_class`; `n`, `seeds`.
-    """
-    counts, folds, seeds = fold_confusions(predictions, classes)
-    ran = counts.sum(axis=(-1, -2)) > 0  # a killed run may lack some (fold, seed)
-    weight = ran / np.maximum(ran.sum(axis=1, keepdims=True), 1)
-    pooled = (counts * weight[:, :, None, None]).sum(axis=(0, 1))
-    scores, whole = scores_of(counts), scores_of(pooled)
-    metrics: dict[str, dict[str, float | None]] = {}
-    by_fold: list[dict[str, Any]] = [
-        {"fold": name, "n": float(counts[i].sum(axis=(-1, -2)).max())} for i, name in enumerate(folds)
-    ]
-    for metric in METRICS:
-        cells = np.where(ran, scores[metric], np.nan)
-        means = np.nanmean(cells, axis=1)
-        over_seeds = cells.mean(axis=0)
-        over_seeds = over_seeds[~np.isnan(over_seeds)]
-        for i, value in enumerate(means):
-            by_fold[i][metric] = float(value)
-        metrics[metric] = {
-            "mean": None if pooled_only else float(means.mean()),
-            "std_folds": None if pooled_only or len(folds) < 2 else float(means.std(ddof=1)),
-            "std_seeds": None if pooled_only or len(over_seeds) < 2 else float(over_seeds.std(ddof=1)),
-            "pooled": float(whole[metric]),
-        }
-    return {
-        "metrics": metrics,
-        "folds": by_fold,
-        "confusion": pooled.tolist(),
-        "per_class": per_class(pooled, classes),
-        "n": float(pooled.sum()),
-        "seeds": seeds,
-    }
-
-
 # Confusion matrices per speaker, and which speakers are independent: all that the tests need.
 #
 # Speakers are the units of inference. Utterances of one speaker are alike, seeds of one model are alike, so neither counts
@@ -175,7 +99,6 @@ def summarise(predictions: pd.DataFrame, classes: Sequence[str], *, pooled_only:
 # So speakers that trained models link form one *group*: a session under leave-one-session-out, a speaker under leave-one-
 # speaker-out, and all speakers together where one split serves all. A verdict about the methods needs `ENOUGH` groups; with
 # fewer, results speak about these trained models only.
-UNITS = ("speaker", "session", "dialogue")
 ENOUGH = 5  # independent groups; the field's usual number of folds
 
 
@@ -236,20 +159,6 @@ def independent_groups(units: np.ndarray, folds: np.ndarray) -> np.ndarray:
     size = n + int(folds.max(initial=-1)) + 1
     links = coo_array((np.ones(len(units), dtype=np.int8), (units, n + folds)), shape=(size, size))
     return np.unique(connected_components(links, directed=False)[1][:n], return_inverse=True)[1]
-
-
-def unit_kind(utterances: pd.DataFrame) -> str:
-    """The finest honest unit that the corpus declares for every utterance."""
-    for kind in UNITS:
-        if kind in utterances and utterances[kind].notna().all() and utterances[kind].nunique() > 1:
-            return kind
-    return "fold"
-
-
-def speakers_of(utterances: pd.DataFrame) -> "pd.Series[str] | None":
-    """The unit of each utterance, by id; None where the corpus declares none."""
-    kind = unit_kind(utterances)
-    return None if kind == "fold" else utterances[kind].astype(str)
 
 
 def unit_counts(

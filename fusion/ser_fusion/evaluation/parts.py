@@ -1,4 +1,4 @@
-"""A fold by positions in a table, and predictions of one in the run directory's columns."""
+"""A fold by positions in a table, its class frequencies and units, and predictions of it in the run directory's columns."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -86,3 +86,27 @@ def reference_row(slug: str, name: str, note: str, parameters: int = 0) -> dict[
         "departures": [],
         "note": note,
     }
+
+
+def class_prior(targets: np.ndarray, classes: int) -> np.ndarray:
+    """Class frequencies `(classes,)` of the training targets; sums to 1."""
+    counts = np.bincount(targets, minlength=classes).astype(np.float64)
+    return counts / counts.sum()
+
+
+# Speakers are the units of tests and intervals, where the corpus names them (`metrics.UnitCounts`).
+UNITS = ("speaker", "session", "dialogue")
+
+
+def unit_kind(utterances: pd.DataFrame) -> str:
+    """The finest honest unit that the corpus declares for every utterance."""
+    for kind in UNITS:
+        if kind in utterances and utterances[kind].notna().all() and utterances[kind].nunique() > 1:
+            return kind
+    return "fold"
+
+
+def speakers_of(utterances: pd.DataFrame) -> "pd.Series[str] | None":
+    """The unit of each utterance, by id; None where the corpus declares none."""
+    kind = unit_kind(utterances)
+    return None if kind == "fold" else utterances[kind].astype(str)

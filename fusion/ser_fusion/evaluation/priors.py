@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_fusion.evaluation.parts import class_prior
+
 _WEARER = re.compile(r"^Ses\d+([FM])_")
-
-
-def class_prior(targets: np.ndarray, classes: int) -> np.ndarray:
-    """Class frequencies `(classes,)` of the training targets; sums to 1."""
-    counts = np.bincount(targets, minlength=classes).astype(np.float64)
-    return counts / counts.sum()
 
 
 def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Series, classes: int) -> np.ndarray:

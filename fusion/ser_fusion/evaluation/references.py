@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.metrics import speakers_of
-from ser_fusion.evaluation.parts import Part, parts_of, posterior_frame, reference_row
-from ser_fusion.evaluation.priors import class_prior, key_prior, metadata_keys, text_svm, word_counts
-from ser_fusion.evaluation.probe_rows import Pooled, both_poolings, probe_rows
+from ser_fusion.evaluation.parts import Part, class_prior, parts_of, posterior_frame, reference_row, speakers_of
+from ser_fusion.evaluation.priors import key_prior, metadata_keys, text_svm, word_counts
+from ser_fusion.evaluation.probe_rows import probe_rows
 from ser_fusion.evaluation.probes import Fits
+from ser_fusion.study.data import Pooled, stream_features
 
 if TYPE_CHECKING:
     from ser_fusion.study.open import Study
@@ -139,11 +139,6 @@ def deterministic_rows(
         progress("linear probes")
     probes = probe_rows(table, classes, features, parts, fits, speakers_of(table))
     return rows + [Reference(one.info, one.test, one.dev) for one in probes]
-
-
-def stream_features(study: "Study") -> Pooled:
-    """Pooled frames of every stream of a study: `mean` and `stats` -> stream -> `(n, d)`."""
-    return both_poolings({stream: np.asarray(study.pooled(stream, "stats")) for stream in study.streams})
 
 
 def reference_rows(

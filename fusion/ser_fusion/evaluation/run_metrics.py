@@ -5,17 +5,17 @@ Reads only what `ser-fuse` left behind (see `run_directory`), so old runs can be
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ser_base.files import replacing, sweep
 from ser_fusion.errors import RecordMissing
-from ser_fusion.evaluation.audit_words import tuned_on
-from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores, transfer
+from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration
 from ser_fusion.evaluation.comparison import (
     ALPHA,
@@ -31,23 +31,13 @@ from ser_fusion.evaluation.comparison import (
     named_head,
     trained_rows,
 )
+from ser_fusion.evaluation.corpora import transfer, tuned_on
 from ser_fusion.evaluation.difference_test import difference_test
 from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
-from ser_fusion.evaluation.metrics import (
-    DEFINITIONS,
-    METRICS,
-    class_positions,
-    scores_of,
-    summarise,
-    unit_counts,
-    unit_kind,
-)
-from ser_fusion.evaluation.probe_rows import own_probes
+from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of, unit_counts
+from ser_fusion.evaluation.parts import unit_kind
 from ser_fusion.evaluation.records import Audit, Beside, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HARDEST = 25
 
@@ -69,6 +59,9 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
     sweep(run.path, deep=True)
     classes, utterances = run.classes, run.utterances
     kind = unit_kind(utterances)
+    corpus, entries = run.run["corpus"], run.run.get("cache", {}).get("entries", {})
+    tuned = [tuned_on(str(entry.get("encoder")), str(corpus.get("name"))) for entry in entries.values()]
+    crossed = transfer(run)
     seen = seen_text(utterances, run.folds)
     rows: list[dict[str, Any]] = []
     judged: dict[str, Judged] = {}
@@ -76,13 +69,12 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         if progress is not None:
             progress(row["name"])
         rows.append(_row(run, row, kind, seen, judged))
-    sizes = fold_sizes(run.folds)
-    named, later = named_head(run.run), declared_later(run.rows, run.run)
     if progress is not None:
         progress("comparisons")
     own = own_probes(run)
     for row in rows:
         row["own_probe"] = own.get(row["slug"])
+    sizes, later = fold_sizes(run.folds), declared_later(run.rows, run.run)
     primary = first_declared(run.rows, run.run)
     pairs = [*declared_pairs(run.rows, primary=primary), *((EXPLORATORY, head, probe) for head, probe in own.items())]
     compared = [
@@ -92,9 +84,6 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
     ]
     compared = correct_families(compared)
     best = _best(judged, trained_rows(run.rows))
-    corpus = run.run["corpus"]
-    entries = run.run.get("cache", {}).get("entries", {})
-    flagged = [tuned_on(str(entry.get("encoder")), str(corpus.get("name"))) for entry in entries.values()]
     metrics = {
         "format": 1,
         "corpus": corpus,
@@ -109,15 +98,15 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         "seeds": run.run.get("seeds", []),
         "stride": run.run.get("stride"),
         "epochs": run.run.get("epochs"),
-        "named_head": named,
+        "named_head": named_head(run.run),
         "refit": bool(run.run.get("refit", run.run.get("job", {}).get("refit"))),
         "declared": run.run.get("declared"),
         "rows": rows,
         "best": best,
         "comparisons": [comparison.as_dict() for comparison in compared],
         "overlap": _overlap(seen),
-        "transfer": transfer(run),
-        "tuned_encoders": [warning for warning in flagged if warning],
+        "transfer": crossed,
+        "tuned_encoders": [warning for warning in tuned if warning],
         "hardest": _hardest(run),
         "audit": _audit(run.path),
     }
@@ -144,7 +133,7 @@ def finite(value: Any) -> Any:
 
 
 def _row(
-    run: RunDirectory, row: dict[str, Any], kind: str, seen: "pd.Series | None", judged: dict[str, Judged]
+    run: RunDirectory, row: dict[str, Any], kind: str, seen: pd.Series | None, judged: dict[str, Judged]
 ) -> dict[str, Any]:
     """Everything about one row; its counts per speaker are left in `judged`."""
     classes, predictions = run.classes, run.of_row(row["slug"])
@@ -157,16 +146,16 @@ def _row(
         summary["metrics"][metric] |= {"low": low, "high": high, "error": interval.error}
     for entry, interval in zip(summary["per_class"], recall_intervals(counts.replicates), strict=True):
         entry |= {"recall_low": interval.low, "recall_high": interval.high}
-    groups = groupings(run.utterances, seen, predictions)
     chance = equivalence(score_interval(counts.replicates, "UWA"), 1 / len(classes))
+    groups = groupings(run.utterances, seen, predictions)
     return {
         **row,
         **summary,
         "constant": predictions["predicted"].nunique() == 1,
         "chance": {"value": chance.value, "margin": chance.margin, "p": chance.p, "equivalent": chance.equivalent},
-        "calibration": calibration(predictions, run.temperatures(row["slug"]), classes),
-        "merged": merged_scores(np.asarray(summary["confusion"]), classes),
         "splits": {name: split_scores(predictions, values, classes) for name, values in groups.items()},
+        "merged": merged_scores(np.asarray(summary["confusion"]), classes),
+        "calibration": calibration(predictions, run.temperatures(row["slug"]), classes),
     }
 
 
@@ -214,7 +203,7 @@ def _pooled(row: Judged, metric: str) -> float:
     return float(scores_of(row.units.pooled)[metric])
 
 
-def _overlap(seen: "pd.Series | None") -> dict[str, Any] | None:
+def _overlap(seen: pd.Series | None) -> dict[str, Any] | None:
     """How many test utterances have words that occur, word for word, in their fold's training part."""
     if seen is None or not len(seen):
         return None
@@ -270,3 +259,104 @@ def _audit(folder: Path) -> dict[str, Any] | None:
         return read_record(folder / "audit.json", Audit)
     except RecordMissing:
         return None
+
+
+def per_class(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class of one confusion matrix, with its true and predicted counts."""
+    right, true, guessed = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+    rows = []
+    for k, name in enumerate(classes):
+        rows.append(
+            {
+                "class": name,
+                "n": float(true[k]),
+                "predicted": float(guessed[k]),
+                "precision": float(right[k] / guessed[k]) if guessed[k] else None,
+                "recall": float(right[k] / true[k]) if true[k] else None,
+                "f1": float(2 * right[k] / (true[k] + guessed[k])) if true[k] else None,
+            }
+        )
+    return rows
+
+
+def fold_confusions(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, list[str], list[int]]:
+    """Confusion matrices of one row of the table, `(folds, seeds, classes, classes)`, with the folds' and seeds' names."""
+    folds, seeds = (
+        sorted(predictions["fold"].astype(str).unique()),
+        sorted(int(s) for s in predictions["seed"].unique()),
+    )
+    f = pd.Index(folds).get_indexer(pd.Index(predictions["fold"].astype(str)))
+    s = pd.Index(seeds).get_indexer(pd.Index(predictions["seed"].astype(int)))
+    k = len(classes)
+    cell = (f * len(seeds) + s) * k * k + class_positions(predictions["label"], classes) * k
+    cell = cell + class_positions(predictions["predicted"], classes)
+    counts = np.bincount(cell, minlength=len(folds) * len(seeds) * k * k)
+    return counts.astype(np.float64).reshape(len(folds), len(seeds), k, k), folds, seeds
+
+
+def summarise(predictions: pd.DataFrame, classes: Sequence[str], *, pooled_only: bool = False) -> dict[str, Any]:
+    """Headline numbers of one row: seeds are averaged first, for a seed is not a replicate.
+
+    Args:
+        predictions: columns `id, fold, seed, label, predicted` of one row, test parts only.
+        classes: class names in order.
+        pooled_only: folds too small or too one-sided for a mean over them (`session+scenario`).
+
+    Returns:
+        `metrics`: per metric `mean` and `std_folds` (ddof 1) of the fold means, `std_seeds` (ddof 1, of the seeds' own
+        means over folds) and `pooled`; `folds`: per fold the scores averaged over seeds; `confusion`: pooled counts,
+        averaged over seeds; `per_class`; `n`, `seeds`.
+    """
+    counts, folds, seeds = fold_confusions(predictions, classes)
+    ran = counts.sum(axis=(-1, -2)) > 0  # a killed run may lack some (fold, seed)
+    weight = ran / np.maximum(ran.sum(axis=1, keepdims=True), 1)
+    pooled = (counts * weight[:, :, None, None]).sum(axis=(0, 1))
+    scores, whole = scores_of(counts), scores_of(pooled)
+    metrics: dict[str, dict[str, float | None]] = {}
+    by_fold: list[dict[str, Any]] = [
+        {"fold": name, "n": float(counts[i].sum(axis=(-1, -2)).max())} for i, name in enumerate(folds)
+    ]
+    for metric in METRICS:
+        cells = np.where(ran, scores[metric], np.nan)
+        means = np.nanmean(cells, axis=1)
+        over_seeds = cells.mean(axis=0)
+        over_seeds = over_seeds[~np.isnan(over_seeds)]
+        for i, value in enumerate(means):
+            by_fold[i][metric] = float(value)
+        metrics[metric] = {
+            "mean": None if pooled_only else float(means.mean()),
+            "std_folds": None if pooled_only or len(folds) < 2 else float(means.std(ddof=1)),
+            "std_seeds": None if pooled_only or len(over_seeds) < 2 else float(over_seeds.std(ddof=1)),
+            "pooled": float(whole[metric]),
+        }
+    return {
+        "metrics": metrics,
+        "folds": by_fold,
+        "confusion": pooled.tolist(),
+        "per_class": per_class(pooled, classes),
+        "n": float(pooled.sum()),
+        "seeds": seeds,
+    }
+
+
+# Each head's own linear probe: the best probe, on development data, of the streams that the head reads.
+def own_probes(run: RunDirectory) -> dict[str, str]:
+    """Slug of each head, and of each stacked one, to the slug of its own probe; heads whose streams have no probe are left out.
+
+    Of several probes (mean, mean and deviation, the product) the one with the best UWA on all development parts together counts;
+    without development parts the first.
+    """
+    dev = run.development
+    best: dict[frozenset[str], tuple[float, str]] = {}
+    for row in run.rows:
+        if row["kind"] != "reference" or not row.get("streams"):
+            continue
+        own = dev[dev["row"] == row["slug"]] if dev is not None else None
+        score = 0.0
+        if own is not None and len(own):
+            score = float(scores_of(confusion(own["label"], own["predicted"], run.classes))["UWA"])
+        streams = frozenset(row["streams"])
+        if streams not in best or score > best[streams][0]:
+            best[streams] = (score, row["slug"])
+    heads = [row for row in run.rows if row["kind"] in ("head", "stacked") and row.get("streams")]
+    return {row["slug"]: best[key][1] for row in heads if (key := frozenset(row["streams"])) in best}

@@ -21,8 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ser_fusion.evaluation.calibration import FLOOR, arrays_of, left_out
-from ser_fusion.evaluation.parts import Part
-from ser_fusion.evaluation.priors import class_prior
+from ser_fusion.evaluation.parts import Part, class_prior
 from ser_fusion.evaluation.references import Reference
 
 SHRINK = 0.02

@@ -1,5 +1,1 @@
 """Shows what `evaluation` found: HTML, Markdown, LaTeX, CSV, plots, and tables in the terminal."""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import read_json
-from ser_fusion.evaluation.run_directory import job_folders
+from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.reporting.figures import (
     class_plot,
     confusion_plot,
@@ -27,7 +28,6 @@ from ser_fusion.reporting.figures import (
     save,
     svg_text,
 )
-from ser_fusion.reporting.text_tables import safe_name
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,24 @@ class Drawer:
         if self.files:
             save(figure, svg, self.folder, file)
         return Plot(inline(svg, file, caption), caption, file)
+
+
+def plots(run: RunDirectory, metrics: dict[str, Any], files: bool) -> dict[str, Any]:
+    """All plots of the page, by their places in it: `curves`, `layers`, `by_row`, `overview`, `differences`.
+
+    Args:
+        run: the run.
+        metrics: its metrics.json.
+        files: whether they are written as files too.
+    """
+    drawer, entries = Drawer(run.path / "plots", files), run.run.get("cache", {}).get("entries", {})
+    return {
+        "curves": curves(run.path, metrics, drawer),
+        "layers": layer_weights(run.path, metrics, entries, drawer),
+        "by_row": confusions(metrics, drawer),
+        "overview": overview(metrics, drawer),
+        "differences": differences(metrics, drawer),
+    }
 
 
 def overview(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
@@ -191,3 +209,8 @@ def audio_clips(utterances: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
                 break
             clips[name] = "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return clips
+
+
+def safe_name(slug: str) -> str:
+    """A slug as a file name: no separators, no leading dot."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", slug).strip(".-") or "table"

@@ -10,12 +10,10 @@ from ser_fusion.evaluation.records import Judged, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import assets, tables, words
-from ser_fusion.reporting.tables import lost_table, transfer_tables
 from ser_fusion.reporting.text_tables import write_tables
 from ser_fusion.reporting.words import count, score
 
 TEMPLATES = Path(__file__).parent / "templates"
-LONGEST = 60  # lines of a table on the page; longer ones (corpora of hundreds of speakers) are in the files only
 
 
 def write_report(
@@ -45,63 +43,28 @@ def write_report(
     step = progress or (lambda name: None)
     step("metrics")
     metrics = evaluate_run(run.path) if anew else current_metrics(run)
-    drawer = assets.Drawer(run.path / "plots", files)
     step("plots")
-    by_row = assets.confusions(metrics, drawer)
-    main = tables.result_tables(metrics)
-    splits = tables.split_tables(metrics)
-    merged = tables.merged_table(metrics)
-    trained = [row for row in metrics["rows"] if row["kind"] not in ("reference", "lost")]
-    lost = lost_table(metrics)
-    together = [*transfer_tables(metrics), *([lost] if lost else [])]
-    classes = {row["slug"]: tables.class_table(row, compact=True) for row in trained}
-    audit = tables.audit_tables(metrics["audit"])
-    comparisons = tables.comparison_table(metrics)
-    calibration = tables.calibration_table(metrics)
+    plots = assets.plots(run, metrics, files)
+    step("tables")
+    shown, everything = tables.report_tables(metrics)
     clips: dict[str, str] = {}
     if embed_audio:
-        from ser_fusion.reporting.assets import audio_clips
-
         step("audio")
-        clips = audio_clips(run.utterances, [entry["id"] for entry in metrics["hardest"]])
+        clips = assets.audio_clips(run.utterances, [entry["id"] for entry in metrics["hardest"]])
     page = _render(
         run=run.run,
         metrics=metrics,
         headline=words.headline(metrics),
         summary=words.summary(metrics),
         warnings=words.warnings(metrics),
-        overview=assets.overview(metrics, drawer),
-        by_row=by_row,
         names={row["slug"]: row["name"] for row in metrics["rows"]},
-        differences=assets.differences(metrics, drawer),
-        curves=assets.curves(run.path, metrics, drawer),
-        layers=assets.layer_weights(run.path, metrics, run.run.get("cache", {}).get("entries", {}), drawer),
-        tables={
-            "main": main,
-            "splits": [table for table in splits if len(table.rows) <= LONGEST],
-            "merged": merged,
-            "together": together,
-            "classes": classes,
-            "audit": audit,
-        },
-        comparisons=comparisons,
-        calibration=calibration,
+        tables=shown,
+        **plots,
         clips=clips,
         environment=run.run.get("environment", {}),
         run_name=run.path.name,
     )
     if files:
-        step("tables")
-        everything = [
-            *main,
-            comparisons,
-            calibration,
-            *splits,
-            *([merged] if merged else []),
-            *together,
-            *classes.values(),
-            *audit,
-        ]
         write_tables(everything, run.path / "tables")
     target = run.path / "report.html"
     with replacing(target) as scratch:

@@ -7,6 +7,7 @@ from typing import Any
 from ser_fusion.reporting.words import bold, bounds, count, points, probability, replicates, score, spread, tested
 
 METRICS = ("WA", "UWA", "WF1", "UWF1")
+LONGEST = 60  # lines of a table on the page; longer ones (corpora of hundreds of speakers) are in the files only
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,30 @@ def _row(*texts: str, quiet: bool = False, rule: bool = False) -> Row:
     return Row(tuple(Cell(text) for text in texts), quiet, rule)
 
 
+def report_tables(metrics: dict[str, Any]) -> tuple[dict[str, Any], list[Table]]:
+    """What the page shows, by its places in it, and all tables as they are written to files."""
+    main, splits, merged, audit = (
+        result_tables(metrics), split_tables(metrics), merged_table(metrics), audit_tables(metrics["audit"]),
+    )  # fmt: skip
+    lost = lost_table(metrics)
+    together = [*transfer_tables(metrics), *([lost] if lost else [])]
+    trained = [row for row in metrics["rows"] if row["kind"] not in ("reference", "lost")]
+    classes = {row["slug"]: class_table(row, compact=True) for row in trained}
+    comparisons, calibration = comparison_table(metrics), calibration_table(metrics)
+    shown = {
+        "main": main,
+        "splits": [table for table in splits if len(table.rows) <= LONGEST],
+        "merged": merged,
+        "together": together,
+        "classes": classes,
+        "audit": audit,
+        "comparisons": comparisons,
+        "calibration": calibration,
+    }
+    beside = [*splits, *([merged] if merged else []), *together, *classes.values(), *audit]
+    return shown, [*main, comparisons, calibration, *beside]
+
+
 def definitions(metrics: dict[str, Any]) -> tuple[str, ...]:
     """One line for each metric."""
     return tuple(f"{name}: {meaning}." for name, meaning in metrics["definitions"].items())
@@ -63,11 +88,8 @@ def result_tables(metrics: dict[str, Any]) -> list[Table]:
     shifted = [row for row in rows if row.get("transductive")]
     tables = [_result_table("results", "Results", plain, metrics)]
     if shifted:
-        tables.append(
-            _result_table(
-                "results-transductive", "Results normalised with test speech itself (transductive)", shifted, metrics
-            )
-        )
+        title = "Results normalised with test speech itself (transductive)"
+        tables.append(_result_table("results-transductive", title, shifted, metrics))
     return tables
 
 
@@ -76,20 +98,15 @@ def _result_table(slug: str, title: str, rows: Sequence[dict[str, Any]], metrics
     lines, last = [], None
     for row in sorted(rows, key=lambda row: row["kind"] == "reference"):
         scores, reference = row["metrics"], row["kind"] == "reference"
-        cells = [Cell(row["name"])]
-        cells += [Cell(spread(scores[m]), metrics["best"].get(m) == row["slug"]) for m in METRICS]
-        if not pooled:
-            cells.append(Cell(score(scores["UWA"]["pooled"])))
-        cells.append(Cell(bounds(scores["UWA"]["low"], scores["UWA"]["high"])))
-        cells.append(Cell(score(scores["UWA"]["std_seeds"])))
-        cells.append(Cell(count(row["n"])))
-        lines.append(Row(tuple(cells), reference, rule=last is False and reference))
+        own = scores["UWA"]
+        best = [Cell(spread(scores[m]), metrics["best"].get(m) == row["slug"]) for m in METRICS]
+        texts = [] if pooled else [score(own["pooled"])]
+        texts += [bounds(own["low"], own["high"]), score(own["std_seeds"]), count(row["n"])]
+        cells = (Cell(row["name"]), *best, *map(Cell, texts))
+        lines.append(Row(cells, reference, rule=last is False and reference))
         last = reference
-    how = (
-        "Scores of the pooled test parts"
-        if pooled
-        else "Mean ± standard deviation over folds; seeds are averaged first"
-    )
+    each = "Mean ± standard deviation over folds; seeds are averaged first"
+    how = "Scores of the pooled test parts" if pooled else each
     notes = (
         f"{how}. The interval is Student's t over {replicates(metrics['unit'])}, for the pooled UWA.",
         "Seed sd: deviation of whole runs over seeds.",
@@ -104,23 +121,16 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
     """All pairs of trained rows: declared families first."""
     lines, last = [], None
     for pair in metrics["comparisons"]:
-        corrected = pair["corrected"] or {}
-        lines.append(
-            Row(
-                (
-                    Cell(f"{pair['a']} - {pair['b']}"),
-                    Cell(points(pair["difference"]), pair["significant"] and pair["family"] != "exploratory"),
-                    Cell(f"[{points(pair['low'])}, {points(pair['high'])}]" if pair["low"] is not None else "–"),
-                    Cell(probability(pair["p"])),
-                    Cell(probability(pair["p_holm"])),
-                    Cell(probability(corrected.get("p"))),
-                    Cell(f"{100 * pair['detectable']:.1f}" if pair["detectable"] is not None else "–"),
-                    Cell(pair["family"]),
-                ),
-                quiet=pair["family"] == "exploratory",
-                rule=last not in (None, pair["family"]),
-            )
+        exploratory = pair["family"] == "exploratory"
+        gap = Cell(points(pair["difference"]), pair["significant"] and not exploratory)
+        texts = (
+            f"[{points(pair['low'])}, {points(pair['high'])}]" if pair["low"] is not None else "–",
+            *(probability(p) for p in (pair["p"], pair["p_holm"], (pair["corrected"] or {}).get("p"))),
+            f"{100 * pair['detectable']:.1f}" if pair["detectable"] is not None else "–",
+            pair["family"],
         )
+        cells = (Cell(f"{pair['a']} - {pair['b']}"), gap, *map(Cell, texts))
+        lines.append(Row(cells, exploratory, rule=last not in (None, pair["family"])))
         last = pair["family"]
     first = metrics["comparisons"][0] if metrics["comparisons"] else None
     notes = (
@@ -255,9 +265,7 @@ def merged_table(metrics: dict[str, Any]) -> Table | None:
         cells += [f"{score(plan['UWA'])} / {score(plan['WA'])}" for plan in row["merged"]]
         lines.append(_row(row["name"], *cells))
     columns = ("Model", "as they are, UWA", *(f"{plan}, UWA / WA" for plan in plans))
-    note = (
-        "A confusion inside a merged pair counts as right. Fewer classes make higher scores: compare within a column."
-    )
+    note = "A confusion inside a merged pair counts as right. Fewer classes score higher: compare within a column."
     return Table("merged", "Confusable pairs merged", columns, tuple(lines), (note,))
 
 
@@ -275,11 +283,8 @@ def audit_tables(audit: dict[str, Any] | None) -> list[Table]:
             "Pooled scores of the same cheap models under each protocol; nothing but the folds differs.",
             f"{metric}: {audit['definitions'][metric]}.",
         )
-        tables.append(
-            Table(
-                f"audit-{metric.lower()}", f"Leak audit, {metric}", ("Model", *audit["protocols"]), tuple(lines), notes
-            )
-        )
+        columns = ("Model", *audit["protocols"])
+        tables.append(Table(f"audit-{metric.lower()}", f"Leak audit, {metric}", columns, tuple(lines), notes))
     return tables
 
 
@@ -320,16 +325,8 @@ def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
             "Brackets: 95 % interval, Student's t over the target's speakers. Source: the corpora that trained.",
         )
         columns = ("Model", "trained on", *heads)
-        tables.append(
-            Table(
-                f"transfer-{metric.lower()}",
-                f"From corpus to corpus, {metric}",
-                columns,
-                tuple(lines),
-                notes,
-                frozenset({1}),
-            )
-        )
+        title = f"From corpus to corpus, {metric}"
+        tables.append(Table(f"transfer-{metric.lower()}", title, columns, tuple(lines), notes, frozenset({1})))
     return tables
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ser_fusion.evaluation.probe_rows import told_probes
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS
 from ser_fusion.evaluation.rating_metrics import METRICS as RATING_METRICS
 from ser_fusion.reporting.tables import lost_table, transfer_tables
-from ser_fusion.reporting.words import bold, bounds, count, replicates, score, spread
+from ser_fusion.reporting.words import bold, bounds, count, replicates, score, spread, told_probes
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions

@@ -9,6 +9,7 @@ import io
 import re
 from pathlib import Path
 
+from ser_fusion.reporting.assets import safe_name
 from ser_fusion.reporting.tables import Table
 
 _LATEX = {
@@ -94,8 +95,3 @@ def write_tables(tables: list[Table], folder: Path) -> list[Path]:
             path.write_text(text, encoding="utf-8", newline="")
             written.append(path)
     return written
-
-
-def safe_name(slug: str) -> str:
-    """A slug as a file name: no separators, no leading dot."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", slug).strip(".-") or "table"

@@ -8,7 +8,6 @@ from typing import Any
 
 from ser_fusion.evaluation.comparison import too_few_groups, trained_rows
 from ser_fusion.evaluation.metrics import ENOUGH
-from ser_fusion.evaluation.probe_rows import told_probes
 from ser_fusion.heads import SINGLE
 
 
@@ -241,4 +240,28 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
         lines.append(f"Some rows use the test part's own {used} (transductive); they stand in a table of their own.")
     departures = {row["name"]: row["departures"] for row in metrics["rows"] if row.get("departures")}
     lines += [f"{name} departs from its preset: {'; '.join(map(str, listed))}." for name, listed in departures.items()]
+    return lines
+
+
+def told_probes(rows: list[dict[str, Any]]) -> list[str]:
+    """A sentence for every head that is below its own probe, and one for all that are not.
+
+    Args:
+        rows: Of `metrics.json`; a head's `own_probe` is the slug of its probe.
+    """
+    by_slug = {row["slug"]: row for row in rows}
+    lines, level = [], []
+    for row in rows:
+        probe = by_slug.get(str(row.get("own_probe")))
+        if probe is None:
+            continue
+        gap = 100 * (row["metrics"]["UWA"]["pooled"] - probe["metrics"]["UWA"]["pooled"])
+        if round(gap, 1) < 0:
+            lines.append(f"{row['name']} is {-gap:.1f} points UWA below its own linear probe, {probe['name']}.")
+        else:
+            level.append(f"{row['name']} ({gap:+.1f})")
+    if level:
+        lines.append(
+            f"Not below {'its' if len(level) == 1 else 'their'} own linear probe: {', '.join(level)} points UWA."
+        )
     return lines

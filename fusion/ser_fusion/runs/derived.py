@@ -153,7 +153,7 @@ def derive(
         for part, frames in heads.items():
             frames += [pd.read_parquet(job.out / task.folder / f"{part}.parquet") for task in prepared.tasks]
     if job.stack == "probes" and prepared.tasks:
-        from ser_fusion.evaluation.metrics import speakers_of
+        from ser_fusion.evaluation.parts import speakers_of
         from ser_fusion.evaluation.stacking import stacked_rows
 
         parts = parts_of(study.table.index, study.folds.folds, prepared.start["refit"])
@@ -166,7 +166,7 @@ def derive(
             found.developments += [] if stacked.dev is None else [stacked.dev]
     if job.ensemble:
         from ser_fusion.evaluation.ensembles import ensemble_rows
-        from ser_fusion.evaluation.metrics import speakers_of
+        from ser_fusion.evaluation.parts import speakers_of
 
         whole = pd.concat([*heads["test"], *tests], ignore_index=True)
         dev = pd.concat([*heads["dev"], *developments], ignore_index=True)

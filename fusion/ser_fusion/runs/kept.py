@@ -17,11 +17,11 @@ from ser_base.files import replacing
 from ser_cache import CacheError, MissingAttachment, open_cache
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.evaluation.audit import PROTOCOLS, asked_rule, audit_study
-from ser_fusion.evaluation.probe_rows import Pooled
 from ser_fusion.evaluation.probes import Fits, read_probe
 from ser_fusion.evaluation.records import Audit, Record, Row, check, read_record
 from ser_fusion.evaluation.references import Reference, reference_rows
 from ser_fusion.runs.finished import code, versions
+from ser_fusion.study.data import Pooled
 from ser_fusion.study.open import Study
 
 FOLDER = "references"

@@ -8,13 +8,13 @@ import pandas as pd
 
 from ser_base.files import replacing
 from ser_fusion.evaluation.parts import parts_of
-from ser_fusion.evaluation.probe_rows import Pooled
 from ser_fusion.evaluation.probes import standardise
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS, long_frame, summarise_ratings
 from ser_fusion.evaluation.run_metrics import finite
 from ser_fusion.reporting.terminal import markdown
 from ser_fusion.runs.finished import Outcome
 from ser_fusion.runs.prepare import Prepared
+from ser_fusion.study.data import Pooled
 
 if TYPE_CHECKING:
     from ser_fusion.runs.listener import Listener
@@ -35,7 +35,7 @@ def rating_references(
     Args:
         study: Utterances and folds.
         ratings: (utterances, dimensions), NaN where there is none.
-        features: ``ser_fusion.evaluation.references.stream_features(study)``.
+        features: ``ser_fusion.study.data.stream_features(study)``.
     """
     ids = study.table.index.to_numpy()
     inputs: dict[str, np.ndarray | None] = {"mean": None}
@@ -125,9 +125,9 @@ def judge_beside(prepared: Prepared, features: Any) -> None:
 
 def judge_alone(prepared: Prepared, listener: "Listener", workers: int) -> Outcome:
     """``--task vad``: ``metrics.json``, ``vad.md``, ``predictions.parquet``, and a ``run.json`` that is finished."""
-    from ser_fusion.evaluation.references import stream_features
     from ser_fusion.runs.memory import record
     from ser_fusion.runs.record import write_frame, write_json
+    from ser_fusion.study.data import stream_features
 
     out, study = prepared.job.out, prepared.study
     listener.step("reference rows")

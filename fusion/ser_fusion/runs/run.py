@@ -84,12 +84,12 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
     from ser_fusion.evaluation.audit import audit_study, write_audit
     from ser_fusion.evaluation.probes import Fits
-    from ser_fusion.evaluation.references import stream_features
     from ser_fusion.evaluation.run_metrics import evaluate_run
-    from ser_fusion.reporting import write_report
+    from ser_fusion.reporting.report import write_report
     from ser_fusion.runs.audit_heads import heads_under
     from ser_fusion.runs.ratings import judge_alone, judge_beside
     from ser_fusion.runs.tuning.summary import write_summary
+    from ser_fusion.study.data import stream_features
 
     prepared = remember(prepared)
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks

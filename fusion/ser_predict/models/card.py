@@ -115,7 +115,7 @@ def model_card(chosen: Chosen) -> str:
     """The card of the heads that answer, as Markdown with the hub's YAML head."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from ser_fusion.evaluation.audit_words import tuned_on
+    from ser_fusion.evaluation.corpora import tuned_on
     from ser_fusion.reporting.words import bounds, score
 
     facts, main = chosen.source.facts, chosen.main

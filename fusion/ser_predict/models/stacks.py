@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_fusion.evaluation.calibration import FLOOR
-from ser_fusion.evaluation.probe_rows import both_poolings, joined
+from ser_fusion.evaluation.probe_rows import joined
 from ser_fusion.evaluation.probes import Probe, read_probe
 from ser_fusion.evaluation.stacking import combine
+from ser_fusion.study.data import both_poolings
 from ser_predict.errors import NoModel
 
 Doubles = NDArray[np.float64]
