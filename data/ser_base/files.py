@@ -5,6 +5,7 @@ folder under its final name, and a file that the writer keeps locked. The lock e
 whoever finds the lock free knows that the writer is dead. A half-written file never matches the pattern that finds the target.
 """
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 LOCK = ".writer"
 UNLOCKED_HOURS = 24.0
@@ -49,6 +51,29 @@ def replacing(path: Path) -> Iterator[Path]:
         if new.is_dir() and path.is_dir():  # a folder that is not empty cannot be replaced in one step
             path.rename(folder / ".old")
         new.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file that replaces ``path`` at once."""
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits while another process holds the lock of this file or folder; the lock goes with the process that holds it.
+
+    A file that is missing is made. Where a file system has no locks, nobody waits.
+    """
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ser_fusion.evaluation.audit import audit_run, audit_table, write_audit
+from ser_base.files import write_json
+from ser_fusion.evaluation.audit import audit_run, audit_table
 from ser_fusion.evaluation.audit_words import CONTROL
 from ser_fusion.evaluation.run_metrics import evaluate_run
 
@@ -79,7 +80,7 @@ def test_heads_join_the_audit_and_the_audit_joins_the_metrics(run_copy: Path):
     row = {"slug": "cross", "name": "Cross-MHA", "kind": "head"}
     audit = audit_run(run_copy, permutations=20, protocols=("session",), heads={"session": [(row, head)]})
     assert score(audit, "cross", "session")["UWA"] > 0.4
-    write_audit(run_copy, audit)
+    write_json(run_copy / "audit.json", audit)
     metrics = evaluate_run(run_copy)
     assert metrics["audit"]["protocols"] == ["session"]
     assert json.loads((run_copy / "metrics.json").read_text())["audit"] == metrics["audit"]

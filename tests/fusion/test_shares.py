@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from ser_base.files import locked
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import run
-from ser_fusion.runs.shares import judging
 
 
 def job(cache: Path, out: Path, **options: Any) -> FuseJob:
@@ -115,7 +115,7 @@ def test_one_judge_at_a_time(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
     def judge() -> None:
-        with judging(tmp_path):
+        with locked(tmp_path / ".judging"):
             for _ in range(200):
                 with open(log, "a") as file:
                     file.write(f"{os.getpid()}\n")

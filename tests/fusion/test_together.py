@@ -30,9 +30,9 @@ from ser_fusion.reporting import together_tables
 from ser_fusion.runs.derived import NAME, subsets
 from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.judge import gather
 from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.prepare import prepare, train_all
-from ser_fusion.runs.record import gather
 from ser_fusion.runs.run import run
 from ser_fusion.study.open import open_study
 

@@ -213,9 +213,10 @@ def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool) -> N
                 status.update(f"{run}: {name}")  # noqa: B023
 
             if audit:
-                from ser_fusion.evaluation.audit import audit_run, write_audit
+                from ser_base.files import write_json
+                from ser_fusion.evaluation.audit import audit_run
 
-                write_audit(run, audit_run(run, progress=step))
+                write_json(Path(run) / "audit.json", audit_run(run, progress=step))
             print(write_report(run, embed_audio=embed_audio, anew=True, progress=step))
 
 

@@ -8,7 +8,6 @@ protocol is `--audit-heads`.
 """
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from ser_base.errors import SerError
-from ser_base.files import replacing
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
 from ser_fusion.evaluation.difference_test import difference_test
@@ -236,14 +234,6 @@ def _features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
     except (CacheError, KeyError, OSError):
         return {}
     return both_poolings(features)
-
-
-def write_audit(run_dir: str | Path, audit: dict[str, Any]) -> Path:
-    """Puts an audit into a run directory, where `evaluate_run` and the report find it."""
-    target = Path(run_dir) / "audit.json"
-    with replacing(target) as scratch:
-        scratch.write_text(json.dumps(audit, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return target
 
 
 # What pooled UWA looks like when predictions know nothing: the true labels shuffled within folds, many times.

@@ -125,7 +125,7 @@ def deterministic_rows(
         fixed: `fixed_rows` of this table, where they are at hand already.
         progress: called with each row's name before it is computed.
     """
-    rows = []
+    rows, speakers = [], speakers_of(table)
     for info, predict in fixed_rows(table, classes) if fixed is None else fixed:
         if progress is not None:
             progress(info["name"])
@@ -137,7 +137,7 @@ def deterministic_rows(
             rows.append(Reference(info, pd.concat(frames, ignore_index=True)))
     if features and progress is not None:
         progress("linear probes")
-    probes = probe_rows(table, classes, features, parts, fits, speakers_of(table))
+    probes = probe_rows(table, classes, features, parts, fits, speakers)
     return rows + [Reference(one.info, one.test, one.dev) for one in probes]
 
 

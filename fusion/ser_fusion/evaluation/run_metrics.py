@@ -3,7 +3,6 @@
 Reads only what `ser-fuse` left behind (see `run_directory`), so old runs can be judged again by a newer version.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_base.files import replacing, sweep
+from ser_base.files import sweep, write_json
 from ser_fusion.errors import RecordMissing
 from ser_fusion.evaluation.breakdowns import groupings, merged_scores, seen_text, split_scores
 from ser_fusion.evaluation.calibration import calibration
@@ -112,8 +111,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
     }
     beside = _beside(run.path)
     clean = finite(metrics if beside is None else {**metrics, "vad": beside})
-    with replacing(run.path / "metrics.json") as scratch:
-        scratch.write_text(json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(run.path / "metrics.json", clean)
     return clean
 
 
@@ -254,7 +252,7 @@ def _beside(folder: Path) -> dict[str, Any] | None:
 
 
 def _audit(folder: Path) -> dict[str, Any] | None:
-    """The leak audit of this run, if one was made (`audit.write_audit`)."""
+    """The leak audit of this run, if one was made."""
     try:
         return read_record(folder / "audit.json", Audit)
     except RecordMissing:

@@ -4,24 +4,19 @@
 """
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import xxhash
 from pydantic import Field
 
-from ser_base.files import replacing
+from ser_base.files import write_json
 from ser_cache import open_cache
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.evaluation.records import Judged, Record, read_record
+from ser_fusion.runs.environment import code, versions
 from ser_fusion.runs.job import MACHINERY
 from ser_fusion.study.open import MANIFEST
 
@@ -91,8 +86,7 @@ def note(job: "FuseJob", study: "Study", trainings: int, outcome: Outcome) -> No
     """
     files = {str(path.relative_to(job.out)): _look(path) for path in _files(job.out)}
     content = {"mark": mark_of(job, study), "trainings": trainings, "left_out": outcome.left_out, "files": files}
-    with replacing(job.out / NOTE) as scratch:
-        scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(job.out / NOTE, content)
 
 
 def recall(job: "FuseJob", study: "Study") -> tuple[Outcome, int] | str:
@@ -134,70 +128,3 @@ def _look(path: Path) -> tuple[int, str]:
     if path.suffix in _WEIGHTS:
         return stat.st_size, str(stat.st_mtime_ns)
     return stat.st_size, xxhash.xxh3_128_hexdigest(path.read_bytes())
-
-
-# With what a result was made: versions, machine, code. Kept in ``run.json``. Versions and code decide whether what is stored of
-# judging still holds, never whether a training does.
-_PACKAGES = ("ser-fusion", "torch", "numpy", "pandas", "scikit-learn", "scipy", "zarr", "h5py")
-_ALSO = ("pyarrow", "matplotlib", "jinja2")  # in what a result is told
-_CODE = ("ser_base", "ser_data", "ser_cache", "ser_fusion")
-
-
-def environment() -> dict[str, str]:
-    """Name -> version or description."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    found |= versions()
-    for name in _ALSO:
-        found.pop(name, None)
-    found["cores"] = str(os.cpu_count())
-    commit = _commit()
-    if commit:
-        found["commit"] = commit
-    return found
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Name -> version of every library that a result follows from."""
-    found = {}
-    for name in (*_PACKAGES, *_ALSO):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-@cache
-def code(*packages: str) -> str:
-    """xxh3-128 of the source files of packages of ours: what an older version stored is not taken for today's.
-
-    Args:
-        packages: Their names; all that training and judging follow from by default.
-    """
-    digest = xxhash.xxh3_128()
-    for name in packages or _CODE:
-        found = find_spec(name)
-        folder = Path(found.origin).parent if found and found.origin else Path(name)
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".j2", ".css", ".js", ".toml", ".csv", ".json") and path.is_file():
-                digest.update(str(path.relative_to(folder)).encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _commit() -> str:
-    """Commit of the checkout this code runs from, with ``+`` if files were changed; empty elsewhere."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    try:
-        head = subprocess.run(
-            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-        changed = subprocess.run(
-            ["git", "-C", root, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

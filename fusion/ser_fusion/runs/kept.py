@@ -13,14 +13,14 @@ from typing import Any
 
 import xxhash
 
-from ser_base.files import replacing
+from ser_base.files import replacing, write_json
 from ser_cache import CacheError, MissingAttachment, open_cache
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.evaluation.audit import PROTOCOLS, asked_rule, audit_study
 from ser_fusion.evaluation.probes import Fits, read_probe
 from ser_fusion.evaluation.records import Audit, Record, Row, check, read_record
 from ser_fusion.evaluation.references import Reference, reference_rows
-from ser_fusion.runs.finished import code, versions
+from ser_fusion.runs.environment import code, versions
 from ser_fusion.study.data import Pooled
 from ser_fusion.study.open import Study
 
@@ -118,8 +118,7 @@ def _write(folder: Path, key: str, found: Sequence[Reference]) -> None:
             pd.concat(frames, ignore_index=True).to_parquet(scratch, index=False)
             files[part] = xxhash.xxh3_128_hexdigest(scratch.read_bytes())
     content = {"ground": key, "rows": [one.info for one in found], "files": files}
-    with replacing(folder / "rows.json") as scratch:
-        scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "rows.json", content)
 
 
 def kept_audit(

@@ -11,15 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ser_base.files import sweep
+from ser_base.files import locked, sweep, write_json
 from ser_fusion.errors import RecordMissing, RunExists, RunUnreadable
 from ser_fusion.evaluation.comparison import DEFAULT_NAMED, primary_pairs
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.evaluation.run_directory import job_folders
 from ser_fusion.runs.folder import is_done, is_finished
 from ser_fusion.runs.job import GROWS, FuseJob, Row
-from ser_fusion.runs.record import write_json
-from ser_fusion.runs.shares import locked
 from ser_fusion.runs.task import Task
 
 

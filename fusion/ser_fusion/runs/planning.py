@@ -18,18 +18,17 @@ from ser_fusion.runs.material import Material, material_of
 from ser_fusion.runs.task import Search, Task
 from ser_fusion.runs.tuning.inner import Inner, inner_folds
 from ser_fusion.runs.tuning.space import DEFAULT
-from ser_fusion.study.context import departure as context_departure
 from ser_fusion.study.context import previous_turns
 from ser_fusion.study.extra_text import read_extra_text
 from ser_fusion.study.norm import groups_of
 from ser_fusion.study.open import Study
 from ser_fusion.study.usable import check_classes, check_two_classes
-from ser_fusion.training.losses.levers import PLAIN, levers_of, spoken
+from ser_fusion.training.losses.levers import PLAIN, levers_of
 from ser_fusion.training.losses.objective import check_heads
 from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
 
-_OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
+OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
 _SHAPES = ("pool_norm", "norm_first", "stream_dropout")
 
 
@@ -179,26 +178,13 @@ def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], de
 def training_of(job: FuseJob, preset: Preset) -> Training:
     """How a preset's rows are trained: its own way, or stopped early if asked, with the job's own values."""
     base = EARLY_STOPPING if job.early_stopping and preset.training.patience is None else preset.training
-    return replace(base, **{name: getattr(job, name) for name in _OVERRIDES if getattr(job, name) is not None})
+    return replace(base, **{name: getattr(job, name) for name in OVERRIDES if getattr(job, name) is not None})
 
 
 def refits(job: FuseJob, training: Training, fraction: float = 1.0) -> bool:
     """Whether the tested head is trained on training and development part: as asked, else where the length is fixed and the
     row has all training speakers (a share of them and all of the development part would be another share)."""
     return training.patience is None and fraction == 1 if job.refit is None else job.refit
-
-
-def refit_note(job: FuseJob, study: Study) -> list[str]:
-    """What a reader of the result must know where tested heads have seen the development part; empty if none has."""
-    if not any(refits(job, training_of(job, PRESETS[name])) for name in job.preset):
-        return []
-    if not any(len(fold.dev) for fold in study.folds.folds):
-        return []
-    told = (
-        "the tested heads are trained again on training and development part together; development predictions, temperatures "
-        "and whatever else is fitted on the development part come from the first training, which has not seen it"
-    )
-    return [told]
 
 
 def dropouts_of(job: FuseJob, shape: Shape) -> tuple[tuple[float, float], ...]:
@@ -249,45 +235,3 @@ def _fingerprint(plan: Plan, parts: Mapping[str, NDArray[np.int64]], data: str, 
     for name in sorted(parts):
         digest.update(parts[name].tobytes())
     return digest.hexdigest()
-
-
-def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
-    """What of a row differs from the source its preset names."""
-    preset = PRESETS[row.preset]
-    said = list(preset.departures)
-    training = training_of(job, preset)
-    for name in _OVERRIDES:
-        value, own = getattr(training, name), getattr(preset.training, name)
-        if value != own and (name != "patience" or own is not None):
-            said.append(f"{name.replace('_', ' ')} {value} instead of {own}")
-    if training.patience is not None and preset.training.patience is None:
-        said.append(f"stopped after {training.patience} epochs without a better development score, the best epoch kept")
-    if job.epochs is not None:
-        said.append(f"{'at most ' if training.patience is not None else ''}{job.epochs} epochs")
-    for name in ("frame_dropout", "pool_dropout"):
-        given, own = getattr(job, name), getattr(preset.shape, name)
-        if given and given != (own,):
-            said.append(f"{name.replace('_', ' ')} {' or '.join(map(str, given))} instead of {own}")
-    if job.pool_norm is not None and job.pool_norm != preset.shape.pool_norm:
-        said.append(f"pooled vectors' norm: {job.pool_norm} instead of {preset.shape.pool_norm}")
-    if job.norm_first is not None and job.norm_first != preset.shape.norm_first:
-        said.append(f"attention normalises what it {'reads' if job.norm_first else 'gives'}")
-    if preset.weighted_layers and all(len(entries) == 1 for entries in study.layers.values()):
-        said.append("one layer instead of a learned sum of all (--layer all)")
-    if training.patience is not None and job.refit:
-        said.append("trained again on training and development part for the number of epochs chosen on the latter")
-    if training.patience is None and not refits(job, training, row.fraction):
-        said.append("not trained again on training and development part together")
-    if job.re_pair:
-        said.append("streams paired anew within the class in every training epoch")
-    said += spoken(job, study.classes, row.fusion)
-    if job.tune:
-        said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
-    if job.context:
-        said.append(context_departure(HEADS[row.fusion].reads_context(preset.shape), job.context))
-    if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
-        said.append("text drawn anew in every training epoch from all of its class, extra text included")
-    said += HEADS[row.fusion].departures
-    if row.text_input == "cls" and HEADS[row.fusion].may_read("text"):
-        said.append("text is one token: self-attention over it is linear, and attention to it constant")
-    return said

@@ -1,4 +1,4 @@
-"""From a job to a run directory that is ours, and to its finished trainings; judged by ``runs.run``."""
+"""From a job to a run directory that is ours, and to its finished trainings; judged by ``runs.judge``."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_base.errors import PackageMissing
+from ser_base.files import replacing
 from ser_fusion.errors import RunChanged
 from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob, Row
@@ -15,10 +16,15 @@ from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.material import Material
 from ser_fusion.runs.memory import claim
 from ser_fusion.runs.planning import plan
-from ser_fusion.runs.record import describe, write_study
+from ser_fusion.runs.record import describe
 from ser_fusion.runs.runners import RUNNERS
 from ser_fusion.runs.task import Task
 from ser_fusion.study.open import Study
+
+_COLUMNS = (
+    "id", "corpus", "label", "speaker", "session", "dialogue", "scenario", "scripted", "gender", "text", "text_hash", "duration", "path",
+    "start", "end",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,18 @@ def prepare(
     return Prepared(study=study, material=material, rows=rows, tasks=todo, **places)
 
 
+def write_study(out: Path, study: Study) -> None:
+    """``utterances.parquet``, ``folds.csv``, ``excluded.csv``."""
+    table = study.table[[name for name in _COLUMNS if name in study.table]].copy()
+    table["label"] = [study.classes[n] for n in study.targets]
+    with replacing(out / "utterances.parquet") as scratch:
+        table.to_parquet(scratch, index=False)
+    with replacing(out / "folds.csv") as scratch:
+        study.folds.to_csv(scratch)
+    with replacing(out / "excluded.csv") as scratch:
+        study.excluded.to_csv(scratch, index=False)
+
+
 def begun(
     job: FuseJob,
     material: Material,
@@ -112,3 +130,16 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     told: dict[str, Any] = {"on_done": listener.job, "on_epoch": listener.epoch}
     told["on_estimate"] = listener.estimate if listener.estimates else None
     return train(job, prepared.material, missing, device=prepared.device, **told)
+
+
+def trained(
+    job: FuseJob,
+    listener: Listener,
+    *,
+    command: str = "",
+    like: Mapping[str, Any] | None = None,
+    study: Study | None = None,
+) -> tuple[Prepared, int]:
+    """The run with this share's trainings done, and the number of processes used; see ``run``."""
+    prepared = prepare(job, command=command, like=like, study=study)
+    return prepared, train_all(prepared, listener)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ser_base.files import replacing
+from ser_base.files import replacing, write_json
 from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.evaluation.probes import standardise
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS, long_frame, summarise_ratings
@@ -117,8 +117,6 @@ def judge_ratings(prepared: Prepared, features: Any, *, name: str) -> tuple[dict
 
 def judge_beside(prepared: Prepared, features: Any) -> None:
     """Ratings learned beside classes: ``vad.json``, which becomes the key ``vad`` of ``metrics.json``, and ``vad.md``."""
-    from ser_fusion.runs.record import write_json
-
     result, _ = judge_ratings(prepared, features, name="ratings")
     write_json(prepared.job.out / "vad.json", result)
 
@@ -126,7 +124,6 @@ def judge_beside(prepared: Prepared, features: Any) -> None:
 def judge_alone(prepared: Prepared, listener: "Listener", workers: int) -> Outcome:
     """``--task vad``: ``metrics.json``, ``vad.md``, ``predictions.parquet``, and a ``run.json`` that is finished."""
     from ser_fusion.runs.memory import record
-    from ser_fusion.runs.record import write_frame, write_json
     from ser_fusion.study.data import stream_features
 
     out, study = prepared.job.out, prepared.study
@@ -134,7 +131,8 @@ def judge_alone(prepared: Prepared, listener: "Listener", workers: int) -> Outco
     features = stream_features(study)
     listener.step("evaluation")
     result, frames = judge_ratings(prepared, features, name="test")
-    write_frame(out / "predictions.parquet", pd.concat(frames, ignore_index=True))
+    with replacing(out / "predictions.parquet") as scratch:
+        pd.concat(frames, ignore_index=True).to_parquet(scratch, index=False)
     spent = {"seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
     record(out, {**prepared.start, "finished": True, **spent})
     write_json(out / "metrics.json", result)

@@ -1,29 +1,21 @@
-"""What a run directory says: ``run.json``, the utterances and folds, and the predictions of all rows together."""
+"""``run.json`` as it stands while a run is under way: what was asked, on what, with what, and how rows differ from their source."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ser_base.files import replacing
-from ser_fusion.evaluation.records import Done, read_record
 from ser_fusion.heads import HEADS
-from ser_fusion.runs.finished import environment
+from ser_fusion.runs.environment import environment
 from ser_fusion.runs.job import NORMS, FuseJob, Row
-from ser_fusion.runs.planning import departures, refit_note
-from ser_fusion.runs.task import Task
+from ser_fusion.runs.planning import OVERRIDES, refits, training_of
+from ser_fusion.study.context import departure as context_departure
 from ser_fusion.study.context import described, previous_turns
 from ser_fusion.study.open import Study
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ser_fusion.training.losses import LOSSES
+from ser_fusion.training.losses.levers import levers_of
+from ser_fusion.training.presets import PRESETS
 
 FORMAT = 1
-_COLUMNS = (
-    "id", "corpus", "label", "speaker", "session", "dialogue", "scenario", "scripted", "gender", "text", "text_hash", "duration", "path",
-    "start", "end",
-)  # fmt: skip
 
 
 def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, device: str) -> dict[str, Any]:
@@ -105,68 +97,83 @@ def _entry(study: Study, name: str) -> dict[str, Any]:
     }
 
 
-def table_rows(
-    rows: list[dict[str, Any]], out: Path, todo: Sequence[Task], references: list[dict[str, Any]], job: FuseJob
-) -> list[dict[str, Any]]:
-    """All rows of the table, with the trained ones' parameters; in the study's table the random row stands first."""
-    sizes: dict[str, int] = {}
-    for task in todo:
-        sizes.setdefault(task.row.slug, int(read_done(task, out)["parameters"]))
-    trained = [{**row, "parameters": sizes[row["slug"]]} for row in rows]
-    references = [{**row, "parameters": sizes.get(str(row.get("of")), row["parameters"])} for row in references]
-    references = [_normalised(row, job.norm) for row in references]
-    first = [row for row in references if job.table and row["slug"] == "random"]
-    return [*first, *trained, *(row for row in references if row not in first)]
+def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
+    """What of a row differs from the source its preset names."""
+    preset = PRESETS[row.preset]
+    said = list(preset.departures)
+    training = training_of(job, preset)
+    for name in OVERRIDES:
+        value, own = getattr(training, name), getattr(preset.training, name)
+        if value != own and (name != "patience" or own is not None):
+            said.append(f"{name.replace('_', ' ')} {value} instead of {own}")
+    if training.patience is not None and preset.training.patience is None:
+        said.append(f"stopped after {training.patience} epochs without a better development score, the best epoch kept")
+    if job.epochs is not None:
+        said.append(f"{'at most ' if training.patience is not None else ''}{job.epochs} epochs")
+    for name in ("frame_dropout", "pool_dropout"):
+        given, own = getattr(job, name), getattr(preset.shape, name)
+        if given and given != (own,):
+            said.append(f"{name.replace('_', ' ')} {' or '.join(map(str, given))} instead of {own}")
+    if job.pool_norm is not None and job.pool_norm != preset.shape.pool_norm:
+        said.append(f"pooled vectors' norm: {job.pool_norm} instead of {preset.shape.pool_norm}")
+    if job.norm_first is not None and job.norm_first != preset.shape.norm_first:
+        said.append(f"attention normalises what it {'reads' if job.norm_first else 'gives'}")
+    if preset.weighted_layers and all(len(entries) == 1 for entries in study.layers.values()):
+        said.append("one layer instead of a learned sum of all (--layer all)")
+    if training.patience is not None and job.refit:
+        said.append("trained again on training and development part for the number of epochs chosen on the latter")
+    if training.patience is None and not refits(job, training, row.fraction):
+        said.append("not trained again on training and development part together")
+    if job.re_pair:
+        said.append("streams paired anew within the class in every training epoch")
+    said += _losses(job, study.classes, row.fusion)
+    if job.tune:
+        said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
+    if job.context:
+        said.append(context_departure(HEADS[row.fusion].reads_context(preset.shape), job.context))
+    if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
+        said.append("text drawn anew in every training epoch from all of its class, extra text included")
+    said += HEADS[row.fusion].departures
+    if row.text_input == "cls" and HEADS[row.fusion].may_read("text"):
+        said.append("text is one token: self-attention over it is linear, and attention to it constant")
+    return said
 
 
-def _normalised(row: dict[str, Any], norm: str) -> dict[str, Any]:
-    """A row that was made from others, with what ``--norm`` has to say of it."""
-    said = NORMS[norm]
-    if not row.get("transductive") or said in row["note"]:
-        return row
-    return {**row, "note": "; ".join(part for part in (row["note"], said) if part)}
+def refit_note(job: FuseJob, study: Study) -> list[str]:
+    """What a reader of the result must know where tested heads have seen the development part; empty if none has."""
+    if not any(refits(job, training_of(job, PRESETS[name])) for name in job.preset):
+        return []
+    if not any(len(fold.dev) for fold in study.folds.folds):
+        return []
+    told = (
+        "the tested heads are trained again on training and development part together; development predictions, temperatures "
+        "and whatever else is fitted on the development part come from the first training, which has not seen it"
+    )
+    return [told]
 
 
-def write_study(out: Path, study: Study) -> None:
-    """``utterances.parquet``, ``folds.csv``, ``excluded.csv``."""
-    table = study.table[[name for name in _COLUMNS if name in study.table]].copy()
-    table["label"] = [study.classes[n] for n in study.targets]
-    write_frame(out / "utterances.parquet", table)
-    with replacing(out / "folds.csv") as scratch:
-        study.folds.to_csv(scratch)
-    with replacing(out / "excluded.csv") as scratch:
-        study.excluded.to_csv(scratch, index=False)
+def _losses(job: FuseJob, classes: Sequence[str], fusion: str) -> list[str]:
+    """What of a job's row with this head differs by its levers, in words; empty for the defaults."""
+    from ser_fusion.heads import HEADS
 
-
-def gather(
-    out: Path, todo: Sequence[Task], others: "Sequence[pd.DataFrame]", developments: "Sequence[pd.DataFrame]" = ()
-) -> None:
-    """``predictions.parquet`` and ``development.parquet`` from the jobs' folders and from other rows, in the table's order."""
-    import pandas as pd
-
-    order = sorted(todo, key=lambda task: (task.seed, task.fold))
-    slugs = list(dict.fromkeys(task.row.slug for task in todo))
-    order.sort(key=lambda task: slugs.index(task.row.slug))
-    for part, name in (("test", "predictions"), ("dev", "development")):
-        frames = [pd.read_parquet(out / task.folder / f"{part}.parquet") for task in order]
-        frames = [frame for frame in frames if len(frame)]
-        frames += list(others if part == "test" else developments)
-        if frames:
-            write_frame(out / f"{name}.parquet", pd.concat(frames, ignore_index=True))
-
-
-def write_frame(path: Path, frame: "pd.DataFrame") -> None:
-    """Parquet, replaced at once."""
-    with replacing(path) as scratch:
-        frame.to_parquet(scratch, index=False)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """JSON, replaced at once."""
-    with replacing(path) as scratch:
-        scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_done(task: Task, out: Path) -> dict[str, Any]:
-    """What a finished training says of itself."""
-    return read_record(out / task.folder / "done.json", Done)
+    levers, said = levers_of(job, classes), []
+    if levers.loss != "cross-entropy":
+        kind = LOSSES[levers.loss]
+        number = kind.default if levers.strength is None else levers.strength
+        said.append(f"loss {levers.loss}, {kind.symbol} {number:g}, instead of cross-entropy")
+    if levers.smoothing:
+        said.append(f"labels smoothed by {levers.smoothing:g}")
+    if levers.votes:
+        said.append("targets are the annotators' votes; turns without a majority train too and are never scored")
+    if levers.mixup:
+        said.append(f"pooled vectors mixed up, alpha {levers.mixup:g}")
+    if levers.contrastive:
+        names = [f"{classes[a]} and {classes[b]}" for a, b in levers.pairs]
+        pairs = f"negatives of {', '.join(names)} weigh {levers.pair_weight:g}" if names else "no confused pair"
+        said.append(f"supervised contrastive loss, weight {levers.contrastive:g}; {pairs}")
+    if job.stream_dropout is not None:
+        useless = "" if HEADS[fusion].drops_streams else ", which this head has no use for"
+        said.append(f"stream dropout {job.stream_dropout:g}{useless}")
+    if levers.vad_weight:
+        said.append(f"valence, arousal and dominance learned as well (CCC loss), weight {levers.vad_weight:g}")
+    return said

@@ -8,7 +8,6 @@ Trial 0 is the row's own settings. What trial n tries depends on the row, the fo
 else; so a killed search goes on with the very trials it would have made.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xxhash
 
-from ser_base.files import replacing
+from ser_base.files import locked, write_json
 from ser_fusion.errors import FusionError, RecordBroken
 from ser_fusion.evaluation import records
 from ser_fusion.evaluation.records import read_record
 from ser_fusion.heads.shape import split_dropout
-from ser_fusion.runs.shares import locked
 from ser_fusion.runs.tuning.space import SETTINGS, own_values
 
 if TYPE_CHECKING:
@@ -86,8 +84,7 @@ def run_search(
             if seen & tested:
                 raise HeldOutRead(search.folder, len(seen & tested))
             trial["utterances_read"], trial["of_the_test_fold"] = len(seen), 0
-            with replacing(path) as scratch:
-                scratch.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
+            write_json(path, trial)
         trials.append(trial)
     return trials
 

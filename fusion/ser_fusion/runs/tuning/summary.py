@@ -1,11 +1,10 @@
 """What the searches of a run found: ``tuning.json`` for programs, ``tuning.md`` for people."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_base.files import replacing
+from ser_base.files import replacing, write_json
 from ser_fusion.evaluation import records
 from ser_fusion.evaluation.records import read_record
 from ser_fusion.runs.task import Search
@@ -23,8 +22,7 @@ def write_summary(out: Path, tasks: "Sequence[Task]") -> None:
     if not searches:
         return
     found = [_one(out, task) for task in searches.values()]
-    with replacing(out / "tuning.json") as scratch:
-        scratch.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "tuning.json", found)
     with replacing(out / "tuning.md") as scratch:
         scratch.write_text("\n".join(_page(found)) + "\n", encoding="utf-8")
 

@@ -193,31 +193,3 @@ def _pairs(declared: Sequence[str], classes: Sequence[str]) -> Iterator[tuple[in
                 f"Write two different ones with a hyphen, such as {classes[0]}-{classes[-1]}.",
             )
         yield place[found[0][0]], place[found[0][1]]
-
-
-def spoken(job: LeverOptions, classes: Sequence[str], fusion: str) -> list[str]:
-    """What of a job's row with this head differs by its levers, in words; empty for the defaults."""
-    from ser_fusion.heads import HEADS
-    from ser_fusion.training.losses import LOSSES
-
-    levers, said = levers_of(job, classes), []
-    if levers.loss != "cross-entropy":
-        kind = LOSSES[levers.loss]
-        number = kind.default if levers.strength is None else levers.strength
-        said.append(f"loss {levers.loss}, {kind.symbol} {number:g}, instead of cross-entropy")
-    if levers.smoothing:
-        said.append(f"labels smoothed by {levers.smoothing:g}")
-    if levers.votes:
-        said.append("targets are the annotators' votes; turns without a majority train too and are never scored")
-    if levers.mixup:
-        said.append(f"pooled vectors mixed up, alpha {levers.mixup:g}")
-    if levers.contrastive:
-        names = [f"{classes[a]} and {classes[b]}" for a, b in levers.pairs]
-        pairs = f"negatives of {', '.join(names)} weigh {levers.pair_weight:g}" if names else "no confused pair"
-        said.append(f"supervised contrastive loss, weight {levers.contrastive:g}; {pairs}")
-    if job.stream_dropout is not None:
-        useless = "" if HEADS[fusion].drops_streams else ", which this head has no use for"
-        said.append(f"stream dropout {job.stream_dropout:g}{useless}")
-    if levers.vad_weight:
-        said.append(f"valence, arousal and dominance learned as well (CCC loss), weight {levers.vad_weight:g}")
-    return said
