@@ -9,7 +9,7 @@ import pytest
 
 from ser_cache import open_cache
 from ser_fusion.evaluation.probes import Fits
-from ser_fusion.runs import kept_audit as module
+from ser_fusion.runs import kept as module
 from ser_fusion.runs.kept import kept_audit
 from ser_fusion.study.data import stream_features
 from ser_fusion.study.open import Study, open_study

@@ -26,7 +26,7 @@ from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import drop_streams, scale_kept
 from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape
-from ser_fusion.reporting import together_tables
+from ser_fusion.reporting.tables import transfer_tables
 from ser_fusion.runs.derived import NAME, subsets
 from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob
@@ -244,10 +244,9 @@ def test_the_table_from_corpus_to_corpus(crossed: Path) -> None:
     assert "From corpus to corpus, WF1" in (crossed / "report.html").read_text()
 
 
-def test_many_targets_are_told_line_by_line(crossed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_targets_are_told_line_by_line(crossed: Path) -> None:
     metrics = json.loads((crossed / "metrics.json").read_text())
-    monkeypatch.setattr(together_tables, "WIDEST", 2)
-    (table,) = together_tables.transfer_tables(metrics)
+    (table,) = transfer_tables(metrics, widest=2)
     lines = [[cell.text for cell in row.cells] for row in table.rows]
     assert [line[1:5] for line in lines if line[0] == "concat (transductive)"] == [
         [source, target, "40", "2"] for source in "abc" for target in "abc" if source != target

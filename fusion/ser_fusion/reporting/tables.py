@@ -293,10 +293,10 @@ WIDEST = 4
 SHOWN = ("majority", "tfidf-svm", "probe-")  # reference rows, by the beginning of their slug
 
 
-def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
+def transfer_tables(metrics: dict[str, Any], widest: int = WIDEST) -> list[Table]:
     """Source x target by model, one table for UWA and one for WF1; nothing where a run has one corpus.
 
-    With more than ``WIDEST`` targets it is one table with a line for each cell.
+    With more than ``widest`` targets it is one table with a line for each cell.
     """
     found = metrics.get("transfer")
     if not found:
@@ -308,7 +308,7 @@ def transfer_tables(metrics: dict[str, Any]) -> list[Table]:
         by_row.setdefault(cell["row"], {}).setdefault(cell["source"], {})[cell["target"]] = cell
     sizes = {cell["target"]: cell for cell in found["cells"]}
     targets = [name for name in found["corpora"] if name in sizes]  # a corpus may train and never be tested
-    if len(targets) > WIDEST:
+    if len(targets) > widest:
         return [_long(metrics, rows, by_row)]
     heads = [f"to {name} (n = {sizes[name]['n']:,}, {sizes[name]['units']} {sizes[name]['unit']}s)" for name in targets]
     tables = []
