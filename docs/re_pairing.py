@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ser_fusion.evaluation.calibration import Temperature
-    from ser_fusion.evaluation.intervals import Interval
     from ser_fusion.evaluation.run_directory import RunDirectory
+    from ser_fusion.evaluation.statistics import Interval
     from ser_fusion.runs.task import Task
 
 EXPERTS = ("audio", "text")
@@ -83,9 +83,9 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     """
     import numpy as np
 
-    from ser_fusion.evaluation.intervals import difference_interval
     from ser_fusion.evaluation.metrics import UnitCounts, independent_groups, scores_of
     from ser_fusion.evaluation.run_directory import RunDirectory
+    from ser_fusion.evaluation.statistics import difference_interval
     from ser_fusion.runs.job import study_options
     from ser_fusion.runs.material import read_frames
     from ser_fusion.runs.planning import tasks

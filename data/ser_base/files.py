@@ -24,6 +24,11 @@ _OURS = re.compile(r"\..+\.[0-9a-f]{32}\.part")
 _OLDER = re.compile(r"\..+?(?:\.(\d{1,10}))?\.part")  # of older versions, in folders where nobody else writes
 
 
+def safe_name(slug: str) -> str:
+    """A slug as a file name: no separators, no leading dot."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", slug).strip(".-") or "table"
+
+
 @contextmanager
 def private(path: Path) -> Iterator[Path]:
     """An empty folder beside ``path`` that is ours alone while the block runs, and is removed at its end.

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ser_fusion.evaluation.comparison import Comparison, Judged, compare_rows
-from ser_fusion.evaluation.difference_test import swap_test
 from ser_fusion.evaluation.metrics import UnitCounts, independent_groups
+from ser_fusion.evaluation.statistics import swap_test
 
 IEMOCAP = np.array([1103, 1041, 1849, 595, 1708, 1084, 107]) / 7487
 EVEN = np.full(4, 0.25)

@@ -7,9 +7,9 @@ from fake_run import write_run
 from scipy import stats
 
 from ser_fusion.evaluation.comparison import Comparison, Judged, compare_rows, correct_families
-from ser_fusion.evaluation.difference_test import detectable_errors, difference_test, joint_groups, swap_test
 from ser_fusion.evaluation.metrics import UnitCounts, independent_groups, unit_counts
 from ser_fusion.evaluation.run_metrics import evaluate_run
+from ser_fusion.evaluation.statistics import detectable_errors, difference_test, joint_groups, swap_test
 from ser_fusion.reporting.tables import comparison_table, result_tables
 from ser_fusion.reporting.words import headline, summary, warnings
 

@@ -10,8 +10,15 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from ser_fusion.evaluation.metrics import score_fold
-from ser_fusion.evaluation.priors import joined_keys, key_prior, metadata_keys, text_svm, wearer, word_counts
-from ser_fusion.evaluation.references import reference_rows
+from ser_fusion.evaluation.references import (
+    joined_keys,
+    key_prior,
+    metadata_keys,
+    reference_rows,
+    text_svm,
+    wearer,
+    word_counts,
+)
 
 
 def fake_study(seed: int = 0, per_speaker: int = 30) -> SimpleNamespace:

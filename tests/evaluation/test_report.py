@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from fake_run import HOSTILE, write_run
 
-from ser_fusion.reporting.assets import safe_name
+from ser_base.files import safe_name
+from ser_fusion.reporting.formats import latex_text, markdown_text, result_table, safe_cell
 from ser_fusion.reporting.report import write_report
 from ser_fusion.reporting.tables import Cell, Row, Table
-from ser_fusion.reporting.terminal import result_table
-from ser_fusion.reporting.text_tables import latex_text, markdown_text, safe_cell
 from ser_fusion.reporting.words import headline, summary, warnings
 
 

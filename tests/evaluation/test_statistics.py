@@ -8,16 +8,17 @@ from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 from ser_fusion.evaluation.comparison import Judged, compare_rows, correct_families, holm
-from ser_fusion.evaluation.difference_test import swap_differences, swap_test
-from ser_fusion.evaluation.intervals import (
+from ser_fusion.evaluation.metrics import METRICS, UnitCounts, scores_of
+from ser_fusion.evaluation.statistics import (
     Interval,
     corrected_t,
     difference_interval,
     equivalence,
     jackknife,
     score_interval,
+    swap_differences,
+    swap_test,
 )
-from ser_fusion.evaluation.metrics import METRICS, UnitCounts, scores_of
 
 CLASSES = ["a", "b", "c", "d"]
 

@@ -11,8 +11,7 @@ from ser_base.errors import UnknownName
 from ser_data.manifest.table import Manifest
 from ser_data.manifest.text import text_hash
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.judge import audited_job
-from ser_fusion.runs.run import run
+from ser_fusion.runs.run import audited_job, run
 from ser_fusion.study.open import open_study
 
 

@@ -11,9 +11,9 @@ from ser_fusion import heads
 from ser_fusion.errors import StreamMissing
 from ser_fusion.frames.batches import Packed
 from ser_fusion.heads import HEADS, SINGLE, check_streams
+from ser_fusion.heads.late import SingleHead
 from ser_fusion.heads.pooled import ConcatHead
 from ser_fusion.heads.shape import Shape
-from ser_fusion.heads.single import SingleHead
 from ser_fusion.poolings import POOLINGS
 from ser_fusion.runs import job as jobs
 from ser_fusion.runs.job import FuseJob

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ser_fusion.evaluation.difference_test import SwapTest, swap_test
 from ser_fusion.evaluation.metrics import confusion
+from ser_fusion.evaluation.statistics import SwapTest, swap_test
 from ser_fusion.heads.shape import Shape
 from ser_fusion.training.losses.levers import Levers
 from ser_fusion.training.plan import Plan, TrainingData

@@ -21,9 +21,9 @@ from ser_data.protocols import PROTOCOLS
 from ser_fusion.errors import FusionError
 from ser_fusion.heads import HEADS
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.judge import judge
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.prepare import prepare, train_all
+from ser_fusion.runs.run import judge
 from ser_fusion.study.open import open_study
 
 REFUSALS = (FusionError, CorpusError, CacheError, ValueError)

@@ -13,11 +13,10 @@ from ser_cache.items import Failure
 from ser_fusion.errors import ClassMissing, RunChanged, RunExists, RunUnreadable
 from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.judge import gather
 from ser_fusion.runs.planning import fraction_of
 from ser_fusion.runs.prepare import prepare, train_all
-from ser_fusion.runs.run import repeat, run
-from ser_fusion.study.norm import NoReference
+from ser_fusion.runs.run import gather, repeat, run
+from ser_fusion.study.data import NoReference
 from ser_fusion.study.open import open_study
 
 

@@ -12,7 +12,6 @@ import pytest
 from ser_fusion.errors import RecordBroken, RunUnreadable
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.judge import remember
 from ser_fusion.runs.memory import claim
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import run

@@ -16,10 +16,10 @@ from ser_data.manifest.table import Manifest
 from ser_fusion.errors import NoEnsemble
 from ser_fusion.evaluation.calibration import tempered
 from ser_fusion.evaluation.comparison import holm
-from ser_fusion.evaluation.intervals import score_interval
 from ser_fusion.evaluation.metrics import unit_counts
 from ser_fusion.evaluation.pairing import choose, compare_all
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.statistics import score_interval
 from ser_fusion.frames.batches import Packed
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads import HEADS
@@ -30,10 +30,9 @@ from ser_fusion.reporting.tables import transfer_tables
 from ser_fusion.runs.derived import NAME, subsets
 from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.judge import gather
 from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.prepare import prepare, train_all
-from ser_fusion.runs.run import run
+from ser_fusion.runs.run import gather, run
 from ser_fusion.study.open import open_study
 
 THREE = ("audio", "text", "video")

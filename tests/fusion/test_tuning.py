@@ -23,9 +23,8 @@ from ser_fusion.runs.planning import tasks
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import run
 from ser_fusion.runs.task import Task
-from ser_fusion.runs.tuning.search import HeldOutRead, settle
+from ser_fusion.runs.tuning.search import HeldOutRead, settle, write_summary
 from ser_fusion.runs.tuning.space import DEFAULT, check_space
-from ser_fusion.runs.tuning.summary import write_summary
 from ser_fusion.study.open import open_study
 from ser_fusion.study.separation import Leak
 from ser_fusion.training.plan import TrainingData

@@ -1,9 +1,10 @@
 """`ser-fuse`: options in, `FuseJob` out. Nothing heavy is loaded before the command runs."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from click.core import ParameterSource
@@ -11,8 +12,15 @@ from click.core import ParameterSource
 from ser_base.command_line import typed
 from ser_base.errors import SerError
 from ser_base.options import JobCommand, JobOption, given
+from ser_base.progress import display
 from ser_fusion.runs.job import MACHINERY, FuseJob
+from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.options import PANELS
+
+if TYPE_CHECKING:
+    from ser_fusion.runs.estimate import Estimate
+    from ser_fusion.runs.task import Task
+    from ser_fusion.study.open import Study
 
 REPEATABLE = frozenset({"cache", "out", "part", "device", "workers", "runner", "ray_address", "ray_gpus"})
 
@@ -83,7 +91,6 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
     from pydantic import ValidationError
 
     from ser_base.progress import say
-    from ser_fusion.cli.progress import listener
 
     like = None
     with listener() as told:
@@ -124,7 +131,7 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
         click.echo(f"{outcome.remaining:,} jobs are left to other shares; the last one to end judges {outcome.out}.")
         return 0
     from ser_base.command_line import console
-    from ser_fusion.reporting.terminal import RatingTable, result_table
+    from ser_fusion.reporting.formats import RatingTable, result_table
 
     if outcome.metrics.get("task") != "vad":
         console().print(result_table(dict(outcome.metrics)))
@@ -155,3 +162,56 @@ def default_out(options: Mapping[str, Any]) -> Path:
     told = {name: str(value) for name, value in options.items() if name not in MACHINERY or name == "cache"}
     mark = xxhash.xxh3_64_hexdigest(repr(sorted(told.items())).encode())[:8]
     return Path("runs") / f"{what}-{mark}"
+
+
+PHASE = "training"
+
+
+class Shown(Listener):
+    """Shows jobs as they are done; time left from the mean time of a job so far."""
+
+    estimates = True
+
+    def __init__(self) -> None:
+        self.display = display()
+
+    def study(self, study: "Study", trainings: int, done: int) -> None:
+        say, folds = self.display.note, study.folds
+        counts = ", ".join(f"{name} {n:,}" for name, n in study.counts.items())
+        title = study.info.title or study.info.name
+        say(f"{len(study.table):,} utterances of {title} ({counts}); {len(study.excluded):,} left out.")
+        say(f"Protocol {folds.protocol}, {len(folds.folds)} folds, development part: {folds.dev}.")
+        for note in study.notes:
+            say(f"Note: {note}")
+        again = f", {done:,} of them done already" if done else ""
+        say(f"{trainings:,} jobs (row, fold, seed){again}.")
+        self.todo = trainings - done
+        self._begin()
+
+    def estimate(self, estimate: "Estimate") -> None:
+        self.display.note(str(estimate))
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.todo:
+            self.display.begin(PHASE, self.todo, unit="jobs", also=("epochs",))
+
+    def epoch(self) -> None:
+        self.display.also(PHASE, "epochs")
+
+    def job(self, task: "Task", seconds: float) -> None:
+        self.display.advance(PHASE, last=f"{task.row.name}, fold {task.fold_name}: {seconds:.1f} s")
+
+    def step(self, name: str) -> None:
+        self.display.end()
+        self.display.note(f"{name} ...")
+
+
+@contextmanager
+def listener() -> Iterator[Listener]:
+    """A bar on a terminal, lines elsewhere."""
+    shown = Shown()
+    try:
+        yield shown
+    finally:
+        shown.display.end()

@@ -18,12 +18,12 @@ import pandas as pd
 from ser_base.errors import SerError
 from ser_fusion.evaluation.audit_words import CONTROL, STRICT, TRIVIAL, audit_words
 from ser_fusion.evaluation.breakdowns import seen_text
-from ser_fusion.evaluation.difference_test import difference_test
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of, unit_counts
 from ser_fusion.evaluation.parts import Part, parts_of, unit_kind
 from ser_fusion.evaluation.probes import Fits
 from ser_fusion.evaluation.references import deterministic_rows, fixed_rows
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.statistics import difference_test
 from ser_fusion.study.data import Pooled, both_poolings, stream_features
 
 if TYPE_CHECKING:

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.difference_test import (
+from ser_fusion.evaluation.metrics import ENOUGH, UnitCounts, scores_of
+from ser_fusion.evaluation.statistics import (
     DRAWS,
     FEWEST,
+    CorrectedT,
     DifferenceTest,
+    corrected_t,
     detectable_errors,
     difference_test,
     joint_groups,
 )
-from ser_fusion.evaluation.intervals import CorrectedT, corrected_t
-from ser_fusion.evaluation.metrics import ENOUGH, UnitCounts, scores_of
 
 # Which comparisons were declared beforehand, and which are looked at because they are there.
 #

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from ser_fusion.evaluation.ensembles import ALL_FOLDS
-from ser_fusion.evaluation.intervals import score_interval
 from ser_fusion.evaluation.metrics import unit_counts
 from ser_fusion.evaluation.parts import unit_kind
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.statistics import score_interval
 
 # Encoders that have seen emotion labels, by what their authors say: on those corpora their features leak the answers.
 #
@@ -43,7 +43,7 @@ def tuned_on(encoder: str, corpus: str) -> str | None:
 # Source x target: what a model that was trained on some corpora is worth on each corpus, where a run has several.
 #
 # Any protocol will do: a cell is made of the test utterances of one corpus whose fold trained on these corpora. Intervals are
-# Student's t over the target's speakers, as everywhere (`intervals`); a target of one speaker has none.
+# Student's t over the target's speakers, as everywhere (`statistics`); a target of one speaker has none.
 METRICS = ("UWA", "WF1")
 OTHERS, ALL, VOTE = "all others", "all", "vote of all sources"
 

@@ -21,9 +21,9 @@ from ser_fusion.evaluation.comparison import (
     fold_sizes,
     named_head,
 )
-from ser_fusion.evaluation.difference_test import DRAWS
 from ser_fusion.evaluation.metrics import unit_counts
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.statistics import DRAWS
 
 
 # Whether the numbers of two runs belong side by side, and if not, how they differ.

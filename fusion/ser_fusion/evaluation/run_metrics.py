@@ -31,12 +31,11 @@ from ser_fusion.evaluation.comparison import (
     trained_rows,
 )
 from ser_fusion.evaluation.corpora import transfer, tuned_on
-from ser_fusion.evaluation.difference_test import difference_test
-from ser_fusion.evaluation.intervals import equivalence, recall_intervals, score_interval
 from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of, unit_counts
 from ser_fusion.evaluation.parts import unit_kind
 from ser_fusion.evaluation.records import Audit, Beside, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.statistics import difference_test, equivalence, recall_intervals, score_interval
 
 HARDEST = 25
 

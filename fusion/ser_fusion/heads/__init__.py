@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 HEADS: "Catalog[type[Head]]" = Catalog(
     "head",
     {
-        "audio": "ser_fusion.heads.single:AudioHead",
-        "text": "ser_fusion.heads.single:TextHead",
-        "video": "ser_fusion.heads.single:VideoHead",
+        "audio": "ser_fusion.heads.late:AudioHead",
+        "text": "ser_fusion.heads.late:TextHead",
+        "video": "ser_fusion.heads.late:VideoHead",
         "concat": "ser_fusion.heads.pooled:ConcatHead",
         "mdre": "ser_fusion.heads.pooled:MdreHead",
         "self": "ser_fusion.heads.attention:SelfHead",

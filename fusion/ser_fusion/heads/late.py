@@ -1,4 +1,6 @@
-"""``late``, ``late-calibrated``, ``late-average``: one single-stream head each, trained apart; only their posteriors meet.
+"""``audio``, ``text``, ``video``: one stream alone, the yardstick of every fusion; and fusions of such heads' posteriors.
+
+``late``, ``late-calibrated`` and ``late-average`` train one single-stream head for each stream; only their posteriors meet.
 
 ``late``             product of experts: ``log p = sum_s log p_s - (S - 1) log prior``; the best rule where the streams are
                      independent given the emotion and each posterior is worth its face value.
@@ -16,9 +18,52 @@ import torch
 from torch import Tensor, nn
 
 from ser_fusion.frames.batches import Batch
-from ser_fusion.heads.base import Head
+from ser_fusion.heads.base import Attention, Head, Projection, Readout
 from ser_fusion.heads.shape import Shape
-from ser_fusion.heads.single import SingleHead
+
+
+class SingleHead(Head):
+    """Self-attention over the frames of one stream, pooled."""
+
+    interacts = False
+    drops_streams = False
+
+    def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
+        super().__init__(dims, classes, shape)
+        (self.stream_read,) = self.streams
+        self.project = Projection(dims, shape)
+        self.attend = Attention(self.project.width, shape) if shape.attention else None
+        self.readout = Readout(self.streams, self.project.width, classes, shape)
+
+    @classmethod
+    def reads_context(cls, shape: Shape) -> bool:
+        """Where it has attention."""
+        return shape.attention
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (batch, classes)."""
+        frames = self.project({self.stream_read: batch[self.stream_read]})[self.stream_read]
+        if self.attend is not None:
+            frames = self.attend(frames, frames)
+        return self.readout({self.stream_read: frames})
+
+
+class AudioHead(SingleHead):
+    """Self-attention over the speech frames, pooled."""
+
+    single_stream = "audio"
+
+
+class TextHead(SingleHead):
+    """Self-attention over the tokens, pooled."""
+
+    single_stream = "text"
+
+
+class VideoHead(SingleHead):
+    """Self-attention over the frames, pooled."""
+
+    single_stream = "video"
 
 
 class LateHead(Head):

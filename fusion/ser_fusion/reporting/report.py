@@ -1,16 +1,36 @@
 """Writes the report of a run: one HTML file that needs nothing else, and tables and plots as files beside it."""
 
-from collections.abc import Callable
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_base.files import replacing
+import numpy as np
+import pandas as pd
+
+from ser_base.files import replacing, safe_name
 from ser_fusion.errors import RecordBroken
-from ser_fusion.evaluation.records import Judged, read_record
-from ser_fusion.evaluation.run_directory import RunDirectory
+from ser_fusion.evaluation.records import Judged, read_json, read_record
+from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.evaluation.run_metrics import evaluate_run
-from ser_fusion.reporting import assets, tables, words
-from ser_fusion.reporting.text_tables import write_tables
+from ser_fusion.reporting import tables, words
+from ser_fusion.reporting.figures import (
+    class_plot,
+    confusion_plot,
+    curve_key,
+    curve_plot,
+    difference_plot,
+    draw,
+    inline,
+    layer_plot,
+    overview_plot,
+    pairs_plot,
+    save,
+    svg_text,
+)
+from ser_fusion.reporting.formats import write_tables
 from ser_fusion.reporting.words import count, score
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -44,13 +64,13 @@ def write_report(
     step("metrics")
     metrics = evaluate_run(run.path) if anew else current_metrics(run)
     step("plots")
-    plots = assets.plots(run, metrics, files)
+    drawn = plots(run, metrics, files)
     step("tables")
     shown, everything = tables.report_tables(metrics)
     clips: dict[str, str] = {}
     if embed_audio:
         step("audio")
-        clips = assets.audio_clips(run.utterances, [entry["id"] for entry in metrics["hardest"]])
+        clips = audio_clips(run.utterances, [entry["id"] for entry in metrics["hardest"]])
     page = _render(
         run=run.run,
         metrics=metrics,
@@ -59,7 +79,7 @@ def write_report(
         warnings=words.warnings(metrics),
         names={row["slug"]: row["name"] for row in metrics["rows"]},
         tables=shown,
-        **plots,
+        **drawn,
         clips=clips,
         environment=run.run.get("environment", {}),
         run_name=run.path.name,
@@ -99,3 +119,184 @@ def _render(**content: Any) -> str:
     pages.filters.update(score=score, count=count)
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return pages.get_template("report.html.j2").render(style=style, **content)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot of the page: its inline SVG, caption and file name (without suffix)."""
+
+    svg: str
+    caption: str
+    file: str
+
+
+class Drawer:
+    """Draws plots into a folder; with `files=False` it makes only what the page needs."""
+
+    def __init__(self, folder: Path, files: bool) -> None:
+        self.folder, self.files = folder, files
+
+    def __call__(self, name: str, caption: str, make: Callable[..., Any], *data: Any) -> Plot:
+        """Draws one figure, writes its files and returns its inline form."""
+        file = safe_name(name)
+        figure = draw(make, *data)
+        svg = svg_text(figure, file)
+        if self.files:
+            save(figure, svg, self.folder, file)
+        return Plot(inline(svg, file, caption), caption, file)
+
+
+def plots(run: RunDirectory, metrics: dict[str, Any], files: bool) -> dict[str, Any]:
+    """All plots of the page, by their places in it: `curves`, `layers`, `by_row`, `overview`, `differences`.
+
+    Args:
+        run: the run.
+        metrics: its metrics.json.
+        files: whether they are written as files too.
+    """
+    drawer, entries = Drawer(run.path / "plots", files), run.run.get("cache", {}).get("entries", {})
+    return {
+        "curves": curves(run.path, metrics, drawer),
+        "layers": layer_weights(run.path, metrics, entries, drawer),
+        "by_row": confusions(metrics, drawer),
+        "overview": overview(metrics, drawer),
+        "differences": differences(metrics, drawer),
+    }
+
+
+def overview(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """All rows beside chance, and the declared pairs."""
+    shown = [row for row in metrics["rows"] if row["kind"] != "lost"]
+    plots = [drawer("overview", "Pooled UWA of every row", overview_plot, shown, 1 / len(metrics["classes"]))]
+    declared = [pair for pair in metrics["comparisons"] if pair["family"] != "exploratory"]
+    if declared:
+        plots.append(drawer("pairs", "Declared comparisons", pairs_plot, declared))
+    return plots
+
+
+def confusions(metrics: dict[str, Any], drawer: Drawer) -> dict[str, dict[str, Plot]]:
+    """Per trained row its confusion matrix and class recalls."""
+    plots = {}
+    for row in metrics["rows"]:
+        if row["kind"] in ("reference", "lost"):
+            continue
+        counts = np.asarray(row["confusion"])
+        plots[row["slug"]] = {
+            "confusion": drawer(
+                f"confusion-{row['slug']}",
+                f"{row['name']}: percent of the true class, counts beneath",
+                confusion_plot,
+                counts,
+                metrics["classes"],
+            ),
+            "classes": drawer(f"recall-{row['slug']}", f"{row['name']}: recall by class", class_plot, row["per_class"]),
+        }
+    return plots
+
+
+def differences(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """Difference of the confusion matrices of the primary pairs."""
+    counts = {row["slug"]: np.asarray(row["confusion"]) for row in metrics["rows"]}
+    plots = []
+    for pair in metrics["comparisons"]:
+        if pair["family"] == "primary":
+            a, b = pair["slug_a"], pair["slug_b"]
+            caption = f"{pair['a']} minus {pair['b']}: points of row percent"
+            plots.append(
+                drawer(f"difference-{a}-{b}", caption, difference_plot, counts[a], counts[b], metrics["classes"])
+            )
+    return plots
+
+
+def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
+    """The JSON of one file name over the jobs of a row; unreadable ones are left out, and slugs that lead elsewhere."""
+    found: list[Any] = []
+    if safe_name(slug) != slug:
+        return found
+    for job in job_folders(run_dir, slug):
+        try:
+            found.append(read_json(job / file))
+        except RecordBroken:
+            continue
+    return found
+
+
+def curves(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """Learning curves of every trained row that has any."""
+    plots = []
+    for row in metrics["rows"]:
+        records = [curve for curve in _jobs(run_dir, row["slug"], "curve.json") if isinstance(curve, list) and curve]
+        key = curve_key(records)
+        if key:
+            plots.append(
+                drawer(f"curves-{row['slug']}", f"{row['name']} ({len(records)} jobs)", curve_plot, records, key)
+            )
+    return plots
+
+
+def layer_weights(run_dir: Path, metrics: dict[str, Any], entries: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """Learned layer weights, where heads have them: `layer_weights` of head.json, stream to one weight per layer.
+
+    Args:
+        run_dir: the run directory.
+        metrics: of the run.
+        entries: `cache.entries` of run.json, which name the layers.
+        drawer: draws.
+    """
+    plots = []
+    for row in metrics["rows"]:
+        by_stream: dict[str, list[list[float]]] = {}
+        for head in _jobs(run_dir, row["slug"], "head.json"):
+            streams = head.get("layer_weights") if isinstance(head, dict) else None
+            for stream, weights in (streams or {}).items():
+                by_stream.setdefault(stream, []).append([float(weight) for weight in weights])
+        for stream, jobs in by_stream.items():
+            layers = len(jobs[0])
+            if layers > 1 and all(len(job) == layers for job in jobs):
+                known = entries.get(stream, {}).get("layers") or []
+                names = [str(layer) for layer in (known if len(known) == layers else range(layers))]
+                caption = f"{row['name']}, {stream}"
+                plots.append(drawer(f"layers-{row['slug']}-{stream}", caption, layer_plot, np.array(jobs), names))
+    return plots
+
+
+# Audio of single utterances as data URLs, for `--embed-audio`. The page then holds corpus content: mind its licence.
+RATE = 16_000
+SECONDS = 15.0  # longer utterances are cut
+TOTAL = 12 * 2**20  # bytes of all clips together
+
+
+def audio_clips(utterances: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
+    """Clips of these utterances as FLAC data URLs; what cannot be read, or would make the page too large, is left out.
+
+    Args:
+        utterances: index = id, columns `path`, and `start`, `end` in seconds.
+        ids: which.
+    """
+    import soundfile
+
+    from ser_data.media.audio import AudioError, Limits
+    from ser_data.media.isolated import IsolatedDecoder
+
+    clips: dict[str, str] = {}
+    size = 0
+    with IsolatedDecoder(limits=Limits(keep_truncated=True)) as decoder:
+        for name in ids:
+            path = utterances["path"].get(name) if "path" in utterances else None
+            if not isinstance(path, str):
+                continue
+            start, end = (
+                float(value) if column in utterances and pd.notna(value := utterances[column].get(name)) else None
+                for column in ("start", "end")
+            )
+            try:
+                samples = decoder.load(path, RATE, start=start, end=end)[: int(SECONDS * RATE)]
+            except AudioError:
+                continue
+            buffer = io.BytesIO()
+            soundfile.write(buffer, samples, RATE, format="FLAC", subtype="PCM_16")
+            size += buffer.tell()
+            if size > TOTAL:
+                break
+            clips[name] = "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return clips

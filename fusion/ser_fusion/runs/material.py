@@ -18,8 +18,8 @@ from ser_fusion.frames.features import StreamFrames, read_stream
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.task import Task
 from ser_fusion.study.context import previous_turns, turns_behind, with_context
+from ser_fusion.study.data import groups_of
 from ser_fusion.study.extra_text import lines_behind, read_extra_text
-from ser_fusion.study.norm import groups_of
 from ser_fusion.study.open import Study
 from ser_fusion.study.separation import Separation
 from ser_fusion.study.usable import RatingsMissing, dimensions_of, ratings_of

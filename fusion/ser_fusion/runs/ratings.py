@@ -11,7 +11,7 @@ from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.evaluation.probes import standardise
 from ser_fusion.evaluation.rating_metrics import DEFINITIONS, long_frame, summarise_ratings
 from ser_fusion.evaluation.run_metrics import finite
-from ser_fusion.reporting.terminal import markdown
+from ser_fusion.reporting.formats import markdown
 from ser_fusion.runs.finished import Outcome
 from ser_fusion.runs.prepare import Prepared
 from ser_fusion.study.data import Pooled

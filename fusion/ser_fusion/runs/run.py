@@ -1,20 +1,39 @@
-"""``ser-fuse`` from a job to a judged run directory."""
+"""``ser-fuse`` from a job to a judged run directory: the only place where study, training and evaluation meet.
 
-from collections.abc import Mapping
+A trained run is judged with the rows of earlier commands, reference rows, classifiers, derived rows and the leak audit.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ser_base.errors import SerError
-from ser_base.files import locked
-from ser_fusion.errors import RecordBroken, RecordMissing, RunUnreadable
-from ser_fusion.evaluation.records import Started, read_record
+from ser_base.files import locked, replacing, write_json
+from ser_fusion.errors import ClassMissing, ContextImpossible, RecordBroken, RecordMissing, RunUnreadable
+from ser_fusion.evaluation.audit import PROTOCOLS, Heads
+from ser_fusion.evaluation.records import Done, Started, read_record
+from ser_fusion.runs.derived import derive
 from ser_fusion.runs.finished import Outcome, note
-from ser_fusion.runs.job import FuseJob, open_job
-from ser_fusion.runs.judge import judge
+from ser_fusion.runs.job import NORMS, FuseJob, open_job
+from ser_fusion.runs.kept import kept_audit, kept_references
 from ser_fusion.runs.listener import Listener
-from ser_fusion.runs.memory import asked_jobs
-from ser_fusion.runs.prepare import trained
+from ser_fusion.runs.memory import asked_jobs, grown, kept, record
+from ser_fusion.runs.planning import tasks
+from ser_fusion.runs.prepare import Prepared, begun, trained
+from ser_fusion.runs.ratings import judge_alone, judge_beside
+from ser_fusion.runs.runners.local import default_workers
+from ser_fusion.runs.task import Task
+from ser_fusion.runs.tuning.search import write_summary
+from ser_fusion.study.data import NoReference, stream_features
 from ser_fusion.study.open import Study
+
+REASONS = (ClassMissing, ContextImpossible, NoReference)
+"""Why a protocol of the leak audit cannot be followed although the run's own can."""
 
 
 def run(
@@ -66,3 +85,184 @@ def repeat(folder: Path, **changes: Any) -> tuple[FuseJob, dict[str, Any]]:
         raise RunUnreadable(str(folder), f"run.json: {error.problem}") from error
     except (SerError, ValueError, TypeError) as error:
         raise RunUnreadable(str(folder), f"its run.json cannot be used ({str(error).splitlines()[0]})") from error
+
+
+def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
+    """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
+    from ser_fusion.evaluation.audit import audit_study
+    from ser_fusion.evaluation.probes import Fits
+    from ser_fusion.evaluation.run_metrics import evaluate_run
+    from ser_fusion.reporting.report import write_report
+
+    prepared = remember(prepared)
+    job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
+    if job.task == "vad":
+        return judge_alone(prepared, listener, workers)
+    listener.step("reference rows")
+    features = cache(lambda: stream_features(study))
+    processes = None if job.workers is None else max(1, job.workers)
+    fits, refit = Fits(job.out / "probes", processes), start["refit"]
+    references = kept_references(study, job.out, job.seeds, features, fits, refit, listener.step)
+    classified, tests, developments = _classifiers(prepared, listener)
+    more = derive(prepared, classified, tests, developments, references, listener)
+    others = [*tests, *more.tests, *(one.test for one in references)]
+    learned = [one.dev for one in references if one.dev is not None]
+    gather(job.out, todo, others, [*developments, *more.developments, *learned])
+    finished = {
+        **start,
+        "rows": table_rows(
+            start["rows"], job.out, todo, [*classified, *more.infos, *(one.info for one in references)], job
+        ),
+    }
+    write_summary(job.out, todo)
+    finished |= {"finished": True, "seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
+    finished["training_seconds"] = round(
+        sum(read_record(job.out / task.folder / "done.json", Done)["seconds"] for task in todo), 1
+    )
+    record(job.out, finished)
+    listener.step("leak audit")
+    if job.audit_heads:
+        heads = heads_under(audited(prepared), listener)
+        audit = audit_study(study, features=features(), refit=refit, fits=fits, heads=heads)
+    else:
+        apart = Fits(workers=processes)  # its probes are scored and not kept
+        audit = kept_audit(study, job.out, features, apart, refit, listener.step)
+    write_json(job.out / "audit.json", audit)
+    listener.step("evaluation")
+    if job.vad_weight:
+        judge_beside(prepared, features())
+    metrics = evaluate_run(job.out)
+    listener.step("report")
+    report = write_report(job.out)
+    told: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
+    return Outcome(out=job.out, remaining=0, failed=study.failed, **told)
+
+
+def remember(prepared: Prepared) -> Prepared:
+    """The run with the rows and seeds that earlier commands have finished in the same directory."""
+    job, study = prepared.job, prepared.study
+    old = read_record(job.out / "run.json", Started)
+    earlier = [one for one in asked_jobs(job.out, old, job.model_dump(mode="json")) if one != job]
+    if not earlier:
+        return prepared
+    planned = [
+        (one, tasks(one, study, one.rows(tuple(study.streams)), prepared.device, prepared.material)) for one in earlier
+    ]
+    before = kept(job.out, prepared.rows, prepared.tasks, planned)
+    whole = grown(job, before)
+    start = begun(
+        whole, prepared.material, study, before.rows, before.tasks, prepared.start["command"], prepared.device
+    )
+    start |= {"job": prepared.start["job"], "notes": [*start["notes"], *before.notes]}
+    changed: dict[str, Any] = {"rows": before.rows, "tasks": before.tasks, "left_out": before.notes}
+    return replace(prepared, job=whole, start=start, earlier=tuple(earlier), **changed)
+
+
+def _classifiers(prepared: Prepared, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
+    """Rows, test and development predictions of the scikit-learn classifiers; what is done already is read."""
+    job, study = prepared.job, prepared.study
+    if not any(one.classifier for one in (job, *prepared.earlier)):
+        return [], [], []
+    from ser_fusion.runs.classifier_rows import fit_classifiers
+
+    workers = job.workers if job.workers is not None else default_workers(len(study.folds.folds))
+    asked = tuple(prepared.start["job"]["seeds"])  # the job's own seeds are those of all rows together
+    options: dict[str, Any] = {"seeds": asked, "poolings": job.pooling, "norm": job.norm, "workers": workers}
+    options["earlier"] = [(one.classifier, one.pooling, one.seeds) for one in prepared.earlier]
+    options["refit"] = prepared.start["refit"]
+    return fit_classifiers(study, job.classifier, job.out, progress=listener.step, **options)
+
+
+def gather(
+    out: Path, todo: Sequence[Task], others: Sequence[pd.DataFrame], developments: Sequence[pd.DataFrame] = ()
+) -> None:
+    """``predictions.parquet`` and ``development.parquet`` from the jobs' folders and from other rows, in the table's order."""
+    order = sorted(todo, key=lambda task: (task.seed, task.fold))
+    slugs = list(dict.fromkeys(task.row.slug for task in todo))
+    order.sort(key=lambda task: slugs.index(task.row.slug))
+    for part, name in (("test", "predictions"), ("dev", "development")):
+        frames = [pd.read_parquet(out / task.folder / f"{part}.parquet") for task in order]
+        frames = [frame for frame in frames if len(frame)]
+        frames += list(others if part == "test" else developments)
+        if frames:
+            with replacing(out / f"{name}.parquet") as scratch:
+                pd.concat(frames, ignore_index=True).to_parquet(scratch, index=False)
+
+
+def table_rows(
+    rows: list[dict[str, Any]], out: Path, todo: Sequence[Task], references: list[dict[str, Any]], job: FuseJob
+) -> list[dict[str, Any]]:
+    """All rows of the table, with the trained ones' parameters; in the study's table the random row stands first."""
+    sizes: dict[str, int] = {}
+    for task in todo:
+        sizes.setdefault(task.row.slug, int(read_record(out / task.folder / "done.json", Done)["parameters"]))
+    trained = [{**row, "parameters": sizes[row["slug"]]} for row in rows]
+    references = [{**row, "parameters": sizes.get(str(row.get("of")), row["parameters"])} for row in references]
+    references = [_normalised(row, job.norm) for row in references]
+    first = [row for row in references if job.table and row["slug"] == "random"]
+    return [*first, *trained, *(row for row in references if row not in first)]
+
+
+def _normalised(row: dict[str, Any], norm: str) -> dict[str, Any]:
+    """A row that was made from others, with what ``--norm`` has to say of it."""
+    said = NORMS[norm]
+    if not row.get("transductive") or said in row["note"]:
+        return row
+    return {**row, "note": "; ".join(part for part in (row["note"], said) if part)}
+
+
+# Trained heads for the leak audit (``--audit-heads``): the run's job again under each way of making folds.
+#
+# Costs a whole training per head, protocol, fold and seed (``session+scenario`` has 25 folds). Each protocol has a run directory of
+# its own below ``audit/``, so a killed audit goes on like any run.
+def audited(prepared: Prepared) -> FuseJob:
+    """The job with the seeds of those commands that asked for an audit with heads."""
+    first = FuseJob.model_validate(prepared.start["job"])
+    seeds = [seed for one in (*prepared.earlier, first) if one.audit_heads for seed in one.seeds]
+    return prepared.job.model_copy(update={"seeds": tuple(dict.fromkeys(seeds))})
+
+
+def audited_job(job: FuseJob, protocol: str) -> FuseJob:
+    """The job of one protocol: the heads to audit, everything else as in the run, the protocol's own development part."""
+    changes: dict[str, Any] = {
+        "fusion": job.audit_heads,
+        "table": None,
+        "classifier": (),
+        "audit_heads": (),
+        "ensemble": (),
+        "lost_streams": False,
+        "stack": "none",
+        "protocol": protocol,
+        "dev": "next",
+        "folds": None,
+        "allow_overlap": (),
+        "part": None,
+        "out": job.out / "audit" / protocol,
+    }
+    return FuseJob.model_validate({**job.model_dump(), **changes})
+
+
+def heads_under(job: FuseJob, listener: Listener) -> Heads:
+    """Test predictions of ``job.audit_heads`` under every protocol of the audit that the corpus can serve.
+
+    Returns:
+        Protocol to (row information, predictions), as ``audit_table`` takes them. A protocol that the corpus cannot serve, or
+        with which the job cannot be followed (a class is missing, dialogues are cut), is left out and told.
+    """
+    found: dict[str, list[tuple[dict[str, Any], pd.DataFrame]]] = {}
+    for protocol in PROTOCOLS:
+        listener.step(f"leak audit: heads under {protocol}")
+        try:
+            prepared, _ = trained(audited_job(job, protocol), listener)
+        except (SerError, *REASONS) as error:
+            listener.step(f"heads under {protocol} are left out: {str(error).splitlines()[0]}")
+            continue
+        out = prepared.job.out
+        for row in prepared.rows:
+            frames = [
+                pd.read_parquet(out / t.folder / "test.parquet") for t in prepared.tasks if t.row.slug == row.slug
+            ]
+            found.setdefault(protocol, []).append(
+                ({"slug": row.slug, "name": row.name, "kind": "head"}, pd.concat(frames, ignore_index=True))
+            )
+    return found

@@ -18,8 +18,8 @@ def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ser_extract.job import ExtractJob
     from ser_extract.run import run as extract
     from ser_fusion.runs.job import FuseJob
-    from ser_fusion.runs.judge import gather
     from ser_fusion.runs.prepare import prepare, train_all
+    from ser_fusion.runs.run import gather
 
     folder = tmp_path_factory.mktemp("real")
     source = shared / "corpora/ravdess-x-meld/manifest.csv"

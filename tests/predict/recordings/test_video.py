@@ -29,8 +29,8 @@ def seeing(small: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     from ser_extract.job import ExtractJob
     from ser_extract.run import run as extract
     from ser_fusion.runs.job import FuseJob
-    from ser_fusion.runs.judge import gather
     from ser_fusion.runs.prepare import prepare, train_all
+    from ser_fusion.runs.run import gather
 
     folder = tmp_path_factory.mktemp("seeing")
     torch.manual_seed(0)
