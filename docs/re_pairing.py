@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from ser_fusion.evaluation.calibration import Temperature
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.evaluation.statistics import Interval
+    from ser_fusion.evaluation.temperatures import Temperature
     from ser_fusion.runs.task import Task
 
 EXPERTS = ("audio", "text")
@@ -179,7 +179,7 @@ def _calibrated(run: Path, task: "Task", temperatures: "Mapping[str, Temperature
     import numpy as np
     import pandas as pd
 
-    from ser_fusion.evaluation.calibration import tempered
+    from ser_fusion.evaluation.temperatures import tempered
 
     test = pd.read_parquet(run / task.folder / "test.parquet")
     columns = [str(name) for name in test if str(name).startswith("p_")]

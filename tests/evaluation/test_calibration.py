@@ -5,15 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from ser_fusion.evaluation.calibration import (
-    BOUNDS,
-    ERRORS,
-    calibration,
-    fit_temperature,
-    fold_temperatures,
-    scores,
-    tempered,
-)
+from ser_fusion.evaluation.calibration import calibration, scores
+from ser_fusion.evaluation.temperatures import BOUNDS, ERRORS, fit_temperature, fold_temperatures, tempered
 
 CLASSES = ["a", "b", "c"]
 

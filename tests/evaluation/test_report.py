@@ -11,7 +11,7 @@ import pytest
 from fake_run import HOSTILE, write_run
 
 from ser_base.files import safe_name
-from ser_fusion.reporting.formats import latex_text, markdown_text, result_table, safe_cell
+from ser_fusion.reporting.formats import ResultTable, latex_text, markdown_text, safe_cell
 from ser_fusion.reporting.report import write_report
 from ser_fusion.reporting.tables import Cell, Row, Table
 from ser_fusion.reporting.words import headline, summary, warnings
@@ -225,7 +225,7 @@ def test_terminal_table_fits_its_console(reported: Path, width: int):
 
     out = io.StringIO()
     console = Console(width=width, file=out, color_system=None)
-    console.print(result_table(json.loads((reported / "metrics.json").read_text())))
+    console.print(ResultTable(json.loads((reported / "metrics.json").read_text())))
     text = out.getvalue()
     assert "Cross-MHA" in text and "SYNTHETIC" in text and "…" not in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width

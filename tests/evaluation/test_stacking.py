@@ -6,10 +6,10 @@ import pytest
 from fake_run import CLASSES
 from test_references import fake_study
 
-from ser_fusion.evaluation.calibration import FLOOR
 from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.evaluation.references import reference_rows
 from ser_fusion.evaluation.stacking import BALANCE, SHRINK, combine, fit_weights, stacked_rows
+from ser_fusion.evaluation.temperatures import FLOOR
 
 
 def experts(

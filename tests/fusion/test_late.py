@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ser_fusion.evaluation.calibration import fit_temperature, tempered
+from ser_fusion.evaluation.temperatures import fit_temperature, tempered
 from ser_fusion.frames.features import StreamFrames, read_stream
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.model import Model

@@ -57,8 +57,8 @@ def test_new_pairs_change_what_looks_at_pairs_and_nothing_else(trained: Path) ->
 
 
 def test_the_product_is_that_of_the_stored_posteriors(trained: Path) -> None:
-    from ser_fusion.evaluation.calibration import tempered
     from ser_fusion.evaluation.run_directory import RunDirectory
+    from ser_fusion.evaluation.temperatures import tempered
 
     predictions = pd.read_parquet(trained / "predictions.parquet")
     names = [name for name in predictions if name.startswith("p_")]

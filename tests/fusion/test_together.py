@@ -14,12 +14,12 @@ import torch
 
 from ser_data.manifest.table import Manifest
 from ser_fusion.errors import NoEnsemble
-from ser_fusion.evaluation.calibration import tempered
 from ser_fusion.evaluation.comparison import holm
 from ser_fusion.evaluation.metrics import unit_counts
 from ser_fusion.evaluation.pairing import choose, compare_all
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.statistics import score_interval
+from ser_fusion.evaluation.temperatures import tempered
 from ser_fusion.frames.batches import Packed
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads import HEADS

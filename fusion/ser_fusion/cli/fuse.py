@@ -131,10 +131,10 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
         click.echo(f"{outcome.remaining:,} jobs are left to other shares; the last one to end judges {outcome.out}.")
         return 0
     from ser_base.command_line import console
-    from ser_fusion.reporting.formats import RatingTable, result_table
+    from ser_fusion.reporting.formats import RatingTable, ResultTable
 
     if outcome.metrics.get("task") != "vad":
-        console().print(result_table(dict(outcome.metrics)))
+        console().print(ResultTable(dict(outcome.metrics)))
     if ratings := outcome.metrics if outcome.metrics.get("task") == "vad" else outcome.metrics.get("vad"):
         console().print(RatingTable(ratings))
     click.echo(f"Report: {outcome.report}")

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ser_fusion.evaluation.calibration import Temperature, fold_temperatures, tempered
 from ser_fusion.evaluation.parts import Part, class_prior, posterior_frame, reference_row
 from ser_fusion.evaluation.probes import Fits, Probe
+from ser_fusion.evaluation.temperatures import Temperature, fold_temperatures, tempered
 from ser_fusion.study.data import Pooled
 
 POOLINGS = {"mean": "mean", "stats": "mean+std", "max": "max"}

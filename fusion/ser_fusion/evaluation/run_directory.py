@@ -15,9 +15,9 @@ from pandas.api.types import is_numeric_dtype
 
 from ser_fusion.errors import NotARun, RecordBroken
 from ser_fusion.evaluation import records
-from ser_fusion.evaluation.calibration import Temperature, fold_temperatures
 from ser_fusion.evaluation.parts import speakers_of
 from ser_fusion.evaluation.records import check, read_json
+from ser_fusion.evaluation.temperatures import Temperature, fold_temperatures
 
 PREDICTION_COLUMNS = ("row", "id", "fold", "seed", "label", "predicted")
 

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ser_fusion.evaluation.calibration import FLOOR, arrays_of, left_out
 from ser_fusion.evaluation.parts import Part, class_prior
 from ser_fusion.evaluation.references import Reference
+from ser_fusion.evaluation.temperatures import FLOOR, arrays_of, left_out
 
 SHRINK = 0.02
 BALANCE = 0.5

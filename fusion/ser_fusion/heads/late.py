@@ -128,7 +128,7 @@ class LateCalibratedHead(LateHead):
 
         It sees one fold's development part, so that fewer experts reach the errors that the rule asks for.
         """
-        from ser_fusion.evaluation.calibration import fit_temperature  # pandas: not needed to predict
+        from ser_fusion.evaluation.temperatures import fit_temperature  # pandas: not needed to predict
 
         for number, (one, rows) in enumerate(zip(logits, heard, strict=True)):
             if rows.any():

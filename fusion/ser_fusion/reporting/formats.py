@@ -112,15 +112,6 @@ def _plain(table: TableData) -> Any:
     return shown
 
 
-def result_table(metrics: dict[str, Any]) -> ResultTable:
-    """What a `rich.console.Console` prints as the result of a run.
-
-    Args:
-        metrics: what `evaluate_run` returned.
-    """
-    return ResultTable(metrics)
-
-
 # A table of ratings in a terminal and as Markdown.
 class RatingTable:
     """What a ``rich.console.Console`` prints as the result of ratings.

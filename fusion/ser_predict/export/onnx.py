@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ser_base.errors import PackageMissing
 from ser_base.files import replacing
 from ser_cache import CacheError, EntrySpec, open_cache
-from ser_fusion.evaluation.calibration import FLOOR
+from ser_fusion.evaluation.temperatures import FLOOR
 from ser_fusion.frames.batches import Padded
 from ser_fusion.frames.features import StreamFrames, read_stream
 from ser_predict.errors import NotExported

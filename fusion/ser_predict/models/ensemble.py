@@ -1,6 +1,6 @@
 """What trained heads are to everything that uses them, wherever they come from: members, their ensemble, their source.
 
-A head's temperature is that of its fold in the evaluation of the run (``ser_fusion.evaluation.calibration``).
+A head's temperature is that of its fold in the evaluation of the run (``ser_fusion.evaluation.temperatures``).
 """
 
 from abc import ABC, abstractmethod
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_fusion.evaluation.calibration import tempered
 from ser_fusion.evaluation.ensembles import mean_log
+from ser_fusion.evaluation.temperatures import tempered
 from ser_predict.errors import NoModel
 from ser_predict.models.stacks import Stack
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_fusion.evaluation.calibration import FLOOR
 from ser_fusion.evaluation.probe_rows import joined
 from ser_fusion.evaluation.probes import Probe, read_probe
 from ser_fusion.evaluation.stacking import combine
+from ser_fusion.evaluation.temperatures import FLOOR
 from ser_fusion.study.data import both_poolings
 from ser_predict.errors import NoModel
 

@@ -46,7 +46,7 @@ def test_prediction_equals_the_stored_test_predictions(small: Any, predictor: Ma
 
 
 def test_the_ensemble_is_the_mean_of_calibrated_members(small: Any, predictor: Make):
-    from ser_fusion.evaluation.calibration import tempered
+    from ser_fusion.evaluation.temperatures import tempered
 
     both = predictor(row="cross")
     file, text = small.file(0), {small.file(0): small.rows[0]["text"]}
