@@ -119,9 +119,10 @@ def probes(pairs: Path) -> None:
     import pandas as pd
 
     from ser_fusion import open_study
-    from ser_fusion.evaluation.metrics import METRICS, summarise
+    from ser_fusion.evaluation.metrics import METRICS
     from ser_fusion.evaluation.parts import parts_of, posterior_frame
     from ser_fusion.evaluation.probes import standardise
+    from ser_fusion.evaluation.run_metrics import summarise
 
     study = open_study(pairs, protocol="manifest")
     y, parts = study.targets, parts_of(study.table.index, study.folds.folds)

@@ -14,7 +14,7 @@ from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.memory import claim
 from ser_fusion.runs.prepare import prepare, train_all
-from ser_fusion.runs.run import run
+from ser_fusion.runs.run import remember, run
 from ser_predict.models.runs import RunHeads
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/runs-v1"

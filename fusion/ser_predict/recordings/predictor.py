@@ -15,7 +15,7 @@ from ser_data.media.resampling import resample
 from ser_data.media.video import VideoError
 from ser_extract.encoders.base import Encoded, Refused
 from ser_fusion.frames.features import read_stream
-from ser_fusion.study.pooled import pool_entry
+from ser_fusion.study.data import pool_entry
 from ser_predict.errors import NoModel
 from ser_predict.models.ensemble import Chosen, Ensemble
 from ser_predict.models.hub import open_heads
