@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 OLDEST := $(abspath $(VENV))/oldest
 TRANSFORMERS := $(shell sed -n 's/^  "transformers>=\(.*\)",/\1/p' pyproject.toml)
 
-.PHONY: demo test static unit oldest docs crash bench help clean
+.PHONY: demo test static unit oldest docs crash bench gpu-check help clean
 help:
 	@echo "make demo   the main job on the demo corpus: real encoders, fusion heads, an HTML report (about 5 minutes)"
 	@echo "make test   static checks and every test that CI runs"
@@ -21,6 +21,7 @@ help:
 	@echo "make docs   the documentation site in site/, with search that works without a network; fails on a broken link"
 	@echo "make crash  the crash and fuzz suites in full (two hours or so; SER_SOAK_SECONDS=60 shortens the soak, which is one of them)"
 	@echo "make bench  the benchmarks, as ratios in one run (about an hour; quiet machine)"
+	@echo "make gpu-check  promises and speed on a machine with CUDA (8 minutes at most)"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("ser-fusion needs Python >= 3.11; $(PYTHON) is " + sys.version.split()[0] + ". Give one: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
@@ -76,6 +77,10 @@ bench: $(VENV)/.installed-test
 	@mkdir -p runs/bench
 	@set -e; for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; \
 	  $(BIN)/python $$bench --scale full --json runs/bench/$$(basename $$bench .py).json; done
+
+gpu-check: $(VENV)/.installed-test
+	@mkdir -p runs/bench
+	$(BIN)/python tests/benchmarks/gpu_check.py --json runs/bench/gpu_check.json --table runs/bench/gpu_check.md
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

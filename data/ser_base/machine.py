@@ -4,8 +4,22 @@ import os
 import sys
 from pathlib import Path
 
+from ser_base.errors import SerError
+
+DEVICES = r"^(auto|cpu|cuda(:[0-9]+(,[0-9]+)*)?)$"
+"""What ``--device`` may be: `cuda` is every visible card, `cuda:1` or `cuda:0,2` some of them."""
+
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """One of them is there where Linux has a GPU's driver."""
+
+
+class NoCard(SerError, ValueError):
+    """A card was asked for that torch does not see."""
+
+    asked: str
+    visible: int
+    got = "--device {asked} was given, and torch sees {visible:,} GPUs."
+    next = "Give --device cpu, or look at nvidia-smi and CUDA_VISIBLE_DEVICES."
 
 
 def resolve_device(device: str) -> str:
@@ -17,6 +31,25 @@ def resolve_device(device: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def each_device(device: str) -> tuple[str, ...]:
+    """The devices that a name stands for, one worker process each: `cuda:0,2` is `cuda:0` and `cuda:2`; `cpu` is one.
+
+    Raises:
+        NoCard: A card is not there.
+    """
+    name = resolve_device(device)
+    if name == "cpu":
+        return (name,)
+    import torch
+
+    visible = torch.cuda.device_count()
+    listed = name.partition(":")[2]
+    numbers = [int(number) for number in listed.split(",")] if listed else list(range(visible))
+    if not numbers or max(numbers) >= visible:
+        raise NoCard(device, visible)
+    return tuple(f"cuda:{number}" for number in dict.fromkeys(numbers))
 
 
 def usable_cores() -> int:

@@ -37,9 +37,9 @@ class Context:
     previous: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class StreamFrames:
-    """One stream of a study.
+    """One stream of a study. Equal only to itself: what is made of it once is remembered by it.
 
     Attributes:
         layers: Per layer (frames, features), float16 or float32 as stored.

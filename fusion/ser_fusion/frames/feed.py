@@ -1,14 +1,21 @@
-"""Batches from frames in memory: gathers the chosen utterances of every stream, packed; padded and moved for a GPU."""
+"""Batches of some utterances of every stream, packed: gathered by index where the frames are, on a GPU or in memory.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+Frames that no card holds are gathered in pinned memory one batch ahead, while the card works on the batch before.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ser_fusion.frames.batches import Frames, Packed, pad
+from ser_fusion.frames.batches import Frames, Packed, interleaved, pad
+from ser_fusion.frames.device import resident, sent
 from ser_fusion.frames.features import Context, Rows, StreamFrames
+
+Partners = Mapping[str, NDArray[np.int64]]
 
 
 # Tokens of previous turns in a batch: appended behind an utterance's frames, told apart by how long ago they were.
@@ -23,19 +30,16 @@ def append(frames: Packed, context: Context, rows: Rows) -> Packed:
         rows: Rows of the study, (utterances,).
     """
     near = context.previous[rows][:, ::-1]
-    there = near >= 0
+    there, device = near >= 0, frames.values.device
     ago = np.broadcast_to(np.arange(near.shape[1], 0, -1), near.shape)[there]
-    tokens = torch.from_numpy(context.tokens)[:, torch.from_numpy(near[there])].transpose(0, 1)
+    tokens = sent(np.swapaxes(context.tokens[:, near[there]], 0, 1), device)
     counts, lengths = there.sum(1), np.array(frames.lengths, dtype=np.int64)
-    numbers = np.arange(len(rows))
-    # all frames, then all tokens, sorted by utterance: a stable sort keeps frames before tokens, and each in its order
-    owner = np.concatenate([np.repeat(numbers, lengths), np.repeat(numbers, counts)])
-    order = torch.from_numpy(np.argsort(owner, kind="stable"))
-    values = torch.cat([frames.values, tokens if frames.values.ndim == 3 else tokens[:, 0]])
-    content = torch.cat([frames.content, frames.content.new_zeros(len(ago))])
-    distance = torch.cat([torch.zeros(len(frames.content), dtype=torch.int64), torch.from_numpy(ago)])
-    longer = Packed(values.index_select(0, order), (lengths + counts).tolist(), content[order])
-    longer.distance = distance[order]
+    order = sent(interleaved(lengths, counts), device)
+    values = torch.cat([frames.values, tokens if frames.values.ndim == 3 else tokens[:, 0]]).index_select(0, order)
+    content = torch.cat([frames.content, frames.content.new_zeros(len(ago))]).index_select(0, order)
+    longer = Packed(values, (lengths + counts).tolist(), content, all_content=frames.all_content and not len(ago))
+    distance = np.concatenate([np.zeros(int(lengths.sum()), dtype=np.int64), ago])
+    longer.distance = sent(distance, device).index_select(0, order)
     return longer
 
 
@@ -66,8 +70,8 @@ class Feed:
         streams: Frames by stream.
         names: Streams to give, in order.
         pad_to: Frames that every utterance is filled up to with zeros, or cut to; the zeros count as frames (as-found).
-        device: Where batches go. Not on the CPU they are padded: there one masked kernel beats a loop over utterances.
-        padded: Pad on the CPU as well (for tests).
+        device: Where batches go.
+        padded: Pad them (for tests, which compare the two engines).
         on_read: Told the rows of the study whose frames are read, previous turns included.
         lost: Streams that have no frame at all, whatever the study holds.
     """
@@ -84,13 +88,13 @@ class Feed:
         lost: Sequence[str] = (),
     ) -> None:
         self.streams = {name: streams[name] for name in names}
-        self.layers = {n: [torch.from_numpy(np.asarray(x)) for x in s.layers] for n, s in self.streams.items()}
-        self.content = {n: torch.from_numpy(np.asarray(s.content)) for n, s in self.streams.items()}
         self.pad_to = dict(pad_to or {})
         self.lost = frozenset(lost)
         self.device = device or torch.device("cpu")
-        self.padded = padded or self.device.type != "cpu"
+        self.padded = padded
         self.on_read = on_read
+        self.frames = {name: resident(stream, self.device) for name, stream in self.streams.items()}
+        self.far = any(frames.device.type != self.device.type for frames in self.frames.values())
 
     def batch(
         self, rows: NDArray[np.int64], partners: Mapping[str, NDArray[np.int64]] | None = None
@@ -116,36 +120,45 @@ class Feed:
                 near = stream.context.previous[rows]
                 self.on_read(near[(near >= 0) & (near < len(stream.lengths))])
 
+    def batches(self, parts: Iterable[tuple[NDArray[np.int64], Partners]]) -> Iterator[dict[str, Frames]]:
+        """``batch`` for one after the other; the next one is made ready meanwhile where frames come from far."""
+        if not self.far:
+            yield from (self.batch(*part) for part in parts)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="gather") as ahead:
+            waiting = None
+            for part in parts:
+                following = ahead.submit(self.batch, *part)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = following
+            if waiting is not None:
+                yield waiting.result()
+
     def _stream(self, name: str, rows: NDArray[np.int64]) -> Frames:
-        offsets, layers = self.streams[name].offsets, self.layers[name]
-        fixed = self.pad_to.get(name)
-        starts, own = offsets[rows].tolist(), (offsets[rows + 1] - offsets[rows]).tolist()
-        if name in self.lost:
-            own = [0] * len(rows)
-        kept = own if fixed is None else [min(length, fixed) for length in own]
-        lengths = own if fixed is None else [fixed] * len(rows)
-        total, features = sum(lengths), layers[0].shape[1]
-        values = torch.empty((total, len(layers), features))
-        content = torch.ones(total, dtype=torch.bool)
-        place = 0
-        for start, count, length in zip(starts, kept, lengths, strict=True):
-            stop = place + count
-            for number, layer in enumerate(layers):
-                values[place:stop, number].copy_(layer[start : start + count])  # float16 to float32 on the way
-            if fixed is None:
-                content[place:stop] = self.content[name][start : start + count]
-            values[stop : place + length] = 0
-            place += length
-        frames = Packed(values[:, 0] if len(layers) == 1 else values, lengths, content)
+        offsets, frames, fixed = self.streams[name].offsets, self.frames[name], self.pad_to.get(name)
+        own = np.zeros(len(rows), np.int64) if name in self.lost else offsets[rows + 1] - offsets[rows]
+        lengths = own if fixed is None else np.full(len(rows), fixed)
+        begin = np.cumsum(lengths) - lengths  # of each utterance in the batch
+        place = np.arange(lengths.sum()) - np.repeat(begin, lengths)  # of each frame in its utterance
+        which = np.repeat(offsets[rows], lengths) + place
+        there = None if fixed is None else place < np.repeat(own, lengths)
+        index = sent(which if there is None else np.where(there, which, 0), frames.device)
+        gathered = [layer.index_select(0, index) for layer in frames.layers]
+        values = self._near(gathered[0] if len(gathered) == 1 else torch.stack(gathered, 1)).float()
+        if there is not None:
+            values[sent(np.flatnonzero(~there), self.device)] = 0
+        all_content = fixed is not None or not frames.special[rows[own > 0]].any()
+        content = None if all_content else self._near(frames.content.index_select(0, index))
+        batch = Packed(values, lengths.tolist(), content, all_content=all_content)
         context = self.streams[name].context
         if context is not None and name not in self.lost:
-            frames = append(frames, context, rows)
-        if not self.padded:
-            return frames
-        full = pad(frames)
-        moved = type(full)(full.values.to(self.device), full.lengths, full.content.to(self.device))
-        moved.distance = None if full.distance is None else full.distance.to(self.device)
-        return moved
+            batch = append(batch, context, rows)
+        return pad(batch) if self.padded else batch
+
+    def _near(self, values: torch.Tensor) -> torch.Tensor:
+        """What was gathered, on the device of the batches."""
+        return values if values.device.type == self.device.type else sent(values, self.device)
 
     def by_length(
         self, rows: NDArray[np.int64], size: int, partners: Mapping[str, NDArray[np.int64]] | None = None
@@ -159,7 +172,10 @@ class Feed:
         """
         longest = max(self.streams, key=lambda n: int(self.streams[n].offsets[-1]))
         order = np.argsort(self.streams[longest].lengths[rows], kind="stable")
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
-            others = {name: other[part] for name, other in (partners or {}).items()}
-            yield rows[part], self.batch(rows[part], others)
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        others = [{name: other[part] for name, other in (partners or {}).items()} for part in parts]
+        yield from zip(
+            [rows[part] for part in parts],
+            self.batches(zip([rows[part] for part in parts], others, strict=True)),
+            strict=True,
+        )

@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nested import nested_tensor_from_jagged
 from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.utils.rnn import PackedSequence
+
+from ser_fusion.frames.device import sent
 
 # Scaled dot-product attention inside each utterance: packed (no padding, no mask) and padded (mask).
 #
 # Source: Vaswani et al. 2017, eq. 1. Cost per utterance: 4 x T_query x T_key x width FLOP forward, about 2.5 times that
-# backward. Packing saves the scores of the padding; the utterances are looped over, and each kernel call is fused (flash).
+# backward. Packing saves the scores of the padding: on a CPU the utterances are looped over, each in a fused kernel (flash);
+# elsewhere one fused kernel takes them all as a jagged nested tensor.
 #
 # There is no dropout on the attention weights: it would force the unfused kernel. Heads drop the attention's output.
 _FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -99,15 +105,33 @@ def packed_attention(
         return _PackedAttention.apply(
             query.contiguous(), key.contiguous(), value.contiguous(), tuple(q_lengths), tuple(k_lengths), heads
         )
-    parts = []
-    split = zip(query.split(list(q_lengths)), key.split(list(k_lengths)), value.split(list(k_lengths)), strict=True)
-    for q, k, v in split:
-        if not len(q) or not len(k):
-            parts.append(torch.zeros_like(q))
-            continue
-        q, k, v = (t.view(1, len(t), heads, -1).transpose(1, 2) for t in (q, k, v))
-        parts.append(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(q.shape[2], -1))
-    return torch.cat(parts)
+    return jagged_attention(query, key, value, q_lengths, k_lengths, heads)
+
+
+def jagged_attention(
+    query: Tensor, key: Tensor, value: Tensor, q_lengths: Sequence[int], k_lengths: Sequence[int], heads: int
+) -> Tensor:
+    """`packed_attention` in one call for all utterances: the engine of a GPU, where a loop would keep the device waiting."""
+    size = query.shape[1] // heads
+    both = np.minimum(q_lengths, k_lengths) > 0
+    if both.all():
+        cuts = [sent(np.append(0, np.cumsum(lengths)), query.device) for lengths in (q_lengths, k_lengths)]
+        q, k, v = (
+            nested_tensor_from_jagged(t.view(-1, heads, size), at, min_seqlen=min(lengths), max_seqlen=max(lengths))
+            for t, at, lengths in ((query, cuts[0], q_lengths), (key, cuts[1], k_lengths), (value, cuts[1], k_lengths))
+        )
+        found = scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        return found.transpose(1, 2).values().reshape(query.shape)
+    # the kernels allow no empty utterance: those with queries and keys alone, zeros for the others
+    kept = [np.asarray(lengths)[both].tolist() for lengths in (q_lengths, k_lengths)]
+    q_rows, k_rows = (
+        sent(np.flatnonzero(np.repeat(both, lengths)), query.device) for lengths in (q_lengths, k_lengths)
+    )
+    out = query.new_zeros(query.shape)
+    if not both.any():
+        return out
+    some = query[q_rows], key[k_rows], value[k_rows]
+    return out.index_copy(0, q_rows, jagged_attention(*some, *kept, heads))
 
 
 def padded_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:
@@ -140,8 +164,8 @@ def padded_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, he
 #
 # torch's packed GRU keeps a graph of a dozen nodes per time step; a batch with one long utterance has 1,500 steps. Here the
 # input's part of the gates is one matrix product over all frames, each step does the recurrent part alone, and the weights'
-# gradients are one product at the end. Same equations as ``torch.nn.GRU`` (which the padded engine uses, so the contract
-# tests compare the two):
+# gradients are one product at the end. A GPU has a kernel for all steps, which takes the same packed order. Same equations
+# as ``torch.nn.GRU`` (which the padded engine uses, so the contract tests compare the two):
 #
 #     r = s(W_ir x + b_ir + W_hr h + b_hr);  z = s(W_iz x + b_iz + W_hz h + b_hz)
 #     n = tanh(W_in x + b_in + r * (W_hn h + b_hn));  h' = (1 - z) * n + z * h
@@ -197,30 +221,32 @@ class _LastState(torch.autograd.Function):
         return d_gates, d_own.t() @ before, d_own.sum(0), None
 
 
-def last_states(layer: nn.GRU, values: Tensor, lengths: Sequence[int]) -> Tensor:
+def last_states(layer: nn.GRU, values: Tensor, lengths: Sequence[int], *, fused: bool | None = None) -> Tensor:
     """The state after the last frame of every utterance.
 
     Args:
         layer: One layer, one direction.
         values: (sum of lengths, features), utterance after utterance.
         lengths: Frames per utterance; 0 gives a zero state.
+        fused: Let torch's own layer do it; None: where it has one kernel for all steps, so not on a CPU.
 
     Returns:
         (utterances, hidden).
     """
-    counts = torch.tensor(lengths)
-    order = torch.argsort(counts, descending=True, stable=True)
-    starts = (counts.cumsum(0) - counts)[order]
-    sizes = torch.bincount(counts[counts > 0] - 1, minlength=1).flip(0).cumsum(0).flip(0)  # utterances alive per step
-    steps = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-    who = torch.arange(len(steps)) - (sizes.cumsum(0) - sizes)[steps]
-    rows = (starts[who] + steps).to(values.device)
-    gates = nn.functional.linear(values, layer.weight_ih_l0, layer.bias_ih_l0)  # type: ignore[arg-type]
-    gates = gates.index_select(0, rows)
-    filled = int(sizes[0]) if len(steps) else 0
+    counts = np.array(lengths)
+    order = np.argsort(-counts, kind="stable")
+    starts = (np.cumsum(counts) - counts)[order]
+    sizes = np.cumsum(np.bincount(counts[counts > 0] - 1, minlength=1)[::-1])[::-1]  # utterances alive per step
+    steps = np.repeat(np.arange(len(sizes)), sizes)
+    who = np.arange(len(steps)) - (np.cumsum(sizes) - sizes)[steps]
     out = values.new_zeros(len(lengths), layer.hidden_size)
-    if not filled:
+    if not len(steps):
         return out
-    alive = tuple(int(size) for size in sizes)
-    state = _LastState.apply(gates, layer.weight_hh_l0, layer.bias_hh_l0, alive)
-    return out.index_copy(0, order[:filled].to(values.device), state)
+    rows = sent(starts[who] + steps, values.device)
+    if not (values.device.type != "cpu" if fused is None else fused):
+        gates = nn.functional.linear(values, layer.weight_ih_l0, layer.bias_ih_l0)  # type: ignore[arg-type]
+        alive = tuple(int(size) for size in sizes)
+        state = _LastState.apply(gates.index_select(0, rows), layer.weight_hh_l0, layer.bias_hh_l0, alive)
+    else:
+        state = layer(PackedSequence(values.index_select(0, rows), torch.from_numpy(sizes.copy())))[1][0]
+    return out.index_copy(0, sent(order[: sizes[0]], values.device), state)

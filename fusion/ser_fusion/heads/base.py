@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ser_fusion.errors import StreamMissing
 from ser_fusion.frames.batches import Batch, Frames
+from ser_fusion.frames.device import sent
 from ser_fusion.heads.pool_norm import PoolNorm
 from ser_fusion.heads.shape import Shape
 from ser_fusion.poolings import POOLINGS
@@ -261,13 +263,15 @@ class Pools(nn.Module):
         vectors = [pooling(frames[stream]) for stream, pooling in self.poolings.items()]
         if self.norms is not None:
             norms = zip(self.norms.items(), vectors, strict=True)
-            vectors = [norm(vector, frames[stream].counts > 0) for (stream, norm), vector in norms]
+            vectors = [
+                norm(vector, frames[stream].counts > 0, frames[stream].all_heard) for (stream, norm), vector in norms
+            ]
         if self.stream_dropout and len(vectors) > 1:
-            lengths = torch.tensor([frames[stream].lengths for stream in self.poolings], device=vectors[0].device)
-            present = lengths.T > 0
+            lengths = np.array([frames[stream].lengths for stream in self.poolings])
+            present = sent(lengths.T > 0, vectors[0].device)
             if self.training:
                 return drop_streams(vectors, self.stream_dropout, present)
-            if not bool(present.all()):
+            if not lengths.all():
                 return scale_kept(vectors, present)
         return vectors
 

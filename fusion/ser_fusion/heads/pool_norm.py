@@ -34,7 +34,7 @@ class PoolNorm(nn.BatchNorm1d):
     def __init__(self, width: int) -> None:
         super().__init__(width, affine=False)
 
-    def forward(self, vectors: Tensor, heard: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, vectors: Tensor, heard: Tensor, all_heard: bool = False) -> Tensor:  # type: ignore[override]
         """The vectors normalised, (batch, width); zeros for an utterance without frames.
 
         In training by the moments of this batch; where fewer than two utterances are heard, as in evaluation.
@@ -42,7 +42,10 @@ class PoolNorm(nn.BatchNorm1d):
         Args:
             vectors: (batch, width).
             heard: Whether the utterance has a frame of the stream, (batch,) bool.
+            all_heard: Whether all are known to have one, so that nobody must wait for the device to count them.
         """
+        if self.training and all_heard and len(vectors) > 1:
+            return super().forward(vectors)
         if not self.training:
             return torch.where(heard.unsqueeze(1), self._by_moments(vectors), 0.0)
         present = heard.nonzero().squeeze(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ser_base.machine import each_device
 from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.frames.features import StreamFrames
 from ser_fusion.runs.job import FuseJob
@@ -97,7 +98,7 @@ def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Materia
     from ser_fusion.training.scoring import posteriors
 
     data, rows = material.data(streams), task.parts["test"]
-    device = torch.device(task.plan.device)
+    device = torch.device(each_device(task.plan.device)[0])
     model = load_model(out / task.folder).to(device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in training: the same sums in the same order

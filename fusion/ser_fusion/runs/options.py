@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ser_base import option_values as values
 from ser_base.errors import suggestion
+from ser_base.machine import DEVICES
 from ser_base.options import Option
 from ser_fusion.classifiers import CLASSIFIERS
 from ser_fusion.heads import HEADS
@@ -284,11 +285,12 @@ class FuseOptions(LeverOptions):
     save_attention: Annotated[int, Option("Keep attention maps of N test utterances per job.", ROWS, metavar="N")] = (
         Field(0, ge=0)
     )
-    device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", MACHINE, common=True)] = Field(
-        "auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$"
+    device: Annotated[str, Option("auto, cpu, cuda for every card, or cuda:0,2 for some.", MACHINE, common=True)] = (
+        Field("auto", pattern=DEVICES)
     )
     workers: Annotated[
-        int | None, Option("One-thread processes; 0: in this one.", MACHINE, common=True, default="one per core")
+        int | None,
+        Option("One-thread processes; 0: in this one.", MACHINE, common=True, default="one per core, one per card"),
     ] = Field(None, ge=0)
     part: Annotated[
         tuple[int, int] | None,

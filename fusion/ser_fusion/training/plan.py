@@ -40,7 +40,7 @@ class Plan:
         levers: Loss, targets and sampling where they are not plain cross-entropy on class numbers.
         context: Previous turns that are read at most.
         seed: What all random draws derive from.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda`` or one card, as ``cuda:1``.
     """
 
     fusion: str

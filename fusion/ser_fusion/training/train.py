@@ -251,11 +251,12 @@ def _epoch(
     average: "Average",
 ) -> float:
     model.train()
-    total = 0.0
-    for where in _batches(len(rows), settings.batch, even=model.head.shape.pool_norm == "batch"):
-        part = rows[where]
-        others = {name: other[where] for name, other in partners.items()}
-        loss = objective(model, feed.batch(part, others), part) / len(part)
+    cuts = list(_batches(len(rows), settings.batch, even=model.head.shape.pool_norm == "batch"))
+    parts = [rows[where] for where in cuts]
+    others = [{name: other[where] for name, other in partners.items()} for where in cuts]
+    losses = []
+    for part, batch in zip(parts, feed.batches(zip(parts, others, strict=True)), strict=True):
+        loss = objective(model, batch, part) / len(part)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if settings.clip:
@@ -263,7 +264,8 @@ def _epoch(
         optimiser.step()
         schedule.after_step()
         average.after_step(model)
-        total += float(loss.detach()) * len(part)
+        losses.append(loss.detach())  # read at the end: a number that is read waits for the device
+    total = sum(float(loss) * len(part) for loss, part in zip(torch.stack(losses).cpu(), parts, strict=True))
     average.after_epoch(model)
     return total / max(1, len(rows))
 

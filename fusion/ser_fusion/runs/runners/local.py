@@ -1,8 +1,9 @@
 """The runner ``local``: worker processes of this machine, or this process itself.
 
 Tasks (row, fold, seed) are independent: each worker is one spawned process with one thread, all reading the same frames in
-memory. A task's folder gets its ``done.json`` last, so a killed run is continued by the same command: finished tasks are
-recognised by their fingerprint and not done again, and the numbers are those of an uninterrupted run.
+memory. On CUDA there is one worker for each visible card, or as many as ``--workers`` says, spread over the cards. A task's
+folder gets its ``done.json`` last, so a killed run is continued by the same command: finished tasks are recognised by their
+fingerprint and not done again, and the numbers are those of an uninterrupted run.
 """
 
 import multiprocessing
@@ -14,9 +15,10 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
-from ser_base.machine import usable_cores
+from ser_base.machine import each_device, usable_cores
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import Material, names_of, read_frames
@@ -37,9 +39,11 @@ def run(
     on_epoch: Callable[[], None],
     on_estimate: OnEstimate | None = None,
 ) -> int:
-    """Trains in as many processes as the job asks for, on a GPU in this one; see `Runner`."""
-    wanted = default_workers(len(todo)) if job.workers is None else job.workers
-    workers = 1 if device != "cpu" else max(1, min(wanted, len(todo)))
+    """Trains in as many processes as the job asks for; see `Runner`."""
+    devices = each_device(device)
+    wanted = job.workers if job.workers is not None else usual_workers(devices)
+    workers = max(1, min(wanted, len(todo)))
+    todo = [replace(task, plan=replace(task.plan, device=devices[0])) for task in todo]
     names = names_of(material.study, todo)
     if workers == 1:
         _work_here(job, material, todo, names, on_done, on_epoch, on_estimate)
@@ -49,7 +53,8 @@ def run(
         _tell(job, material, todo, names, workers, on_estimate)
         streams = read_frames(job, material.study, names, arena.allocate)
         handles = {n: arena.handle(s) for n, s in streams.items()}
-        _work_there(job, material, todo, handles, workers, on_done, on_epoch)
+        each = list(islice(cycle(devices), workers))
+        _work_there(job, material, todo, handles, each, on_done, on_epoch)
     finally:
         arena.close()
     return workers
@@ -108,7 +113,7 @@ def _work_there(
     material: Material,
     todo: Sequence[Task],
     handles: Mapping[str, Any],
-    workers: int,
+    devices: Sequence[str],
     on_done: OnDone,
     on_epoch: Callable[[], None],
 ) -> None:
@@ -118,12 +123,12 @@ def _work_there(
     common = (handles, material.data({}), job.out, job.save_attention)
     for number in range(len(todo)):
         jobs.put((number, todo[number]))
-    for _ in range(workers):
+    for _ in devices:
         jobs.put(None)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when a worker loads torch
     processes: list[BaseProcess] = [
-        context.Process(target=_worker, args=(common, jobs, news), daemon=True) for _ in range(workers)
+        context.Process(target=_worker, args=(common, device, jobs, news), daemon=True) for device in devices
     ]
     try:
         for process in processes:
@@ -166,8 +171,8 @@ def _listen(
             raise JobFailed(todo[number].folder, value)
 
 
-def _worker(common: tuple[Any, ...], jobs: Any, news: Any) -> None:
-    """A worker process: attaches the frames, does jobs until there is none."""
+def _worker(common: tuple[Any, ...], device: str, jobs: Any, news: Any) -> None:
+    """A worker process: attaches the frames, does jobs on its device until there is none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import torch
@@ -175,10 +180,12 @@ def _worker(common: tuple[Any, ...], jobs: Any, news: Any) -> None:
     from ser_fusion.runs.folder import do_task
 
     torch.set_num_threads(1)
+    if device != "cpu":
+        torch.cuda.set_device(device)
     handles, data, out, attention = common
     data = replace(data, streams={name: attach(handle) for name, handle in handles.items()})
     while (item := jobs.get()) is not None:
-        number, task = item
+        number, task = item[0], replace(item[1], plan=replace(item[1].plan, device=device))
         try:
             seconds = do_task(task, data, out, attention, lambda: news.put(("epoch", 0, 0.0)))
         except Exception:  # noqa: BLE001 - whatever it is, the parent must hear of it
@@ -192,6 +199,11 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)  # the parent was killed: nobody waits for this worker's results
+
+
+def usual_workers(devices: Sequence[str]) -> int:
+    """One per card, or one per core."""
+    return len(devices) if devices[0] != "cpu" else default_workers(sys.maxsize)
 
 
 def default_workers(tasks: int) -> int:

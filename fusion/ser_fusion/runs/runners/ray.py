@@ -9,10 +9,12 @@ per machine as by the runner ``local``.
 import pickle
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ser_base import ray_pool
+from ser_base.machine import each_device
 from ser_fusion.errors import FusionError
 from ser_fusion.runs.folder import do_task, is_done
 from ser_fusion.runs.job import FuseJob
@@ -74,6 +76,7 @@ class Worker:
             raise OtherGround(folder)
         if is_done(task, job.out):
             return 0.0
+        task = replace(task, plan=replace(task.plan, device=each_device(task.plan.device)[0]))
         return do_task(task, self.material.data(self.streams), job.out, job.save_attention, lambda: None)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ser_fusion.evaluation.rating_metrics import ccc_loss
 from ser_fusion.frames.batches import Batch
+from ser_fusion.frames.device import sent
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head, tapped
 from ser_fusion.heads.model import Model
@@ -45,7 +46,7 @@ class Mix:
 
 def draw_mix(draw: np.random.Generator, size: int, alpha: float, device: torch.device) -> Mix:
     """A mix for a batch of this size."""
-    partner = torch.from_numpy(draw.permutation(size)).to(device)
+    partner = sent(draw.permutation(size), device)
     return Mix(float(draw.beta(alpha, alpha)), partner)
 
 
@@ -162,7 +163,7 @@ class Objective:
 
     def __call__(self, model: Model, batch: Batch, rows: NDArray[np.int64]) -> Tensor:
         """Sum over the utterances of one batch."""
-        numbers = self.targets[rows].to(self.device)
+        numbers = sent(self.targets[rows], self.device)
         if self.simple:
             return model.loss(batch, numbers, self.weight)
         mix = draw_mix(self.draw, len(rows), self.levers.mixup, self.device) if self.levers.mixup else None
@@ -182,7 +183,7 @@ class Objective:
     def _rated(self, model: Model, vectors: list[Tensor], rows: NDArray[np.int64], mix: Mix | None) -> Tensor:
         """``1 - CCC`` of every expert, summed, in units of the training deviation."""
         assert model.raters is not None and self.ratings is not None
-        ratings = (self.ratings[rows].to(self.device) - model.raters.mean) / model.raters.scale
+        ratings = (sent(self.ratings[rows], self.device) - model.raters.mean) / model.raters.scale
         if mix is not None:
             vectors, ratings = [mix(one) for one in vectors], mix(ratings)
         return torch.stack([ccc_loss(one, ratings) for one in model.raters(vectors)]).sum()
@@ -192,7 +193,7 @@ class Objective:
         levers = self.levers
         if self.votes is None and not levers.smoothing and mix is None:
             return numbers
-        wanted = distribution(numbers, self.classes) if self.votes is None else self.votes[rows].to(self.device)
+        wanted = distribution(numbers, self.classes) if self.votes is None else sent(self.votes[rows], self.device)
         if levers.smoothing:
             wanted = (1 - levers.smoothing) * wanted + levers.smoothing / self.classes
         return wanted if mix is None else mix(wanted)
