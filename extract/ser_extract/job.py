@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ser_base.machine import check_part, resolve_device, usable_cores
+from ser_base.machine import DEVICES, check_part, each_device, resolve_device, usable_cores
 from ser_base.options import Option, spread
 from ser_data.corpora import CORPORA
 from ser_extract.encoders.base import EngineOptions, InputOptions, Modality
@@ -121,12 +121,12 @@ class ExtractJob(BaseModel):
         ),
     ] = False
     offline: Annotated[bool, Option("Never open a connection.", "Machine", common=True)] = False
-    device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", "Machine", common=True)] = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$"
+    device: Annotated[str, Option("auto, cpu, cuda for every card, or cuda:0,2 for some.", "Machine", common=True)] = (
+        Field("auto", pattern=DEVICES)
     )
     workers: Annotated[
         int | None,
-        Option("One-thread processes; 0: in this one.", "Machine", common=True, default="one per core, one on CUDA"),
+        Option("One-thread processes; 0: in this one.", "Machine", common=True, default="one per core, one per card"),
     ] = Field(None, ge=0, le=1024)
     part: Annotated[
         tuple[int, int] | None,
@@ -207,10 +207,15 @@ class ExtractJob(BaseModel):
         batch = None
         if modality == "audio" and self.batch_seconds is not None:
             batch = int(self.batch_seconds * (rate or 16_000))
-        return EngineOptions(resolve_device(self.device), self.compute, batch, self.engine)
+        return EngineOptions(each_device(self.device)[0], self.compute, batch, self.engine)
 
-    def worker_count(self, device: str) -> int:
-        """Worker processes: as asked, else one per usable core on a CPU, one on CUDA."""
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU encodes."""
+        return resolve_device(self.device) == "cpu"
+
+    def worker_count(self) -> int:
+        """Worker processes: as asked, else one per usable core on a CPU, one per card on CUDA."""
         if self.workers is not None:
             return self.workers
-        return 1 if device != "cpu" else usable_cores()
+        return usable_cores() if self.on_cpu else len(each_device(self.device))

@@ -114,7 +114,7 @@ class Extraction:
                 encoders = [open_encoder(self._job, modality) for modality in modalities(self._job, manifest)]
                 fresh = not (self._job.cache / "entries").exists()
                 cache = create_cache(self._job.cache)
-                if fresh and self._job.runner == "local" and self._job.worker_count(self._device):  # there will be work
+                if fresh and self._job.runner == "local" and self._job.worker_count():  # there will be work
                     starter = Start(self._job, [encoder.source for encoder in encoders])
                     starter.ahead()
                 self._open(cache, manifest, encoders)
@@ -189,7 +189,7 @@ class Extraction:
         if self._pace is None:
             self._pace = core_pace() if self._device == "cpu" else ACCELERATOR
         parts = 1 if self._job.part is None else self._job.part[1]
-        return shard_cost(cost, max(self._job.worker_count(self._device), 1) * parts, self._pace)
+        return shard_cost(cost, max(self._job.worker_count(), 1) * parts, self._pace)
 
     def _tell_unknown(self, stream: Stream) -> None:
         """Says how many recordings do not say how long they are."""
@@ -216,7 +216,7 @@ class Extraction:
         begun: set[str] = set()
         while units := self._units(self._job.part):
             finished = 0
-            self._waiting = Waiting(units, self._job.worker_count(self._device))
+            self._waiting = Waiting(units, self._job.worker_count())
             for result in self._run(units, stop, begun):
                 finished += 1
                 self._waiting.saved(result.key)

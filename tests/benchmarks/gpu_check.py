@@ -47,7 +47,7 @@ from ser_fusion.frames.batches import Packed, pad
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.base import Head
 from ser_fusion.heads.shape import Shape
-from ser_fusion.training.plan import Plan
+from ser_fusion.training.plan import Plan, TrainingData
 from ser_fusion.training.presets import CORRECTED, STUDY_ROWS, resolve_shape
 from ser_fusion.training.train import train
 
@@ -292,7 +292,7 @@ def study(device: str, tiny: bool, deadline: float) -> dict[str, Any]:
         parts = {"train": np.arange(some), "dev": np.arange(0), "test": np.arange(0)}
         rows[name] = {}
         for title in totals:
-            work = partial(train, plan, streams, targets, parts, padded=title == "padded")
+            work = partial(train, plan, TrainingData(streams, targets), parts, padded=title == "padded")
             each = seconds(work, device) / -(-some // plan.training.batch)
             rows[name][f"{title}, min"] = each * steps * 5 * 3 / 60
             totals[title] += rows[name][f"{title}, min"]

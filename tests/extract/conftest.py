@@ -165,7 +165,7 @@ def save(folder: Path, model_type: str, values: dict[str, Any], seed: int = 0) -
     config = AutoConfig.for_model(model_type, **values)
     perturb(AutoModel.from_config(config), seed).save_pretrained(folder)
     if model_type == "whisper":
-        WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+        WhisperFeatureExtractor(feature_size=values.get("num_mel_bins", 80)).save_pretrained(folder)
     elif model_type in PROCESSORS:
         wanted = {"do_resize": True} | NORMALISE | PROCESSORS[model_type]
         (folder / "preprocessor_config.json").write_text(json.dumps(wanted))

@@ -4,7 +4,7 @@ The order and company of a piece never change its features; they only change the
 sorted batches of like lengths are made, and an engine that cannot mask its padding gets equal lengths only.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 States = Mapping[int, "np.ndarray[Any, Any]"]
-Forward = Callable[[Sequence[Any]], list[States]]
+Later = Callable[[], list[States]]
+Forward = Callable[[Sequence[Any]], "list[States] | Later"]
+"""Pieces of one batch -> their states, or a function that waits for them where a device is still at work on them."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +59,36 @@ def group(lengths: Sequence[int], rule: BatchRule) -> list[list[int]]:
 def run(pieces: Sequence[Any], forward: Forward, rule: BatchRule) -> list[States | None]:
     """Hidden states of every piece, in the order given; None where one piece alone is too large for the memory."""
     results: list[States | None] = [None] * len(pieces)
+    begun: tuple[list[int], list[States] | Later] | None = None
     for batch in group([len(piece) for piece in pieces], rule):
-        for index, states in zip(batch, _halving([pieces[i] for i in batch], forward), strict=True):
-            results[index] = states
+        for part, states in _halving(batch, pieces, forward):
+            if begun is not None:  # taken only now, so that the device had the next batch before
+                _take(*begun, results)
+            begun = part, states
+    if begun is not None:
+        _take(*begun, results)
     return results
 
 
-def _halving(pieces: list[Any], forward: Forward) -> list[States | None]:
+def _take(part: list[int], states: list[States] | Later, results: list[States | None]) -> None:
+    for index, each in zip(part, states() if callable(states) else states, strict=True):
+        results[index] = each
+
+
+def _halving(
+    batch: list[int], pieces: Sequence[Any], forward: Forward
+) -> Iterator[tuple[list[int], "list[States] | Later"]]:
     """One batch, in halves when the accelerator's memory does not hold it (on a CPU the system itself decides)."""
     try:
-        return list(forward(pieces))
+        states = forward([pieces[index] for index in batch])
     except torch.OutOfMemoryError:
-        if len(pieces) == 1:
-            return [None]
-    torch.cuda.empty_cache()  # outside the handler: its traceback keeps the failed batch's tensors alive
-    middle = len(pieces) // 2
-    return _halving(pieces[:middle], forward) + _halving(pieces[middle:], forward)
+        states = None
+    if states is not None:
+        yield batch, states
+    elif len(batch) > 1:
+        torch.cuda.empty_cache()  # outside the handler: its traceback keeps the failed batch's tensors alive
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+            yield from _halving(half, pieces, forward)
 
 
 # Long inputs in overlapping windows, joined again without a seam in the frame grid.

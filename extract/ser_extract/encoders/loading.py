@@ -8,7 +8,7 @@ transformers' warning: a random block would give random features.
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,6 +16,9 @@ from torch import nn
 from ser_extract.encoders.base import EngineOptions, first_line
 from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NAMED = 5
 """Missing weights that a message names."""
@@ -227,3 +230,36 @@ class Taps:
         self._states[layer] = state
         if layer == self._deepest:
             raise _Enough
+
+
+# Batches to a device and hidden states back, without waiting on CUDA: while one batch is copied, the next one is computed.
+Host = Callable[[], "dict[int, np.ndarray[Any, Any]]"]
+
+
+def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """Moves a batch; from pinned memory, so that nobody waits for the copy."""
+    if device == "cpu":
+        return tensor
+    if torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def to_host(states: Mapping[int, torch.Tensor]) -> Host:
+    """Begins to copy hidden states; the function that is returned waits for them: layer -> float32 array."""
+    on_card = any(state.is_cuda for state in states.values())
+    if not on_card or not torch.cuda.is_available():
+        found = {layer: state.float().cpu() for layer, state in states.items()}
+        return lambda: {layer: state.numpy() for layer, state in found.items()}
+    copies = {
+        layer: torch.empty(state.shape, dtype=torch.float32, pin_memory=True).copy_(state.float(), non_blocking=True)
+        for layer, state in states.items()
+    }
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(next(iter(states.values())).device))
+
+    def wait() -> "dict[int, np.ndarray[Any, Any]]":
+        done.synchronize()
+        return {layer: copy.numpy() for layer, copy in copies.items()}
+
+    return wait

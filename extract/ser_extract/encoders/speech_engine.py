@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused
 from ser_extract.encoders.batches import BatchRule, cut, join_layers
-from ser_extract.encoders.loading import Taps, autocast, load_model, read_weights
+from ser_extract.encoders.loading import Taps, autocast, load_model, read_weights, to_device, to_host
 from ser_extract.encoders.packed import PackedForward
 from ser_extract.encoders.source import Source
 from ser_extract.encoders.stated import CONFIG, Waveform
@@ -172,7 +172,7 @@ class StockForward:
             self._norm = first.layer_norm = LengthGroupNorm(first.layer_norm)
         self._kernel, self._stride = int(first.conv.kernel_size[0]), int(first.conv.stride[0])
 
-    def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> list[batches.States]:
+    def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> batches.Later:
         lengths = [len(piece) for piece in pieces]
         padded = np.zeros((len(pieces), max(lengths)), np.float32)
         for row, piece in enumerate(pieces):
@@ -186,24 +186,22 @@ class StockForward:
                 self._norm.frames = [(length - self._kernel) // self._stride + 1 for length in lengths]
         try:
             with torch.inference_mode(), autocast(self._options):
-                values = to_device(torch.from_numpy(padded), self._options)
-                where = None if mask is None else to_device(mask, self._options)
+                values = to_device(torch.from_numpy(padded), self._options.device)
+                where = None if mask is None else to_device(mask, self._options.device)
                 states = self._taps.run(lambda: self._model(values, attention_mask=where))
-                host = {layer: state.float().cpu().numpy() for layer, state in states.items()}
+                host = to_host(states)
         finally:
             if self._norm is not None:
                 self._norm.frames = None
-        return [
-            {layer: state[row, : self._frames(length)] for layer, state in host.items()}
-            for row, length in enumerate(lengths)
-        ]
 
+        def taken() -> list[batches.States]:
+            whole = host()
+            return [
+                {layer: state[row, : self._frames(length)] for layer, state in whole.items()}
+                for row, length in enumerate(lengths)
+            ]
 
-def to_device(tensor: torch.Tensor, options: EngineOptions) -> torch.Tensor:
-    """Moves a batch; pinned and without waiting on CUDA (untested here without a GPU)."""
-    if options.device == "cpu":
-        return tensor
-    return tensor.pin_memory().to(options.device, non_blocking=True)
+        return taken
 
 
 # The engine of Whisper's encoder: log-mel of a fixed context, blocks up to the wanted layer, the utterance's own frames.
@@ -244,17 +242,22 @@ class WhisperForward:
         self._encoder, self._extractor, self._taps = encoder, extractor, taps
         self._samples, self._frames, self._options = samples, description.frames, options
 
-    def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> list[batches.States]:
+    def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> batches.Later:
         mel = np.stack([self._log_mel(piece) for piece in pieces])
         with torch.inference_mode(), autocast(self._options):
-            features = to_device(torch.from_numpy(mel), self._options)
+            features = to_device(torch.from_numpy(mel), self._options.device)
             states = self._taps.run(lambda: self._encoder(features))
-            host = {layer: state.float().cpu().numpy() for layer, state in states.items()}
-        return [
-            # a copy: a view of a second's frames would keep the whole 30 s window in memory until its shard is written
-            {layer: state[row, : self._frames(len(piece))].copy() for layer, state in host.items()}
-            for row, piece in enumerate(pieces)
-        ]
+            host = to_host(states)
+
+        def taken() -> list[batches.States]:
+            whole = host()
+            return [
+                # a copy: a view of a second's frames would keep the whole 30 s window in memory until its shard is written
+                {layer: state[row, : self._frames(len(piece))].copy() for layer, state in whole.items()}
+                for row, piece in enumerate(pieces)
+            ]
+
+        return taken
 
     def _log_mel(self, piece: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         made = self._extractor(

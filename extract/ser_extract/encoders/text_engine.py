@@ -17,7 +17,7 @@ from torch import nn
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused, Windowing, first_line
 from ser_extract.encoders.batches import BatchRule, States, cut, join_layers
-from ser_extract.encoders.loading import Taps, autocast, load_model
+from ser_extract.encoders.loading import Taps, autocast, load_model, to_device, to_host
 from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 
@@ -159,19 +159,25 @@ class TextEngine:
         results = batches.run(pieces, self._forward, self._rule)
         return [layout.joined(results[first : first + len(layout.pieces)]) for layout, first in layouts]
 
-    def _padded(self, pieces: Sequence[list[int]]) -> list[batches.States]:
+    def _padded(self, pieces: Sequence[list[int]]) -> batches.Later:
         longest = max(len(piece) for piece in pieces)
         ids = torch.full((len(pieces), longest), self._padding, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for row, piece in enumerate(pieces):
             ids[row, : len(piece)] = torch.tensor(piece)
             mask[row, : len(piece)] = 1
-        device = torch.device(self._options.device)
         with torch.inference_mode(), autocast(self._options):
-            where = mask.to(device)
-            states = self._taps.run(lambda: self._model(input_ids=ids.to(device), attention_mask=where))
-            host = {layer: state.float().cpu().numpy() for layer, state in states.items()}
-        return [{layer: state[row, : len(piece)] for layer, state in host.items()} for row, piece in enumerate(pieces)]
+            given, where = (to_device(one, self._options.device) for one in (ids, mask))
+            states = self._taps.run(lambda: self._model(input_ids=given, attention_mask=where))
+            host = to_host(states)
+
+        def taken() -> list[batches.States]:
+            whole = host()
+            return [
+                {layer: state[row, : len(piece)] for layer, state in whole.items()} for row, piece in enumerate(pieces)
+            ]
+
+        return taken
 
 
 class _Layout:

@@ -10,9 +10,8 @@ from torch import nn
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused
 from ser_extract.encoders.batches import BatchRule
-from ser_extract.encoders.loading import Taps, autocast, load_model
+from ser_extract.encoders.loading import Taps, autocast, load_model, to_device, to_host
 from ser_extract.encoders.source import Source
-from ser_extract.encoders.speech_engine import to_device
 
 Prepare = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
 """A frame (height, width, 3) uint8 -> what the model takes, (3, height, width) float32."""
@@ -80,9 +79,14 @@ class ImageEngine:
         empty = np.zeros((0, self._description.features), np.float32)
         return Encoded({layer: np.stack([one[layer] for one in whole]) if whole else empty for layer in self._layers})
 
-    def _forward(self, frames: "Sequence[np.ndarray[Any, Any]]") -> list[batches.States]:
+    def _forward(self, frames: "Sequence[np.ndarray[Any, Any]]") -> batches.Later:
         with torch.inference_mode(), autocast(self._options):
-            pixels = to_device(torch.from_numpy(np.stack(frames)), self._options)
+            pixels = to_device(torch.from_numpy(np.stack(frames)), self._options.device)
             states = self._taps.run(lambda: self._tower(pixel_values=pixels))
-            host = {layer: state[:, 0].float().cpu().numpy() for layer, state in states.items()}
-        return [{layer: state[row] for layer, state in host.items()} for row in range(len(frames))]
+            host = to_host({layer: state[:, 0] for layer, state in states.items()})
+
+        def taken() -> list[batches.States]:
+            whole = host()
+            return [{layer: state[row] for layer, state in whole.items()} for row in range(len(frames))]
+
+        return taken

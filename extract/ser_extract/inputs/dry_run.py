@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ser_base.machine import resolve_device
 from ser_base.progress import Display, duration
 from ser_cache import CacheError, open_cache, sources
 from ser_data.manifest.columns import Utterance
@@ -33,7 +32,7 @@ def forecast(job: ExtractJob, reporter: Display) -> str:
     utterances = list(manifest.utterances())
     lines = [f"{manifest.info.title}: {len(utterances):,} utterances, {len(manifest.dropped):,} rows dropped"]
     total, whole = 0, 0.0
-    workers = max(job.worker_count(resolve_device(job.device)), 1)
+    workers = max(job.worker_count(), 1)
     for modality in modalities(job, manifest):
         encoder = open_encoder(job, modality)
         phase = f"hash {modality}"

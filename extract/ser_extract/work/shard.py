@@ -27,6 +27,7 @@ from ser_extract.encoders.source import Source
 from ser_extract.errors import UtteranceFailed
 from ser_extract.inputs.streams import Encoder, describe
 from ser_extract.job import ExtractJob
+from ser_extract.work.decoders import Decoders, Pair
 from ser_extract.work.units import Unit, open_writers
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 CHUNK_SECONDS = {"audio": 48.0, "video": 30.0}
 """Seconds decoded at once, and between two signs of progress; of video 60 frames at 2 fps, which are 60 MB in IEMOCAP's size."""
+CARD_CHUNK_SECONDS = {"audio": 640.0, "video": 120.0}
+"""The same where a card encodes: several of its batches, so that it never waits for the next chunk."""
 CHUNK_TEXTS = 512
 COMPARED = 4
 """Inputs that are also encoded in float32 where another arithmetic is asked for, to record its error."""
@@ -52,12 +55,14 @@ class Assignment:
         sources: Per modality the encoder's files, hashed.
         layers: Per modality the layers that still have work: what the engines are loaded for.
         recipe: The command, kept with every commit for `ser cache verify --repair`.
+        decoders: Decoder processes of each worker.
     """
 
     job: ExtractJob
     sources: dict[Modality, Source]
     layers: dict[Modality, tuple[int, ...]]
     recipe: str | None = None
+    decoders: int = 1
 
 
 @dataclass(frozen=True)
@@ -91,15 +96,17 @@ class ShardProcessor:
         self._writers: dict[Modality, dict[int, Writer]] = {}
         job = assignment.job
         limits = replace(LIMITS, keep_truncated=job.on_truncated == "keep", channel=job.channel)
-        self._decoder = IsolatedDecoder(timeout=assignment.job.decode_timeout, limits=limits)
-        self._pictures = IsolatedVideoDecoder(timeout=assignment.job.decode_timeout)
+        self._decoders = Decoders(
+            assignment.decoders,
+            lambda: IsolatedDecoder(timeout=job.decode_timeout, limits=limits),
+            lambda: IsolatedVideoDecoder(timeout=job.decode_timeout),
+        )
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="decode")
 
     def close(self) -> None:
         """Ends the decoders."""
         self._ahead.shutdown(wait=False, cancel_futures=True)
-        self._decoder.close()
-        self._pictures.close()
+        self._decoders.close()
 
     def engine(self, modality: Modality) -> Engine:
         """The engine of a modality, loaded at its first use."""
@@ -227,6 +234,7 @@ class ShardProcessor:
             return [[name] for name in names]
         if unit.modality == "text":
             return [names[k : k + CHUNK_TEXTS] for k in range(0, len(names), CHUNK_TEXTS)]
+        longest = CHUNK_SECONDS if self._assignment.job.on_cpu else CARD_CHUNK_SECONDS
         chunks: list[list[str]] = []
         room = 0.0
         for name in names:
@@ -234,14 +242,16 @@ class ShardProcessor:
             seconds = utterance.duration or unit.seconds / len(unit.ids)
             if not chunks or seconds > room:
                 chunks.append([])
-                room = CHUNK_SECONDS[unit.modality]
+                room = longest[unit.modality]
             chunks[-1].append(name)
             room -= seconds
         return chunks
 
     def _load(self, modality: Modality, ids: Sequence[str]) -> list[Any]:
-        load = {"audio": self._audio, "text": self._text, "video": self._video}[modality]
-        return [load(self._utterances[name]) for name in ids]
+        utterances = [self._utterances[name] for name in ids]
+        if modality == "text":
+            return [self._text(utterance) for utterance in utterances]
+        return self._decoders.map({"audio": self._audio, "video": self._video}[modality], utterances)
 
     def _text(self, utterance: Utterance) -> str | Refused:
         if utterance.text is None:
@@ -250,21 +260,21 @@ class ShardProcessor:
             return Refused("missing_text", "nothing is left of the text after normalisation")
         return utterance.text_normalised or ""
 
-    def _audio(self, utterance: Utterance) -> Array | Refused:
+    def _audio(self, decoders: Pair, utterance: Utterance) -> Array | Refused:
         if utterance.path is None:
             return Refused("missing", "the row names no audio file")
         rate = self._encoders["audio"].description.rate or 16_000
         try:
-            return self._decoder.load(utterance.path, rate, utterance.start, utterance.end)
+            return decoders.sound.load(utterance.path, rate, utterance.start, utterance.end)
         except AudioError as error:
             return Refused(error.reason, str(error))
 
-    def _video(self, utterance: Utterance) -> Array | Refused:
+    def _video(self, decoders: Pair, utterance: Utterance) -> Array | Refused:
         if utterance.video_path is None:
             return np.empty((0, 1, 1, 3), np.uint8)
         fps = self._encoders["video"].description.frame_rate or 1.0
         try:
-            return self._pictures.load(utterance.video_path, fps, *utterance.video_span, utterance.video_crop)
+            return decoders.pictures.load(utterance.video_path, fps, *utterance.video_span, utterance.video_crop)
         except VideoError as error:
             return Refused(error.reason, str(error))
 

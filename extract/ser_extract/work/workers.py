@@ -14,15 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle, islice
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ser_base.errors import SerError
-from ser_base.machine import resolve_device
 from ser_extract.errors import ExtractError
 from ser_extract.work.shard import Assignment, ShardProcessor, UnitResult
 from ser_extract.work.starting import Start
@@ -70,6 +70,7 @@ class Task:
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    device: str
     tasks: deque[Task] = field(default_factory=deque)
 
 
@@ -79,6 +80,7 @@ class Pool:
     Args:
         assignment: What every worker gets.
         count: Number of processes.
+        devices: What they compute on, one after the other.
         ahead: Units that wait in each worker's pipe while it works (1 lets it write while it encodes; for accelerators).
         stopping: Asked often; 1: give out nothing more; 2: drop everything.
         progress: Called with (modality, utterances, audio seconds) as they are done.
@@ -89,11 +91,13 @@ class Pool:
         assignment: Assignment,
         count: int,
         *,
+        devices: Sequence[str] = ("cpu",),
         ahead: int = 0,
         stopping: Callable[[], int] = lambda: 0,
         progress: Callable[[str, int, float], None] = lambda modality, utterances, seconds: None,
     ) -> None:
         self._assignment, self._count, self._ahead = assignment, count, ahead
+        self._devices = devices
         self._stopping, self._progress = stopping, progress
         self._starter = Start(assignment.job, assignment.sources.values())
         self._workers: list[_Worker] = []
@@ -104,7 +108,8 @@ class Pool:
         """Yields results as they come; ends early when stopped. Every process is gone when it returns."""
         self._waiting = deque(Task(unit) for unit in units)
         try:
-            self._workers = [self._start() for _ in range(min(self._count, len(units)))]
+            devices = islice(cycle(self._devices), min(self._count, len(units)))
+            self._workers = [self._start(device) for device in devices]
             while self._hand_out():
                 yield from self._collect()
                 if self._stopping() >= 2:
@@ -173,17 +178,18 @@ class Pool:
         worker.pipe.close()
         self._workers.remove(worker)
         if self._waiting and not self._stopping():
-            self._workers.append(self._start())
+            self._workers.append(self._start(worker.device))
 
-    def _start(self) -> _Worker:
+    def _start(self, device: str) -> _Worker:
+        own = replace(self._assignment, job=self._assignment.job.model_copy(update={"device": device}))
         context = self._starter.context
         ours, theirs = context.Pipe()
         process = context.Process(  # type: ignore[attr-defined]  # typeshed has it in the subclasses only
-            target=serve, args=(theirs, self._assignment), daemon=False, name="ser-extract worker"
+            target=serve, args=(theirs, own), daemon=False, name="ser-extract worker"
         )
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, device)
 
     def _end(self) -> None:
         for worker in self._workers:
@@ -208,7 +214,10 @@ def serve(pipe: Connection, assignment: Assignment) -> None:
     die_with_parent()
     import torch
 
-    threads = 1 if resolve_device(assignment.job.device) == "cpu" else ACCELERATOR_THREADS
+    threads = 1
+    if assignment.job.device != "cpu":
+        threads = ACCELERATOR_THREADS
+        torch.cuda.set_device(assignment.job.device)
     torch.set_num_threads(threads)
     processor = ShardProcessor(assignment, threads)
     writing: Future[UnitResult] | None = None

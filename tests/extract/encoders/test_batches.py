@@ -80,6 +80,24 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
     assert batches.run([[0] * 101], forward, BatchRule())[0] is None
 
 
+def test_the_next_batch_is_begun_before_the_last_one_is_waited_for():
+    told = []
+
+    def forward(pieces):
+        own = len(pieces[0])
+        told.append(("begun", own))
+
+        def later():
+            told.append(("taken", own))
+            return [{0: np.full((1, 1), len(piece))} for piece in pieces]
+
+        return later
+
+    results = batches.run([[0] * n for n in (7, 6, 5)], forward, BatchRule())
+    assert [int(result[0][0, 0]) for result in results] == [7, 6, 5]
+    assert told == [("begun", 7), ("begun", 6), ("taken", 7), ("begun", 5), ("taken", 6), ("taken", 5)]
+
+
 def test_the_masked_norm_sees_valid_frames_only():
     norm = torch.nn.GroupNorm(4, 4)
     torch.nn.init.normal_(norm.weight)
