@@ -278,6 +278,7 @@ def study(device: str, tiny: bool, deadline: float) -> dict[str, Any]:
             shape=shape,
             training=replace(CORRECTED.training, patience=None),
             normalise=CORRECTED.normalise,
+            pad_to={},
             classes=4,
             epochs=1,
             seed=(0, 0),
