@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from ser_data.media.decoding import IsolatedDecoder
-from ser_data.media.video_decoding import IsolatedVideoDecoder
+from ser_data.media.isolated import IsolatedDecoder, IsolatedVideoDecoder
 
 T = TypeVar("T")
 
