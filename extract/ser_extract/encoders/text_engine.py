@@ -134,7 +134,7 @@ class TextEngine:
         budget = BATCH_TOKENS if options.batch is None else options.batch
         alike = ALIKE if options.batch is None and options.device == "cpu" else 0.0
         self._rule = BatchRule(budget=budget, most=most, least=alike)
-        self._forward = self._padded
+        self._forward: batches.Forward = self._padded
         self.policy = {
             "engine": "stock",
             "device": options.device,

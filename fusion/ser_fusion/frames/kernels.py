@@ -123,15 +123,15 @@ def jagged_attention(
         found = scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         return found.transpose(1, 2).values().reshape(query.shape)
     # the kernels allow no empty utterance: those with queries and keys alone, zeros for the others
-    kept = [np.asarray(lengths)[both].tolist() for lengths in (q_lengths, k_lengths)]
+    q_kept, k_kept = (np.asarray(lengths)[both].tolist() for lengths in (q_lengths, k_lengths))
     q_rows, k_rows = (
         sent(np.flatnonzero(np.repeat(both, lengths)), query.device) for lengths in (q_lengths, k_lengths)
     )
     out = query.new_zeros(query.shape)
     if not both.any():
         return out
-    some = query[q_rows], key[k_rows], value[k_rows]
-    return out.index_copy(0, q_rows, jagged_attention(*some, *kept, heads))
+    some = jagged_attention(query[q_rows], key[k_rows], value[k_rows], q_kept, k_kept, heads)
+    return out.index_copy(0, q_rows, some)
 
 
 def padded_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:
