@@ -88,16 +88,8 @@ class Utterance:
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Utterance))
 NUMBERS: tuple[str, ...] = (
-    "start",
-    "end",
-    "valence",
-    "arousal",
-    "dominance",
-    "duration",
-    "overlap",
-    "video_start",
-    "video_end",
-)
+    "start", "end", "valence", "arousal", "dominance", "duration", "overlap", "video_start", "video_end",
+)  # fmt: skip
 PARTS: tuple[str, ...] = ("train", "dev", "test")
 
 

@@ -30,15 +30,9 @@ TAG = re.compile(r"\[[A-Z][A-Z _-]*\]")
 _NOT_WORD = re.compile(r"[\W_]+")
 _TYPOGRAPHY = str.maketrans(
     {
-        "’": "'",
-        "‘": "'",
-        "ʼ": "'",
-        "“": '"',
-        "”": '"',
-        "„": '"',
-        "–": "-",
-        "—": "-",
-        "−": "-",
+        **dict.fromkeys("’‘ʼ", "'"),
+        **dict.fromkeys("“”„", '"'),
+        **dict.fromkeys("–—−", "-"),
         "…": "...",
         "\ufeff": " ",
     }

@@ -9,7 +9,6 @@ with a reason, because an encoder would turn them into features that look like a
 A decoder can still crash or hang on a file made for it; `ser_data.media.isolated` runs `decode` in a child process.
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -25,27 +24,15 @@ from ser_data.media.audio_terms import (
     Limits,
     quiet,
     wanted_samples,
-)
+)  # fmt: skip
 from ser_data.media.av_audio import decode_av, needs_av, probe_av
-from ser_data.media.files import content_hash, known_hash, regular
+from ser_data.media.files import content_hash, known_hash, regular, seconds_of
 from ser_data.media.sound_file import decode_sound, probe_sound
 
 __all__ = [
-    "CHANNELS",
-    "LIMITS",
-    "QUIET",
-    "REASONS",
-    "AudioError",
-    "AudioInfo",
-    "Limits",
-    "audio_hash",
-    "decode",
-    "load_audio",
-    "probe_audio",
-    "quiet",
-    "span_of",
-    "to_rate",
-]
+    "CHANNELS", "LIMITS", "QUIET", "REASONS", "AudioError", "AudioInfo", "Limits", "audio_hash", "decode", "load_audio", "probe_audio",
+    "quiet", "span_of", "to_rate",
+]  # fmt: skip
 
 SPAN_TOLERANCE = 0.02
 """Seconds by which a span may end behind its file: corpora round their times; more means that the file is cut off."""
@@ -138,7 +125,7 @@ def audio_hash(path: str | Path, start: float | None = None, end: float | None =
     import xxhash
 
     facts = regular(path, limits.file_bytes, AudioError)
-    first, last = _seconds(start) or None, _seconds(end)
+    first, last = seconds_of(start) or None, seconds_of(end)
     if first is None and last is None:
         return content_hash(path, AudioError)
     whole = known_hash(path, facts, AudioError)
@@ -147,8 +134,4 @@ def audio_hash(path: str | Path, start: float | None = None, end: float | None =
 
 def span_of(start: float | None, end: float | None) -> tuple[float, float | None]:
     """A manifest's `start` and `end`: (first second, last second or None for the end of the file); NaN is None."""
-    return _seconds(start) or 0.0, _seconds(end)
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
+    return seconds_of(start) or 0.0, seconds_of(end)

@@ -1,5 +1,6 @@
 """A file as a decoder may see it: regular, not empty, not too large, opened by ffmpeg with care; and the hash of its bytes."""
 
+import math
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -83,6 +84,11 @@ def _listed(folder: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(folder)))
     except OSError:
         return ()
+
+
+def seconds_of(value: float | None) -> float | None:
+    """A manifest's number of seconds: NaN is None."""
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def sentence(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ser_base.errors import PackageMissing
 from ser_data.errors import MediaError
-from ser_data.media.files import OpenedByFfmpeg, known_hash, regular, sentence
+from ser_data.media.files import OpenedByFfmpeg, known_hash, regular, seconds_of, sentence
 
 FORMATS: Final = ("avi", "mov", "mp4", "matroska", "webm", "mpeg", "mpegts", "flv", "asf")
 """Containers that are read, by ffmpeg's names."""
@@ -107,11 +107,6 @@ def video_hash(
     return xxhash.xxh3_128_hexdigest(
         f"video {whole} {seconds_of(start) or None!r} {seconds_of(end)!r} {crop!r}".encode()
     )
-
-
-def seconds_of(value: float | None) -> float | None:
-    """A manifest's number: NaN is None."""
-    return None if value is None or math.isnan(value) else float(value)
 
 
 @dataclass(frozen=True)

@@ -51,28 +51,18 @@ def both(clean: "pd.DataFrame", copies: "pd.DataFrame", effects: str) -> "pd.Dat
     return pd.concat([first.astype(object), second.astype(object)], ignore_index=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """Folds over clean utterances and copies, before it is known which copies there are."""
+def keeping(folds: Folds, ids: Iterable[str]) -> Folds:
+    """The folds without ids that are not among these."""
+    kept = set(ids)
 
-    folds: Folds
+    def part(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in kept)
 
-    def keeping(self, ids: Iterable[str]) -> "Planned":
-        """Without the ids that are not there."""
-        known = set(ids)
-
-        def part(names: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(name for name in names if name in known)
-
-        cut = [replace(f, train=part(f.train), dev=part(f.dev), test=part(f.test)) for f in self.folds.folds]
-        return Planned(replace(self.folds, folds=tuple(cut)))
-
-    def to_csv(self, path: Path) -> None:
-        """As ``ser-fuse --folds`` takes them."""
-        self.folds.to_csv(path)
+    cut = [replace(f, train=part(f.train), dev=part(f.dev), test=part(f.test)) for f in folds.folds]
+    return replace(folds, folds=tuple(cut))
 
 
-def plan_folds(clean: "pd.DataFrame", effects: str, protocol: str, dev: str = "next") -> dict[str, Planned]:
+def plan_folds(clean: "pd.DataFrame", effects: str, protocol: str, dev: str = "next") -> dict[str, Folds]:
     """``augment`` and ``robustness``, made from the protocol's folds of the clean utterances alone.
 
     Raises:
@@ -86,8 +76,8 @@ def plan_folds(clean: "pd.DataFrame", effects: str, protocol: str, dev: str = "n
     more = [replace(fold, train=tuple(sorted((*fold.train, *copied(fold.train))))) for fold in made.folds]
     hard = [replace(fold, test=copied(fold.test)) for fold in made.folds]
     return {
-        "augment": Planned(replace(made, folds=tuple(more))),
-        "robustness": Planned(replace(made, folds=tuple(hard))),
+        "augment": replace(made, folds=tuple(more)),
+        "robustness": replace(made, folds=tuple(hard)),
     }
 
 
@@ -185,7 +175,7 @@ def write_copy(
     done = []
     present = set(table["id"])
     for purpose, made in folds.items():
-        made.keeping(present).to_csv(out / f"folds-{purpose}.csv")
+        keeping(made, present).to_csv(out / f"folds-{purpose}.csv")
         done.append((purpose, out / f"folds-{purpose}.csv"))
     return Copied(out / "manifest.csv", len(copies), tuple(skipped), tuple(done))
 

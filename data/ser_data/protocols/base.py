@@ -6,7 +6,7 @@ both sides of a fold.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,19 +48,19 @@ class Protocol:
     Attributes:
         name: Its name on the command line.
         title: One line for lists.
-        needs: Columns that every row must fill.
-        held_out: Columns of which no value may be on both sides; `None` if given folds are taken and it is measured.
-        dev: The rule that `--dev next` falls back to where the drafts have no development part of their own.
+        held_out: Columns of which no value may be on both sides; `None` where the folds exist already and it is measured.
         draft: Function of the table (sorted by id) and the seed that returns the drafts and notes.
+        needs: Columns that every row must fill.
+        dev: The rule that `--dev next` falls back to where the drafts have no development part of their own.
         once: Whether no utterance is tested in two folds.
     """
 
     name: str
     title: str
-    needs: tuple[str, ...]
     held_out: tuple[str, ...] | None
-    dev: str
     draft: Callable[["pd.DataFrame", int], tuple[list[Draft], list[str]]]
+    needs: tuple[str, ...] = ()
+    dev: str = "next"
     once: bool = True
 
 
@@ -76,14 +76,18 @@ def values_in_order(column: "pd.Series[Any]") -> list[str]:
     return sorted((str(value) for value in column.dropna().unique()), key=lambda value: (natural(value), value))
 
 
-def rotate(table: "pd.DataFrame", column: str) -> list[Draft]:
-    """One draft per value of the column: it is tested, the next one in circular order is the development part."""
-    values = values_in_order(table[column])
-    masks = [(table[column] == value).to_numpy(dtype=bool) for value in values]
+def in_turn(parts: Mapping[str, Mask]) -> list[Draft]:
+    """One draft per part (name -> rows): it is tested, all others are the pool, and the next one in circular order develops."""
+    masks = list(parts.values())
     return [
-        Draft(name=value, test=masks[i], pool=~masks[i], dev=masks[(i + 1) % len(values)] & ~masks[i])
-        for i, value in enumerate(values)
+        Draft(name=name, test=test, pool=~test, dev=masks[(i + 1) % len(masks)] & ~test)
+        for i, (name, test) in enumerate(parts.items())
     ]
+
+
+def rotate(table: "pd.DataFrame", column: str) -> list[Draft]:
+    """The values of a column in turn."""
+    return in_turn({value: (table[column] == value).to_numpy(dtype=bool) for value in values_in_order(table[column])})
 
 
 def balanced_groups(column: "pd.Series[Any]", groups: int) -> dict[str, int]:

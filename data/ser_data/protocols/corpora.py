@@ -9,6 +9,7 @@ epoch. Held out are the corpus, its speakers (who only meet where one corpus was
 (`audio_hash`, which `ser data join` fills): the same recording in two corpora is refused.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,7 @@ def _same(drafts: list[Draft]) -> tuple[list[Draft], list[str]]:
     note = (
         f"fold {lacking[0]} has a source without speakers to develop on: there, utterances are drawn (--dev random:0.2)"
     )
-    return [Draft(name=d.name, test=d.test, pool=d.pool, dev=None) for d in drafts], [note]
+    return [replace(draft, dev=None, own="next") for draft in drafts], [note]
 
 
 def _leave_one_out(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:

@@ -14,6 +14,7 @@ Folds of others, for comparison with their numbers: `s3prl-er` and `emobox`.
   part as development part as well; here a random 20 % of it is taken out.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ser_base.errors import listing
@@ -48,7 +49,7 @@ def _given(table: "pd.DataFrame", name: str, order: tuple[str, str]) -> tuple[li
             return from_parts(table, name), notes
         drafts = rotate(table, "fold")
         placed = table["fold"].notna().to_numpy(dtype=bool)
-        return [Draft(name=d.name, test=d.test, pool=d.pool & placed, dev=d.dev) for d in drafts], notes
+        return [replace(draft, pool=draft.pool & placed) for draft in drafts], notes
     filled = tuple(key for key in ("speaker", "session", "scenario") if table[key].notna().all())
     possible = tuple(f for f in ("session", "speaker", "scenario") if f in filled)
     raise MissingColumn(name, order[0], len(table), len(table), filled, (*possible, "random"))
@@ -84,25 +85,19 @@ def _official_5(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str
 MANIFEST = Protocol(
     name="manifest",
     title="the folds (column fold) or the split (column part) of the manifest",
-    needs=(),
     held_out=None,
-    dev="next",
     draft=_manifest,
 )
 OFFICIAL = Protocol(
     name="official",
     title="the corpus's own split: MELD train/dev/test, RAVDESS actor folds as in EmoBox",
-    needs=(),
     held_out=None,
-    dev="next",
     draft=_official,
 )
 OFFICIAL_5 = Protocol(
     name="official-5",
     title="the official test part five times, with five development parts: members of a fold ensemble",
-    needs=(),
     held_out=None,
-    dev="next",
     draft=_official_5,
     once=False,
 )
@@ -130,7 +125,7 @@ def _s3prl(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
             f"no label of {listing(sorted(S3PRL_LABELS))}; the labels are {labels}",
             "Use this protocol with IEMOCAP's own labels.",
         )
-    drafts = [Draft(name=d.name, test=d.test & used, pool=d.pool & used, dev=None) for d in rotate(table, "session")]
+    drafts = [replace(d, test=d.test & used, pool=d.pool & used, dev=None) for d in rotate(table, "session")]
     left = int((~used).sum())
     notes = [f"{left:,} utterances outside the four classes are in no part"] if left else []
     return drafts, [*notes, "the development part shares speakers with training, as in s3prl"]
@@ -143,7 +138,7 @@ def _emobox(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
         if table["session"].isna().any():
             empty = int(table["session"].isna().sum())
             raise MissingColumn("emobox", "session", empty, len(table), (), ("random",))
-        return [Draft(name=d.name, test=d.test, pool=d.pool, dev=None) for d in rotate(table, "session")], [note]
+        return [replace(draft, dev=None) for draft in rotate(table, "session")], [note]
     if corpora == ["ravdess"]:
         folds = [RAVDESS_FOLD.get(_actor(speaker), "") for speaker in table["speaker"]]
         if "" in folds:
@@ -153,8 +148,7 @@ def _emobox(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
                 f"speaker '{strange}' is not a RAVDESS actor",
                 "Name the speakers so that they end in a number from 1 to 24.",
             )
-        drafts = rotate(table.assign(fold=folds), "fold")
-        return [Draft(name=d.name, test=d.test, pool=d.pool, dev=None) for d in drafts], [note]
+        return [replace(draft, dev=None) for draft in rotate(table.assign(fold=folds), "fold")], [note]
     if corpora == ["meld"]:
         return from_parts(table, "emobox"), []
     remedy = "Give --protocol session, speaker or manifest; EmoBox's folds are known for iemocap, meld and ravdess."
@@ -177,7 +171,6 @@ S3PRL_ER = Protocol(
 EMOBOX = Protocol(
     name="emobox",
     title="EmoBox's: IEMOCAP sessions, six groups of RAVDESS actors, MELD's split",
-    needs=(),
     held_out=None,
     dev="random:0.2",
     draft=_emobox,

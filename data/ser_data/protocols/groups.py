@@ -25,11 +25,12 @@ Speakers, dialogues and scripts are on both sides: on IEMOCAP a bag of words gai
 (4 classes) over session folds by it alone.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser_data.protocols.base import Draft, Protocol, balanced_groups, firsts, rotate, values_in_order
+from ser_data.protocols.base import Draft, Protocol, balanced_groups, firsts, in_turn, rotate, values_in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,6 @@ SESSION = Protocol(
     title="one session is tested, the next one is the development part",
     needs=("session",),
     held_out=("session", "speaker"),
-    dev="next",
     draft=_by_session,
 )
 
@@ -61,7 +61,7 @@ def _by_speaker(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str
     for draft in rotate(table, "speaker"):
         others = partners(table, draft)
         if others.any() and not (others == draft.pool).all():  # a corpus of one session has partners only
-            drafts.append(Draft(name=draft.name, test=draft.test, pool=draft.pool, dev=others, own="partner"))
+            drafts.append(replace(draft, dev=others, own="partner"))
         else:
             drafts.append(draft)
             lonely += 1
@@ -79,7 +79,6 @@ SPEAKER = Protocol(
     title="one speaker is tested, the session's partner (else the next speaker) is the development part",
     needs=("speaker",),
     held_out=("speaker",),
-    dev="next",
     draft=_by_speaker,
 )
 SPEAKER_5 = Protocol(
@@ -87,7 +86,6 @@ SPEAKER_5 = Protocol(
     title="five groups of speakers of about equal size; one is tested, the next is the development part",
     needs=("speaker",),
     held_out=("speaker",),
-    dev="next",
     draft=_by_groups_of_speakers,
 )
 
@@ -128,12 +126,7 @@ def _grouped(table: "pd.DataFrame") -> tuple["pd.Series[int]", list[int], list[s
 
 def _scenario(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
     group, numbers, notes = _grouped(table)
-    tests = [(group == number).to_numpy(dtype=bool) for number in numbers]
-    drafts = [
-        Draft(name=f"g{number + 1}", test=tests[i], pool=~tests[i], dev=tests[(i + 1) % len(tests)] & ~tests[i])
-        for i, number in enumerate(numbers)
-    ]
-    return drafts, notes
+    return in_turn({f"g{number + 1}": (group == number).to_numpy(dtype=bool) for number in numbers}), notes
 
 
 def _session_scenario(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
@@ -157,7 +150,6 @@ SCENARIO = Protocol(
     title="one of five groups of scenarios is tested, the next is the development part (speakers are shared)",
     needs=("scenario",),
     held_out=("scenario",),
-    dev="next",
     draft=_scenario,
 )
 SESSION_SCENARIO = Protocol(
@@ -165,7 +157,6 @@ SESSION_SCENARIO = Protocol(
     title="a session within a group of scenarios is tested, other sessions in other groups train: the honest one",
     needs=("session", "scenario"),
     held_out=("session", "scenario", "speaker"),
-    dev="next",
     draft=_session_scenario,
 )
 
@@ -187,18 +178,12 @@ def _at_random(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]
         rows = rng.permutation(np.flatnonzero(labels == label))
         fold[rows] = (dealt + np.arange(len(rows))) % FOLDS  # goes on where the last class ended: folds of equal size
         dealt += len(rows)
-    tests = [fold[place] == number for number in range(min(FOLDS, len(heads)))]
-    return [
-        Draft(name=str(i + 1), test=test, pool=~test, dev=tests[(i + 1) % len(tests)] & ~test)
-        for i, test in enumerate(tests)
-    ], [WARNING]
+    return in_turn({str(n + 1): fold[place] == n for n in range(min(FOLDS, len(heads)))}), [WARNING]
 
 
 RANDOM = Protocol(
     name="random",
     title="five random folds of utterances (leaks speakers and scripts; warned)",
-    needs=(),
     held_out=(),
-    dev="next",
     draft=_at_random,
 )

@@ -50,22 +50,10 @@ class Finding:
 
 
 # Reasons that a reader may give without anything being wrong with the copy
-_NOTES = frozenset(
-    {
-        *TABLE_NOTES,
-        "names alike",
-        "empty text",
-        "extra transcript",
-        "noise line",
-        "rating out of range",
-        "missing label",
-        "no majority",
-        "not speech",
-        "twin",
-        "odd line",
-        "unknown vote",
-    }
-)
+_NOTES = {
+    *TABLE_NOTES, "names alike", "empty text", "extra transcript", "noise line", "rating out of range", "missing label", "no majority",
+    "not speech", "twin", "odd line", "unknown vote",
+}  # fmt: skip
 _FIXES = {
     "missing file": "copy the file again from the archive",
     "missing path": "fill the column path",
