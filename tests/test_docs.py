@@ -2,13 +2,17 @@
 
 A block that cannot run here says why in a comment on the line before it: `<!-- not run: reason -->`. A block for the real
 data is marked `<!-- needs shared -->` and runs where ../shared is. Output and other languages stand in ```text blocks.
+Blocks with which several pages begin, word for word, run once.
 """
 
+import fcntl
+import hashlib
 import html
 import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,43 +67,77 @@ def test_figures_show_the_numbers_of_the_page():
         assert html.unescape(shown) == json.dumps(data, sort_keys=True), "run: python docs/figures.py"
 
 
-@pytest.mark.demo
-@pytest.mark.parametrize(
-    "page",
-    [p for p in PAGES if any(b["language"] in RUNNABLE for b in blocks(p))],
-    ids=lambda p: str(p.relative_to(ROOT)),
-)
-def test_blocks_run(page: Path, tmp_path: Path):
-    shared = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))
+def test_notebooks_are_their_pages():
+    notebooks = _script("notebooks")
+    made = {
+        f"{(ROOT / 'docs' / name).stem}.ipynb": notebooks.notebook(ROOT / "docs" / name) for name in notebooks.PAGES
+    }
+    kept = {path.name: path.read_text(encoding="utf-8") for path in notebooks.FOLDER.glob("*.ipynb")}
+    assert made == kept, "run: python docs/notebooks.py"
+    cells = [cell for text in kept.values() for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert cells and all(cell["outputs"] == [] for cell in cells)
+
+
+SHARED = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))
+
+
+def runnable(page: Path) -> list[tuple[str, str]]:
+    """(language, code) of the blocks of a page that run here."""
+    wanted = {"", "needs shared"} if SHARED.is_dir() else {""}
+    return [
+        (b["language"], b["code"]) for b in blocks(page) if b["language"] in RUNNABLE and (b["mark"] or "") in wanted
+    ]
+
+
+def run(language: str, code: str, folder: Path, name: str) -> None:
+    """Runs a block; the assertion holds what it printed."""
     env = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "VENV": str(Path(sys.executable).parent.parent),  # `make demo` uses this environment, not one of its own
-        "DEMO": str(tmp_path / "demo"),
-        "SHARED": str(shared),
+        "DEMO": str(folder / "demo"),
+        "SHARED": str(SHARED),
         "REPO": str(ROOT),
     }
-    ran = 0
-    for block in blocks(page):
-        mark = block["mark"] or ""
-        if (
-            block["language"] not in RUNNABLE
-            or mark.startswith("not run")
-            or (mark == "needs shared" and not shared.is_dir())
-        ):
-            continue
-        here = ROOT if block["code"].startswith("make ") else tmp_path
-        done = subprocess.run(
-            [*RUNNABLE[block["language"]], block["code"]],
-            cwd=here,
-            env=env,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-        )
-        told = f"{page.name}:\n{block['code']}\n--- rc {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        assert done.returncode == 0, told
-        ran += 1
-    if not ran:
-        pytest.skip("every block of the page is marked as not to be run here")
+    done = subprocess.run(
+        [*RUNNABLE[language], code],
+        cwd=ROOT if code.startswith("make ") else folder,
+        env=env,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    output = f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, f"{name}:\n{code}\n--- rc {done.returncode}\n{output}"
+
+
+def start(steps: tuple[tuple[str, str], ...], store: Path, name: str) -> Path:
+    """A folder in which these blocks have run: made once for all pages that begin with them, whichever worker comes first."""
+    folder = store / hashlib.sha256(repr(steps).encode()).hexdigest()[:16]
+    store.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (done := folder.with_suffix(".done")).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that was killed
+            if steps[:-1]:
+                shutil.copytree(start(steps[:-1], store, name), folder, symlinks=True)
+            else:
+                folder.mkdir()
+            run(*steps[-1], folder, name)
+            done.touch()
+    return folder
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_blocks_run(page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory):
+    steps = runnable(page)
+    others = [runnable(other) for other in PAGES if other != page]
+    common = max(len(os.path.commonprefix([steps, other])) for other in others)
+    if common:
+        base = tmp_path_factory.getbasetemp()
+        store = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "starts"
+        shutil.copytree(start(tuple(steps[:common]), store, page.name), tmp_path, symlinks=True, dirs_exist_ok=True)
+    for language, code in steps[common:]:
+        run(language, code, tmp_path, page.name)
