@@ -18,7 +18,7 @@ help:
 	@echo "make demo   the main job on the demo corpus: real encoders, fusion heads, an HTML report (about 5 minutes)"
 	@echo "make test   static checks and every test that CI runs"
 	@echo "make oldest the encoder contract with the oldest transformers that pyproject.toml allows (part of make test)"
-	@echo "make docs   the documentation site in site/, with search that works without a network; fails on a broken link"
+	@echo "make docs   the documentation site in site/, with search that works without a network; fails on a broken link (part of make test)"
 	@echo "make crash  the crash and fuzz suites in full (two hours or so; SER_SOAK_SECONDS=60 shortens the soak, which is one of them)"
 	@echo "make bench  the benchmarks, as ratios in one run (about an hour; quiet machine)"
 	@echo "make gpu-check  promises and speed on a machine with CUDA (8 minutes at most)"
@@ -31,7 +31,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing ser-fusion[$*] into $(VENV); torch is the large part, a few minutes the first time ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@ $(if $(filter test,$*),$(VENV)/.installed-demo) # the extra `test` holds `demo`: README's block installs nothing anew
+	@touch $@ $(if $(filter test,$*),$(VENV)/.installed-demo $(VENV)/.installed-docs) # the extra `test` holds both
 
 demo: $(VENV)/.installed-demo
 	@mkdir -p $(DEMO) && cp docs/demo.toml $(DEMO)/ser.toml
@@ -40,7 +40,7 @@ demo: $(VENV)/.installed-demo
 	@echo
 	@echo "$(DEMO)/ser.toml makes the two commands work bare in that folder: ser-extract --layer 4; ser-fuse --fusion cross --pooling stats"
 
-test: static oldest unit
+test: static docs oldest unit
 
 static: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -67,7 +67,7 @@ $(OLDEST)/.installed-$(TRANSFORMERS): $(VENV)/.installed-test
 	@touch $@
 
 docs: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 crash: $(VENV)/.installed-test
 	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -rs tests/crash $(PYTEST_ARGS)

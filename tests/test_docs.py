@@ -50,6 +50,24 @@ def test_links_lead_somewhere(page: Path):
     assert not lost, f"{page.name} links to {lost}"
 
 
+def test_the_site_is_small_and_a_guide_is_short():
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    assert len(pages) <= 24, [str(page.relative_to(ROOT)) for page in pages]
+    lines = {
+        page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in pages if page.parent.name == "guides"
+    }
+    assert lines and max(lines.values()) <= 150, lines
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_the_tree_that_a_page_names_are_there(page: Path):
+    names = re.findall(
+        r"(?<![\w/])((?:tests|data|cache|extract|fusion|docs)/[\w./-]+\.(?:py|md|toml))\b", page.read_text("utf-8")
+    )
+    lost = [name for name in names if Path(name).stem not in ("x", "X") and not (ROOT / name).exists()]
+    assert not lost, f"{page.name} names {lost}"
+
+
 def _script(name: str) -> ModuleType:
     """A script of the docs, which are no package."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
