@@ -6,20 +6,18 @@ process, which isolates the utterance. Nothing but ids, hashes and results passe
 cache, which every node must reach under the same path, as it must the corpus and local encoder folders.
 """
 
-import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ser_base import ray_pool
 from ser_base.machine import resolve_device, usable_cores
 from ser_extract.work.runners.base import Progress, Stop
 from ser_extract.work.shard import Assignment, ShardProcessor, UnitResult
 from ser_extract.work.units import Unit
-from ser_extract.work.workers import ACCELERATOR_THREADS, portable
+from ser_extract.work.workers import ACCELERATOR_THREADS
 
 
-class Worker:
+class Worker(ray_pool.Actor):
     """What an actor holds: engines, decoder and writers, made once.
 
     Args:
@@ -33,16 +31,9 @@ class Worker:
         torch.set_num_threads(threads)
         self.processor = ShardProcessor(assignment, threads)
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
-        """A batch of one pickled unit -> its pickled result, or the error that the driver is to raise."""
-        told: list[bytes] = []
-        for each in batch["unit"]:
-            try:
-                result: UnitResult | Exception = self.processor.process(pickle.loads(each))
-            except Exception as error:  # noqa: BLE001  # whatever it is, the driver raises it
-                result = portable(error)
-            told.append(pickle.dumps(result))
-        return {"result": told}
+    def do(self, unit: Unit) -> UnitResult:
+        """Encodes and commits a unit."""
+        return self.processor.process(unit)
 
 
 def run(assignment: Assignment, units: Sequence[Unit], stop: Stop, progress: Progress) -> Iterator[UnitResult]:

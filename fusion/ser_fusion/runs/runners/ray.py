@@ -6,9 +6,8 @@ must the cache. Ray restarts actors that die and gives their task out again twic
 per machine as by the runner ``local``.
 """
 
-import pickle
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ class OtherGround(FusionError, RuntimeError):
     next = "Give all nodes the same packages and the same cache under the same path."
 
 
-class Worker:
+class Worker(ray_pool.Actor):
     """What an actor holds: the study, its tasks by folder, and their frames, read once.
 
     Args:
@@ -55,19 +54,14 @@ class Worker:
         self.tasks = {task.folder: task for task in tasks}
         self.streams = read_frames(job, self.material.study, names_of(self.material.study, tasks))
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
-        """A batch of one pickled (folder, fingerprint) -> the pickled (folder, seconds), or the error to be raised."""
-        told: list[bytes] = []
-        for each in batch["unit"]:
-            folder, fingerprint = pickle.loads(each)
-            try:
-                result: tuple[str, float] | Exception = folder, self.train(folder, fingerprint)
-            except OtherGround as error:
-                result = error
-            except Exception:  # noqa: BLE001  # whatever it is, the driver raises it
-                result = JobFailed(folder, traceback.format_exc())
-            told.append(pickle.dumps(result))
-        return {"result": told}
+    def do(self, unit: tuple[str, str]) -> tuple[str, float]:
+        """Trains a task, given as (folder, fingerprint); returns its folder and its seconds."""
+        try:
+            return unit[0], self.train(*unit)
+        except OtherGround:
+            raise
+        except Exception as error:
+            raise JobFailed(unit[0], traceback.format_exc()) from error
 
     def train(self, folder: str, fingerprint: str) -> float:
         """Does one task, unless it is done; returns its seconds."""
