@@ -83,9 +83,12 @@ class Extraction:
         job: What to do.
         reporter: Who is told.
         recipe: The command line, kept with the plans for `ser cache verify --repair`.
+        pace: Cost (`Item.cost`) that one worker does in a second; None: a short probe measures it before planning.
     """
 
-    def __init__(self, job: ExtractJob, reporter: Display, recipe: str | None = None) -> None:
+    def __init__(
+        self, job: ExtractJob, reporter: Display, recipe: str | None = None, pace: float | None = None
+    ) -> None:
         self._job, self._reporter, self._recipe = job, reporter, recipe
         self._streams: list[Stream] = []
         self._writers: dict[Modality, dict[int, Writer]] = {}
@@ -93,7 +96,7 @@ class Extraction:
         self._taken: dict[Modality, int] = {}
         self._without_video = 0
         self._waiting: Waiting | None = None
-        self._pace: float | None = None
+        self._pace = pace
 
     def run(self) -> Result:
         """Does it.
@@ -267,6 +270,8 @@ def _as_planned(seconds: float, cost: float) -> float:
     return seconds
 
 
-def run(job: ExtractJob, reporter: Display | None = None, recipe: str | None = None) -> Result:
+def run(
+    job: ExtractJob, reporter: Display | None = None, recipe: str | None = None, pace: float | None = None
+) -> Result:
     """Extracts a corpus into a cache; see `Extraction`."""
-    return Extraction(job, reporter or Lines(), recipe).run()
+    return Extraction(job, reporter or Lines(), recipe, pace).run()

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ser_cache.format.plan
 import ser_extract.work.shard
+from ser_base.progress import Display, Lines
 from ser_cache import SpecMismatch, open_cache
 from ser_data.manifest.table import Manifest
 from ser_data.media.audio import load_audio
-from ser_extract.encoders.base import Refused
 from ser_extract.errors import DiskTooSmall, EncoderNotSupported, LayerOutOfRange, UtteranceFailed
 from ser_extract.run import run
 
@@ -24,18 +23,17 @@ def arrays(cache: Path) -> dict[str, np.ndarray[Any, Any]]:
     return {f"{info.address}/{name}": values for info in opened.entries() for name, values in opened.open(info).scan()}
 
 
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of all utterances that were handed to an encoder, modality first."""
-    seen: list[str] = []
-    original = ser_extract.work.shard.ShardProcessor._load
+class Counted(Lines):
+    """Counts the utterances that went through an encoder, by modality."""
 
-    def load(self: Any, modality: str, ids: list[str]) -> Any:
-        seen.extend(f"{modality}/{name}" for name in ids)
-        return original(self, modality, ids)
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: dict[str, int] = {}
 
-    monkeypatch.setattr(ser_extract.work.shard.ShardProcessor, "_load", load)
-    return seen
+    def advance(self, name: str, count: int = 1, *rest: Any, **more: Any) -> None:
+        super().advance(name, count, *rest, **more)
+        if not name.startswith("hash"):
+            self.encoded[name] = self.encoded.get(name, 0) + count
 
 
 def test_a_cache_holds_what_transformers_gives(corpus, job, tiny):
@@ -69,38 +67,41 @@ def test_a_cache_holds_what_transformers_gives(corpus, job, tiny):
     assert declared["weights"].startswith("xxh3:") and declared["final_norm"] is False and declared["rate"] == 16_000
 
 
-def test_layers_share_one_forward_pass(corpus, job, counted):
-    run(job(corpus(), audio_layer="all", modalities=("audio",)))
-    assert sorted(counted) == [f"audio/u{k:02d}" for k in range(6)]
+def test_layers_share_one_forward_pass(corpus, job):
+    counted = Counted()
+    assert run(job(corpus(), audio_layer="all", modalities=("audio",)), counted).encoded == {"audio": 6}
+    assert counted.encoded == {"audio": 6}
 
 
-def test_a_second_run_encodes_nothing_and_a_new_layer_only_itself(corpus, job, counted):
+def test_a_second_run_encodes_nothing_and_a_new_layer_only_itself(corpus, job):
     root = corpus()
     run(job(root, audio_layer="1"))
     first = arrays(root.parent.parent / "cache")
-    counted.clear()
-    assert run(job(root, audio_layer="1")).encoded == {"audio": 0, "text": 0}
-    assert counted == []
-    run(job(root, audio_layer="1,2"))
-    assert sorted(counted) == [f"audio/u{k:02d}" for k in range(6)]
+    counted = Counted()
+    assert run(job(root, audio_layer="1"), counted).encoded == {"audio": 0, "text": 0}
+    assert counted.encoded == {}
+    assert (
+        run(job(root, audio_layer="1,2"), counted).encoded == counted.encoded | {"text": 0} == {"audio": 6, "text": 0}
+    )
     after = arrays(root.parent.parent / "cache")
     assert all(np.array_equal(after[name], values) for name, values in first.items())
 
 
-def test_changed_and_new_inputs_are_encoded_and_nothing_else(corpus, job, counted, speech):
+def test_changed_and_new_inputs_are_encoded_and_nothing_else(corpus, job, speech):
     import soundfile
 
     root = corpus()
     run(job(root))
+    before = arrays(cache := root.parent.parent / "cache")
     soundfile.write(root.parent / "u03.wav", speech(0.5, 99), 16_000)
-    counted.clear()
-    run(job(root))
-    assert counted == ["audio/u03"]
+    assert run(job(root)).encoded == {"audio": 1, "text": 0}
+    after = arrays(cache)
+    changed = {name for name, values in after.items() if not np.array_equal(values, before[name])}
+    assert [name.rpartition("/")[2] for name in changed] == ["u03"]
     with root.open("a") as file:
         file.write("u77,u03.wav,a,happy\n")
-    counted.clear()
-    run(job(root))
-    assert sorted(counted) == ["text/u77"]  # its sound is that of u03: taken over by content
+    added = run(job(root))  # its sound is that of u03: taken over by content
+    assert added.encoded == {"audio": 0, "text": 1} and added.taken == {"audio": 1}
 
 
 def test_other_weights_are_refused_by_name_until_replaced(corpus, job, tiny, tmp_path):
@@ -120,13 +121,12 @@ def test_other_weights_are_refused_by_name_until_replaced(corpus, job, tiny, tmp
     assert run(job(root, text_encoder=str(tmp_path / "moved" / "mine"))).encoded == {"audio": 0, "text": 0}
 
 
-def test_shards_make_the_same_cache_as_one_run(corpus, job, tmp_path, monkeypatch):
-    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 2)
+def test_shards_make_the_same_cache_as_one_run(corpus, job, tmp_path, finest):
     root = corpus(7)
-    run(job(root))
+    run(job(root), pace=finest)
     whole = arrays(tmp_path / "cache")
     for part in (2, 1, 3):
-        result = run(job(root, cache=tmp_path / "parts", part=(part, 3)))
+        result = run(job(root, cache=tmp_path / "parts", part=(part, 3)), pace=finest)
         assert result.exit_code == 0
     parts = arrays(tmp_path / "parts")
     assert parts.keys() == whole.keys()
@@ -163,12 +163,11 @@ def test_on_error_fail_ends_the_run_and_commits_nothing_of_the_shard(corpus, job
     assert open_cache(tmp_path / "cache").select(modality="audio").ids == ()
 
 
-def test_limit_takes_the_first_and_a_full_run_the_rest(corpus, job, counted, tmp_path):
+def test_limit_takes_the_first_and_a_full_run_the_rest(corpus, job, tmp_path):
     root = corpus()
     assert run(job(root, limit=2)).utterances == 2
-    counted.clear()
-    assert run(job(root)).utterances == 6
-    assert sorted(counted) == sorted(f"{m}/u{k:02d}" for m in ("audio", "text") for k in range(2, 6))
+    whole = run(job(root))
+    assert whole.utterances == 6 and whole.encoded == {"audio": 4, "text": 4}
     assert len(open_cache(tmp_path / "cache").select(modality="text").ids) == 6
 
 
@@ -201,20 +200,26 @@ def test_layers_and_types_out_of_range_name_what_is_there(corpus, job, tiny):
     assert not (root.parent.parent / "cache").exists()
 
 
-def test_a_full_disk_is_told_before_work_begins(corpus, job, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    with pytest.raises(DiskTooSmall, match="--dtype float16"):
-        run(job(corpus(1)))
-
-
-def test_refusals_of_the_encoder_become_failures(corpus, job, monkeypatch):
-    import ser_extract.encoders.speech_engine as engine
-
-    monkeypatch.setattr(
-        engine.WaveformEngine, "encode", lambda self, inputs: [Refused("out_of_memory", "no room")] * len(inputs)
+def test_a_full_disk_is_told_before_work_begins(corpus, job, tmp_path):
+    """Spans of 1e6 s, which nothing but the recording's end refutes, take 6 GB each in float32."""
+    spans = shutil.disk_usage(tmp_path).free // 6_000_000_000 + 2
+    rows = tuple(
+        {"id": f"long{k}", "path": "u00.wav", "label": "a", "text": "", "start": "0", "end": "1e6"}
+        for k in range(spans)
     )
-    result = run(job(corpus(2), modalities=("audio",)))
-    assert [(line.id, line.reason) for line in result.skipped] == [("u00", "out_of_memory"), ("u01", "out_of_memory")]
+    with pytest.raises(DiskTooSmall, match="--dtype float16"):
+        run(job(corpus(1, rows), modalities=("audio",), dtype="float32"))
+
+
+def test_refusals_of_the_encoder_become_failures(corpus, job, tiny, tmp_path):
+    """A recording shorter than one frame is what an encoder refuses; the other one is encoded."""
+    import soundfile
+
+    root = corpus(2)
+    soundfile.write(root.parent / "u01.wav", np.full(390, 0.1), 16_000)
+    result = run(job(root, modalities=("audio",)))
+    assert [(line.id, line.reason) for line in result.skipped] == [("u01", "too_short")]
+    assert result.encoded == {"audio": 1}
 
 
 def test_other_compute_is_declared(corpus, job):
@@ -285,21 +290,20 @@ def moved(root: Path) -> Path:
     return folder / "abs.csv"
 
 
-def test_moved_recordings_are_taken_over_by_content(corpus, job, counted):
-    from ser_base.progress import Display
+def test_moved_recordings_are_taken_over_by_content(corpus, job):
     from ser_extract.inputs.dry_run import forecast
 
     root = corpus(6, extra=({"id": "bad", "path": "bad.wav", "label": "a", "text": "b"},))
     (root.parent / "bad.wav").write_bytes(b"no sound at all")
     assert run(job(root, audio_layer="1,2")).exit_code == 3
     before = arrays(root.parent.parent / "cache")
-    counted.clear()
     told = forecast(job(moved(root), audio_layer="1,2"), Display())
     assert "L1 1 to do, 6 taken over by content" in told and "text" in told and "0 to do, 7 taken over" in told
-    counted.clear()
-    result = run(job(moved(root), audio_layer="1,2"))
+    counted = Counted()
+    result = run(job(moved(root), audio_layer="1,2"), counted)
     assert result.taken == {"audio": 6, "text": 7} and result.encoded == {"audio": 0, "text": 0}
-    assert counted == [f"audio/{root.parent / 'bad'}"]  # failed rows are no source: it is tried under its new id
+    assert counted.encoded == {"audio": 1}  # failed rows are no source: it is tried under its new id
+    assert [(line.id, line.modality) for line in result.skipped] == [(str(root.parent / "bad"), "audio")]
     after = arrays(root.parent.parent / "cache")
     for place, values in before.items():
         address, _, name = place.rpartition("/")
@@ -308,18 +312,17 @@ def test_moved_recordings_are_taken_over_by_content(corpus, job, counted):
     assert run(job(moved(root), audio_layer="1,2")).taken == {}
 
 
-def test_absolute_paths_below_the_table_have_ids_relative_to_it(corpus, job, counted):
+def test_absolute_paths_below_the_table_have_ids_relative_to_it(corpus, job):
     """A cache that an earlier version made has absolute ids for such a table; its rows are found again, and that is told."""
     root = corpus(3)
     rows = [line.split(",") for line in root.read_text().splitlines()[1:]]
     old = "id,path,label,text\n" + "".join(f"{root.parent / p[:-4]},{p},{label},{t}\n" for _, p, label, t in rows)
     (root.parent / "old.csv").write_text(old)
     run(job(root.parent / "old.csv"))
-    counted.clear()
     new = "path,label,text\n" + "".join(f"{root.parent / p},{label},{t}\n" for _, p, label, t in rows)
     (root.parent / "new.csv").write_text(new)
     result = run(job(root.parent / "new.csv"))
-    assert result.taken == {"audio": 3, "text": 3} and not counted
+    assert result.taken == {"audio": 3, "text": 3} and result.encoded == {"audio": 0, "text": 0}
     manifest = Manifest.from_bytes(open_cache(root.parent.parent / "cache").attachment("manifest.parquet"))
     assert list(manifest.table["id"]) == ["u00", "u01", "u02"]
 

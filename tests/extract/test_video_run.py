@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ser_cache.format.plan
 from ser_cache import SpecMismatch, open_cache
 from ser_extract.run import run
 
@@ -182,25 +181,22 @@ def test_refusals_help(root, corpus, video_job, job, tiny, monkeypatch):
         run(video_job(root, video_encoder="demo"))
     with pytest.raises(NoVideo, match="none of the 2 utterances has a video"):
         run(video_job(corpus(2)))
-    monkeypatch.setattr("ser_data.media.video.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(PackageMissing, match=r"ser-fusion\[video\]"):
         run(video_job(root))
 
 
 PROGRAM = """
-import sys
-import ser_cache.format.plan
-if __name__ == "__main__":
-    ser_cache.format.plan.SHARD_ITEMS = 2
-    import json
-    from pathlib import Path
-    from ser_extract.job import ExtractJob
-    from ser_extract.run import run
-    run(ExtractJob.model_validate(json.loads(Path(sys.argv[1]).read_text())))
+import json, sys
+from pathlib import Path
+from ser_extract.job import ExtractJob
+from ser_extract.run import run
+
+run(ExtractJob.model_validate(json.loads(Path(sys.argv[1]).read_text())), pace=float(sys.argv[2]))
 """
 
 
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, video_job, monkeypatch):
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, video_job, finest):
     many = tuple(
         {
             "id": f"m{k:03d}",
@@ -216,7 +212,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, video_job, monkeypatc
     told = video_job(root, fps=8.0, cache=tmp_path / "killed")
     (tmp_path / "job.json").write_text(told.model_dump_json())
     (tmp_path / "program.py").write_text(PROGRAM)
-    process = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), str(tmp_path / "job.json")])
+    process = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), str(tmp_path / "job.json"), str(finest)])
     deadline = time.monotonic() + 120
     while process.poll() is None and not list((tmp_path / "killed").rglob("commits/*/0000000[3-9]*")):
         if time.monotonic() > deadline:
@@ -227,8 +223,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, video_job, monkeypatc
     process.wait()
     before = rows(tmp_path / "killed")
     assert 0 < len(before) < 36
-    monkeypatch.setattr(ser_cache.format.plan, "SHARD_ITEMS", 2)
-    resumed = run(told)
+    resumed = run(told, pace=finest)
     assert resumed.encoded == {"video": 36 - len(before)}
     whole = run(video_job(root, fps=8.0, cache=tmp_path / "whole"))
     assert whole.encoded == {"video": 36}

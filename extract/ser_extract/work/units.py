@@ -133,7 +133,7 @@ def shard_cost(cost: float, workers: int, pace: float) -> float:
     """
     seconds = cost / pace
     longest = min(max(seconds / MANY, COMMIT_SECONDS), LONGEST_SECONDS)
-    return round(min(max(seconds / (workers * EACH), LEAST_SECONDS), longest) * pace, 6)
+    return max(round(min(max(seconds / (workers * EACH), LEAST_SECONDS), longest) * pace, 6), 1e-6)
 
 
 def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

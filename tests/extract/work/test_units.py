@@ -1,6 +1,5 @@
 """How the work is cut: all workers are busy, a commit comes about every 30 s, and all parts and layers are cut alike."""
 
-import importlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,9 @@ from ser_cache import EntrySpec, Item, open_cache
 from ser_cache.format.plan import cut, plan_log
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import InputOptions
+from ser_extract.run import run
 from ser_extract.work import units as pace
 from ser_extract.work.units import Waiting, core_pace, shard_cost
-
-running = importlib.import_module("ser_extract.run")  # the package's attribute of this name is the function
 
 
 @pytest.mark.parametrize("workers", [1, 2, 16])
@@ -61,24 +59,19 @@ def plans(cache: Path) -> dict[int, Any]:
     }
 
 
-def test_layers_and_parts_are_cut_alike_whatever_their_machines_are(corpus, job, tmp_path, monkeypatch):
-    """Another machine has planned the first layer and was killed; a faster one comes with one layer more."""
-    monkeypatch.setattr(pace, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(running, "core_pace", lambda: 1.0)
+def test_layers_and_parts_are_cut_alike_whatever_their_machines_are(corpus, job, tmp_path, finest):
+    """A slow machine has planned the first layer and done nothing; a faster one comes with one layer more."""
     root = corpus(8)
-    work = running.Extraction._work
-    monkeypatch.setattr(running.Extraction, "_work", lambda self, stop: 1)
-    running.run(job(root, audio_layer="1", modalities=("audio",)))
-    (first,) = plans(tmp_path / "cache").values()
-    assert 4 <= len(first.shards) < 8 and first.shard_seconds is not None
-    monkeypatch.setattr(running.Extraction, "_work", work)
-    monkeypatch.setattr(running, "core_pace", lambda: 50.0)
+    first = job(root, audio_layer="1", modalities=("audio",), part=(99, 99))  # no shard has this number
+    assert run(first, pace=finest).encoded == {"audio": 0}
+    (planned,) = plans(tmp_path / "cache").values()
+    assert len(planned.shards) == 8 and planned.shard_seconds is not None
     two = job(root, audio_layer="1,2", modalities=("audio",), part=(1, 2))
-    running.run(two)
+    run(two, pace=1e6)
     found = plans(tmp_path / "cache")
-    assert found[1] == first
-    assert found[2].shards == first.shards and found[2].shard_seconds == first.shard_seconds
-    running.run(two.model_copy(update={"part": (2, 2)}))
+    assert found[1] == planned
+    assert found[2].shards == planned.shards and found[2].shard_seconds == planned.shard_seconds
+    run(two.model_copy(update={"part": (2, 2)}), pace=1e6)
     assert all(len(open_cache(tmp_path / "cache").select(layer=layer)) == 8 for layer in (1, 2))
 
 
