@@ -66,15 +66,16 @@ def noise_clip(frames: int, seed: int) -> "np.ndarray[Any, Any]":
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def measure(scale: str, folder: Path) -> list[dict[str, Any]]:
-    """One line per variant and way of batching."""
+def measure(scale: str, folder: Path, only: Sequence[str]) -> list[dict[str, Any]]:
+    """One line per variant and way of batching; of all variants where none is named."""
     fixtures, contract = (
         load(TESTS / "extract" / "conftest.py"),
         load(TESTS / "extract" / "encoders" / "test_encoder_contract.py"),
     )
     torch.set_num_threads(1)
-    folders = {name: folder / name for name in fixtures.VARIANTS}
-    for name, (kind, values) in fixtures.VARIANTS.items():
+    variants = {name: variant for name, variant in fixtures.VARIANTS.items() if not only or name in only}
+    folders = {name: folder / name for name in variants}
+    for name, (kind, values) in variants.items():
         fixtures.save(folders[name], kind, values)
     lines = []
     for name, place in (folders | (real_encoders() if scale != "tiny" else {})).items():
@@ -97,9 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=SECONDS, default="small")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="*", default=(), help="Variants of tests/extract/conftest.py; all by default.")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bench-exactness-") as folder:
-        lines = measure(given.scale, Path(folder))
+        lines = measure(given.scale, Path(folder), given.only)
     if given.json:
         given.json.write_text(json.dumps({"scale": given.scale, "limit": LIMIT, "lines": lines}, indent=2) + "\n")
     return lines

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -179,16 +180,18 @@ def test_a_dry_run_counts_the_tokens_that_a_run_writes(extract, corpus):
     assert f"{sum(entry.frames(name) for name in entry.ids):,} tokens" in done.stdout
 
 
-def test_check_recomputes_and_notices_drift(extract, corpus, tiny, monkeypatch):
-    arguments = ["--corpus", "csv", "--root", str(corpus(4)), "--cache", "cache"]
+def test_check_recomputes_and_notices_drift(extract, corpus, tiny, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    mine = shutil.copytree(tiny("wav2vec2"), tmp_path / "mine")
+    arguments = ["--corpus", "csv", "--root", str(corpus(4)), "--cache", "cache", "--encoder", f"audio={mine}"]
     extract(*arguments)
     done = extract(*arguments, "--check", "3")
     assert done.exit_code == 0, done.stdout
     assert done.stdout.count("3 utterances") == 2 and "DRIFTED" not in done.stdout
-    import ser_extract.encoders.speech_engine as engine
-
-    original = engine.normalise
-    monkeypatch.setattr(engine, "normalise", lambda waveform: original(waveform) + 0.05 * np.sign(waveform))
+    weights = load_file(mine / "model.safetensors")
+    name = "feature_projection.projection.weight"
+    save_file(weights | {name: 1.05 * weights[name]}, mine / "model.safetensors", metadata={"format": "pt"})
     done = extract(*arguments, "--check", "2")
     assert done.exit_code == 1
     assert "DRIFTED" in done.stdout and "do not mix" in done.stdout

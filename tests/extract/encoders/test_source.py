@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,22 +166,28 @@ def three_lines(error: EncoderNotFound, option: str) -> None:
     assert lines[2].endswith("make demo")
 
 
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every connection is refused and counted."""
-    tried: list[Any] = []
+TRIED: list[Any] = []
+WATCHED = [False]
 
-    def refuse(self: socket.socket, address: Any) -> None:
-        tried.append(address)
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if WATCHED[0] and event in ("socket.connect", "socket.getaddrinfo"):
+        TRIED.append((event, *arguments[1:]))
         raise ConnectionRefusedError("refused by the test")
 
-    def resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
-        tried.append(host)
-        raise socket.gaierror("refused by the test")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return tried
+@pytest.fixture(scope="module")
+def _hook() -> None:
+    sys.addaudithook(_refuse)  # stays for the life of the process
+
+
+@pytest.fixture
+def no_network(_hook: None) -> Iterator[list[Any]]:
+    """Every connection is refused and counted."""
+    TRIED.clear()
+    WATCHED[0] = True
+    yield TRIED
+    WATCHED[0] = False
 
 
 def test_offline_opens_no_connection(no_network, monkeypatch, tmp_path):
@@ -223,18 +230,20 @@ def test_a_silent_hub_is_told_within_ten_seconds(tmp_path):
         raise TimeoutError(f"the hub was waited for {spent:.0f} s")
 
 
-def test_the_hub_s_local_copy_comes_first(folder, no_network, monkeypatch, tmp_path):
-    import huggingface_hub.constants
-
-    cache = tmp_path / "hub"
-    snapshot = cache / "models--some--encoder" / "snapshots" / ("a" * 40)
+def test_the_hub_s_local_copy_comes_first(folder, no_network, tmp_path):
+    """In a process of its own: HF_* variables are read when the client is loaded."""
+    snapshot = tmp_path / "hub" / "models--some--encoder" / "snapshots" / ("a" * 40)
     snapshot.parent.mkdir(parents=True)
     shutil.copytree(folder, snapshot)
-    (cache / "models--some--encoder" / "refs").mkdir()
-    (cache / "models--some--encoder" / "refs" / "main").write_text("a" * 40)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
-    found = open_source("some/encoder", "text", offline=True)
-    assert found.name == "some/encoder"
-    assert found.revision == "a" * 40
-    assert found.declared() == open_source(str(folder), "text").declared()
-    assert no_network == []
+    (tmp_path / "hub" / "models--some--encoder" / "refs").mkdir()
+    (tmp_path / "hub" / "models--some--encoder" / "refs" / "main").write_text("a" * 40)
+    code = (
+        "import json, sys\nfrom ser_extract.encoders.source import open_source\n"
+        "sys.addaudithook(lambda event, _: sys.exit(9) if event in ('socket.connect', 'socket.getaddrinfo') else None)\n"
+        "found = open_source('some/encoder', 'text', offline=True)\n"
+        "print(json.dumps([found.name, found.revision, found.declared()]))\n"
+    )
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run([sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["some/encoder", "a" * 40, open_source(str(folder), "text").declared()]
