@@ -184,14 +184,14 @@ def test_check_recomputes_and_notices_drift(extract, corpus, tiny, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     mine = shutil.copytree(tiny("wav2vec2"), tmp_path / "mine")
-    arguments = ["--corpus", "csv", "--root", str(corpus(4)), "--cache", "cache", "--encoder", f"audio={mine}"]
+    arguments = ["--corpus", "csv", "--root", str(corpus(4)), "--cache", "cache", "--audio-encoder", str(mine)]
     extract(*arguments)
     done = extract(*arguments, "--check", "3")
     assert done.exit_code == 0, done.stdout
     assert done.stdout.count("3 utterances") == 2 and "DRIFTED" not in done.stdout
     weights = load_file(mine / "model.safetensors")
-    name = "feature_projection.projection.weight"
-    save_file(weights | {name: 1.05 * weights[name]}, mine / "model.safetensors", metadata={"format": "pt"})
+    name = "encoder.layers.2.final_layer_norm.weight"
+    save_file(weights | {name: 1.1 * weights[name]}, mine / "model.safetensors", metadata={"format": "pt"})
     done = extract(*arguments, "--check", "2")
     assert done.exit_code == 1
     assert "DRIFTED" in done.stdout and "do not mix" in done.stdout
