@@ -13,6 +13,7 @@ from functools import cached_property, partial
 
 from ser_base.machine import resolve_device
 from ser_base.progress import Display, Lines
+from ser_base.workers import Server
 from ser_cache import create_cache, take_over
 from ser_cache.catalog import Cache
 from ser_cache.format.plan import Target
@@ -24,10 +25,8 @@ from ser_extract.inputs.items import NO_VIDEO
 from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder, open_stream, read_corpus
 from ser_extract.job import ExtractJob
 from ser_extract.work.report import Skipped, from_problems, next_step, write_failures
-from ser_extract.work.runners import RUNNERS
-from ser_extract.work.runners.base import INTERRUPTED, Stop
+from ser_extract.work.runners import INTERRUPTED, RUNNERS, Stop
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
-from ser_extract.work.starting import Start
 from ser_extract.work.units import (
     ACCELERATOR,
     Unit,
@@ -39,6 +38,7 @@ from ser_extract.work.units import (
     part,
     shard_cost,
 )
+from ser_extract.work.workers import server
 
 SPARE = 1.05
 """Room for containers' own bytes beside the features."""
@@ -106,7 +106,7 @@ class Extraction:
         """
         started = time.monotonic()
         done: Result | None = None
-        starter: Start | None = None
+        starter: Server | None = None
         with Stop(self._told) as stop:
             try:
                 manifest = read_corpus(self._job)
@@ -118,7 +118,7 @@ class Extraction:
                 fresh = not (self._job.cache / "entries").exists()
                 cache = create_cache(self._job.cache)
                 if fresh and self._job.runner == "local" and self._job.worker_count():  # there will be work
-                    starter = Start(self._job, [encoder.source for encoder in encoders])
+                    starter = server(self._job, [encoder.source for encoder in encoders])
                     starter.ahead()
                 self._open(cache, manifest, encoders)
                 cache.attach(MANIFEST, manifest.to_bytes())

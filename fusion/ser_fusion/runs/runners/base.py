@@ -45,21 +45,9 @@ class Runner(Protocol):
             The number of processes used.
 
         Raises:
-            JobFailed, WorkerDied: With finished tasks kept.
+            JobFailed, WorkersDie: With finished tasks kept.
         """
         ...
-
-
-class WorkerDied(FusionError, RuntimeError):
-    """A worker process ended without giving back its job (killed, or out of memory)."""
-
-    code: int | None
-    got = "A worker process ended {how} before its job was done; it was probably out of memory."
-    next = "Finished jobs are kept. Run the same command again, with fewer --workers or a larger --stride."
-
-    @property
-    def how(self) -> str:
-        return "again and again" if self.code is None else f"with code {self.code}"
 
 
 class JobFailed(FusionError, RuntimeError):

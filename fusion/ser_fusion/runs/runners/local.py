@@ -1,32 +1,27 @@
 """The runner ``local``: worker processes of this machine, or this process itself.
 
-Tasks (row, fold, seed) are independent: each worker is one spawned process with one thread, all reading the same frames in
+Tasks (row, fold, seed) are independent: each worker is one process with one thread, all reading the same frames in
 memory. On CUDA there is one worker for each visible card, or as many as ``--workers`` says, spread over the cards. A task's
 folder gets its ``done.json`` last, so a killed run is continued by the same command: finished tasks are recognised by their
 fingerprint and not done again, and the numbers are those of an uninterrupted run.
 """
 
-import multiprocessing
 import os
-import queue
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ser_base.machine import each_device, usable_cores
+from ser_base.workers import Jobs, Pool, Server
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import Material, names_of, read_frames
-from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
 from ser_fusion.runs.task import Task
-
-if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
 
 
 def run(
@@ -117,64 +112,23 @@ def _work_there(
     on_done: OnDone,
     on_epoch: Callable[[], None],
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    jobs: Any = context.Queue()
-    news: Any = context.Queue()
+    server = Server(["torch", "ser_fusion.runs.folder"], forks=devices[0] == "cpu")
     common = (handles, material.data({}), job.out, job.save_attention)
-    for number in range(len(todo)):
-        jobs.put((number, todo[number]))
-    for _ in devices:
-        jobs.put(None)
+    pool = Pool(_worker, common, [(device,) for device in devices], server, heard=lambda task, news: on_epoch())
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a worker loads torch
-    processes: list[BaseProcess] = [
-        context.Process(target=_worker, args=(common, device, jobs, news), daemon=True) for device in devices
-    ]
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a worker, or the server that it is forked from, loads torch
     try:
-        for process in processes:
-            process.start()
-        _listen(todo, processes, news, on_done, on_epoch)
+        for task, seconds in pool.run(todo):
+            on_done(task, seconds)
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-        for process in processes:
-            if process.pid is not None:
-                process.join(5)
-        for channel in (jobs, news):
-            channel.close()
-            channel.cancel_join_thread()
 
 
-def _listen(
-    todo: Sequence[Task], processes: "Sequence[BaseProcess]", news: Any, on_done: OnDone, on_epoch: Callable[[], None]
-) -> None:
-    open_jobs = len(todo)
-    while open_jobs:
-        try:
-            kind, number, value = news.get(timeout=1.0)
-        except queue.Empty:
-            dead = [p for p in processes if p.exitcode not in (None, 0)]
-            if dead or all(p.exitcode is not None for p in processes):
-                raise WorkerDied(dead[0].exitcode if dead else 0) from None
-            continue
-        if kind == "epoch":
-            on_epoch()
-        elif kind == "done":
-            open_jobs -= 1
-            on_done(todo[number], value)
-        else:
-            raise JobFailed(todo[number].folder, value)
-
-
-def _worker(common: tuple[Any, ...], device: str, jobs: Any, news: Any) -> None:
-    """A worker process: attaches the frames, does jobs on its device until there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+def _worker(jobs: Jobs, handles: Mapping[str, Any], data: Any, out: Path, attention: int, device: str) -> None:
+    """A worker process: attaches the frames, does tasks on its device until there is none."""
     import torch
 
     from ser_fusion.runs.folder import do_task
@@ -182,23 +136,15 @@ def _worker(common: tuple[Any, ...], device: str, jobs: Any, news: Any) -> None:
     torch.set_num_threads(1)
     if device != "cpu":
         torch.cuda.set_device(device)
-    handles, data, out, attention = common
     data = replace(data, streams={name: attach(handle) for name, handle in handles.items()})
-    while (item := jobs.get()) is not None:
-        number, task = item[0], replace(item[1], plan=replace(item[1].plan, device=device))
+    for task in jobs:
+        own = replace(task, plan=replace(task.plan, device=device))
         try:
-            seconds = do_task(task, data, out, attention, lambda: news.put(("epoch", 0, 0.0)))
-        except Exception:  # noqa: BLE001 - whatever it is, the parent must hear of it
-            news.put(("failed", number, traceback.format_exc()))
-            return
-        news.put(("done", number, seconds))
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # the parent was killed: nobody waits for this worker's results
+            jobs.done(do_task(own, data, out, attention, lambda: jobs.tell("epoch")))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise  # the parent is gone
+        except Exception as error:
+            raise JobFailed(task.folder, traceback.format_exc()) from error
 
 
 def usual_workers(devices: Sequence[str]) -> int:

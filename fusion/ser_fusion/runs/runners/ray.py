@@ -14,11 +14,12 @@ from typing import Any
 
 from ser_base import ray_pool
 from ser_base.machine import each_device
+from ser_base.workers import WorkersDie
 from ser_fusion.errors import FusionError
 from ser_fusion.runs.folder import do_task, is_done
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.material import Material, names_of, read_frames
-from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, WorkerDied
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
 from ser_fusion.runs.runners.local import default_workers
 from ser_fusion.runs.task import Task
 
@@ -98,5 +99,5 @@ def run(
         for folder, seconds in ray_pool.results(ray, Worker, (there,), units, workers=workers, gpus=gpus):
             on_done(tasks[folder], seconds)
     if not all(is_done(task, job.out) for task in todo):
-        raise WorkerDied(None)
+        raise WorkersDie(ray_pool.RETRIES + 1, None)
     return workers
