@@ -3,7 +3,7 @@
 import os
 import queue
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -49,3 +49,37 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         name for name in os.environ if name.startswith("SER_") and name not in ("SER_SHARED", "SER_CRASH_FULL")
     ]:
         monkeypatch.delenv(name)
+
+
+CRASHING = """
+import os, signal, sys
+STARTS = ("multiprocessing.forkserver", "spawn_main", "default_worker.py")  # a server, a process of its own, an actor of Ray
+if any(start in argument for argument in sys.orig_argv for start in STARTS):
+    def crash(times):
+        for number in range(times):
+            try:
+                os.close(os.open({log!r} + str(number), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    {body}
+"""
+
+
+@pytest.fixture
+def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[], int]]:
+    """Source that every worker process runs when it starts -> the number of deaths so far.
+
+    The source calls `crash(times)` where a native library would crash: all workers together die so often there.
+    """
+
+    def install(body: str) -> Callable[[], int]:
+        folder = tmp_path / "crashing"
+        folder.mkdir()
+        source = CRASHING.format(log=str(folder / "death"), body=body.strip().replace("\n", "\n    "))
+        (folder / "sitecustomize.py").write_text(source)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+        return lambda: len(list(folder.glob("death*")))
+
+    return install

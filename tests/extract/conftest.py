@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,41 +316,9 @@ def job(tiny: Callable[[str], Path], tmp_path: Path) -> Callable[..., Any]:
 
 FINEST = 1e-7
 """A pace at which every utterance is a shard of its own: no core is so slow."""
-CRASHING = """
-import os, signal, sys
-STARTS = ("multiprocessing.forkserver", "spawn_main", "default_worker.py")  # a server, a process of its own, an actor of Ray
-if any(start in argument for argument in sys.orig_argv for start in STARTS):
-    def crash(times):
-        for number in range(times):
-            try:
-                os.close(os.open({log!r} + str(number), os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                continue
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    {body}
-"""
 
 
 @pytest.fixture(scope="session")
 def finest() -> float:
     """A pace at which every utterance is a shard of its own."""
     return FINEST
-
-
-@pytest.fixture
-def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[], int]]:
-    """Source that every worker process runs when it starts -> the number of deaths so far.
-
-    The source calls `crash(times)` where a native library would crash: all workers together die so often there.
-    """
-
-    def install(body: str) -> Callable[[], int]:
-        folder = tmp_path / "crashing"
-        folder.mkdir()
-        source = CRASHING.format(log=str(folder / "death"), body=body.strip().replace("\n", "\n    "))
-        (folder / "sitecustomize.py").write_text(source)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
-        return lambda: len(list(folder.glob("death*")))
-
-    return install
