@@ -23,7 +23,7 @@ SHOWN = 10
     cls=JobOption,
     common=True,
     panel="Work",
-    help="Say what would be done, how large it is and how long it takes.",
+    help="Print what a run would do, how large it is and how long it takes. Nothing is written.",
 )
 @click.option(
     "--check",
@@ -31,23 +31,29 @@ SHOWN = 10
     metavar="N",
     cls=JobOption,
     panel="Work",
-    help="Recompute N stored utterances and report the drift.",
+    help="Encode N stored utterances again and print how far they differ. Use it after an upgrade.",
 )
-@click.option("--log-json", is_flag=True, cls=JobOption, panel="Machine", help="Progress as JSON lines on stderr.")
+@click.option(
+    "--log-json",
+    is_flag=True,
+    cls=JobOption,
+    panel="Machine",
+    help="Write progress as JSON lines on stderr. Use it for programs that watch a run.",
+)
 @click.pass_context
 def command(ctx: click.RichContext, /, dry_run: bool, check: int | None, log_json: bool, **options: Any) -> None:
-    """Writes frame embeddings of speech, text and vision encoders to a feature cache, once.
+    """Write frame embeddings of speech, text and vision encoders to a feature cache, once.
 
-    Safe to stop and to run again: it does only what is missing. Options may also come from the environment (SER_CACHE for
-    --cache) and from ser.toml in this folder.
+    You may stop it and run it again: it does only what is missing. Options may also come from the environment (SER_CACHE
+    for --cache) and from ser.toml in this folder.
 
     Example: ser extract --corpus csv --root corpus.csv --cache runs/cache --layer 12
     """
     job = given(ctx)
     if "corpus" not in job:
-        raise _usage(SettingMissing("which corpus it is", "--corpus", "SER_CORPUS"))
+        raise _usage(SettingMissing("The corpus", "--corpus", "SER_CORPUS"))
     if "cache" not in job:
-        raise _usage(SettingMissing("where the features go", "--cache", "SER_CACHE"))
+        raise _usage(SettingMissing("The folder for the features", "--cache", "SER_CACHE"))
     try:
         sys.exit(_run(job, dry_run, check, log_json))
     except SettingMissing as error:
@@ -98,22 +104,22 @@ def _summary(job: Any, result: Any, same: str) -> str:
     lines.append(f"{result.utterances:,} utterances; encoded now: {done}; {result.seconds:.1f} s.")
     if result.taken:
         rows = ", ".join(f"{count:,} {modality}" for modality, count in result.taken.items())
-        lines.append(f"Rows taken over by content: {rows}. They were in the cache under other ids, and were copied.")
+        lines.append(f"Rows taken over by content: {rows}. They were in the cache under other ids.")
     if result.without_video:
-        lines.append(f"{result.without_video:,} have no video: rows without frames, masked when heads are trained.")
+        lines.append(f"{result.without_video:,} have no video. Their rows have no frames and are masked in training.")
     if result.skipped:
         count = len({(line.id, line.modality) for line in result.skipped})
         lines.append(
-            f"{count:,} skipped ({job.cache / NAME}). Mend them and run the same command again; it does only these."
+            f"{count:,} skipped ({job.cache / NAME}). Correct them and run the same command again: it does only these."
         )
     if any(line.reason == "truncated" for line in result.skipped):
-        lines.append("Recordings are cut off. To take what is there of them: --on-truncated keep --retry-failed")
+        lines.append("Some recordings are cut off. To keep what is there of them: --on-truncated keep --retry-failed")
     if result.interrupted and result.left:
-        lines.append(f"Interrupted; what is committed is kept. To go on: {same}")
+        lines.append(f"Interrupted. Finished shards are kept. To continue: {same}")
     elif result.next:
         lines += [f"Features are in {job.cache}.", result.next]
     elif not result.left:
-        lines.append(f"This part is done; its features are in {job.cache}. Other parts still have work.")
+        lines.append(f"This part is done. Its features are in {job.cache}. Other parts still have work.")
     return "\n".join(lines)
 
 

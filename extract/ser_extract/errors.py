@@ -76,7 +76,7 @@ class SettingMissing(ExtractError, ValueError):
     what: str
     option: str
     variable: str
-    got = "Nothing says {what}: no {option}, no {variable} in the environment, no ser.toml with '{key}' in this folder."
+    got = "{what} is missing: neither {option}, nor {variable} in the environment, nor '{key}' in ser.toml gives it."
     next = "Give {option}, for example: ser-extract --corpus csv --root corpus.csv --cache runs/cache --layer 12"
 
     @property
@@ -91,8 +91,8 @@ class NoVideo(ExtractError, ValueError):
     utterances: int
     got = "{corpus}: none of the {utterances:,} utterances has a video."
     next = (
-        "A table of your own names it in the column video_path; what the readers of corpora expect: ser data list NAME. "
-        "Or leave video out of --modalities."
+        "Name the videos of a table of your own in its column video_path, or leave video out of --modalities. "
+        "What the reader of a corpus expects says: ser data list NAME"
     )
 
 

@@ -35,21 +35,33 @@ class ExtractJob(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    corpus: Annotated[str, Option("Which corpus; csv is a table of your own.", "Data", common=True, known=CORPORA)]
-    root: Annotated[Path | None, Option("Folder (or, for csv, file) of the corpus.", "Data", common=True)] = None
-    cache: Annotated[Path, Option("Directory of the feature cache; made if missing.", "Data", common=True)]
+    corpus: Annotated[
+        str, Option("Read this corpus. Use csv for a table of your own.", "Data", common=True, known=CORPORA)
+    ]
+    root: Annotated[Path | None, Option("Folder of the corpus; for csv, the file.", "Data", common=True)] = None
+    cache: Annotated[
+        Path, Option("Write the features to this folder. It is made if it is missing.", "Data", common=True)
+    ]
     labels: Annotated[
-        str | None, Option("Label scheme; a row with a label it does not know is skipped.", "Data", common=True)
+        str | None,
+        Option("Check labels against this scheme, and skip rows whose label it does not know.", "Data", common=True),
     ] = None
-    limit: Annotated[int | None, Option("Only the first N utterances.", "Data", common=True)] = Field(None, ge=1)
+    limit: Annotated[
+        int | None, Option("Encode only the first N utterances. Use it for a first try.", "Data", common=True)
+    ] = Field(None, ge=1)
     modalities: Annotated[
         tuple[Modality, ...] | None,
-        Option("Any of audio,text,video.", "Streams", common=True, default="of audio and text what the corpus has"),
+        Option(
+            "Encode these streams: any of audio,text,video.",
+            "Streams",
+            common=True,
+            default="of audio and text what the corpus has",
+        ),
     ] = None
     encoder: Annotated[
         str | None,
         Option(
-            "Encoder of a stream: hub id, local folder, or demo; a commit, tag or branch of the hub follows @.",
+            "Encoder of a stream: a hub id, a local folder, or demo. A commit, tag or branch of the hub may follow @.",
             "Streams",
             common=True,
             default=f"{AUDIO_ENCODER}, {TEXT_ENCODER}, {VIDEO_ENCODER}",
@@ -61,7 +73,7 @@ class ExtractJob(BaseModel):
     layer: Annotated[
         str | None,
         Option(
-            "Hidden state of all streams, or of each: a number, a list 4,8,12, all, or last.",
+            "Store this hidden state of all streams, or of each: a number, a list such as 4,8,12, all, or last.",
             "Streams",
             common=True,
             default="last",
@@ -78,80 +90,129 @@ class ExtractJob(BaseModel):
     audio_layer: Annotated[str, _former("--layer audio=L", read=_list, several=True)] = "last"
     text_layer: Annotated[str, _former("--layer text=L", read=_list, several=True)] = "last"
     video_layer: Annotated[str, _former("--layer video=L", read=_list, several=True)] = "last"
-    fps: Annotated[float, Option("Frames per second of video, each encoded as a picture.", "Streams", common=True)] = (
-        Field(2.0, gt=0, le=60)
-    )
-    dtype: Annotated[Literal["float16", "float32"], Option("Type of the stored features.", "Streams", common=True)] = (
-        "float16"
-    )
+    fps: Annotated[
+        float,
+        Option("Take this many frames per second of a video. Each is encoded as a picture.", "Streams", common=True),
+    ] = Field(2.0, gt=0, le=60)
+    dtype: Annotated[
+        Literal["float16", "float32"],
+        Option("Store features in this type. Use float32 where float16 overflows.", "Streams", common=True),
+    ] = "float16"
     channel: Annotated[
         Literal["mean", "left", "right"],
-        Option("What is taken of several channels, as where each speaker has one.", "Recordings", common=True),
+        Option(
+            "Encode the mean of all channels, or one of two. Use left or right where each speaker has a channel.",
+            "Recordings",
+            common=True,
+        ),
     ] = "mean"
     on_truncated: Annotated[
         Literal["fail", "keep"],
         Option(
-            "A recording that ends before its header says: a failure, or what is there of it.",
+            "List a recording that ends before its header says as failed, or keep what is there.",
             "Recordings",
             common=True,
         ),
     ] = "fail"
-    max_seconds: Annotated[float, Option("Longer audio goes in overlapping windows.", "Recordings")] = Field(
-        60.0, ge=1, le=3600
+    max_seconds: Annotated[float, Option("Cut longer audio into overlapping windows of this length.", "Recordings")] = (
+        Field(60.0, ge=1, le=3600)
     )
-    overlap_seconds: Annotated[float, Option("Overlap of these windows.", "Recordings")] = Field(2.0, gt=0)
+    overlap_seconds: Annotated[float, Option("Overlap of two neighbouring windows, in seconds.", "Recordings")] = Field(
+        2.0, gt=0
+    )
     context_seconds: Annotated[
-        float | None, Option("Shorter context of Whisper's encoder.", "Recordings", default="its own 30")
+        float | None,
+        Option(
+            "Shorten Whisper's window to these seconds. Short utterances are faster, and get other features.",
+            "Recordings",
+            default="its own 30",
+        ),
     ] = Field(None, gt=0, le=30)
-    decode_timeout: Annotated[float, Option("Seconds that one file may take to decode.", "Recordings")] = Field(
+    decode_timeout: Annotated[float, Option("Give up decoding a file after these seconds.", "Recordings")] = Field(
         60.0, gt=0
     )
-    on_error: Annotated[Literal["skip", "fail"], Option("What an utterance that fails does.", "Work", common=True)] = (
-        "skip"
-    )
-    retry_failed: Annotated[bool, Option("Try again what is recorded as failed.", "Work", common=True)] = False
-    replace: Annotated[bool, Option("Replace features that were made with other settings.", "Work", common=True)] = (
-        False
-    )
+    on_error: Annotated[
+        Literal["skip", "fail"],
+        Option("Skip utterances that fail (and list them), or stop at the first.", "Work", common=True),
+    ] = "skip"
+    retry_failed: Annotated[
+        bool,
+        Option(
+            "Encode utterances again that are recorded as failed. Use it after an upgrade or a repair.",
+            "Work",
+            common=True,
+        ),
+    ] = False
+    replace: Annotated[
+        bool,
+        Option(
+            "Replace features that were made with other settings. Without it they are an error.", "Work", common=True
+        ),
+    ] = False
     rehash: Annotated[
         bool,
         Option(
-            "Read the weight files again for their hashes, which are remembered as long as the files keep their times.",
+            "Read the weight files again for their hashes. Use it if a file changed and kept its time stamps.",
             "Work",
         ),
     ] = False
-    offline: Annotated[bool, Option("Never open a connection.", "Machine", common=True)] = False
-    device: Annotated[str, Option("auto, cpu, cuda for every card, or cuda:0,2 for some.", "Machine", common=True)] = (
-        Field("auto", pattern=DEVICES)
-    )
+    offline: Annotated[
+        bool,
+        Option("Never open a connection. An encoder that is not on this machine is an error.", "Machine", common=True),
+    ] = False
+    device: Annotated[
+        str,
+        Option("Device that encodes: auto, cpu, cuda for every card, or cuda:0,2 for some.", "Machine", common=True),
+    ] = Field("auto", pattern=DEVICES)
     workers: Annotated[
         int | None,
-        Option("One-thread processes; 0: in this one.", "Machine", common=True, default="one per core, one per card"),
+        Option(
+            "Number of worker processes, one thread each. Use 0 to see errors as they are raised.",
+            "Machine",
+            common=True,
+            default="one per core, one per card",
+        ),
     ] = Field(None, ge=0, le=1024)
     part: Annotated[
         tuple[int, int] | None,
-        Option("Only the i-th of N parts of the work (SLURM arrays).", "Work", common=True, former=("--shards",)),
+        Option(
+            "Do only the i-th of N parts of the work. Use it for the jobs of a SLURM array.",
+            "Work",
+            common=True,
+            former=("--shards",),
+        ),
     ] = None
-    container: Annotated[Literal["zarr", "hdf5"], Option("How shards are stored.", "Machine")] = "zarr"
+    container: Annotated[Literal["zarr", "hdf5"], Option("Store shards as Zarr or as HDF5 files.", "Machine")] = "zarr"
     compute: Annotated[
         Literal["float32", "bfloat16", "float16"],
         Option(
-            "Compute in this type; other than float32 is declared in the cache, with its error. Use bfloat16 for twice the "
-            "speed on processors with avx512_bf16 or amx_bf16.",
+            "Compute in this type. The cache declares any but float32, with its error. Use bfloat16 for twice the speed on "
+            "processors with avx512_bf16 or amx_bf16.",
             "Machine",
             common=True,
         ),
     ] = "float32"
-    engine: Annotated[Literal["auto", "stock"], Option("stock: never the packed CPU engine.", "Machine")] = "auto"
-    batch_seconds: Annotated[float | None, Option("Padded audio per batch.", "Machine", default="by device")] = Field(
-        None, ge=0
-    )
-    runner: Annotated[Literal["local", "ray"], Option("Who gives the work out.", "Machine")] = "local"
+    engine: Annotated[
+        Literal["auto", "stock"],
+        Option("Use the packed CPU engine where it fits (auto), or always transformers' own code (stock).", "Machine"),
+    ] = "auto"
+    batch_seconds: Annotated[
+        float | None,
+        Option(
+            "Seconds of padded audio in one batch. Lower it if a card runs out of memory.",
+            "Machine",
+            default="by device",
+        ),
+    ] = Field(None, ge=0)
+    runner: Annotated[
+        Literal["local", "ray"], Option("Run the work on this machine or on a Ray cluster.", "Machine")
+    ] = "local"
     ray_address: Annotated[
-        str | None, Option("Ray cluster to join.", "Machine", default="RAY_ADDRESS, else one on this machine")
+        str | None,
+        Option("Join the Ray cluster at this address.", "Machine", default="RAY_ADDRESS, else one on this machine"),
     ] = None
-    ray_gpus: Annotated[float | None, Option("GPUs per Ray actor, as 0.5.", "Machine", default="1 on CUDA")] = Field(
-        None, ge=0, le=1
+    ray_gpus: Annotated[float | None, Option("GPUs of each Ray actor, as 0.5.", "Machine", default="1 on CUDA")] = (
+        Field(None, ge=0, le=1)
     )
 
     @model_validator(mode="before")

@@ -113,7 +113,9 @@ class Extraction:
                 for note in manifest.notes:
                     self._reporter.note(f"Note: {note.told}.")
                 if self._job.compute == "bfloat16" and self._device == "cpu" and not multiplies_bfloat16():
-                    self._reporter.note("Note: this processor has no products of bfloat16; float32 is faster here.")
+                    self._reporter.note(
+                        "Note: this processor has no instructions for bfloat16. float32 is faster here."
+                    )
                 encoders = [open_encoder(self._job, modality) for modality in modalities(self._job, manifest)]
                 fresh = not (self._job.cache / "entries").exists()
                 cache = create_cache(self._job.cache)
@@ -150,7 +152,7 @@ class Extraction:
         if level == 1:
             self._reporter.note(
                 f"Stopping after the shards in hand{f': {self._waiting}' if self._waiting else ''}. "
-                "Ctrl-C once more drops them. The same command goes on where this one stops."
+                "Press Ctrl-C again to drop them. The same command continues where this one stops."
             )
 
     def _open(self, cache: Cache, manifest: Manifest, encoders: Sequence[Encoder]) -> None:
@@ -201,8 +203,8 @@ class Extraction:
             reasons = Counter(entry.unknown for entry in unknown)
             why = "; ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common())
             self._reporter.note(
-                f"Note: length unknown of {len(unknown):,} recordings, as {unknown[0].item.id} ({why}). "
-                "Nothing tells whether they are whole."
+                f"Note: {len(unknown):,} recordings do not state their length, such as {unknown[0].item.id} ({why}). "
+                "Whether they are whole is not known."
             )
 
     def _units(self, share: tuple[int, int] | None = None) -> list[Unit]:

@@ -258,7 +258,10 @@ def test_a_recording_that_was_cut_off_is_a_failure_or_kept(corpus, job, capsys):
     root.write_text(root.read_text().replace("u01.wav", "u01.ogg"))
     result = run(job(root, modalities=("audio",)))
     assert result.exit_code == 3 and [(line.id, line.reason) for line in result.skipped] == [("u00", "truncated")]
-    assert "length unknown of 1 recordings, as u01 (it has no end-of-stream page: 1)" in capsys.readouterr().err
+    assert (
+        "1 recordings do not state their length, such as u01 (it has no end-of-stream page: 1)"
+        in capsys.readouterr().err
+    )
     kept = run(job(root, modalities=("audio",), on_truncated="keep", retry_failed=True))
     assert kept.exit_code == 0 and kept.encoded == {"audio": 1}
 

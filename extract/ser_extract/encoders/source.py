@@ -70,7 +70,7 @@ def find_weights(folder: Path, name: str) -> WeightFiles:
     wanted = " or ".join(file for file, _ in KINDS)
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
     beside = f"; {', '.join(others[:3])} is not read" if others else ""
-    raise EncoderBroken(name, f"there are no weights ({wanted}) in {folder}{beside}", WHOLE)
+    raise EncoderBroken(name, f"{folder} holds no weights ({wanted}){beside}", WHOLE)
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
@@ -181,14 +181,14 @@ def fetch(name: str, modality: str, *, revision: str | None, offline: bool) -> t
         EncoderNotFound: Not a folder and no hub id, or not here and not to be had.
     """
     if not _HUB_ID.fullmatch(name) or ".." in name:
-        raise EncoderNotFound(name, modality, "there is no such folder, and it is no hub id")
+        raise EncoderNotFound(name, modality, "no such folder exists, and it is not a hub id")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's client is loaded, which is below
     here = _local(name, revision)
     if here is not None:
         return here, _commit(here)
     if offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise EncoderNotFound(
-            name, modality, "it is no local folder, the hub's cache has no whole copy, and --offline forbids the hub"
+            name, modality, "it is not a local folder, the hub's cache has no whole copy, and --offline forbids the hub"
         )
     info = _contact(name, modality, revision)
     return _download(name, modality, info), str(info.sha)
@@ -235,7 +235,7 @@ def _contact(name: str, modality: str, revision: str | None) -> Any:
     error = answer.get("error")
     said = f"{type(error).__name__}" if error is not None else f"no answer within {CONTACT_SECONDS:.0f} s"
     raise EncoderNotFound(
-        name, modality, f"it is no local folder, the hub's cache has no copy, and the model hub gave none ({said})"
+        name, modality, f"it is not a local folder, the hub's cache has no copy, and the model hub gave none ({said})"
     ) from error
 
 
@@ -347,7 +347,7 @@ def _folder_name(folder: Path) -> str:
 def _read(name: str, folder: Path, revision: str | None, rehash: bool) -> Source:
     if not (folder / "config.json").is_file():
         adapter = f" ({ADAPTER} says that it holds a peft adapter only)" if (folder / ADAPTER).is_file() else ""
-        raise EncoderBroken(name, f"there is no config.json in {folder}{adapter}", WHOLE)
+        raise EncoderBroken(name, f"{folder} holds no config.json{adapter}", WHOLE)
     config = read_json(folder / "config.json", name)
     files = find_weights(folder, name)
     elsewhere = config.get("transformers_weights")

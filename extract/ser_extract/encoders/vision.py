@@ -120,7 +120,9 @@ def read_pixels(source: Source, defaults: Mapping[str, Any], *, square: bool) ->
     """
     stated = source.preprocessor()
     if not stated:
-        raise EncoderBroken(source.name, "there is no preprocessor_config.json, so its pixels are unknown", REMEDY)
+        raise EncoderBroken(
+            source.name, "its folder holds no preprocessor_config.json, so its pixels are unknown", REMEDY
+        )
     values: dict[str, Any] = {**defaults, **stated}
     try:
         resize = shortest = crop = None

@@ -38,7 +38,7 @@ def read_corpus(job: ExtractJob) -> Manifest:
     if root is None and job.corpus == SELF_MADE:
         root = user_cache_path("ser-fusion") / "demo-corpus"
     if root is None:
-        raise SettingMissing("where the corpus is", "--root", "SER_ROOT")
+        raise SettingMissing("The folder of the corpus", "--root", "SER_ROOT")
     manifest = reader.read(root)
     if job.labels is not None:
         manifest = judge_labels(manifest, job.labels)

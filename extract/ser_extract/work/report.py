@@ -90,12 +90,12 @@ def next_step(job: ExtractJob, manifest: Manifest, specs: Mapping[Modality, tupl
     table = table[table["class"].notna()]
     if table["class"].nunique() < 2:
         classes = table["class"].nunique()
-        return f"Before training: labels of two classes or more; {len(table):,} utterances have a label, of {classes} class(es)."
+        return f"Before training: add labels of two classes or more. {len(table):,} utterances have a label, of {classes} class(es)."
     usable = table[~table["id"].isin(_without_features(cache, specs))]
     protocol = fitting_protocol(usable)
     if protocol is None:
         return (
-            f"Before training: more utterances. No protocol gives these {len(usable):,} utterances folds whose training parts "
+            f"Before training: add utterances. No protocol gives these {len(usable):,} utterances folds whose training parts "
             f"hold all {table['class'].nunique()} classes."
         )
     words = ["ser-fuse", "--cache", str(job.cache), "--fusion", "cross" if len(specs) > 1 else next(iter(specs))]

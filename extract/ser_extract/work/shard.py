@@ -147,7 +147,10 @@ class ShardProcessor:
         """The first half of `process`: rows by layer, failures, and the environment record."""
         started = time.monotonic()
         rows: dict[int, list[Row]] = {layer: [] for layer in unit.layers}
-        failures = {name: Failure("encoder_crash", "the worker process died on it, alone, twice") for name in poison}
+        failures = {
+            name: Failure("encoder_crash", "the worker process died while it encoded nothing but this utterance")
+            for name in poison
+        }
         for ids, results in self._chunks(unit, announce, set(poison)):
             for name, result in zip(ids, results, strict=True):
                 done = self._rows(name, result, unit.layers)

@@ -81,7 +81,7 @@ def test_a_cache_that_holds_more_than_this_run_wrote(made):
     assert planned(text).modalities == ("text",) and planned(text).fusion == ("text",)
 
 
-@pytest.mark.parametrize(("labels", "said"), [("", "two classes or more; 0 utterances"), ("a", "of 1 class")])
+@pytest.mark.parametrize(("labels", "said"), [("", "two classes or more. 0 utterances"), ("a", "of 1 class")])
 def test_without_labels_it_says_what_is_missing(made, labels, said):
     assert said in made("speaker", labels=labels)
 
