@@ -8,7 +8,7 @@ from typing import Any
 
 import xxhash
 
-from ser_cache.containers.base import container as known_container
+from ser_cache.containers.base import check_container
 from ser_cache.entry import Entry
 from ser_cache.errors import (
     AmbiguousEntry,
@@ -162,7 +162,7 @@ class Cache:
         Raises:
             SpecMismatch: other declared inputs, and no ``replace``; it names the fields.
         """
-        known_container(container)
+        check_container(container)
         with writing(self.path):
             path = folder(self.path, "entries", spec.address)
         record = inside(path, "entry.json")

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from ser_base.files import remove_if_dead
-from ser_cache.containers.base import container
 from ser_cache.errors import WrongRows
 from ser_cache.format.durable import writing
 from ser_cache.format.layout import GENERATION_NAME, TEMPORARY_NAME, folder, names
@@ -59,7 +58,6 @@ class Writer:
         withdrawn: Callable[[], frozenset[str]],
     ) -> None:
         self.path, self.spec, self.container, self.recipe = path, spec, container_name, recipe
-        self._container = container(container_name)
         self._withdrawn = withdrawn
         self._ledger = Ledger(path, spec.fingerprint)
         self._items: dict[str, Item] | None = None

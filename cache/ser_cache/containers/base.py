@@ -121,10 +121,15 @@ class Container(Protocol):
         ...
 
 
-def container(name: str, where: str = "--container") -> Container:
-    """The container of this name; its library is imported only now."""
+def check_container(name: str, where: str = "--container") -> None:
+    """Raises UnknownContainer where there is none of this name; loads nothing."""
     if name not in CONTAINERS:
         raise UnknownContainer(name, tuple(CONTAINERS), where)
+
+
+def container(name: str, where: str = "--container") -> Container:
+    """The container of this name; its library is imported only now."""
+    check_container(name, where)
     made: Container = CONTAINERS[name]()
     return made
 

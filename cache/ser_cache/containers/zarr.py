@@ -8,17 +8,18 @@ index with it before it maps, and reads through zarr-python otherwise.
 import json
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.storage import MemoryStore
 
 from ser_cache.containers.base import Content, Expected, ids_from_bytes, ids_to_bytes
 from ser_cache.errors import Damaged, Unsafe
 from ser_cache.format.seal import read_bytes
+
+if TYPE_CHECKING:
+    import zarr  # takes as long to load as a short clip to encode, and most commands only read mapped rows
 
 INNER_ROWS = 1024
 _CODECS = frozenset({"bytes", "crc32c", "sharding_indexed"})  # none of them runs code or can inflate
@@ -108,6 +109,8 @@ class ZarrShard:
 
     def _open(self, name: str) -> Any:
         try:
+            import zarr
+
             return zarr.open_array(self._path / name, mode="r", zarr_format=3)
         except Exception as error:  # zarr raises many kinds, all of them mean the same here
             raise Damaged(f"{self._path}/{name}", f"zarr cannot open it ({error!r})") from error
@@ -156,6 +159,9 @@ class ZarrContainer:
     def write(self, path: Path, content: Content) -> None:
         # zarr-python makes metadata and small arrays in memory, and the files are created here: its own store needs
         # hard links to create a file exclusively, and not every file system has them
+        import zarr
+        from zarr.storage import MemoryStore
+
         files: dict[str, Any] = {}
         store = MemoryStore(files)
         group = zarr.create_group(store, zarr_format=3, attributes=dict(content.attributes))
@@ -223,7 +229,7 @@ def _write_all(file: FileIO, array: NDArray[Any]) -> None:
         left = left[file.write(left) :]
 
 
-def _small(group: zarr.Group, name: str, data: NDArray[Any], fill: int) -> None:
+def _small(group: "zarr.Group", name: str, data: NDArray[Any], fill: int) -> None:
     array = group.create_array(
         name,
         shape=data.shape,
