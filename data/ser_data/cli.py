@@ -123,8 +123,9 @@ def validate(source: "Source", partial: bool, decode: bool, everything: bool) ->
     for table in show.report(report, everything):
         console().print(table)
     errors, notes = len(report.errors), len(report.findings) - len(report.errors)
-    verdict = "valid" if not errors else f"{errors:,} violations"
-    click.echo(f"{show.title(report.manifest)}: {len(report.manifest):,} utterances, {verdict}, {notes:,} notes.")
+    verdict = "valid" if not errors else show.amount(errors, "violation")
+    size = show.amount(len(report.manifest), "utterance")
+    click.echo(f"{show.title(report.manifest)}: {size}, {verdict}, {show.amount(notes, 'note')}.")
     sys.exit(1 if errors else 0)
 
 

@@ -105,7 +105,7 @@ class BadRoot(CorpusError, FileNotFoundError):
 
     @property
     def advice(self) -> str:
-        return self.remedy or f"Give the corpus's folder: --root PATH (layout: ser data list {self.corpus})."
+        return self.remedy or f"Give the corpus's folder as ROOT (layout: ser data list {self.corpus})."
 
 
 class BadFolds(CorpusError, ValueError):

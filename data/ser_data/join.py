@@ -97,7 +97,7 @@ def join(
             scenarios, so that equal names in two corpora stay apart.
         labels: Map of the labels (see the module's text), or a label scheme for all; `None` keeps labels as they are.
         split_by: Column whose every value becomes a corpus of its own, as `season` for MELD (`meld-1`, `meld-2`, ...).
-            Speakers keep their corpus's prefix: whoever speaks in two seasons is one person.
+            Speakers keep their corpus's prefix: a speaker of two seasons counts as one person.
         drop_leaks: Leave an utterance out if an earlier corpus has the same audio file.
         progress: Called with the number of hashed audio files and of all.
 
@@ -165,7 +165,7 @@ def _counted(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _hashes(table: "pd.DataFrame", problems: list[Problem], progress: Callable[[int, int], None]) -> "list[str | None]":
-    """Hash of every row's audio; `None` where there is none, and a problem where it cannot be read."""
+    """Hash of every row's audio; `None` without audio, and a problem where the audio cannot be read."""
     hashes: list[str | None] = []
     rows = zip(table["id"], table["path"], table["start"], table["end"], strict=True)
     for number, (name, path, start, end) in enumerate(rows, 1):
@@ -216,7 +216,7 @@ def read_map(labels: str | Path | None, sources: Mapping[str, Manifest]) -> dict
         sources: The corpora.
 
     Raises:
-        BadSettings: The file is no map, or has no table for a corpus.
+        BadSettings: The file is not a label map, or has no table for a corpus.
         UnknownName: No such scheme.
     """
     if labels is None:

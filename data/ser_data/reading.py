@@ -85,7 +85,7 @@ def read_named(sources: Iterable[str]) -> dict[str, Manifest]:
 
     Raises:
         BadSettings: No `=`, or a name twice.
-        BadManifest: A file that is no manifest.
+        BadManifest: A file that is not a manifest.
     """
     manifests: dict[str, Manifest] = {}
     for text in sources:

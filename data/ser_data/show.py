@@ -27,8 +27,13 @@ def grid(title: str, columns: list[str], rows: list[list[str]]) -> Table:
     return table
 
 
+def amount(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def title(manifest: "Manifest") -> str:
-    """The corpus's title; whoever reads a result must see that no human spoke."""
+    """The corpus's title; marked where the speech is synthetic."""
     return manifest.info.title + (" (synthetic)" if manifest.info.synthetic else "")
 
 
@@ -109,8 +114,9 @@ def dropped(manifest: "Manifest", limit: int = 5) -> list[str]:
     if not manifest.dropped:
         return []
     reasons = Counter(problem.reason for problem in manifest.dropped)
-    said = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
-    lines = [f"{len(manifest.dropped):,} rows were left out: {said}."]
+    reasons_in_words = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+    count = len(manifest.dropped)
+    lines = [f"{amount(count, 'row')} {'was' if count == 1 else 'were'} left out: {reasons_in_words}."]
     return lines + [f"  {problem}" for problem in manifest.dropped[:limit]]
 
 

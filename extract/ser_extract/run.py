@@ -111,7 +111,7 @@ class Extraction:
             try:
                 manifest = read_corpus(self._job)
                 for note in manifest.notes:
-                    self._reporter.note(f"Note: {note.told}.")
+                    self._reporter.note(f"Note: {note.sentence}.")
                 if self._job.compute == "bfloat16" and self._device == "cpu" and not multiplies_bfloat16():
                     self._reporter.note(
                         "Note: this processor has no instructions for bfloat16. float32 is faster here."

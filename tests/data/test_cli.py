@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import rich_click as click
 from click.testing import CliRunner, Result
 
 from ser_data.cli import main
 from ser_data.corpora import CORPORA
+from ser_data.errors import BadRoot
 from ser_data.manifest.table import Manifest
 from ser_data.protocols import PROTOCOLS, Folds
+from ser_data.show import amount
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +73,7 @@ def test_what_was_left_out_is_told_and_ends_with_3(tmp_path: Path, tone):
     (tmp_path / "t.csv").write_text("path,label\na.wav,x\nb.wav,x\n")
     done = run("convert", "csv", tmp_path / "t.csv", "--out", tmp_path / "m.csv")
     assert done.exit_code == 3
-    assert "1 rows were left out: missing file 1." in done.stderr and "t.csv, line 3" in done.stderr
+    assert "1 row was left out: missing file 1." in done.stderr and "t.csv, line 3" in done.stderr
 
 
 def test_mistakes_are_one_message(tmp_path: Path, pristine: Path):
@@ -92,3 +95,33 @@ def test_generate_and_settings(tmp_path: Path):
     Path("ser.toml").write_text(f'corpus = "iemocap"\nroot = "{tmp_path / "new"}"\n[data]\npartial = true\n')
     assert run("validate").exit_code == 0
     assert run("generate", "iemocap-shaped", tmp_path / "new").exit_code == 1
+
+
+@pytest.mark.parametrize("name", list(main.commands))
+def test_help_is_whole_sentences_of_at_most_25_words(name: str):
+    command = main.commands[name]
+    texts = [command.help, *(option.help for option in command.params if isinstance(option, click.Option))]
+    for text in texts:
+        assert text and text[0].isupper(), f"{name}: {text}"
+        for sentence in text.split(". "):
+            assert len(sentence.split()) <= 25, f"{name}: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ("csv", "no.csv does not exist.\nGive the table itself as ROOT: FILE.csv."),
+        ("iemocap", "no.csv does not exist.\nGive the corpus's folder as ROOT."),
+    ],
+)
+def test_a_path_that_does_not_exist(corpus: str, message: str):
+    with pytest.raises(BadRoot) as caught:
+        CORPORA[corpus].read(Path("no.csv"))
+    assert str(caught.value) == message
+    Path("now.csv").touch()
+    with pytest.raises(BadRoot, match="does not exist.\nDid you mean 'now.csv'"):
+        CORPORA[corpus].read(Path("no.csv"))
+
+
+def test_numbers_and_nouns_agree():
+    assert [amount(number, "row") for number in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]

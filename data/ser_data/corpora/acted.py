@@ -26,7 +26,7 @@ class ActedCorpus:
         info: The corpus's card.
         pattern: What a file's stem must match in full; with `folder`, the path of the last two parts without suffix.
         grammar: The pattern in words, for the problem of a name that does not match.
-        row: Speaker, label and whatever else the match says, as columns of the manifest.
+        row: Speaker, label and other columns of the manifest that the match gives.
         folder: Whether the name is only complete with the folder above it.
         suffixes: Endings of the files.
         other: Why a file of the archive is not speech, for the problem; empty if it is.

@@ -52,7 +52,7 @@ def require_folder(corpus: str, root: Path) -> Path:
         BadRoot: No such folder.
     """
     if not root.is_dir():
-        remedy = "Give the corpus's folder: --root PATH."
+        remedy = "Give the corpus's folder as ROOT."
         raise BadRoot(corpus, str(root), "folder", (), near(root) + remedy, misfit(root, "file"))
     return root.resolve()
 

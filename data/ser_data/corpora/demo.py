@@ -92,7 +92,7 @@ def write_demo(root: Path, share: float = 1.0) -> Manifest:
 def _claim(root: Path, share: float) -> None:
     """Makes sure that the folder is ours before anything is written to it."""
     marker = {"corpus": INFO.title, "version": VERSION, "share": share}
-    remedy = "Give an empty or a new folder: --root PATH."
+    remedy = "Give an empty or a new folder as ROOT."
     if root.exists() and not root.is_dir():
         raise BadRoot("demo", str(root), "folder", (), remedy, "is a file, not a folder")
     if (root / MARKER).is_file():

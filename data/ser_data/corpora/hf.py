@@ -165,7 +165,7 @@ def _class_names(table: "pa.Table", file: Path, column: str | None) -> list[str]
 
 
 def _audio(value: Any, base: Path, audio_dir: Path | None) -> Path | str | None:
-    """The row's audio file, written out if it lies in the table; a text says why there is none; `None`: no audio column."""
+    """The row's audio file, written out if it lies in the table; a text says why it is missing; `None`: no audio column."""
     if value is None:
         return None
     data, name = value.get("bytes"), value.get("path")

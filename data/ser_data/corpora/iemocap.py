@@ -2,9 +2,9 @@
 
 Quirks: the first letter of an id names the wearer of the motion-capture markers, the last one the speaker (wrong for 4,951
 turns if confused); evaluation files are sorted by id, not by time; turns overlap; transcripts have lines without a turn.
-Times in the files count from the start of the dialogue while the wavs hold one turn each, so the manifest's `start` and
-`end` stay empty and the columns `dialogue_start`, `dialogue_end` hold them. The videos hold whole dialogues, with the wearer
-of the markers on the left: a turn's video is its span there, and the half of whoever speaks. Reading the whole corpus takes seconds.
+Times in the files count from the start of the dialogue, but the wavs hold one turn each. So the manifest's `start` and `end`
+stay empty, and the columns `dialogue_start` and `dialogue_end` hold the times. The videos hold whole dialogues, with the
+wearer of the markers on the left: a turn's video is its span there, and the speaker's half. Reading the corpus takes seconds.
 """
 
 import json
@@ -46,7 +46,7 @@ def sessions(root: Path) -> list[Path]:
 
 
 def _card(root: Path, info: CorpusInfo) -> CorpusInfo:
-    """The corpus's card, or that of the generator that left its mark in the root: nobody may take it for people."""
+    """The corpus's card, or that of the generator that left its mark in the root: readers must see that no human spoke."""
     mark = next((root / name for name in (MARK, "demo.json") if (root / name).is_file()), None)
     if mark is None:
         return info

@@ -28,7 +28,7 @@ _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
 
 
 def seconds(clock: str) -> float | None:
-    """`"00:20:57,256"` as seconds, `None` if it is no clock time."""
+    """`"00:20:57,256"` as seconds, `None` if it is not a clock time."""
     match = _CLOCK.fullmatch(clock.strip())
     if match is None:
         return None

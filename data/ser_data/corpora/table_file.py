@@ -1,7 +1,7 @@
 """The user's own table: a CSV (`csv`) or JSON lines (`jsonl`) with one utterance per row.
 
-Columns: `path` and `label`, and any of `id corpus text speaker session dialogue scenario scripted start end gender fold
-part votes video_path video_start video_end video_crop ...` (all manifest columns); a row without `video_path` has no video.
+Columns: `path` and `label`, and any other column of a manifest: `id`, `text`, `speaker`, `session`, `fold`, `start`, `end`,
+`video_path` ... (`ser_data.manifest.columns.Utterance`). A row without `video_path` has no video.
 Further ones are carried as text. The card that `ser data join` and `ser data convert` write beside a CSV is read too. Paths
 are relative to the file; `..` and absolute paths are allowed, since it is the user's own. A bad row becomes a problem with its
 line number and never ends the run.
@@ -69,7 +69,7 @@ def _rows(path: Path, kind: str) -> tuple[Iterable[Row], list[Problem]]:
 
 
 def resolve_path(base: Path, given: str) -> str:
-    """The absolute path of a row's file: as written, or, if that is no file, with backslashes read as separators."""
+    """The absolute path of a row's file: as written, or with backslashes as separators where that is not a file."""
     path = os.path.normpath(os.path.join(base, given))
     if "\\" in given and not os.path.isfile(path):
         windows = PureWindowsPath(given)
@@ -133,7 +133,7 @@ class TableFile:
         import pandas as pd
 
         if not root.is_file():
-            remedy = f"{near(root)}Give the table itself: --root FILE.{self.info.name}."
+            remedy = f"{near(root)}Give the table itself as ROOT: FILE.{self.info.name}."
             raise BadRoot(self.info.name, str(root), "file", (), remedy, misfit(root, "folder"))
         good: list[dict[str, Any]] = []
         seen: dict[str, str] = {}

@@ -40,10 +40,10 @@ class Utterance:
         text_hash: `ser_data.manifest.text.text_hash(text)`.
         audio_hash: `ser_data.media.audio.audio_hash`, filled only on request, since it reads the file.
         duration: Seconds.
-        overlap: Share of the turn's time in which somebody else speaks, 0 to 1.
+        overlap: Share of the turn's time in which another speaker talks, 0 to 1.
         fold: Fold as the corpus gives it.
         part: Official part: `train`, `dev` or `test`.
-        video_path: Absolute path of the video file; `None`: there is no video of it.
+        video_path: Absolute path of the video file; `None`: without video.
         video_start: Start in the video in seconds; without `video_start` and `video_end`, `start` and `end` count.
         video_end: End in the video in seconds.
         video_crop: `left` or `right`: the half of the picture that shows the speaker; `None`: all of it.
@@ -130,7 +130,7 @@ def as_names(values: "pd.Series[Any]") -> tuple["pd.Series[Any]", list[str]]:
 
 @lru_cache(maxsize=1 << 12)
 def clean_votes(votes: str) -> str:
-    """The JSON object of votes with clean labels, counts of labels that become one added up; as it is if it is none."""
+    """The JSON object of votes with clean labels, counts of labels that become equal added up; other text stays as it is."""
     try:
         counts = json.loads(votes)
     except ValueError:

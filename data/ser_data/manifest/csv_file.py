@@ -1,4 +1,4 @@
-"""The one way in which CSV files of users and corpora are read: strictly, with the line of whatever is wrong.
+"""The one way in which CSV files of users and corpora are read: strictly, and errors name the line.
 
 A quote that is never closed swallows the rows behind it, so the file is refused and the error names the line where the quote
 opens. A row ends at `\\n`, `\\r\\n` or `\\r` and at nothing else (`str.splitlines` also cuts at U+0085 and U+2028, which people

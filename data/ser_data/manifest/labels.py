@@ -93,8 +93,8 @@ def resolve_scheme(name: str | Path | None, manifest: "Manifest") -> LabelScheme
     """The scheme meant by `--labels`.
 
     Args:
-        name: A name of `SCHEMES`, a path in `.toml`, `own` for the manifest's own labels in sorted order, or `None` or
-            `auto` for the scheme of the corpus's card, else the manifest's own labels.
+        name: A name of `SCHEMES`, a path in `.toml`, or `own` for the manifest's own labels in sorted order. `None` and
+            `auto` take the scheme of the corpus's card, or else the manifest's own labels.
         manifest: Whose labels are meant.
 
     Raises:

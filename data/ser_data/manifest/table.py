@@ -72,7 +72,7 @@ class Problem:
     dropped: bool = True
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """The same as a note on the whole table, without an id."""
         return f"{self.reason}{f' ({self.where})' if self.where else ''}: {self.detail}"
 

@@ -8,8 +8,8 @@ the test part occur in training.
 
 Names (labels, speakers, folds, ids ...) in the one form in which they are compared.
 
-A spreadsheet shows " angry", "angry" and "angry" with a no-break space behind it as one word, and so must everything that
-counts classes or keeps a speaker on one side of a fold. Paths are no names: a file is found under the name that it has.
+A spreadsheet shows " angry", "angry" and "angry" with a no-break space behind it as one word. So they must count as one class,
+and as one speaker of a fold. Paths are not names: a file is found under the name that it has.
 """
 
 import math

@@ -1,10 +1,11 @@
-"""A span of an audio file as mono float32 samples at one rate, and nothing that a broken file can do about it.
+"""A span of an audio file as mono float32 samples at one rate; a broken file becomes an error with a reason.
 
-wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf, w64, rf64 and NIST SPHERE through libsndfile (`ser_data.media.sound_file`), mp4,
-m4a, webm, amr and their like through PyAV (`ser_data.media.av_audio`), in blocks: memory grows with what was decoded, never with
-what a header claims. Where a header claims more than there is, the file was cut off, and that is an error
-(`ser_data.media.length`). Several channels become one, by their mean unless one is named; any rate is resampled (`ser_data.media.resampling`). Samples that are not finite, digital silence, and spans that the file does not have are errors
-with a reason, because an encoder would turn them into features that look like any other.
+libsndfile reads wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf, w64, rf64 and NIST SPHERE (`ser_data.media.sound_file`). PyAV
+reads mp4, m4a, webm, amr and similar files (`ser_data.media.av_audio`). Both read in blocks: memory grows with what was decoded,
+never with what a header claims. Where a header claims more than there is, the file was cut off, and that is an error
+(`ser_data.media.length`). Several channels become one, by their mean unless one is named; any rate is resampled
+(`ser_data.media.resampling`). Samples that are not finite, digital silence and spans outside of the file are errors with a
+reason: an encoder would turn them into features that look like any other.
 
 A decoder can still crash or hang on a file made for it; `ser_data.media.isolated` runs `decode` in a child process.
 """

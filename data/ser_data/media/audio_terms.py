@@ -148,7 +148,7 @@ def decibels(samples: NDArray[np.float32]) -> float:
 
 
 def quiet(samples: NDArray[np.float32]) -> str:
-    """Why this is no speech: too quiet, with the level; empty if it is loud enough."""
+    """Why this does not count as speech: too quiet, with the level; empty if it is loud enough."""
     level = decibels(samples)
     return (
         f"quiet: {level:.0f} dBFS, speech is above {20 * math.log10(QUIET):.0f}"

@@ -183,7 +183,7 @@ class _Opened(OpenedByFfmpeg):
                         yield block[skip:]
 
     def _jump(self, first: float) -> tuple[float, int]:
-        """Searches a second before `first`: (time stamp of second 0, -1), where -1 says that the next frame tells its place.
+        """Searches a second before `first`: (time stamp of second 0, -1), where -1 means that the next frame's time stamp gives its place.
 
         Time stamps of Matroska are whole milliseconds, so a span there may begin half of one beside.
         """

@@ -30,7 +30,7 @@ class Length:
         seconds: As declared; None where only bytes are, or nothing.
         share: Part of the declared bytes that are in the file, 0 to 1.
         frame: Seconds of one codec frame, 0 where every sample counts.
-        unknown: Why nothing is declared, for people; empty if something is, or if the format is not one of these.
+        unknown: Why no length is declared, in words; empty if one is, or if the format is not one of these.
     """
 
     seconds: float | None = None
@@ -135,7 +135,7 @@ def _find(
 
 
 def _bytes(chunk: tuple[int, int] | None, size: int, unknown: int = 0xFFFFFFFF) -> Length:
-    """The claim of a container that declares so many bytes from a place on."""
+    """The claim of a container that declares a number of bytes from a place on."""
     if chunk is None or chunk[1] == 0:
         return Length()
     place, count = chunk

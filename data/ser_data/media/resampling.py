@@ -1,7 +1,7 @@
 """Resampling of mono audio by torchaudio's windowed sinc, at the exact ratio of two integer rates and in bounded memory.
 
-Long signals are resampled in blocks that start at a common multiple of both rates and overlap by more than the filter's
-half width, so the result does not depend on where the blocks lie. The filters of a run are few (one per source rate) and
+Long signals are resampled in blocks that start at a common multiple of both rates. The blocks overlap by more than the
+filter's half width, so the result does not depend on where they lie. The filters of a run are few (one per source rate) and
 are kept. Cost: about 3 ms per second of 44.1 kHz audio on one core.
 
 Source: Smith, "Digital Audio Resampling"; `torchaudio.transforms.Resample` (Hann window, 6 zero crossings, rolloff 0.99).

@@ -89,7 +89,7 @@ def require_video() -> None:
 
 
 def frame_count(seconds: float, fps: float) -> int:
-    """Frames of a span of so many seconds: slots of `1 / fps` whose middle lies in it, at least one."""
+    """Frames of a span of this length in seconds: slots of `1 / fps` whose middle lies in it, at least one."""
     return max(1, math.ceil(seconds * fps - 0.5 - 1e-9))
 
 
@@ -157,7 +157,7 @@ def decode_video(
 
     Args:
         path: The file.
-        fps: Frames per second that are taken, whatever the file has.
+        fps: Frames per second to take, at any rate of the file.
         start: First second of the span; None or NaN is the beginning.
         end: Last second; None or NaN is the end of the file.
         crop: `left` or `right` half of the picture, or None for all of it.

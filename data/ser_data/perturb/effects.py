@@ -3,8 +3,8 @@
 The order is nature's: the room first, then noise at the microphone, then the codec of the line.
 
 Sources: SNR as the ratio of mean powers over the whole utterance; a room as white noise under an exponential decay of 60 dB
-in the reverberation time (Moorer 1979, Polack 1988), with a direct path 6 dB above the reverberation's energy at most; codecs
-as libsndfile has them.
+in the reverberation time (Moorer 1979, Polack 1988). Its direct path is at most 6 dB above the reverberation's energy. Codecs
+are libsndfile's.
 """
 
 import io

@@ -108,7 +108,7 @@ def balanced_groups(column: "pd.Series[Any]", groups: int) -> dict[str, int]:
 
 
 def originals(table: "pd.DataFrame") -> npt.NDArray[np.object_]:
-    """The id of each row's original, (rows,); a row that is nobody's copy is its own.
+    """The id of each row's original, (rows,); a row that is not a copy is its own original.
 
     `source` names an original in a table that also has `perturbation`; elsewhere only where it is the id of a row, since
     corpora keep other things (file names) in a column of that name.

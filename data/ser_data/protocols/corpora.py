@@ -5,8 +5,8 @@
 `source-target+within`  the same, and within each corpus five groups of speakers, for the diagonal of the table.
 
 The development part is a fifth of the speakers of each corpus that trains: no utterance of the tested corpus chooses an
-epoch. Held out are the corpus, its speakers (who only meet where one corpus was split, as MELD by season) and audio files
-(`audio_hash`, which `ser data join` fills): the same recording in two corpora is refused.
+epoch. Held out are the corpus, its speakers and its audio files (`audio_hash`, which `ser data join` fills). Corpora share speakers
+only where one corpus was split, as MELD by season. The same recording in two corpora is refused.
 """
 
 from dataclasses import replace

@@ -212,7 +212,7 @@ def shared_values(values: Mapping[str, str], fold: Fold) -> list[str]:
 
 
 def text_keys(table: "pd.DataFrame") -> dict[str, str | None]:
-    """Comparison key by id; `None` where there is no text or no letter in it."""
+    """Comparison key by id; `None` without text, or without a letter in it."""
     return dict(zip(table["id"].to_numpy(dtype=object), key_values(table, TEXT), strict=True))
 
 
@@ -222,7 +222,7 @@ def seen_text(table: "pd.DataFrame", fold: Fold, keys: dict[str, str | None] | N
     Args:
         table: Manifest with `id` and `text`.
         fold: The fold.
-        keys: `text_keys(table)`, if it is at hand.
+        keys: `text_keys(table)`, if it was computed before.
     """
     import pandas as pd
 

@@ -3,13 +3,13 @@
 `manifest` and `official`: the folds that the corpus or the user's own table gives.
 
 `part` (train/dev/test) makes one fold, `fold` makes one per value with the next as development part. `manifest` prefers
-`fold`, `official` prefers `part`. What is held out is measured and printed, since nobody promised it.
+`fold`, `official` prefers `part`. What they hold out is measured and printed, since the folds make no promise.
 
 Folds of others, for comparison with their numbers: `s3prl-er` and `emobox`.
 
 - `s3prl-er` (SUPERB's emotion recognition): IEMOCAP, four classes with excited merged into happy (5,531), one session is
   tested, a random 20 % of the others is the development part. Test and training sessions are theirs; which 20 % they drew
-  depends on the order of their file list and cannot be had from the ids.
+  depends on the order of their file list, which the ids do not give.
 - `emobox`: IEMOCAP by session, RAVDESS in six groups of actors, MELD as published. EmoBox's code uses the whole training
   part as development part as well; here a random 20 % of it is taken out.
 """

@@ -2,7 +2,7 @@
 
 `session`: leave one session out, develop on the next. The literature's default on IEMOCAP (5 folds).
 
-It holds out the two speakers, but not what they were told to play: on IEMOCAP a table of scenarios alone reaches WA .551
+It holds out the two speakers, but not the scenario that they play: on IEMOCAP a table of scenarios alone reaches WA .551
 on 7 classes. For that see `session+scenario`.
 
 `speaker`: leave one speaker out. `speaker-5`: the same in five groups of speakers, for corpora with many.
@@ -13,10 +13,10 @@ partner never trains under the default `--dev`.
 
 `scenario` and `session+scenario`: hold out what was played, alone and together with who played it.
 
-IEMOCAP's 15 scenarios are played in every session, and a scenario tells the class: scripted turns fall from WA .596 to .232
-(bag of words, 7 classes) once the scenario is held out too, while removing as many turns of other scenarios changes
-nothing. `session+scenario` has 25 cells: the test part is a session within a group of scenarios, training is the other
-sessions within the other groups, development is the next session within those groups. Every utterance is tested once, and
+IEMOCAP's 15 scenarios are played in every session, and a scenario predicts the class. Scripted turns fall from WA .596 to .232
+(bag of words, 7 classes) once the scenario is held out as well. Removing as many turns of other scenarios changes
+nothing. `session+scenario` has 25 cells: the test part is a session within a group of scenarios; training is the other
+sessions within the other groups; development is the next session within those groups. Every utterance is tested once, and
 each fold trains on about half of the corpus.
 
 `random`: five folds drawn per utterance, stratified by label. For comparison with papers that did so, and a warning.

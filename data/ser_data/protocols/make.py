@@ -210,7 +210,7 @@ def _held_out(
 
 
 def measured(table: pd.DataFrame, folds: Iterable[Fold]) -> tuple[tuple[str, ...], str]:
-    """Which keys folds that somebody else made hold out, and the words for it.
+    """Which keys the folds of others hold out, and a sentence about it.
 
     Args:
         table: Manifest with all ids of the folds.

@@ -49,9 +49,9 @@ def draw(shape: tuple[int, int], number: int, classes: int, phase: float) -> NDA
 
     Args:
         shape: (height, width) in pixels.
-        number: The class; below 0: nobody acts, an empty stage.
+        number: The class; below 0: an empty stage.
         classes: How many there are.
-        phase: Of the movement, in turns; tells nothing about the class.
+        phase: Of the movement, in turns; it does not depend on the class.
 
     Returns:
         uint8 (height, width, 3), RGB.

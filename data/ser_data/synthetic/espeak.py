@@ -1,6 +1,6 @@
 """Lines of text to speech: `espeakng-loader`'s library in a child process, or else the command `espeak-ng`.
 
-About 5 ms per second of speech. The same line gives the same samples with the same espeak-ng, whatever was said before.
+About 5 ms per second of speech. The same line gives the same samples with the same espeak-ng, independent of earlier lines.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ LIBRARIES = ("libespeak-ng.so", "libespeak-ng.dylib", "espeak-ng.dll")
 
 
 class SpeechError(CorpusError, OSError):
-    """There is no synthesiser, or it failed on a line."""
+    """The synthesiser is missing, or it failed on a line."""
 
     what: str
     got = "speech synthesis failed: {what}."

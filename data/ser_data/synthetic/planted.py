@@ -63,7 +63,7 @@ class Writer:
         return self._topics[scenario]
 
     def sentence(self, words: int, scenario: str, label: str) -> str:
-        """A sentence of that many words; what it tells depends on the plant."""
+        """A sentence of that many words; the plant decides what its words depend on."""
         chosen = self.rng.choice(_COMMON, words).tolist()
         draw = self.rng.random(words)
         if self.plant == "scenario":

@@ -2,7 +2,7 @@
 
 Speakers of the demo corpus and how they speak in each state: rate, volume, pitch and range for espeak-ng.
 
-How it is said tells arousal better than the class within it: anger and excitement sound alike, and so do frustration,
+The voice shows arousal better than the class within it: anger and excitement sound alike, and so do frustration,
 happiness and surprise. Every turn deviates from its class, some turns are acted as another class.
 
 Who says what, where and in which state: the demo corpus before anybody speaks. Pure, and the same on every machine.

@@ -1,7 +1,7 @@
 """Our own sentences for the demo corpus: by class, by valence, and by neither. Nothing is taken from a corpus or a film.
 
-What is said tells valence better than the class within it (an angry and a frustrated speaker share most lines); how it is
-said (`ser_data.synthetic.screenplay`) tells arousal. `{slot}` is filled from `SLOTS`.
+The words show valence better than the class within it (an angry and a frustrated speaker share most lines); how it is
+said (`ser_data.synthetic.screenplay`) shows arousal. `{slot}` is filled from `SLOTS`.
 """
 
 import random

@@ -1,6 +1,6 @@
 """What a validation finds, and the checks that hold for every corpus.
 
-Among them: can every recording be had as sound? By their headers, or with every sample decoded; the reasons are extraction's.
+Among them: can every recording be decoded? Judged by its header or by decoding every sample; the reasons are extraction's.
 """
 
 import json
@@ -251,7 +251,7 @@ def _probed(decoder: IsolatedDecoder, path: str) -> AudioInfo | AudioError:
 
 
 def _check_header(path: str, info: AudioInfo, start: float, end: float | None) -> None:
-    """Raises what extraction will, as far as the header tells."""
+    """Raises extraction's error, as far as the header shows it."""
     if info.missing and end is None:
         raise AudioError(path, "truncated", info.missing)
     if not info.frames and not info.unknown:

@@ -144,7 +144,7 @@ def open_study(
     usable = usable.drop(columns="target_name")
     usable.index.name = None
     notes = [f"no utterance of class {name}" for name in scheme.classes if name not in classes]
-    notes += [note.told for note in source.notes]
+    notes += [note.sentence for note in source.notes]
     notes += _text_changed(layers, usable)
     layers, masked, told = mask(layers, list(usable.index))
     notes += told
