@@ -1,6 +1,6 @@
 """Emotions of new recordings with the heads of a finished run: the one place where both stages meet.
 
-It may import both stages; nobody imports it. ``Predictor`` is the Python face of the command ``ser predict``.
+It imports both stages, and neither stage imports it. ``Predictor`` is ``ser predict`` in Python.
 """
 
 import lazy_loader

@@ -51,8 +51,12 @@ def read_samples(predictor: "Predictor", count: int) -> Samples | None:
     if not isinstance(source, RunHeads):
         return None
     path = Path(str(source.facts.get("cache", {}).get("path", "")))
-    known = list(source.run.utterances.index)
-    ids = [known[int(place)] for place in np.linspace(0, len(known) - 1, min(count, len(known)))] if known else []
+    utterances = list(source.run.utterances.index)
+    ids = (
+        [utterances[int(place)] for place in np.linspace(0, len(utterances) - 1, min(count, len(utterances)))]
+        if utterances
+        else []
+    )
     stride = int(source.facts.get("stride") or 1)
     streams = {}
     try:
@@ -162,25 +166,25 @@ class Graph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Posteriors (batch, classes), calibrated and averaged; and each head's own logits (heads, batch, classes)."""
-        given = dict(zip(self.inputs, inputs, strict=True))
+        named = dict(zip(self.inputs, inputs, strict=True))
         logits = torch.stack(
-            [model(self._batch(given, pad)) for model, pad in zip(self.models, self.pads, strict=True)]
+            [model(self._batch(named, pad)) for model, pad in zip(self.models, self.pads, strict=True)]
         )
         if not self.groups:
             return (logits / self.temperatures).softmax(2).mean(0), logits
         logs = (logits / self.temperatures).log_softmax(2).clamp(min=LOWEST)
         return torch.stack([logs[group].mean(0).softmax(1) for group in self.groups]).mean(0), logits
 
-    def _batch(self, given: dict[str, Tensor], pad: dict[str, int]) -> dict[str, Any]:
-        return {stream: self._frames(given, stream, pad.get(stream)) for stream in self.streams}
+    def _batch(self, named: dict[str, Tensor], pad: dict[str, int]) -> dict[str, Any]:
+        return {stream: self._frames(named, stream, pad.get(stream)) for stream in self.streams}
 
-    def _frames(self, given: dict[str, Tensor], stream: str, fixed: int | None) -> Traced:
-        values, lengths = given[stream], given[f"{stream}_lengths"]
+    def _frames(self, named: dict[str, Tensor], stream: str, fixed: int | None) -> Traced:
+        values, lengths = named[stream], named[f"{stream}_lengths"]
         mask = torch.arange(values.shape[1], device=values.device).unsqueeze(0) < lengths.unsqueeze(1)
         if fixed is None:
-            content = given[f"{stream}_content"] & mask if stream in self.marked else mask
+            content = named[f"{stream}_content"] & mask if stream in self.marked else mask
             return Traced(values, mask, content)
-        # as found: filled with zeros, or cut, to so many frames, which all count
+        # as-found heads: filled with zeros, or cut, to a fixed number of frames, which all count
         values = torch.where(mask.reshape(*mask.shape, *[1] * (values.dim() - 2)), values, values.new_zeros(()))
         behind = values.new_zeros(values.shape[0], fixed, *values.shape[2:])
         values = torch.cat([values, behind], 1)[:, :fixed]
@@ -251,10 +255,10 @@ def _write(graph: "Graph", samples: Samples, path: Path) -> None:
 
     batch = torch.export.Dim("batch")
     tensors, shapes = [], []
-    given = _inputs(graph, samples, np.arange(min(3, samples.count), dtype=np.int64))
+    named = _inputs(graph, samples, np.arange(min(3, samples.count), dtype=np.int64))
     for name in graph.inputs:
         stream = name.removesuffix("_lengths").removesuffix("_content")
-        tensors.append(torch.from_numpy(given[name]))
+        tensors.append(torch.from_numpy(named[name]))
         shapes.append({0: batch} if name.endswith("_lengths") else {0: batch, 1: torch.export.Dim(f"{stream}_frames")})
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of packages that are not needed
     try:
@@ -281,7 +285,7 @@ def _write(graph: "Graph", samples: Samples, path: Path) -> None:
 
 def _inputs(graph: "Graph", samples: Samples, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """The graph's inputs for some utterances, padded with zeros."""
-    given: dict[str, NDArray[Any]] = {}
+    named: dict[str, NDArray[Any]] = {}
     for stream in graph.streams:
         frames = samples.streams[stream]
         lengths = frames.lengths[rows]
@@ -293,10 +297,10 @@ def _inputs(graph: "Graph", samples: Samples, rows: NDArray[np.int64]) -> dict[s
             content[n, :length] = frames.content[place]
             for layer, stored in enumerate(frames.layers):
                 values[n, :length, layer] = stored[place]
-        given |= {stream: values[:, :, 0] if layers == 1 else values, f"{stream}_lengths": lengths}
+        named |= {stream: values[:, :, 0] if layers == 1 else values, f"{stream}_lengths": lengths}
         if stream in graph.marked:
-            given[f"{stream}_content"] = content
-    return {name: np.ascontiguousarray(value) for name, value in given.items()}
+            named[f"{stream}_content"] = content
+    return {name: np.ascontiguousarray(value) for name, value in named.items()}
 
 
 def _compare(graph: "Graph", ensemble: "Ensemble", samples: Samples, path: Path) -> float:

@@ -74,7 +74,7 @@ class Stream:
         return self._heard >= self._next
 
     def add(self, pcm: bytes) -> None:
-        """Takes 16-bit little-endian mono samples; an odd last byte is no sample and is left out."""
+        """Takes 16-bit little-endian mono samples; an odd last byte is left out."""
         new = np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2")
         self._heard += len(new)
         self._at = monotonic()

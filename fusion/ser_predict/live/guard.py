@@ -33,7 +33,7 @@ class Guard:
         app: What is guarded.
         token: Must stand in the query as ``token``.
         known: Whether a ``Host`` is a name of this server.
-        most: Requests and microphones at a time; whoever has no token is not counted.
+        most: Requests and microphones at a time; requests without the token do not count.
     """
 
     def __init__(self, app: ASGIApp, token: str, known: Callable[[str], bool], most: int) -> None:
@@ -126,7 +126,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-# How long a connection may take for what, before anything about it is known: nobody holds the page by doing nothing.
+# Time limits of connections that have not sent a request yet: an idle client cannot block the page.
 #
 # uvicorn waits without an end for the head of a first request, and for a client that does not read. Here a head must come
 # within `head` seconds, idle connections give way to new ones, and a client that does not read loses its connection.

@@ -181,7 +181,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-        bound.listen(128)  # before the address is printed: whoever is quick waits instead of being refused
+        bound.listen(128)  # before the address is printed, so that a quick client waits and is not refused
     except OSError as error:
         raise NotServed(
             f"{host} port {port} cannot be used: {error.strerror or error}",

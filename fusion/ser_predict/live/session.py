@@ -128,7 +128,7 @@ async def session(websocket: WebSocket, engine: Engine, store: Store) -> None:
         first = errors.exceptions[0]
         await _refuse(websocket, str(first) or f"no audio came for {SILENT_FOR:g} s")
     except* WebSocketDisconnect:
-        pass  # nobody is there any more
+        pass  # the client is gone
 
 
 async def _start(websocket: WebSocket) -> int:

@@ -162,7 +162,7 @@ class HeadSource(ABC):
             calibrate: Divide logits by the temperatures; otherwise posteriors are those of ``predictions.parquet``.
 
         Raises:
-            NoModel: There are no heads of that fold or seed, or they read more than a recording holds.
+            NoModel: The row does not have heads of that fold or seed, or they read more than a recording holds.
         """
 
     @abstractmethod
@@ -185,12 +185,12 @@ class HeadSource(ABC):
         """Rows that may predict unasked: not those that need other speech of the same speaker, and not linear probes."""
         return [row for row in self.rows if not row.get("transductive") and row.get("kind") != "reference"]
 
-    def best(self, available: Sequence[str], given: Sequence[str] = ()) -> Mapping[str, Any] | None:
+    def best(self, available: Sequence[str], preferred: Sequence[str] = ()) -> Mapping[str, Any] | None:
         """The usable row with the best development UWA among those that read most of what was given.
 
         Args:
             available: Streams that a row may read.
-            given: Streams that the user gave on purpose: a row that reads more of them comes first.
+            preferred: Streams that the user gave on purpose: a row that reads more of them comes first.
 
         Returns:
             None if no usable row reads only the available streams.
@@ -199,7 +199,7 @@ class HeadSource(ABC):
 
         def rank(row: Mapping[str, Any]) -> tuple[int, float]:
             slug = str(row["slug"])
-            return len(set(given) & set(self.streams(slug))), float(np.nan_to_num(self.uwa(slug), nan=-1.0))
+            return len(set(preferred) & set(self.streams(slug))), float(np.nan_to_num(self.uwa(slug), nan=-1.0))
 
         return max(fitting, key=rank, default=None)
 

@@ -146,10 +146,10 @@ class HubHeads(HeadSource):
     def rows(self) -> Sequence[Mapping[str, Any]]:
         return list(self._rows.values())
 
-    def best(self, available: Sequence[str], given: Sequence[str] = ()) -> Mapping[str, Any] | None:
+    def best(self, available: Sequence[str], preferred: Sequence[str] = ()) -> Mapping[str, Any] | None:
         main = self._rows.get(str(self.facts.get("main")))
-        fits = main is not None and set(given) <= set(main["streams"]) <= set(available)
-        return main if fits else super().best(available, given)
+        fits = main is not None and set(preferred) <= set(main["streams"]) <= set(available)
+        return main if fits else super().best(available, preferred)
 
     @property
     def durations(self) -> list[float]:
@@ -239,7 +239,7 @@ def fetch(name: str | Path, *, offline: bool = False) -> Path:
     """The folder of exported heads: a local one as it is, else a snapshot of a repository on the hub.
 
     Raises:
-        BadExport: There is no such folder, and no such repository.
+        BadExport: Neither a folder nor a repository has this name.
     """
     if Path(name).is_dir():
         return Path(name)

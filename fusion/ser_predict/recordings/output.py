@@ -99,13 +99,13 @@ def strip(predictions: Sequence[Prediction], classes: Sequence[str]) -> tuple[ND
     Returns:
         Borders in seconds (n + 1,) and the mean posteriors between them (n, classes); NaN where no window has a prediction.
     """
-    borders = np.unique([edge for one in predictions for edge in (one.start, one.end or one.start)])
+    borders = np.unique([edge for line in predictions for edge in (line.start, line.end or line.start)])
     total, count = np.zeros((len(borders) - 1, len(classes))), np.zeros(len(borders) - 1)
     middles = (borders[:-1] + borders[1:]) / 2
-    for one in predictions:
-        if one.error is None:
-            inside = (middles > one.start) & (middles < (one.end or one.start))
-            total[inside] += [one.posteriors[name] for name in classes]
+    for line in predictions:
+        if line.error is None:
+            inside = (middles > line.start) & (middles < (line.end or line.start))
+            total[inside] += [line.posteriors[name] for name in classes]
             count[inside] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
         return borders, total / count[:, None]
@@ -117,18 +117,18 @@ def stretches(
     """Start, end, label (``unsure`` below the threshold; None where nothing could be predicted) and mean posterior of the
     stretches of one label."""
     borders, values = strip(predictions, classes)
-    found: list[tuple[float, float, str | None, float]] = []
+    spans: list[tuple[float, float, str | None, float]] = []
     for start, end, row in zip(borders[:-1], borders[1:], values, strict=True):
         top = None if np.isnan(row).any() else int(row.argmax())
         label = None if top is None else classes[top] if row[top] >= threshold else UNSURE
         belief = float("nan") if top is None else float(row[top])
-        if found and found[-1][2] == label:
-            first, last, _, mean = found[-1]
+        if spans and spans[-1][2] == label:
+            first, last, _, mean = spans[-1]
             share = (last - first) / (end - first)
-            found[-1] = (first, float(end), label, mean * share + belief * (1 - share))
+            spans[-1] = (first, float(end), label, mean * share + belief * (1 - share))
         else:
-            found.append((float(start), float(end), label, belief))
-    return found
+            spans.append((float(start), float(end), label, belief))
+    return spans
 
 
 def draw_timeline(predictions: Sequence[Prediction], classes: Sequence[str], threshold: float, path: Path) -> Path:

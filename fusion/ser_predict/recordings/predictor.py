@@ -106,8 +106,8 @@ class Predictor:
         self.reason = ""
         self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
         self._streams, self._crop = (*STREAMS, "video") if video else STREAMS, video_crop
-        given = {"text": text or asr is not None, "video": video}
-        self.main = self._choose(row, tuple(stream for stream, there in given.items() if there))
+        offered = {"text": text or asr is not None, "video": video}
+        self.main = self._choose(row, tuple(stream for stream, there in offered.items() if there))
         if calibrate and self.main.uncalibrated:
             self._note(f"the posteriors are not calibrated: {self.main.uncalibrated}")
         self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
@@ -143,7 +143,7 @@ class Predictor:
             progress: Called with a file and its number of pieces when it has been decoded.
 
         Yields:
-            One line per piece. What is wrong with a recording is told in ``error``, never raised.
+            One line per piece. A broken recording is not raised: its ``error`` says what is wrong.
         """
         find = texts.get if isinstance(texts, Mapping) else texts
         see = videos.get if isinstance(videos, Mapping) else videos
@@ -185,7 +185,7 @@ class Predictor:
         return Chosen(self.source, self.main, self.threshold)
 
     def ensembles(self) -> list[Ensemble]:
-        """The main heads, and those that stand in where there is no transcript, if there are any."""
+        """The main heads, and the heads for recordings without a transcript, if the run has them."""
         row = None if set(self.main.streams) <= {"audio"} else self.source.best(("audio",))
         return [self.main] if row is None else [self.main, self.source.open(row, **self._options)]
 
@@ -193,11 +193,11 @@ class Predictor:
         """Of the main heads' development predictions: the share at or above the threshold, and how many of those are right."""
         return self.main.reliability(self.threshold)
 
-    def _choose(self, slug: str | None, given: tuple[str, ...]) -> Ensemble:
+    def _choose(self, slug: str | None, preferred: tuple[str, ...]) -> Ensemble:
         usable = [row for row in self.source.usable if set(self.source.streams(str(row["slug"]))) <= set(self._streams)]
         path, slugs = str(self.source.path), tuple(str(row["slug"]) for row in usable)
         if slug is None:
-            row = self.source.best(self._streams, given)
+            row = self.source.best(self._streams, preferred)
             if row is None:
                 problem = "it has no finished training"
                 if self.source.usable:
@@ -207,7 +207,7 @@ class Predictor:
                 raise NoModel(path, problem, slugs)
             if (left := len(self.source.usable) - len(usable)) > 0:
                 self._note(f"rows left out because they read video, {NO_VIDEO}: {left}")
-            self._explain(row, given)
+            self._explain(row, preferred)
         else:
             named = [row for row in self.source.rows if slug in (row["slug"], row["name"])]
             if not named:
@@ -216,27 +216,27 @@ class Predictor:
             if not set(self.source.streams(str(row["slug"]))) <= set(self._streams):
                 raise NoModel(path, f"the row '{slug}' reads video, {NO_VIDEO}", slugs)
             self.reason = "chosen with --row"
-            self._unread(row, given)
+            self._unread(row, preferred)
         return self.source.open(row, **self._options)
 
-    def _explain(self, row: Mapping[str, Any], given: tuple[str, ...]) -> None:
+    def _explain(self, row: Mapping[str, Any], preferred: tuple[str, ...]) -> None:
         """Says why this row answers, and what another would have scored or what this one leaves unread."""
         slug = str(row["slug"])
         read = self.source.streams(slug)
         self.reason = "best on development data"
-        if set(given) & set(read):
-            self.reason += f" among the rows that read the {' and '.join(one for one in given if one in read)} you gave"
+        if set(preferred) & set(read):
+            self.reason += f" among the rows that read the {' and '.join(stream for stream in preferred if stream in read)} you gave"
         best = self.source.best(self._streams)
         if best is not None and str(best["slug"]) != slug:
             other, score = str(best["slug"]), self.source.uwa(str(best["slug"]))
             self._note(
                 f"the row '{other}' has a higher development UWA ({score:.3f}), but does not read everything you gave (--row {other})"
             )
-        self._unread(row, given)
+        self._unread(row, preferred)
 
-    def _unread(self, row: Mapping[str, Any], given: tuple[str, ...]) -> None:
+    def _unread(self, row: Mapping[str, Any], preferred: tuple[str, ...]) -> None:
         read = self.source.streams(str(row["slug"]))
-        for stream in given:
+        for stream in preferred:
             if stream not in read:
                 self._note(f"the row '{row['slug']}' does not read {stream}, so your {stream} is ignored")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Where the encoder of a run may lie: a run records names and contents, never paths.
 #
-# Each place is only a guess; whoever opens it compares its weights with the run's.
+# Each place is a guess: its weights are compared with those of the run.
 def places(stream: str, spec: EntrySpec, run: Mapping[str, Any], cache: Path | None) -> Iterator[str]:
     """Names and folders to try, in order.
 
@@ -84,7 +84,7 @@ def specs_of(run: Mapping[str, Any], path: Path, cache: Path | None = None) -> d
         cache: Where the cache lies now, if it was moved; only needed for runs that do not hold the specs themselves.
 
     Raises:
-        FeaturesUnknown: The run does not say, and there is no cache to ask.
+        FeaturesUnknown: The run does not say, and its cache is gone.
     """
     entries: Mapping[str, Any] = run.get("cache", {}).get("entries", {})
     specs = {}

@@ -77,7 +77,7 @@ class Recogniser:
                 heard = self._pipeline(inputs, **extra)  # one by one: not every tokenizer can pad
             except (RuntimeError, ValueError, TypeError, KeyError) as error:
                 raise RecogniserBroken(self.name, str(error).strip().splitlines()[0].rstrip(".")) from error
-        return [words_of(str(one["text"])) for one in heard]
+        return [words_of(str(answer["text"])) for answer in heard]
 
     def _load(self) -> Any:
         import torch
