@@ -190,7 +190,7 @@ def eaf(predictions: Sequence[Prediction]) -> str:
             for slot, second in zip(slots.values(), (start, end), strict=True):
                 ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(round(1000 * second)))
             outer = ElementTree.SubElement(own, "ANNOTATION")
-            inner = ElementTree.SubElement(outer, "ALIGNABLE_ANNOTATION", ANNOTATION_ID=f"a{count}", **slots)
+            inner = ElementTree.SubElement(outer, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{count}", **slots})
             ElementTree.SubElement(inner, "ANNOTATION_VALUE").text = text
     ElementTree.SubElement(
         root, "LINGUISTIC_TYPE", LINGUISTIC_TYPE_ID="default-lt", TIME_ALIGNABLE="true", GRAPHIC_REFERENCES="false"
