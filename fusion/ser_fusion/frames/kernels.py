@@ -23,19 +23,21 @@ _FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def _cuts(lengths: Sequence[int]) -> list[int]:
-    ends, total = [0], 0
-    for length in lengths:
-        total += length
-        ends.append(total)
-    return ends
+def _cut(values: Tensor, lengths: Sequence[int], heads: int) -> Sequence[Tensor]:
+    """Packed (sum of lengths, width) to a view of (1, heads, length, width / heads) for each utterance."""
+    return values.reshape(1, -1, heads, values.shape[1] // heads).transpose(1, 2).split(lengths, 2)
+
+
+def _joined(parts: Sequence[Tensor], width: int) -> Tensor:
+    """What ``_cut`` undid: (sum of lengths, width)."""
+    return torch.cat(list(parts), 2).transpose(1, 2).reshape(-1, width)
 
 
 class _PackedAttention(torch.autograd.Function):
-    """The fused CPU kernel per utterance, writing straight into packed outputs and gradients.
+    """The fused CPU kernel per utterance, on views of the packed matrices.
 
-    Autograd over slices would allocate one gradient of the whole batch per utterance; over splits it would still copy
-    every input once. Here each kernel reads views of the packed matrices.
+    Autograd over slices would allocate one gradient of the whole batch per utterance; over splits it would keep a graph of
+    three nodes for each.
     """
 
     @staticmethod
@@ -48,41 +50,30 @@ class _PackedAttention(torch.autograd.Function):
         k_lengths: tuple[int, ...],
         heads: int,
     ) -> Tensor:
-        width = query.shape[1]
-        size = width // heads
-        q, k, v = (t.view(-1, heads, size) for t in (query, key, value))
-        out = torch.empty_like(q)
-        q_cuts, k_cuts = _cuts(q_lengths), _cuts(k_lengths)
-        kept: list[Tensor | None] = []
-        for i in range(len(q_lengths)):
-            qs, ks = slice(q_cuts[i], q_cuts[i + 1]), slice(k_cuts[i], k_cuts[i + 1])
-            if qs.start == qs.stop or ks.start == ks.stop:
-                out[qs] = 0  # nothing to attend to: the attention adds nothing
-                kept.append(None)
-                continue
-            o, lse = _FORWARD(q[qs].transpose(0, 1)[None], k[ks].transpose(0, 1)[None], v[ks].transpose(0, 1)[None])
-            out[qs] = o[0].transpose(0, 1)
-            kept.append(lse)
+        views = (_cut(query, q_lengths, heads), _cut(key, k_lengths, heads), _cut(value, k_lengths, heads))
+        outs, kept = [], []
+        for q, k, v in zip(*views, strict=True):
+            # nothing to attend to: the attention adds nothing
+            out, scale = _FORWARD(q, k, v) if q.shape[2] and k.shape[2] else (torch.zeros_like(q), None)
+            outs.append(out)
+            kept.append(scale)
+        out = _joined(outs, query.shape[1])
         ctx.save_for_backward(query, key, value, out)
-        ctx.kept, ctx.q_cuts, ctx.k_cuts, ctx.heads = kept, q_cuts, k_cuts, heads
-        return out.view(-1, width)
+        ctx.kept, ctx.q_lengths, ctx.k_lengths, ctx.heads = kept, q_lengths, k_lengths, heads
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out = ctx.saved_tensors
-        size = query.shape[1] // ctx.heads
-        q, k, v, g = (t.reshape(-1, ctx.heads, size) for t in (query, key, value, grads[0].contiguous()))
-        dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for i, lse in enumerate(ctx.kept):
-            if lse is None:
-                continue
-            qs, ks = slice(ctx.q_cuts[i], ctx.q_cuts[i + 1]), slice(ctx.k_cuts[i], ctx.k_cuts[i + 1])
-            one_q, one_k, one_v, one_o, one_g = (
-                t[s].transpose(0, 1)[None] for t, s in ((q, qs), (k, ks), (v, ks), (out, qs), (g, qs))
-            )
-            a, b, c = _BACKWARD(one_g, one_q, one_k, one_v, one_o, lse, 0.0, False)
-            dq[qs], dk[ks], dv[ks] = a[0].transpose(0, 1), b[0].transpose(0, 1), c[0].transpose(0, 1)
-        return dq.view_as(query), dk.view_as(key), dv.view_as(value), None, None, None
+        of_queries = [_cut(t, ctx.q_lengths, ctx.heads) for t in (grads[0], query, out)]
+        of_keys = [_cut(t, ctx.k_lengths, ctx.heads) for t in (key, value)]
+        parts = [
+            (torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v))
+            if scale is None
+            else _BACKWARD(g, q, k, v, o, scale, 0.0, False)
+            for g, q, o, k, v, scale in zip(*of_queries, *of_keys, ctx.kept, strict=True)
+        ]
+        return *(_joined(part, query.shape[1]) for part in zip(*parts, strict=True)), None, None, None
 
 
 def packed_attention(
@@ -91,7 +82,7 @@ def packed_attention(
     """Attention of each utterance's queries over the same utterance's keys.
 
     Args:
-        query: (sum of q_lengths, width), float32.
+        query: (sum of q_lengths, width), of any floating type.
         key: (sum of k_lengths, width).
         value: (sum of k_lengths, width).
         q_lengths: Queries per utterance, 0 allowed.
@@ -101,10 +92,8 @@ def packed_attention(
     Returns:
         (sum of q_lengths, width).
     """
-    if query.device.type == "cpu" and query.dtype is torch.float32:
-        return _PackedAttention.apply(
-            query.contiguous(), key.contiguous(), value.contiguous(), tuple(q_lengths), tuple(k_lengths), heads
-        )
+    if query.device.type == "cpu":
+        return _PackedAttention.apply(query, key, value, tuple(q_lengths), tuple(k_lengths), heads)
     return jagged_attention(query, key, value, q_lengths, k_lengths, heads)
 
 

@@ -46,7 +46,7 @@ class Input(nn.Module):
         """(.., features) from (.., features) with one layer, or (.., layers, features) with several."""
         values = frames.values
         if self.layer_weights is None:
-            return frames.with_values((values - self.mean[0]) * self.scale[0]) if self.normalise else frames
+            return frames.with_values((values - self.mean[0]).mul_(self.scale[0])) if self.normalise else frames
         weights = self.layer_weights.softmax(0).unsqueeze(1)
         if self.normalise:  # folded into the sum: one pass over the frames
             return frames.with_values(

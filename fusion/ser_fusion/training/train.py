@@ -121,7 +121,7 @@ def _fit(
         model.raters.fit_scale(truth.ratings[rows])
     settings = plan.training
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
-    optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     steps = -(-len(rows) // settings.batch)
     stops = settings.patience is not None
     epochs = plan.lasts(len(rows))
