@@ -78,7 +78,7 @@ def draw(name: str, data: dict[str, Any]) -> Any:
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set_xlabel("UWA, mean over six folds of actors (chance .143)")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+        figure.legend(loc="outside upper center", ncols=4)
     elif name == "probe-difference":
         for offset, (column, color) in zip(
             (-0.13, 0.13), (("head - probe", "C0"), ("stacked - probe", "C1")), strict=True
@@ -91,7 +91,7 @@ def draw(name: str, data: dict[str, Any]) -> Any:
         axes.set_yticks(range(len(data)), list(data))
         axes.invert_yaxis()
         axes.set_xlabel("points of pooled UWA above the best linear probe of the same streams, 95 % interval")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        figure.legend(loc="outside upper center", ncols=2)
     else:
         for row, values in data.items():
             axes.plot(range(len(values)), values, "o-", label=row)
