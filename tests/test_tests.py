@@ -67,3 +67,24 @@ def test_a_test_without_an_assertion_is_named(tmp_path: Path):
         "def twice(a):\n    same(a, a)\n\n\ndef test_helped():\n    twice(1)\n\n\ndef test_silent():\n    print(twice)\n"
     )
     assert without_assertion(tmp_path) == ["test_a.py::test_silent"]
+
+
+PATCHED = 26
+"""Most names that tests replace in the whole tree. A real seam is better: an argument, a variable of the environment, a file."""
+
+
+def patched(folder: Path) -> list[str]:
+    """Places below a folder where a test replaces a name with ``setattr`` of pytest."""
+    return [
+        f"{path.relative_to(folder)}:{node.lineno}"
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr"
+    ]
+
+
+def test_few_names_are_replaced(tmp_path: Path):
+    places = patched(TESTS)
+    assert len(places) <= PATCHED, places
+    (tmp_path / "test_a.py").write_text("def test_it(monkeypatch):\n    monkeypatch.setattr(os, 'link', None)\n")
+    assert patched(tmp_path) == ["test_a.py:2"]

@@ -78,7 +78,7 @@ def synthesise(lines: Iterable[Line]) -> Iterator[Speech]:
         return _by_library(lines, *library)
     command = shutil.which("espeak-ng")
     if command is None:
-        raise SpeechError("espeakng-loader is not installed and there is no command espeak-ng")
+        raise SpeechError("neither the package espeakng-loader nor the command espeak-ng is installed")
     return _by_command(lines, command)
 
 
