@@ -12,19 +12,17 @@ from ser_cache.containers.base import check_container
 from ser_cache.entry import Entry
 from ser_cache.errors import (
     AmbiguousEntry,
-    CacheError,
     Damaged,
     MissingAttachment,
     MissingEntry,
     NotACache,
     SpecMismatch,
-    UnsupportedFormat,
     WrongRows,
 )
 from ser_cache.format.durable import create_exclusive, make_directory, replace_file, writing
 from ser_cache.format.layout import ADDRESS, FORMAT_NAME, PLAN_NAME, TEMPORARY_NAME, folder, inside, names
 from ser_cache.format.log import WITNESSES, born, lost, read_withdrawn, record_withdrawal
-from ser_cache.format.seal import LIMIT, EntryRecord, FormatRecord, checked, read_bytes, read_sealed, seal
+from ser_cache.format.seal import LIMIT, EntryRecord, FormatRecord, read_bytes, read_record, seal
 from ser_cache.format.spec import SCHEMA, EntrySpec, differences
 from ser_cache.writer import Writer
 
@@ -181,18 +179,13 @@ class Cache:
 
 def read_spec(path: Path) -> EntrySpec:
     """Spec of the entry in a directory; raises Damaged where it does not belong there."""
-    record_path = path / "entry.json"
+    where = f"{path}/entry.json"
     try:
-        record = read_sealed(record_path, 1 << 24)
+        spec = read_record(EntryRecord, path / "entry.json", 1 << 24).entry_spec(where)
     except FileNotFoundError as error:
-        raise Damaged(str(record_path), "it is missing") from error
-    found = checked(EntryRecord, record, str(record_path))
-    try:
-        spec = EntrySpec(**found.spec.model_dump())
-    except (CacheError, RecursionError, UnicodeError) as error:
-        raise Damaged(str(record_path), f"its spec is wrong ({error})") from error
-    if found.fingerprint != spec.fingerprint or spec.address != path.name:
-        raise Damaged(str(record_path), f"it is the record of {spec.address}, or its fingerprint is wrong")
+        raise Damaged(where, "it is missing") from error
+    if spec.address != path.name:
+        raise Damaged(where, f"it is the record of {spec.address}")
     return spec
 
 
@@ -210,17 +203,13 @@ def check_format(path: Path) -> bool:
     if not path.is_dir():
         raise NotACache(str(path), "there is no such directory")
     try:
-        record = read_sealed(path / "format.json", 1 << 16)
+        record = read_record(FormatRecord, path / "format.json", 1 << 16)
     except FileNotFoundError as error:
         if "entries" in names(path):
             raise Damaged(f"{path}/format.json", "it is missing") from error
         raise NotACache(str(path), "it has no format.json") from error
-    found = checked(FormatRecord, record, f"{path}/format.json")
-    if found.format != FORMAT_NAME:
-        raise NotACache(str(path), "its format.json is of something else")
-    if found.version != SCHEMA:
-        raise UnsupportedFormat(str(path), found.version, SCHEMA)
-    return found.witnesses
+    record.check_known(str(path))
+    return record.witnesses
 
 
 def open_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache:

@@ -9,6 +9,7 @@ out.
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,34 +43,39 @@ class Entry:
     @uncollected()
     def __init__(self, path: Path, spec: EntrySpec, withdrawn: frozenset[str], verify_reads: bool = True) -> None:
         self.path, self.spec, self.verify_reads = path, spec, verify_reads
-        ledger = Ledger(path, spec.fingerprint)
-        ledger.refresh()
-        wanted = {name: value for name, value in ledger.wanted().items() if name not in withdrawn}
+        ledger = Ledger.read(path, spec.fingerprint)
+        wanted = ledger.wanted(withdrawn)
         rows = ledger.rows(wanted)
+        failures = {name: failure for name, (failure, _) in ledger.failures(wanted).items() if name not in rows}
         self.ids: tuple[str, ...] = tuple(sorted(rows))
-        self.input_hashes: Mapping[str, str] = {name: wanted[name] for name in self.ids}
-        self.failures: Mapping[str, Failure] = {
-            name: failure for name, (failure, _) in sorted(ledger.failures(wanted).items()) if name not in rows
-        }
+        complete = tuple(wanted) == self.ids  # then the table is there already
+        self.input_hashes: Mapping[str, str] = wanted if complete else {name: wanted[name] for name in self.ids}
+        self.failures: Mapping[str, Failure] = dict(sorted(failures.items()))
         self.failure_hashes: Mapping[str, str] = {name: wanted[name] for name in self.failures}
-        self.missing: tuple[str, ...] = tuple(sorted(set(wanted) - set(rows) - set(self.failures)))
-        used = sorted({key for key, _ in rows.values()})
-        self._commits: list[Commit] = [ledger.commits[key] for key in used]
-        for commit in self._commits:
-            commit.check_fits(spec, f"{path}/commits/{commit.generation:04d}/{commit.shard:08d}")
-        number = {key: index for index, key in enumerate(used)}
-        offsets = [offsets_of(np.array(commit.frames, dtype=np.int64)).tolist() for commit in self._commits]
-        self._position = {name: index for index, name in enumerate(self.ids)}
-        # plain lists: reading one number from a list is far cheaper than from an array
-        self._shard, self._start, self._stop, self._crc = [], [], [], []
-        for name in self.ids:
-            key, row = rows[name]
-            shard = number[key]
-            self._shard.append(shard)
-            self._start.append(offsets[shard][row])
-            self._stop.append(offsets[shard][row + 1])
-            self._crc.append(self._commits[shard].crc32c[row])
+        self.missing: tuple[str, ...] = tuple(
+            sorted(name for name in wanted if name not in rows and name not in failures)
+        )
+        self._commits: list[Commit] = [commit for _, commit in ledger.ordered()]
+        self._place(rows)
         self._forget()
+
+    def _place(self, rows: dict[str, int]) -> None:
+        """Where each row lies: its commit, its first frame there and the one behind its last, and its checksum."""
+        commits, count = self._commits, len(self.ids)
+        first = offsets_of(np.array([len(commit.ids) for commit in commits], dtype=np.int64))
+        frames = np.fromiter(chain.from_iterable(commit.frames for commit in commits), np.int64, first[-1])
+        crc = np.fromiter(chain.from_iterable(commit.crc32c for commit in commits), np.int64, first[-1])
+        row = np.fromiter(map(rows.__getitem__, self.ids), np.int64, count)
+        shard = np.searchsorted(first, row, side="right") - 1
+        for commit in map(commits.__getitem__, np.unique(shard)):
+            commit.check_fits(self.spec, f"{self.path}/commits/{commit.generation:04d}/{commit.shard:08d}")
+        edges = offsets_of(frames)
+        start = edges[row] - edges[first[shard]]
+        in_order = np.array_equal(row, np.arange(count))
+        self._position = rows if in_order else dict(zip(self.ids, range(count), strict=True))
+        # plain lists: reading one number from a list is far cheaper than from an array
+        self._shard, self._start = shard.tolist(), start.tolist()
+        self._stop, self._crc = (start + frames[row]).tolist(), crc[row].tolist()
 
     def _forget(self) -> None:
         self._frames: list[Frames | None] = [None] * len(self._commits)

@@ -11,8 +11,11 @@ for shard in writer.pending():
 Kill it anywhere and run it again: what a call of `commit` acknowledged stays, the rest is computed again.
 """
 
+import json
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,13 @@ import numpy as np
 
 from ser_base.files import remove_if_dead
 from ser_cache.errors import WrongRows
+from ser_cache.format.commit import RecordedFailure
 from ser_cache.format.durable import writing
 from ser_cache.format.layout import GENERATION_NAME, TEMPORARY_NAME, folder, names
 from ser_cache.format.ledger import Key, Ledger, Work, uncollected
-from ser_cache.format.plan import Plan, Target, cut, plan_log, sealed_plan
+from ser_cache.format.plan import Plan, PlannedShard, Target, cut, plan_log
 from ser_cache.format.protocol import write_commit
+from ser_cache.format.seal import SpecRecord, shallow
 from ser_cache.format.spec import EntrySpec, canonical
 from ser_cache.items import Failure, Item, Outcome, PlanSummary, Row, Shard
 
@@ -90,7 +95,7 @@ class Writer:
             summary, plan = self._next_plan(retry_failed)
             if plan is None:
                 return summary
-            if log.append(plan.generation, sealed_plan(plan)):  # else another plan took its number: look again
+            if log.append(plan.generation, plan.sealed()):  # else another plan took its number: look again
                 retry_failed = False
 
     def _next_plan(self, retry_failed: bool) -> tuple[PlanSummary, Plan | None]:
@@ -128,7 +133,15 @@ class Writer:
         seconds = self._target(sum(item.cost for item in new)) if self._target is not None else None
         generation = max(ledger.plans, default=0) + 1
         shards = cut(new, self.spec, seconds)
-        plan = Plan(generation, self.spec.fingerprint, self.spec.as_dict(), self.recipe, shards, resolves, seconds)
+        plan = Plan(
+            generation=generation,
+            fingerprint=self.spec.fingerprint,
+            spec=SpecRecord(**self.spec.as_dict()),
+            recipe=self.recipe,
+            shard_seconds=seconds,
+            shards=[PlannedShard.of(shard) for shard in shards],
+            resolves=resolves,
+        )
         return summary, plan
 
     def pending(self, retry_failed: bool = False) -> Iterator[Shard]:
@@ -144,13 +157,8 @@ class Writer:
         withdrawn = self._withdrawn()
         if self._items is None:
             wanted = self._ledger.wanted()
-            self._items = {
-                item.id: item
-                for plan in self._ledger.own_plans()
-                for shard in plan.shards
-                for item in shard
-                if wanted[item.id] == item.input_hash
-            }
+            planned = chain.from_iterable(shard.items() for plan in self._ledger.own_plans() for shard in plan.shards)
+            self._items = {item.id: item for item in planned if wanted[item.id] == item.input_hash}
         if retry_failed:
             self.plan(self._items.values(), retry_failed=True)
         given: set[Key] = set()
@@ -219,10 +227,10 @@ class Writer:
             WrongRows: ids are missing, unknown or twice, or values do not fit the spec.
             CannotWrite: disk full or read-only; nothing is visible, what was committed before is safe.
         """
-        failures, environment = dict(failures or {}), dict(environment or {})
+        failures = dict(failures or {})
         try:
-            canonical(environment)
-        except (TypeError, ValueError) as error:
+            environment = shallow(json.loads(canonical(dict(environment or {}))))
+        except (TypeError, ValueError, RecursionError) as error:
             raise WrongRows("environment", f"it must hold JSON values only ({error})") from error
         key = (shard.generation, shard.number)
         hashes = {item.id: item.input_hash for item in shard.items}
@@ -244,8 +252,11 @@ class Writer:
             0,
             rows,
             hashes,
-            {name: (failure, hashes[name]) for name, failure in sorted(failures.items())},
-            tuple(item.id for item in planned if item.id not in held),
+            {
+                name: RecordedFailure(reason=failure.reason, detail=failure.detail, input_hash=hashes[name])
+                for name, failure in sorted(failures.items())
+            },
+            [name for name in planned.ids if name not in held],
             environment,
             self.recipe,
         )
@@ -281,7 +292,7 @@ def _checked(items: Iterable[Item]) -> dict[str, Item]:
     for item in items:
         if item.id in found:
             raise WrongRows(f"item {item.id!r}", "its id is given twice")
-        if not item.cost >= 0 or (item.frames is not None and item.frames < 0):
-            raise WrongRows(f"item {item.id!r}", f"cost {item.cost} or frames {item.frames} is negative")
+        if not 0 <= item.cost < math.inf or (item.frames is not None and item.frames < 0):
+            raise WrongRows(f"item {item.id!r}", f"cost {item.cost} or frames {item.frames} is negative or not finite")
         found[item.id] = item
     return found

@@ -83,7 +83,7 @@ def generate(root: Path, commits: int, per_shard: int = PER_SHARD, every: int = 
     rng = np.random.default_rng(0)
     for plan in ledger.own_plans():
         for number, shard in list(enumerate(plan.shards))[::every]:
-            count = len(shard)
+            count = len(shard.ids)
             name = new_data_name(plan.generation, number, ".zarr")
             commit = Commit(
                 generation=plan.generation,
@@ -94,8 +94,8 @@ def generate(root: Path, commits: int, per_shard: int = PER_SHARD, every: int = 
                 path=name,
                 dtype=SPEC.dtype,
                 features=FEATURES,
-                ids=tuple(item.id for item in shard),
-                input_hashes=tuple(item.input_hash for item in shard),
+                ids=shard.ids,
+                input_hashes=shard.input_hashes,
                 frames=(FRAMES,) * count,
                 crc32c=tuple(int(each) for each in rng.integers(0, 2**32, count)),
                 special_crc32c=None,

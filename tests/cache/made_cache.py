@@ -98,8 +98,7 @@ def state(root: Path, verify_reads: bool = True) -> dict[str, Any]:
         "failures": dict(entry.failures),
         "missing": entry.missing,
     }
-    ledger = Ledger(entry.path, entry.fingerprint)
-    ledger.refresh()
+    ledger = Ledger.read(entry.path, entry.fingerprint)
     crcs = {
         (name, input_hash): crc
         for commit in ledger.commits.values()

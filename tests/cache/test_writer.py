@@ -187,10 +187,11 @@ def test_finding_what_is_left_lists_the_commits_seldom(tmp_path: Path):
 def commits(root: Path, count: int) -> None:
     """Records of the first so many shards in which every utterance failed: no data, and nothing that is synced."""
     path = create_cache(root).writer(spec()).path
-    ledger = Ledger(path, spec().fingerprint)
-    ledger.refresh()
-    for number, shard in enumerate(ledger.plans[1].shards[:count]):
-        failures = {item.id: (Failure("nan"), item.input_hash) for item in shard}
+    for number, shard in enumerate(Ledger.read(path, spec().fingerprint).plans[1].shards[:count]):
+        failures = {
+            name: {"reason": "nan", "detail": "", "input_hash": input_hash}
+            for name, input_hash in zip(shard.ids, shard.input_hashes, strict=True)
+        }
         record = Commit(
             generation=1, shard=number, revision=0, fingerprint=spec().fingerprint, container=None, path=None,
             dtype=spec().dtype, features=spec().features, ids=(), input_hashes=(), frames=(), crc32c=(),

@@ -32,8 +32,7 @@ def entry_rows(path: Path) -> list[dict[str, Any]]:
 
 def _row(cache: Cache, info: EntryInfo) -> dict[str, Any]:
     entry = cache.open(info)
-    ledger = Ledger(info.path, info.fingerprint)
-    ledger.refresh()
+    ledger = Ledger.read(info.path, info.fingerprint)
     containers = sorted({commit.container for commit in ledger.commits.values() if commit.container})
     rate = info.spec.frame_rate
     return {
@@ -75,8 +74,7 @@ def entry_details(path: Path, address: str | None) -> list[dict[str, Any]]:
     withdrawn = cache.withdrawn()
     details = []
     for info in found:
-        ledger = Ledger(info.path, info.fingerprint)
-        ledger.refresh()
+        ledger = Ledger.read(info.path, info.fingerprint)
         entry = cache.open(info)
         environments: list[Any] = []
         for commit in ledger.commits.values():
@@ -94,7 +92,7 @@ def entry_details(path: Path, address: str | None) -> list[dict[str, Any]]:
                         "committed": sum(
                             (plan.generation, number) in ledger.commits for number in range(len(plan.shards))
                         ),
-                        "utterances": sum(len(shard) for shard in plan.shards),
+                        "utterances": sum(len(shard.ids) for shard in plan.shards),
                         "recipe": plan.recipe,
                     }
                     for plan in ledger.own_plans()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ser_cache.containers import CONTAINERS
 from ser_cache.errors import Damaged, UnknownContainer, Unsafe
 from ser_cache.format.commit import Commit
-from ser_cache.format.layout import files, inside
+from ser_cache.format.layout import inside, sizes
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def open_data(entry: Path, commit: Commit) -> OpenShard:
         raise Damaged(f"{entry}/commits/{commit.generation:04d}/{commit.shard:08d}", "it has no data")
     path = inside(entry, f"data/{commit.path}")
     try:
-        found = {str(file.relative_to(path.parent)): file.stat().st_size for file in files(path)}
+        found = sizes(path)
     except FileNotFoundError as error:
         raise Damaged(str(path), "it is gone") from error
     for name, (size, _) in commit.files.items():
@@ -193,7 +193,7 @@ def map_frames(shard: OpenShard, commit: Commit) -> tuple[Frames, bool]:
     if place is None:
         return _LibraryFrames(shard), False
     path, offset = place
-    size = commit.total * commit.features * (2 if commit.dtype == "float16" else 4)
+    size = commit.total * commit.features * commit.itemsize
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         if os.fstat(descriptor).st_size < offset + size:

@@ -6,6 +6,7 @@ index with it before it maps, and reads through zarr-python otherwise.
 """
 
 import json
+import math
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,13 @@ class ZarrShard:
         if group.get("node_type") != "group" or group.get("zarr_format") != 3:
             raise Damaged(f"{path}/zarr.json", "it is no Zarr v3 group")
         frames, features = expected.frames, expected.features
-        self._values = self._array("values", (frames, features), expected.dtype)
-        self._array("offsets", (expected.rows + 1,), "int64")
-        self._array("ids", None, "uint8")
+        self._arrays = {
+            "values": self._array("values", (frames, features), expected.dtype),
+            "offsets": self._array("offsets", (expected.rows + 1,), "int64"),
+            "ids": self._array("ids", None, "uint8"),
+        }
         if expected.special:
-            self._array("special", (frames,), "uint8")
+            self._arrays["special"] = self._array("special", (frames,), "uint8")
         self._place = self._locate()
 
     def _metadata(self, name: str) -> dict[str, Any]:
@@ -69,7 +72,7 @@ class ZarrShard:
         itemsize = np.dtype(_TYPES[dtype]).itemsize
         chunks = [record["chunk_grid"]["configuration"]["chunk_shape"], *_check_codecs(record["codecs"], where)]
         for chunk in (found, *chunks):
-            size = int(np.prod([int(each) for each in chunk], dtype=object)) * itemsize
+            size = math.prod(int(each) for each in chunk) * itemsize
             if len(chunk) != len(found) or min(chunk, default=1) < min(1, *found) or (size > held and 0 not in found):
                 raise Unsafe(where, f"it declares {tuple(chunk)} values and its files have {held:,} bytes")
         return record
@@ -78,7 +81,7 @@ class ZarrShard:
         return self._place
 
     def _locate(self) -> tuple[Path, int] | None:
-        record, rows, width = self._values, self._expected.frames, self._expected.features
+        record, rows, width = self._arrays["values"], self._expected.frames, self._expected.features
         shard = record["chunk_grid"]["configuration"]["chunk_shape"]
         codecs = record["codecs"]
         if not rows or len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
@@ -115,6 +118,24 @@ class ZarrShard:
         except Exception as error:  # zarr raises many kinds, all of them mean the same here
             raise Damaged(f"{self._path}/{name}", f"zarr cannot open it ({error!r})") from error
 
+    def _small(self, name: str) -> NDArray[Any]:
+        """A whole array of one dimension: the bytes of its chunk, if its metadata prove that it is one plain chunk.
+
+        Else through zarr-python, whose event loop costs more than all the rest of a small shard.
+        """
+        record = self._arrays[name]
+        dtype, codecs, keys = np.dtype(_TYPES[record["data_type"]]), record["codecs"], record["chunk_key_encoding"]
+        layouts = [codec.get("configuration") for codec in codecs if codec["name"] == "bytes"]
+        if (
+            len(codecs) == len(layouts) == 1
+            and (dtype.itemsize == 1 or layouts[0] == {"endian": "little"})
+            and record["chunk_grid"]["configuration"]["chunk_shape"] == record["shape"]
+            and keys.get("configuration", {"separator": "/"}) == {"separator": "/"}
+            and self._expected.files.get(f"{name}/c/0") == record["shape"][0] * dtype.itemsize
+        ):
+            return np.frombuffer(read_bytes(self._path / name / "c" / "0"), dtype)
+        return self._read(name)
+
     def _read(self, name: str, start: int | None = None, stop: int | None = None) -> NDArray[Any]:
         array = self._open(name)
         try:
@@ -126,13 +147,13 @@ class ZarrShard:
         return self._read("values", start, stop)
 
     def special(self) -> NDArray[np.bool_] | None:
-        return self._read("special").astype(np.bool_) if self._expected.special else None
+        return self._small("special").astype(np.bool_) if self._expected.special else None
 
     def offsets(self) -> NDArray[np.int64]:
-        return self._read("offsets").astype(np.int64)
+        return self._small("offsets").astype(np.int64)
 
     def ids(self) -> tuple[str, ...]:
-        return ids_from_bytes(self._read("ids"))
+        return ids_from_bytes(self._small("ids"))
 
 
 def _check_codecs(codecs: list[dict[str, Any]], where: str) -> list[list[int]]:

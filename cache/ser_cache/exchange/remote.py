@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ser_cache.catalog import ATTACHMENT_NAME, FORMAT, Cache, create_cache, note, open_cache, read_spec
 from ser_cache.errors import CacheError, Damaged, MissingEntry
@@ -33,7 +34,7 @@ from ser_cache.format.ledger import Ledger
 from ser_cache.format.log import COPY_NAME, PLACE, Log, birth, born, living, withdrawal_log
 from ser_cache.format.plan import plan_log
 from ser_cache.format.protocol import remove_data
-from ser_cache.format.seal import hash_file, read_bytes, seal, unseal
+from ser_cache.format.seal import hash_file, read_bytes, record_of, seal, unseal
 from ser_cache.format.spec import EntrySpec
 from ser_cache.maintenance.verify import check_data
 
@@ -65,8 +66,7 @@ def push(cache: Path, url: str | Store, progress: Progress | None = None, *, rep
     for info in opened.entries():
         base = f"entries/{info.address}"
         _send_spec(store, base, info.path, info.spec, repair)
-        ledger = Ledger(info.path, info.fingerprint)
-        ledger.refresh()
+        ledger = Ledger.read(info.path, info.fingerprint)
         _send_log(store, plan_log(info.path), f"{base}/", repair)
         held = set(names(info.path, "data"))
         there = {
@@ -120,7 +120,7 @@ def _send_spec(store: Store, base: str, entry: Path, spec: EntrySpec, repair: bo
         store.create("/".join((*PLACE, name)), b"")
 
 
-def _send_log(store: Store, log: Log, base: str, repair: bool) -> None:
+def _send_log(store: Store, log: Log[Any], base: str, repair: bool) -> None:
     """Uploads each record of a log to its three places."""
     for number in range(1, log.length() + 1):
         data = read_bytes(log.record(number))
@@ -140,7 +140,7 @@ def _damaged_commit(store: Store, base: str, ours: Commit) -> tuple[bool, list[s
     """Whether the commit on the store, or a byte of its data, is not what was written; and the names of its data."""
     where = f"{store.url}/{base}/{_record(ours)}"
     try:
-        theirs = Commit.from_record(unseal(store.read(f"{base}/{_record(ours)}"), where), where)
+        theirs = record_of(Commit, store.read(f"{base}/{_record(ours)}"), where)
     except FileNotFoundError:
         return True, []
     except CacheError:
@@ -231,7 +231,7 @@ def pull(
     return moved
 
 
-def _fetch_log(store: Store, log: Log, base: str) -> None:
+def _fetch_log(store: Store, log: Log[Any], base: str) -> None:
     """Downloads each record of a log, from the first of its three places that is good."""
     places = [base + place.relative_to(log.anchor).parent.as_posix() for place in log.places(1)]
     found = {name for place in places for name in store.names(place) if RECORD.fullmatch(name)}
@@ -245,7 +245,7 @@ def _fetch_log(store: Store, log: Log, base: str) -> None:
         log.complete()
 
 
-def _first_good(store: Store, log: Log, base: str, number: int) -> bytes:
+def _first_good(store: Store, log: Log[Any], base: str, number: int) -> bytes:
     problem: Exception | None = None
     for place in log.places(number):
         path = base + place.relative_to(log.anchor).as_posix()
@@ -286,7 +286,7 @@ def _fetch_records(store: Store, address: str, into: Path) -> list[tuple[str, Pa
         data = store.read(f"{base}/{name}")
         where = f"{store.url}/{base}/{name}"
         try:
-            commit = Commit.from_record(unseal(data, where), where)
+            commit = record_of(Commit, data, where)
         except Damaged as error:
             raise RemoteDamaged(where, error.problem) from error
         found.append((base, entry, name, data, commit))

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_cache.errors import CacheError, Damaged, NotACache, SpecMismatch, UnsupportedFormat, WrongRows
-from ser_cache.format.layout import FORMAT_NAME
-from ser_cache.format.seal import EntryRecord, FormatRecord, checked, unseal
-from ser_cache.format.spec import SCHEMA, EntrySpec, differences
+from ser_cache.errors import CacheError, Damaged, NotACache, SpecMismatch
+from ser_cache.format.seal import EntryRecord, FormatRecord, record_of, unseal
+from ser_cache.format.spec import EntrySpec, differences
 
 CONDITIONAL = ("s3", "s3a", "memory")
 """Protocols whose exclusive create is atomic and tested here."""
@@ -133,15 +132,12 @@ def check_format(store: Store) -> None:
     """Raises NotACache, RemoteDamaged or UnsupportedFormat unless there is a cache on the store."""
     where = f"{store.url}/format.json"
     try:
-        found = checked(FormatRecord, unseal(store.read("format.json"), where), where)
+        record = record_of(FormatRecord, store.read("format.json"), where)
     except FileNotFoundError as error:
         raise NotACache(store.url, "it has no format.json") from error
     except Damaged as error:
         raise RemoteDamaged(where, error.problem) from error
-    if found.format != FORMAT_NAME:
-        raise NotACache(store.url, "its format.json is of something else")
-    if found.version != SCHEMA:
-        raise UnsupportedFormat(store.url, found.version, SCHEMA)
+    record.check_known(store.url)
 
 
 def compare(ours: bytes, theirs: bytes, path: str, url: str) -> None:
@@ -162,14 +158,11 @@ def remote_spec(store: Store, base: str) -> EntrySpec:
     """Spec of an entry on the store; raises RemoteDamaged."""
     where = f"{store.url}/{base}/entry.json"
     try:
-        found = checked(EntryRecord, unseal(store.read(f"{base}/entry.json"), where), where)
-        return EntrySpec(**found.spec.model_dump())
+        return record_of(EntryRecord, store.read(f"{base}/entry.json"), where).entry_spec(where)
     except FileNotFoundError as error:
         raise RemoteDamaged(where, "it is missing") from error
     except Damaged as error:
         raise RemoteDamaged(where, error.problem) from error
-    except (WrongRows, RecursionError, UnicodeError) as error:
-        raise RemoteDamaged(where, f"its spec is wrong ({error})") from error
 
 
 def same_spec(one: EntrySpec, other: EntrySpec, url: str) -> None:

@@ -1,23 +1,35 @@
 """Commit records: a shard exists if and only if its commit record does."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from ser_cache.errors import Damaged, Unsafe
 from ser_cache.format.layout import DATA_NAME
-from ser_cache.format.seal import CommitRecord, checked, read_sealed, seal
+from ser_cache.format.seal import Count, Hash, Parallel, Record, Sized, Sum, Tree, read_record, seal
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
-@dataclass(frozen=True)
-class Commit:
-    """What one shard holds, and how to notice that it no longer does.
+class RecordedFailure(Record):
+    """Why an utterance has no row, and the hash of the input that failed."""
+
+    reason: str
+    detail: str
+    input_hash: str
+
+    @property
+    def failure(self) -> Failure:
+        """Without the hash."""
+        return Failure(self.reason, self.detail)
+
+
+class Commit(Record):
+    """What one shard holds, and how to notice that it no longer does; in the order of the members on disk.
 
     Attributes:
         generation, shard: the planned shard it fulfils.
@@ -30,30 +42,31 @@ class Commit:
             memory.
         special_crc32c: CRC of the mask of special tokens (one byte a frame), None where the shard has none.
         files: relative to ``data/``: (bytes, xxh3-128).
-        failures: id -> (failure, input hash).
+        failures: id -> what failed.
         left_out: planned ids this shard was committed without: superseded, withdrawn, or not wanted by its writer.
         environment: what may differ between equal rows: versions, device, threads, batch size, time.
         recipe: command that made it, or None.
     """
 
-    generation: int
-    shard: int
-    revision: int
-    fingerprint: str
+    kind: Literal["commit"] = "commit"
+    generation: Count
+    shard: Count
+    revision: Count
+    fingerprint: Hash
     container: str | None
     path: str | None
-    dtype: str
-    features: int
-    ids: tuple[str, ...]
-    input_hashes: tuple[str, ...]
-    frames: tuple[int, ...]
-    crc32c: tuple[int, ...]
-    special_crc32c: int | None
-    files: Mapping[str, tuple[int, str]]
-    failures: Mapping[str, tuple[Failure, str]]
-    left_out: tuple[str, ...]
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    recipe: str | None = None
+    dtype: Literal["float16", "float32"]
+    features: Annotated[int, Field(ge=1, lt=2**24)]
+    ids: Parallel[str]
+    input_hashes: Parallel[str]
+    frames: Parallel[Count]
+    crc32c: Parallel[Sum]
+    special_crc32c: Sum | None
+    files: dict[str, Sized]
+    failures: dict[str, RecordedFailure]
+    left_out: Parallel[str]
+    environment: Tree
+    recipe: str | None
 
     @property
     def total(self) -> int:
@@ -65,6 +78,11 @@ class Commit:
         """Bytes of the data on disk."""
         return sum(size for size, _ in self.files.values())
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return 2 if self.dtype == "float16" else 4
+
     def check_fits(self, spec: EntrySpec, where: str) -> None:
         """Raises Damaged if the rows are not of the spec's dtype and width."""
         if (self.dtype, self.features, self.fingerprint) != (spec.dtype, spec.features, spec.fingerprint):
@@ -74,63 +92,9 @@ class Commit:
 
     def sealed(self) -> bytes:
         """The record as it is written."""
-        return seal(
-            {
-                "kind": "commit",
-                "generation": self.generation,
-                "shard": self.shard,
-                "revision": self.revision,
-                "fingerprint": self.fingerprint,
-                "container": self.container,
-                "path": self.path,
-                "dtype": self.dtype,
-                "features": self.features,
-                "ids": self.ids,
-                "input_hashes": self.input_hashes,
-                "frames": self.frames,
-                "crc32c": self.crc32c,
-                "special_crc32c": self.special_crc32c,
-                "files": self.files,
-                "failures": {
-                    name: {"reason": failure.reason, "detail": failure.detail, "input_hash": input_hash}
-                    for name, (failure, input_hash) in self.failures.items()
-                },
-                "left_out": self.left_out,
-                "environment": dict(self.environment),
-                "recipe": self.recipe,
-            }
-        )
+        return seal(self.model_dump(warnings=False))
 
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], where: str) -> Self:
-        """Checks a record field by field; raises Damaged or Unsafe."""
-        found = checked(CommitRecord, record, where)
-        commit = cls(
-            generation=found.generation,
-            shard=found.shard,
-            revision=found.revision,
-            fingerprint=found.fingerprint,
-            container=found.container,
-            path=found.path,
-            dtype=found.dtype,
-            features=found.features,
-            ids=tuple(found.ids),
-            input_hashes=tuple(found.input_hashes),
-            frames=tuple(found.frames),
-            crc32c=tuple(found.crc32c),
-            special_crc32c=found.special_crc32c,
-            files=found.files,
-            failures={
-                name: (Failure(each.reason, each.detail), each.input_hash) for name, each in found.failures.items()
-            },
-            left_out=tuple(found.left_out),
-            environment=found.environment,
-            recipe=found.recipe,
-        )
-        commit._check(where)
-        return commit
-
-    def _check(self, where: str) -> None:
+    def check(self, where: str) -> None:
         rows = len(self.ids)
         if not rows == len(self.input_hashes) == len(self.frames) == len(self.crc32c) == len(set(self.ids)):
             raise Damaged(where, "its lists of rows have different lengths, or an id twice")
@@ -142,23 +106,20 @@ class Commit:
             return
         if not DATA_NAME.fullmatch(self.path):
             raise Unsafe(where, f"its data path {self.path!r} leaves the cache")
-        held = 0
-        for name, (size, _) in self.files.items():
+        for name in self.files:
             inside = name == self.path or name.startswith(self.path + "/")
             if not inside or not _FILE_NAME.fullmatch(name) or ".." in name:
                 raise Unsafe(where, f"the file {name!r} is not part of its data")
-            held += size
-        itemsize = 2 if self.dtype == "float16" else 4
-        if self.total * self.features * itemsize > held:
+        if self.total * self.features * self.itemsize > self.size:
             raise Unsafe(
-                where, f"it declares {self.total:,} frames of {self.features:,} values in {held:,} bytes of files"
+                where, f"it declares {self.total:,} frames of {self.features:,} values in {self.size:,} bytes of files"
             )
 
 
 def read_commit(path: Path, generation: int, shard: int, revision: int) -> Commit:
     """Reads one commit record; raises Damaged where it is not what its name says."""
-    record = read_sealed(path)
-    found = tuple(record.get(name) for name in ("kind", "generation", "shard", "revision"))
-    if found != ("commit", generation, shard, revision):
-        raise Damaged(str(path), f"it is the record of {found}")
-    return Commit.from_record(record, str(path))
+    commit = read_record(Commit, path)
+    named = (commit.generation, commit.shard, commit.revision)
+    if named != (generation, shard, revision):
+        raise Damaged(str(path), f"it is the record of {named}")
+    return commit

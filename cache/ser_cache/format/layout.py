@@ -20,6 +20,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from ser_cache.errors import Damaged, Unsafe
@@ -36,7 +37,7 @@ TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 def commit_path(entry: Path, generation: int, shard: int, revision: int) -> Path:
-    return entry / "commits" / f"{generation:04d}" / f"{shard:08d}-{revision:04d}.json"
+    return Path(f"{entry}/commits/{generation:04d}/{shard:08d}-{revision:04d}.json")
 
 
 def new_data_name(generation: int, shard: int, suffix: str) -> str:
@@ -45,6 +46,7 @@ def new_data_name(generation: int, shard: int, suffix: str) -> str:
 
 
 LINK = "it is a symbolic link"
+NO_FILE = "it is neither a file nor a folder"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -115,20 +117,37 @@ def folder(anchor: Path, *parts: str) -> Path:
     return path
 
 
-def files(path: Path) -> list[Path]:
-    """Every file of a file or folder, sorted; raises Unsafe at anything but files and folders."""
-    mode = os.lstat(path).st_mode
-    if stat.S_ISREG(mode):
-        return [path]
-    if not stat.S_ISDIR(mode):
-        raise Unsafe(str(path), LINK if stat.S_ISLNK(mode) else "it is neither a file nor a folder")
-    found: list[Path] = []
-    with os.scandir(path) as entries:
-        for entry in sorted(entries, key=lambda each: each.name):
-            if entry.is_symlink():
-                raise Unsafe(entry.path, LINK)
-            found += files(Path(entry.path))
+def sizes(path: Path) -> dict[str, int]:
+    """Bytes of every file of a file or folder, sorted; names are relative to the folder that holds ``path``.
+
+    Raises:
+        Unsafe: there is anything but files and folders.
+    """
+    status = os.lstat(path)
+    if stat.S_ISREG(status.st_mode):
+        return {path.name: status.st_size}
+    if not stat.S_ISDIR(status.st_mode):
+        raise Unsafe(str(path), LINK if stat.S_ISLNK(status.st_mode) else NO_FILE)
+    found: dict[str, int] = {}
+
+    def walk(place: str, name: str) -> None:
+        with os.scandir(place) as entries:
+            for entry in sorted(entries, key=attrgetter("name")):
+                if entry.is_dir(follow_symlinks=False):
+                    walk(entry.path, f"{name}/{entry.name}")
+                elif entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):  # a writer's temporary file
+                        found[f"{name}/{entry.name}"] = entry.stat(follow_symlinks=False).st_size
+                else:
+                    raise Unsafe(entry.path, LINK if entry.is_symlink() else NO_FILE)
+
+    walk(str(path), path.name)
     return found
+
+
+def files(path: Path) -> list[Path]:
+    """Every file of a file or folder, sorted; raises as `sizes`."""
+    return [path.parent / name for name in sizes(path)]
 
 
 def strangers(path: Path) -> Iterator[tuple[Path, str]]:
@@ -138,7 +157,7 @@ def strangers(path: Path) -> Iterator[tuple[Path, str]]:
             if entry.is_dir(follow_symlinks=False):
                 yield from strangers(Path(entry.path))
             elif not entry.is_file(follow_symlinks=False):
-                yield Path(entry.path), LINK if entry.is_symlink() else "it is neither a file nor a folder"
+                yield Path(entry.path), LINK if entry.is_symlink() else NO_FILE
 
 
 def check(root: Path) -> None:
@@ -148,13 +167,11 @@ def check(root: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file or of all files of a folder; 0 if it is missing. What goes away meanwhile counts nothing."""
-    total = 0
-    with contextlib.suppress(FileNotFoundError):
-        for file in files(path):
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(file).st_size
-    return total
+    """Bytes of a file or of all files of a folder; 0 if it is missing or goes away meanwhile."""
+    try:
+        return sum(sizes(path).values())
+    except FileNotFoundError:
+        return 0
 
 
 def newest(path: Path) -> float:

@@ -7,10 +7,13 @@ directory and one small read per record that was not seen before.
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import eq, itemgetter
 from pathlib import Path
+from typing import Self
 
 from ser_cache.errors import Damaged
 from ser_cache.format.commit import Commit, read_commit
@@ -51,6 +54,13 @@ class Ledger:
     plans: dict[int, Plan] = field(default_factory=dict)
     commits: dict[Key, Commit] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, path: Path, fingerprint: str) -> Self:
+        """The ledger as it is on disk; raises as `refresh`."""
+        ledger = cls(path, fingerprint)
+        ledger.refresh()
+        return ledger
+
     @uncollected()
     def refresh(self) -> None:
         """Reads what is new on disk, forgets what is gone.
@@ -59,7 +69,7 @@ class Ledger:
             Damaged: a record is bad, or the plans have a gap.
         """
         self.refresh_plans()
-        found: dict[Key, int] = {}
+        there: dict[Key, int] = {}
         for name in names(self.path, "commits", like=GENERATION_NAME):
             generation = int(name)
             files = names(self.path, "commits", name, like=COMMIT_NAME)
@@ -72,12 +82,12 @@ class Ledger:
             if not files or self.plans[generation].fingerprint != self.fingerprint:
                 continue
             for file in files:  # sorted: the highest revision comes last
-                found[generation, int(file[:8])] = int(file[9:13])
-        for key in [key for key in self.commits if key not in found]:
+                there[generation, int(file[:8])] = int(file[9:13])
+        for key in [key for key in self.commits if key not in there]:
             del self.commits[key]
-        for key, revision in found.items():
-            known = self.commits.get(key)
-            if known is None or known.revision != revision:
+        for key, revision in there.items():
+            held = self.commits.get(key)
+            if held is None or held.revision != revision:
                 self._read(key, revision)
 
     def committed(self, key: Key) -> bool:
@@ -86,17 +96,13 @@ class Ledger:
         The folder is not listed, which would make each commit dearer than the one before. A shard that was rewritten more
         than once since it was listed is not seen; then its data are written once more, and its later revision counts.
         """
-        known = self.commits.get(key)
-        revisions = {0, 1} if known is None else {0, known.revision, known.revision + 1}
+        held = self.commits.get(key)
+        revisions = {0, 1} if held is None else {0, held.revision, held.revision + 1}
         paths = (commit_path(Path(), *key, revision).as_posix() for revision in revisions)
         return any(os.path.lexists(inside(self.path, path)) for path in paths)
 
     def refresh_plans(self) -> None:
-        """Reads the plans that are new on disk.
-
-        Raises:
-            Damaged: a plan is bad, or one is missing.
-        """
+        """Reads the plans that are new on disk; raises Damaged if a plan is bad, or one is missing."""
         log = plan_log(self.path)
         for number in range(1, log.length() + 1):
             if number not in self.plans:
@@ -105,57 +111,68 @@ class Ledger:
     def _read(self, key: Key, revision: int) -> None:
         path = commit_path(self.path, *key, revision)
         try:
-            commit = read_commit(path, *key, revision)
+            self.commits[key] = self.checked(read_commit(path, *key, revision), str(path))
         except FileNotFoundError:  # quarantined or replaced by a higher revision since it was listed
             self.commits.pop(key, None)
-            return
-        self.check(commit, str(path))
-        self.commits[key] = commit
 
-    def check(self, commit: Commit, where: str) -> None:
-        """Raises Damaged if a commit is not one of its planned shard."""
+    def checked(self, commit: Commit, where: str) -> Commit:
+        """The commit; raises Damaged if it is not one of its planned shard."""
         plan = self.plans[commit.generation]
         if commit.fingerprint != plan.fingerprint:
             raise Damaged(where, "its fingerprint is not that of its plan")
         if commit.shard >= len(plan.shards):
             raise Damaged(where, f"its plan has {len(plan.shards):,} shards")
-        planned = {item.id: item.input_hash for item in plan.shards[commit.shard]}
+        shard = plan.shards[commit.shard]
+        if commit.ids == shard.ids and commit.input_hashes == shard.input_hashes and not commit.failures:
+            # the usual case; with the plan's own texts, a million of them are held once and compared by identity
+            return commit.model_copy(update={"ids": shard.ids, "input_hashes": shard.input_hashes})
+        planned = dict(zip(shard.ids, shard.input_hashes, strict=True))
         held = dict(zip(commit.ids, commit.input_hashes, strict=True))
-        held |= {name: input_hash for name, (_, input_hash) in commit.failures.items()}
+        held |= {name: failure.input_hash for name, failure in commit.failures.items()}
         if any(planned.get(name) != input_hash for name, input_hash in held.items()):
             raise Damaged(where, "it holds utterances or input hashes that were not planned")
+        return commit
 
     def own_plans(self) -> list[Plan]:
         """Plans of this fingerprint in their order."""
-        return [
-            self.plans[number] for number in sorted(self.plans) if self.plans[number].fingerprint == self.fingerprint
-        ]
+        return [plan for _, plan in sorted(self.plans.items()) if plan.fingerprint == self.fingerprint]
 
-    def wanted(self) -> dict[str, str]:
-        """id -> input hash, by the last plan that mentions it."""
-        found: dict[str, str] = {}
+    def wanted(self, withdrawn: Collection[str] = ()) -> dict[str, str]:
+        """id -> input hash, by the last plan that mentions it, without what is withdrawn."""
+        wanted: dict[str, str] = {}
         for plan in self.own_plans():
-            found.update(plan.mentions())
-        return found
+            wanted.update(plan.mentions())
+        for name in withdrawn:
+            wanted.pop(name, None)
+        return wanted
 
-    def rows(self, wanted: dict[str, str]) -> dict[str, tuple[Key, int]]:
-        """id -> (shard, index of its row) of what is wanted and committed."""
-        found: dict[str, tuple[Key, int]] = {}
-        for key in sorted(self.commits):
-            commit = self.commits[key]
-            for index, (name, input_hash) in enumerate(zip(commit.ids, commit.input_hashes, strict=True)):
-                if wanted.get(name) == input_hash:
-                    found[name] = (key, index)
-        return found
+    def ordered(self) -> list[tuple[Key, Commit]]:
+        """The commits by generation and shard."""
+        return sorted(self.commits.items(), key=itemgetter(0))
+
+    def rows(self, wanted: dict[str, str]) -> dict[str, int]:
+        """id -> number of its row, of what is wanted and committed.
+
+        The number counts the rows of all commits in their order: the rows of the first, then those of the second, and so on.
+        Among several rows of an id the last one counts.
+        """
+        rows: dict[str, int] = {}
+        begin = 0
+        for _, commit in self.ordered():
+            end = begin + len(commit.ids)
+            right = map(eq, map(wanted.get, commit.ids), commit.input_hashes)
+            rows.update(compress(zip(commit.ids, range(begin, end), strict=True), right))
+            begin = end
+        return rows
 
     def failures(self, wanted: dict[str, str]) -> dict[str, tuple[Failure, Key]]:
         """id -> latest recorded failure of what is wanted, also where a row exists by now."""
-        found: dict[str, tuple[Failure, Key]] = {}
-        for key in sorted(self.commits):
-            for name, (failure, input_hash) in self.commits[key].failures.items():
-                if wanted.get(name) == input_hash:
-                    found[name] = (failure, key)
-        return found
+        failures: dict[str, tuple[Failure, Key]] = {}
+        for key, commit in self.ordered():
+            for name, failed in commit.failures.items():
+                if wanted.get(name) == failed.input_hash:
+                    failures[name] = (failed.failure, key)
+        return failures
 
     def open_shards(self) -> list[Key]:
         """Planned shards without a commit, in order."""
@@ -171,28 +188,28 @@ class Work:
     """What is left to do for a set of wanted utterances. Kept up to date at the cost of what is new, for many shards.
 
     Args:
-        ledger: Refreshed by its owner.
+        ledger: refreshed by its owner.
         wanted: id -> input hash.
     """
 
     def __init__(self, ledger: Ledger, wanted: dict[str, str]) -> None:
         self._ledger, self._wanted = ledger, wanted
-        self._known: dict[Key, Commit] = {}
+        self._seen: dict[Key, Commit] = {}
         self._rows: set[str] = set()
         self._failures: dict[str, Key] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes in the commits that the ledger has read since; starts anew if one is gone or replaced."""
+        """Takes in the commits that the ledger has read since; starts again if one is gone or replaced."""
         commits = self._ledger.commits
-        if any(commits.get(key) is not commit for key, commit in self._known.items()):
-            self._known, self._rows, self._failures = {}, set(), {}
-        for key in commits.keys() - self._known.keys():
-            commit = self._known[key] = commits[key]
-            named = zip(commit.ids, commit.input_hashes, strict=True)
-            self._rows.update(name for name, input_hash in named if self._wanted.get(name) == input_hash)
-            for name, (_, input_hash) in commit.failures.items():
-                if self._wanted.get(name) == input_hash:
+        if any(commits.get(key) is not commit for key, commit in self._seen.items()):
+            self._seen, self._rows, self._failures = {}, set(), {}
+        for key in commits.keys() - self._seen.keys():
+            commit = self._seen[key] = commits[key]
+            right = map(eq, map(self._wanted.get, commit.ids), commit.input_hashes)
+            self._rows.update(compress(commit.ids, right))
+            for name, failed in commit.failures.items():
+                if self._wanted.get(name) == failed.input_hash:
                     self._failures[name] = max(key, self._failures.get(name, key))
 
     def pending(self, key: Key) -> list[str]:
@@ -200,10 +217,11 @@ class Work:
 
         A failure of an earlier generation does not count: then the shard is the retry.
         """
+        shard = self._ledger.plans[key[0]].shards[key[1]]
         return [
-            item.id
-            for item in self._ledger.plans[key[0]].shards[key[1]]
-            if self._wanted.get(item.id) == item.input_hash
-            and item.id not in self._rows
-            and not (item.id in self._failures and self._failures[item.id][0] >= key[0])
+            name
+            for name, input_hash in zip(shard.ids, shard.input_hashes, strict=True)
+            if self._wanted.get(name) == input_hash
+            and name not in self._rows
+            and not (name in self._failures and self._failures[name][0] >= key[0])
         ]

@@ -18,16 +18,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, Literal, TypeVar
 
 from ser_cache.errors import CacheError, Damaged
 from ser_cache.format.durable import create_exclusive, replace_file, writing
 from ser_cache.format.layout import ADDRESS, PLAN_NAME, folder, move, names
-from ser_cache.format.seal import WithdrawalRecord, checked, read_bytes, read_sealed, seal
+from ser_cache.format.seal import Count, Record, read_bytes, read_record, seal
 
 NAME = re.compile(rf"([0-9]{{4}})-(made|removed)-({ADDRESS.pattern})")
 WITNESSES = "witnesses"
 PLACE = (WITNESSES, "entries")
+T = TypeVar("T")
 
 
 def _numbers(found: Iterable[str], address: str) -> tuple[set[int], set[int]]:
@@ -80,7 +81,7 @@ COPY_NAME = re.compile(r"[0-9]{4,9}\.copy")
 
 
 @dataclass(frozen=True)
-class Log:
+class Log(Generic[T]):
     """One log.
 
     Attributes:
@@ -91,7 +92,7 @@ class Log:
 
     anchor: Path
     name: str
-    read: Callable[[Path, int], Any]
+    read: Callable[[Path, int], T]
 
     def record(self, number: int) -> Path:
         """The record itself."""
@@ -147,34 +148,40 @@ class Log:
         """The highest number that anything of the log has."""
         return max((int(path.stem) for path in self._there()), default=0)
 
-    def contents(self, number: int) -> dict[Path, bytes]:
-        """Bytes of those of the three that are good."""
-        found: dict[Path, bytes] = {}
+    def _good(self, number: int) -> tuple[dict[Path, bytes], dict[bytes, T]]:
+        """Bytes of those of the three that are good, and what they say."""
+        good: dict[Path, bytes] = {}
+        said: dict[bytes, T] = {}
         for path in self.places(number):
             with contextlib.suppress(CacheError, OSError):
                 data = read_bytes(path)
-                if data not in found.values():  # what is equal to a good one is good
-                    self.read(path, number)
-                found[path] = data
-        return found
+                data = next((other for other in said if other == data), data)  # held once, and read once
+                if data not in said:
+                    said[data] = self.read(path, number)
+                good[path] = data
+        return good, said
 
-    def faults(self, number: int) -> list[tuple[Path, Exception]]:
-        """What is wrong with a record, its copy and its witness; one that is missing counts only for the record."""
-        good = self.contents(number)
-        chosen = self._chosen(good)
-        found: list[tuple[Path, Exception]] = []
+    def inspect(self, number: int) -> tuple[T | None, list[tuple[Path, Exception]]]:
+        """The record, None where it is bad, and what is wrong with it, its copy and its witness.
+
+        One that is missing counts only for the record.
+        """
+        good, said = self._good(number)
+        chosen, record = self._chosen(good), self.record(number)
+        faults: list[tuple[Path, Exception]] = []
         for path in self.places(number):
             if path in good and good[path] == chosen:
                 continue
             try:
                 self.read(path, number)
-                found.append((path, Damaged(str(path), "it is not what its copies say")))
+                faults.append((path, Damaged(str(path), "it is not what its copies say")))
             except FileNotFoundError as error:
-                if path == self.record(number):
-                    found.append((path, error))
+                if path == record:
+                    faults.append((path, error))
             except (CacheError, OSError) as error:
-                found.append((path, error))
-        return found
+                faults.append((path, error))
+        bad = {path for path, _ in faults}
+        return said[good[record]] if record in good and record not in bad else None, faults
 
     @staticmethod
     def _chosen(good: dict[Path, bytes]) -> bytes | None:
@@ -185,7 +192,7 @@ class Log:
 
     def restore(self, number: int) -> bool:
         """Makes the three equal from those that are good; False if none is, or if they contradict each other."""
-        good = self.contents(number)
+        good, _ = self._good(number)
         chosen = self._chosen(good)
         if chosen is None:
             return False
@@ -226,7 +233,16 @@ def counted(records: Iterable[str], witnesses: Iterable[str], where: str) -> int
     return expected
 
 
-def withdrawal_log(root: Path) -> Log:
+class Withdrawal(Record):
+    """``withdrawn/NNNN.json``."""
+
+    kind: Literal["withdrawal"]
+    number: Count
+    action: Literal["withdraw", "admit"]
+    ids: list[str]
+
+
+def withdrawal_log(root: Path) -> Log[Withdrawal]:
     """The withdrawals of a cache, as the log that they are."""
     return Log(root, "withdrawn", read_withdrawal)
 
@@ -236,17 +252,17 @@ def read_withdrawn(root: Path) -> frozenset[str]:
     log = withdrawal_log(root)
     ids: set[str] = set()
     for number in range(1, log.length() + 1):
-        action, named = log.read(log.record(number), number)
-        ids = ids | named if action == "withdraw" else ids - named
+        record = log.read(log.record(number), number)
+        ids = ids.union(record.ids) if record.action == "withdraw" else ids.difference(record.ids)
     return frozenset(ids)
 
 
-def read_withdrawal(path: Path, number: int) -> tuple[str, set[str]]:
-    """(``withdraw`` or ``admit``, ids) of one record or copy; raises Damaged."""
-    record = checked(WithdrawalRecord, read_sealed(path), str(path))
+def read_withdrawal(path: Path, number: int) -> Withdrawal:
+    """One record or copy; raises Damaged where it is not what its name says."""
+    record = read_record(Withdrawal, path)
     if record.number != number:
         raise Damaged(str(path), f"it is the record of withdrawal {record.number}")
-    return record.action, set(record.ids)
+    return record
 
 
 def record_withdrawal(root: Path, ids: Iterable[str], action: str) -> None:

@@ -7,20 +7,22 @@ elsewhere, as after a transcript was corrected and the correction taken back).
 
 import math
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, starmap
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
 
 from ser_cache.errors import Damaged
 from ser_cache.format.log import Log
-from ser_cache.format.seal import PlanRecord, checked, read_sealed, seal
+from ser_cache.format.seal import Count, Hash, Parallel, Record, Seconds, SpecRecord, read_record, seal
 from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Item
 
 SHARD_BYTES = 64_000_000
 SHARD_SECONDS = 120.0
-"""What a shard may cost where the writer is told nothing else."""
+"""What a shard may cost where the writer says nothing else."""
 SHARD_ITEMS = 10_000
 ROUNDING = 1e-9
 
@@ -28,34 +30,67 @@ Target = Callable[[float], float]
 """Total cost of what is planned now -> the most that a shard of it may cost, in the same unit."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One generation.
+class PlannedShard(Record):
+    """The utterances of one shard, sorted by id: parallel lists with the fields of `Item`."""
+
+    ids: Parallel[str]
+    input_hashes: Parallel[str]
+    cost: Parallel[Seconds]
+    frames: Parallel[Count | None]
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Self:
+        """Of these items, in their order; costs are rounded to 0.1 ms."""
+        items = list(items)
+        return cls(
+            ids=[item.id for item in items],
+            input_hashes=[item.input_hash for item in items],
+            cost=[round(float(item.cost), 4) for item in items],
+            frames=[item.frames for item in items],
+        )
+
+    def items(self) -> Iterator[Item]:
+        """As items; millions of them cost seconds."""
+        return starmap(Item, zip(self.ids, self.input_hashes, self.cost, self.frames, strict=True))
+
+
+class Plan(Record):
+    """One generation; in the order of the members on disk.
 
     Attributes:
+        token: random, so that no two plans are equal; made when the plan is sealed.
         generation: its number, from 1.
         fingerprint: of the spec it was made for; a plan of a replaced spec has another.
-        spec: plain form of the spec, so that a lost ``entry.json`` can be made again.
+        spec: the spec, so that a lost ``entry.json`` can be made again.
         recipe: command that made it, or None.
-        shards: items of each shard, sorted by id.
-        resolves: id -> input hash of utterances whose wanted row is planned in an earlier generation.
         shard_seconds: the most that a shard of it was to cost; None in plans of versions that did not say.
+        shards: what is computed.
+        resolves: id -> input hash of utterances whose wanted row is planned in an earlier generation.
     """
 
-    generation: int
-    fingerprint: str
-    spec: Mapping[str, Any]
+    kind: Literal["plan"] = "plan"
+    token: str = ""
+    generation: Count
+    fingerprint: Hash
+    spec: SpecRecord
     recipe: str | None
-    shards: tuple[tuple[Item, ...], ...]
-    resolves: Mapping[str, str]
-    shard_seconds: float | None = None
+    shard_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    shards: Parallel[PlannedShard]
+    resolves: dict[str, str]
 
     def mentions(self) -> Iterator[tuple[str, str]]:
         """(id, input hash) of everything this plan says."""
-        for shard in self.shards:
-            for item in shard:
-                yield item.id, item.input_hash
-        yield from self.resolves.items()
+        shards = chain.from_iterable(zip(each.ids, each.input_hashes, strict=True) for each in self.shards)
+        return chain(shards, self.resolves.items())
+
+    def check(self, where: str) -> None:
+        for each in self.shards:
+            if not len(each.ids) == len(each.input_hashes) == len(each.cost) == len(each.frames):
+                raise Damaged(where, "the lists of a shard have different lengths")
+
+    def sealed(self) -> bytes:
+        """The record as it is written."""
+        return seal(self.model_dump() | {"token": uuid.uuid4().hex})
 
 
 def cut(items: Iterable[Item], spec: EntrySpec, seconds: float | None = None) -> tuple[tuple[Item, ...], ...]:
@@ -95,53 +130,14 @@ def cut(items: Iterable[Item], spec: EntrySpec, seconds: float | None = None) ->
     return tuple(shards)
 
 
-def plan_log(entry: Path) -> Log:
+def plan_log(entry: Path) -> Log[Plan]:
     """The plans of an entry, as the log that they are."""
     return Log(entry, "plans", read_plan)
 
 
-def sealed_plan(plan: Plan) -> bytes:
-    """The record as it is written."""
-    record = {
-        "kind": "plan",
-        "token": uuid.uuid4().hex,
-        "generation": plan.generation,
-        "fingerprint": plan.fingerprint,
-        "spec": dict(plan.spec),
-        "recipe": plan.recipe,
-        "shard_seconds": plan.shard_seconds,
-        "shards": [
-            {
-                "ids": [item.id for item in shard],
-                "input_hashes": [item.input_hash for item in shard],
-                "cost": [round(item.cost, 4) for item in shard],
-                "frames": [item.frames for item in shard],
-            }
-            for shard in plan.shards
-        ],
-        "resolves": dict(plan.resolves),
-    }
-    return seal(record)
-
-
 def read_plan(path: Path, generation: int) -> Plan:
     """Reads one plan; raises Damaged where it is not what its name says."""
-    record = checked(PlanRecord, read_sealed(path), str(path))
-    if record.generation != generation:
-        raise Damaged(str(path), f"it is the record of plan {record.generation}")
-    try:
-        shards = tuple(
-            tuple(Item(*fields) for fields in zip(each.ids, each.input_hashes, each.cost, each.frames, strict=True))
-            for each in record.shards
-        )
-    except ValueError as error:
-        raise Damaged(str(path), "the lists of a shard have different lengths") from error
-    return Plan(
-        generation,
-        record.fingerprint,
-        record.spec.model_dump(),
-        record.recipe,
-        shards,
-        record.resolves,
-        record.shard_seconds,
-    )
+    plan = read_record(Plan, path)
+    if plan.generation != generation:
+        raise Damaged(str(path), f"it is the record of plan {plan.generation}")
+    return plan

@@ -7,7 +7,7 @@ first, durably, then the data; a kill in between leaves what gc removes.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_cache.containers.base import Container, Content, container
-from ser_cache.format.commit import Commit
+from ser_cache.format.commit import Commit, RecordedFailure
 from ser_cache.format.durable import create_exclusive, failpoint, sync_directory, sync_tree, writing
-from ser_cache.format.layout import commit_path, folder, new_data_name, remove
-from ser_cache.format.layout import files as files_of
+from ser_cache.format.layout import commit_path, folder, new_data_name, remove, sizes
 from ser_cache.format.ledger import Key
 from ser_cache.format.seal import hash_file
 from ser_cache.format.spec import EntrySpec
-from ser_cache.items import Failure, Outcome, Row, offsets_of
+from ser_cache.items import Outcome, Row, offsets_of
 
 
 def write_commit(
@@ -34,17 +33,17 @@ def write_commit(
     revision: int,
     rows: Sequence[Row],
     hashes: Mapping[str, str],
-    failures: Mapping[str, tuple[Failure, str]],
-    left_out: tuple[str, ...],
+    failures: Mapping[str, RecordedFailure],
+    left_out: Iterable[str],
     environment: Mapping[str, Any],
     recipe: str | None,
 ) -> Outcome:
     """Writes one shard: all of it, durably, or nothing that a reader could see."""
     store = container(container_name)
-    lengths = np.array([len(row.values) for row in rows], dtype=np.int64)
+    lengths = [len(row.values) for row in rows]
     arrays = [np.ascontiguousarray(row.values) for row in rows]
     crcs = [google_crc32c.value(array) for array in arrays]
-    offsets = offsets_of(lengths)
+    offsets = offsets_of(np.array(lengths, dtype=np.int64))
     special = _special(rows)
     name, files = None, {}
     commits = commit_path(entry, *key, revision)
@@ -63,17 +62,17 @@ def write_commit(
             fingerprint=spec.fingerprint,
             container=container_name if rows else None,
             path=name,
-            dtype=spec.dtype,
-            features=spec.features,
-            ids=tuple(row.id for row in rows),
-            input_hashes=tuple(hashes[row.id] for row in rows),
-            frames=tuple(int(length) for length in lengths),
-            crc32c=tuple(crcs),
+            dtype=spec.dtype,  # type: ignore[arg-type]  # the spec has checked it
+            features=int(spec.features),
+            ids=[row.id for row in rows],
+            input_hashes=[hashes[row.id] for row in rows],
+            frames=lengths,
+            crc32c=crcs,
             special_crc32c=None if special is None else google_crc32c.value(special.astype(np.uint8)),
             files=files,
-            failures=failures,
-            left_out=left_out,
-            environment=environment,
+            failures=dict(failures),
+            left_out=list(left_out),
+            environment=dict(environment),
             recipe=recipe,
         )
         created = False
@@ -107,9 +106,9 @@ def _write_data(store: Container, path: Path, content: Content) -> dict[str, tup
         failpoint("data.write.before")
         store.write(path, content)
         failpoint("data.write.after")
-        found = files_of(path)
-        sync_tree(path, found)
-        return {str(file.relative_to(path.parent)): (file.stat().st_size, hash_file(file)) for file in found}
+        written = sizes(path)
+        sync_tree(path, [path.parent / name for name in written])
+        return {name: (size, hash_file(path.parent / name)) for name, size in written.items()}
     except BaseException:
         with contextlib.suppress(OSError):
             remove_data(path)

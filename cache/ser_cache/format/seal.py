@@ -6,6 +6,7 @@ wrote, not that it makes sense, so its fields are checked as well. Types are str
 Members that are not named here are ignored, as the format says.
 """
 
+import contextlib
 import json
 import os
 import stat
@@ -19,14 +20,18 @@ import xxhash
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from ser_base.safe_text import visible
-from ser_cache.errors import Damaged, Unsafe, UnsupportedFormat
-from ser_cache.format.spec import SCHEMA
+from ser_cache.errors import CacheError, Damaged, NotACache, Unsafe, UnsupportedFormat
+from ser_cache.format.layout import FORMAT_NAME
+from ser_cache.format.spec import SCHEMA, EntrySpec
 
 BLOCK = 512 << 10  # bytes that are read at once: still in a core's own cache when the sums are taken
 
 
 def hash_file(path: Path) -> str:
     """xxh3-128 of a file, 32 hex digits; read in blocks of 512 kB."""
+    with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size <= BLOCK:
+            return xxhash.xxh3_128(file.readall()).hexdigest()
     return hash_rows(path, 0, ())[0]
 
 
@@ -72,6 +77,7 @@ def _groups(start: int, sizes: Iterable[int]) -> Iterator[list[int] | None]:
 
 
 LIMIT = 1 << 30  # bytes; a plan of a million utterances has about 100 MB
+_SCHEMA = f'{{"schema":{SCHEMA},'.encode()
 _MARK = b',"xxh3_128":"'
 _TAIL = len(_MARK) + 32 + len(b'"}\n')
 
@@ -99,19 +105,25 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
             raise Unsafe(str(path), "it is not a regular file")
         if status.st_size > limit:
             raise Unsafe(str(path), f"it has {status.st_size:,} bytes, more than {limit:,}")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.readall()
     finally:
         os.close(descriptor)
 
 
-def unseal(data: bytes, where: str) -> dict[str, Any]:
-    """The record in ``data``; raises Damaged or UnsupportedFormat, never anything else."""
+def _body(data: bytes, where: str) -> bytes:
+    """What the seal covers; raises Damaged where the seal is missing or does not fit."""
     body, tail = data[:-_TAIL], data[-_TAIL:]
     if len(data) <= _TAIL or not tail.startswith(_MARK) or not tail.endswith(b'"}\n'):
         raise Damaged(where, f"its checksum is missing ({len(data):,} bytes)")
     if tail[len(_MARK) : -3].decode("ascii", "replace") != xxhash.xxh3_128(body).hexdigest():
         raise Damaged(where, "its checksum does not fit its content")
+    return body
+
+
+def unseal(data: bytes, where: str) -> dict[str, Any]:
+    """The record in ``data``; raises Damaged or UnsupportedFormat, never anything else."""
+    body = _body(data, where)
     try:
         record = json.loads(body + b"}")
     except (ValueError, RecursionError) as error:
@@ -123,16 +135,12 @@ def unseal(data: bytes, where: str) -> dict[str, Any]:
     return record
 
 
-def read_sealed(path: Path, limit: int = LIMIT) -> dict[str, Any]:
-    """Reads and checks one record from disk."""
-    return unseal(read_bytes(path, limit), str(path))
-
-
 DEPTH = 64
 """How deep declared inputs and environments may be nested."""
 
 
-def _shallow(value: dict[str, Any]) -> dict[str, Any]:
+def shallow(value: dict[str, Any]) -> dict[str, Any]:
+    """The value; raises ValueError where it is nested too deep."""
     level: list[Any] = [value]
     for _ in range(DEPTH):
         level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
@@ -142,11 +150,14 @@ def _shallow(value: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"it is nested more than {DEPTH} deep")
 
 
+T = TypeVar("T")
 Count = Annotated[int, Field(ge=0, lt=2**48)]
 Sum = Annotated[int, Field(ge=0, lt=2**32)]
 Hash = Annotated[str, Field(pattern=r"\A[0-9a-f]{32}\z")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Tree = Annotated[dict[str, Any], AfterValidator(_shallow)]
+Tree = Annotated[dict[str, Any], AfterValidator(shallow)]
+Parallel = Annotated[list[T], Strict(False)]
+"""A list; tuples may be given."""
 Sized = Annotated[tuple[Annotated[Count, Strict()], Annotated[Hash, Strict()]], Strict(False)]
 
 
@@ -155,6 +166,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
+    def check(self, where: str) -> None:
+        """Raises Damaged or Unsafe where fields that are right one by one contradict each other."""
+
 
 class FormatRecord(Record):
     """``format.json``."""
@@ -162,6 +176,13 @@ class FormatRecord(Record):
     format: str
     version: int
     witnesses: bool = False
+
+    def check_known(self, cache: str) -> None:
+        """Raises NotACache or UnsupportedFormat where this is the record of something else."""
+        if self.format != FORMAT_NAME:
+            raise NotACache(cache, "its format.json is of something else")
+        if self.version != SCHEMA:
+            raise UnsupportedFormat(cache, self.version, SCHEMA)
 
 
 class SpecRecord(Record):
@@ -185,68 +206,15 @@ class EntryRecord(Record):
     fingerprint: Hash
     spec: SpecRecord
 
-
-class ShardRecord(Record):
-    """A shard of a plan."""
-
-    ids: list[str]
-    input_hashes: list[str]
-    cost: list[Seconds]
-    frames: list[Count | None]
-
-
-class PlanRecord(Record):
-    """``plans/NNNN.json``."""
-
-    kind: Literal["plan"]
-    generation: Count
-    fingerprint: Hash
-    spec: SpecRecord
-    recipe: str | None
-    shard_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    shards: list[ShardRecord]
-    resolves: dict[str, str]
-
-
-class FailureRecord(Record):
-    """Why an utterance has no row."""
-
-    reason: str
-    detail: str
-    input_hash: str
-
-
-class CommitRecord(Record):
-    """``commits/GENERATION/SHARD-REVISION.json``."""
-
-    kind: Literal["commit"]
-    generation: Count
-    shard: Count
-    revision: Count
-    fingerprint: Hash
-    container: str | None
-    path: str | None
-    dtype: Literal["float16", "float32"]
-    features: Annotated[int, Field(ge=1, lt=2**24)]
-    ids: list[str]
-    input_hashes: list[str]
-    frames: list[Count]
-    crc32c: list[Sum]
-    special_crc32c: Sum | None
-    files: dict[str, Sized]
-    failures: dict[str, FailureRecord]
-    left_out: list[str]
-    environment: Tree
-    recipe: str | None
-
-
-class WithdrawalRecord(Record):
-    """``withdrawn/NNNN.json``."""
-
-    kind: Literal["withdrawal"]
-    number: Count
-    action: Literal["withdraw", "admit"]
-    ids: list[str]
+    def entry_spec(self, where: str) -> EntrySpec:
+        """The spec; raises Damaged where its values are impossible or the fingerprint is not theirs."""
+        try:
+            spec = EntrySpec(**self.spec.model_dump())
+        except (CacheError, RecursionError, UnicodeError) as error:
+            raise Damaged(where, f"its spec is wrong ({error})") from error
+        if spec.fingerprint != self.fingerprint:
+            raise Damaged(where, "its fingerprint is not that of its spec")
+        return spec
 
 
 R = TypeVar("R", bound=Record)
@@ -264,3 +232,21 @@ def checked(kind: type[R], record: Any, where: str) -> R:
     except (OverflowError, RecursionError, UnicodeError) as error:
         problem = f"a field cannot be used ({error})"
     raise Damaged(where, visible(problem))
+
+
+def record_of(kind: type[R], data: bytes, where: str) -> R:
+    """The record in ``data``, its seal, its fields and their agreement checked; raises Damaged, Unsafe or UnsupportedFormat."""
+    _body(data, where)
+    made: R | None = None
+    if data.startswith(_SCHEMA):
+        with contextlib.suppress(ValidationError):  # texts that are no Unicode, and errors, which then get their words
+            made = kind.model_validate_json(data)
+    if made is None:
+        made = checked(kind, unseal(data, where), where)
+    made.check(where)
+    return made
+
+
+def read_record(kind: type[R], path: Path, limit: int = LIMIT) -> R:
+    """The record in a file; raises as `record_of`, and FileNotFoundError."""
+    return record_of(kind, read_bytes(path, limit), str(path))

@@ -8,7 +8,10 @@ record may belong to a writer at work, therefore only those older than ``older_h
 
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 from ser_cache.catalog import Cache, read_spec
 from ser_cache.format.commit import read_commit
@@ -16,6 +19,7 @@ from ser_cache.format.durable import writing
 from ser_cache.format.layout import DATA_NAME, REMOVED_NAME, TEMPORARY_NAME, check, files, names, newest, remove, size
 from ser_cache.format.ledger import Key, Ledger
 from ser_cache.format.protocol import drop_commit, remove_data
+from ser_cache.items import offsets_of
 from ser_cache.maintenance.remove import rewrite_withdrawn
 from ser_cache.maintenance.verify import commit_files, complete
 
@@ -63,8 +67,7 @@ def _sweep_entry(cache: Cache, path: Path, limit: float, dry_run: bool, swept: S
     withdrawn = cache.withdrawn()
     if not dry_run:
         rewrite_withdrawn(path, spec, withdrawn)
-    ledger = Ledger(path, spec.fingerprint)
-    ledger.refresh()
+    ledger = Ledger.read(path, spec.fingerprint)
     dead = _dead(ledger, withdrawn)
     kept = {commit.path for key, commit in ledger.commits.items() if key not in dead}
     for key, revision, file in list(commit_files(path)):
@@ -95,7 +98,10 @@ def _dead(ledger: Ledger, withdrawn: frozenset[str]) -> set[Key]:
     """Shards in which nothing counts any more: every id is withdrawn, or has its row or its failure elsewhere."""
     wanted = ledger.wanted()
     rows, failures = ledger.rows(wanted), ledger.failures(wanted)
-    live = {key for name, (key, _) in rows.items() if name not in withdrawn}
+    keys = [key for key, _ in ledger.ordered()]
+    first = offsets_of(np.array([len(ledger.commits[key].ids) for key in keys], dtype=np.int64))
+    shown = [row for name, row in rows.items() if name not in withdrawn]
+    live = {keys[number] for number in np.unique(np.searchsorted(first, shown, side="right") - 1)}
     live |= {key for name, (_, key) in failures.items() if name not in withdrawn and name not in rows}
     dead = set()
     for key, commit in ledger.commits.items():
@@ -136,11 +142,11 @@ def usage(cache: Cache) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     withdrawn = cache.withdrawn()
     for info in cache.entries():
-        ledger = Ledger(info.path, info.fingerprint)
-        ledger.refresh()
-        wanted = {name: value for name, value in ledger.wanted().items() if name not in withdrawn}
+        ledger = Ledger.read(info.path, info.fingerprint)
+        wanted = ledger.wanted(withdrawn)
         width = info.spec.features * info.spec.itemsize
-        live = sum(ledger.commits[key].frames[row] * width for key, row in ledger.rows(wanted).values())
+        lengths = list(chain.from_iterable(commit.frames for _, commit in ledger.ordered()))
+        live = sum(lengths[row] * width for row in ledger.rows(wanted).values())
         frames = sum(commit.total * width for commit in ledger.commits.values())
         held = sum(commit.size for commit in ledger.commits.values())
         known = {commit.path for commit in ledger.commits.values()}

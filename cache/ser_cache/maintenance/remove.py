@@ -53,9 +53,8 @@ def remove_utterances(cache: Cache, ids: Iterable[str]) -> Removed:
     withdrawn = cache.withdrawn()
     known = set(withdrawn)
     for info in cache.entries():
-        ledger = Ledger(info.path, info.fingerprint)
-        ledger.refresh()
-        known |= {name for plan in ledger.plans.values() for name, _ in plan.mentions()}
+        plans = Ledger.read(info.path, info.fingerprint).plans.values()
+        known |= {name for plan in plans for name, _ in plan.mentions()}
     if unknown := tuple(name for name in asked if name not in known):
         raise MissingRow(str(cache.path), unknown, len(asked))
     if set(asked) - withdrawn:
@@ -75,8 +74,7 @@ def rewrite_withdrawn(path: Path, spec: EntrySpec, withdrawn: frozenset[str]) ->
 
     Older revisions and shards of replaced specs that hold such rows are deleted, not written again.
     """
-    ledger = Ledger(path, spec.fingerprint)
-    ledger.refresh()
+    ledger = Ledger.read(path, spec.fingerprint)
     rows = shards = 0
     for key, revision, file in list(commit_files(path)):
         current = ledger.commits.get(key)
@@ -120,7 +118,7 @@ def _rewrite(path: Path, spec: EntrySpec, key: Key, commit: Commit, withdrawn: f
         rows,
         dict(zip(commit.ids, commit.input_hashes, strict=True)),
         {name: each for name, each in commit.failures.items() if name not in withdrawn},
-        tuple(sorted({*commit.left_out, *gone})),
+        sorted({*commit.left_out, *gone}),
         commit.environment,
         commit.recipe,
     )

@@ -15,8 +15,8 @@ from ser_cache.format.commit import Commit, read_commit
 from ser_cache.format.durable import failpoint, replace_file, sync_directory, writing
 from ser_cache.format.layout import check, folder, move, names, remove
 from ser_cache.format.log import WITNESSES, buried, withdrawal_log
-from ser_cache.format.plan import Plan, plan_log, sealed_plan
-from ser_cache.format.seal import seal
+from ser_cache.format.plan import Plan, PlannedShard, plan_log
+from ser_cache.format.seal import SpecRecord, seal
 from ser_cache.items import Item
 from ser_cache.maintenance.verify import Finding, Report, commit_files, complete
 
@@ -112,12 +112,14 @@ def _restore_plan(entry: Path, generation: int) -> str | None:
         commit = commits.get(number)
         hashes = {} if commit is None else dict(zip(commit.ids, commit.input_hashes, strict=True))
         if commit is not None:
-            hashes |= {name: input_hash for name, (_, input_hash) in commit.failures.items()}
+            hashes |= {name: failure.input_hash for name, failure in commit.failures.items()}
         known |= set(hashes)
-        shards.append(tuple(Item(name, hashes[name]) for name in sorted(hashes)))
+        shards.append(PlannedShard.of(Item(name, hashes[name]) for name in sorted(hashes)))
     withheld = dict.fromkeys(sorted(known), f"withheld:{uuid.uuid4().hex}")
-    plan = Plan(generation, fingerprint, spec, recipe, tuple(shards), withheld)
-    log.replace(generation, sealed_plan(plan))
+    plan = Plan(
+        generation=generation, fingerprint=fingerprint, spec=spec, recipe=recipe, shards=shards, resolves=withheld
+    )
+    log.replace(generation, plan.sealed())
     return None
 
 
@@ -133,7 +135,7 @@ def _no_spec(entry: Path) -> str:
     return f"{entry}: neither entry.json nor any plan can be read; remove it (ser cache rm --entry) and make it anew."
 
 
-def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]:
+def _known_spec(entry: Path) -> tuple[SpecRecord | None, str | None, str]:
     """(spec, recipe, fingerprint) of an entry, from its record or else its latest good plan."""
     from ser_cache.catalog import read_spec
 
@@ -141,9 +143,9 @@ def _known_spec(entry: Path) -> tuple[dict[str, object] | None, str | None, str]
     recipe = next((plan.recipe for plan in reversed(plans) if plan.recipe), None)
     with contextlib.suppress(CacheError, OSError):
         spec = read_spec(entry)
-        return spec.as_dict(), recipe, spec.fingerprint
+        return SpecRecord(**spec.as_dict()), recipe, spec.fingerprint
     if plans:
-        return dict(plans[-1].spec), recipe, plans[-1].fingerprint
+        return plans[-1].spec, recipe, plans[-1].fingerprint
     return None, recipe, ""
 
 
@@ -153,7 +155,9 @@ def _restore_entry(entry: Path) -> str | None:
         return _no_spec(entry)
     quarantine(entry, entry / "entry.json")
     if spec is not None:  # else killed before anything was planned: the next run makes the record again
-        replace_file(entry / "entry.json", seal({"kind": "entry", "fingerprint": fingerprint, "spec": spec}))
+        replace_file(
+            entry / "entry.json", seal({"kind": "entry", "fingerprint": fingerprint, "spec": spec.model_dump()})
+        )
     return None
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -93,7 +94,11 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
         return report
     cache = Cache(root)
     log = withdrawal_log(root)
-    faults = [Finding("withdrawal", path, _line(error), key=(number, 0)) for number, path, error in _faults(log)]
+    faults = [
+        Finding("withdrawal", path, _line(error), key=(number, 0))
+        for number in range(1, log.known() + 1)
+        for path, error in log.inspect(number)[1]
+    ]
     report.findings += faults
     withdrawn = frozenset() if faults else cache.withdrawn()
     report.findings += [
@@ -114,7 +119,7 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
         if problem:
             report.findings.append(
                 Finding("data", path / "data" / str(commit.path), problem, path, (commit.generation, commit.shard),
-                        commit.ids, commit.recipe)
+                        tuple(commit.ids), commit.recipe)
             )  # fmt: skip
         if progress:
             progress(report.bytes, total)
@@ -128,7 +133,7 @@ def check_data(entry: Path, commit: Commit) -> str | None:
         shard = open_data(entry, commit)
         frames, _ = map_frames(shard, commit)
         place = shard.located()
-        width = commit.features * (2 if commit.dtype == "float16" else 4)
+        width = commit.features * commit.itemsize
         crcs: list[int] | None = None
         for name, (_, digest) in commit.files.items():
             path = entry / "data" / name
@@ -140,15 +145,15 @@ def check_data(entry: Path, commit: Commit) -> str | None:
                 inner = name[len(commit.path or "") + 1 :]
                 return f"the xxh3-128 of {inner or 'the file'} is not the one that was written"
         edges = offsets_of(np.array(commit.frames, dtype=np.int64))
-        if shard.ids() != commit.ids or not np.array_equal(shard.offsets(), edges):
+        if shard.ids() != tuple(commit.ids) or not np.array_equal(shard.offsets(), edges):
             return "its ids or offsets are not those of the commit"
         read_special(shard, commit, entry)
         if crcs is None:
             values = frames[0 : commit.total]
             crcs = [google_crc32c.value(values[start:stop]) for start, stop in itertools.pairwise(edges)]
-        for number, crc in enumerate(commit.crc32c):
-            if crcs[number] != crc:
-                return f"the checksum of utterance {commit.ids[number]!r} does not fit its bytes"
+        if crcs != commit.crc32c:
+            name = next(name for name, *both in zip(commit.ids, crcs, commit.crc32c, strict=True) if both[0] != both[1])
+            return f"the checksum of utterance {name!r} does not fit its bytes"
     except CacheError as error:
         return _line(error)
     except (OSError, ValueError, RuntimeError, TypeError) as error:
@@ -164,16 +169,16 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
     generations = names(path, "commits", like=GENERATION_NAME)
     used = [int(name) for name in generations if names(path, "commits", name, like=COMMIT_NAME)]
     log = plan_log(path)
-    faults = list(_faults(log, max(used, default=0)))
-    findings += [Finding("plan", bad, _line(error), path, (number, 0)) for number, bad, error in faults]
     for number in range(1, max([log.known(), *used]) + 1):
-        if log.record(number) not in {bad for _, bad, _ in faults}:
-            plans[number] = log.read(log.record(number), number)
+        made, faults = log.inspect(number)
+        findings += [Finding("plan", bad, _line(error), path, (number, 0)) for bad, error in faults]
+        if made is not None:
+            plans[number] = made
     fingerprint = None
     try:
         fingerprint = read_spec(path).fingerprint
     except (CacheError, OSError) as error:
-        if plans or used or faults or "entry.json" in names(path):
+        if plans or used or findings or "entry.json" in names(path):
             findings.append(Finding("entry", path / "entry.json", _line(error), path))
         if plans:
             fingerprint = plans[max(plans)].fingerprint
@@ -189,20 +194,16 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
         group = commits if plan is None or plan.fingerprint == fingerprint else hidden
         try:
             commit = read_commit(file, *key, revision)
-            if plan:
-                ledger.check(commit, str(file))
-            group[key] = commit
+            group[key] = ledger.checked(commit, str(file)) if plan else commit
         except (CacheError, OSError) as error:
             group.pop(key, None)
-            planned = plan.shards[key[1]] if plan and key[1] < len(plan.shards) else ()
-            ids = tuple(item.id for item in planned)
-            recipe = plan.recipe if plan else None
-            findings.append(Finding("commit", file, _line(error), path, key, ids, recipe))
+            ids = tuple(plan.shards[key[1]].ids) if plan and key[1] < len(plan.shards) else ()
+            findings.append(Finding("commit", file, _line(error), path, key, ids, plan.recipe if plan else None))
     ledger.commits = commits
-    wanted = {name: value for name, value in ledger.wanted().items() if name not in withdrawn}
-    left = tuple(sorted(set(wanted) - set(ledger.rows(wanted)) - set(ledger.failures(wanted))))
-    if left:
-        report.unfinished[path.name] = left
+    wanted = ledger.wanted(withdrawn)
+    rows, failures = ledger.rows(wanted), ledger.failures(wanted)
+    if left := sorted(name for name in wanted if name not in rows and name not in failures):
+        report.unfinished[path.name] = tuple(left)
     return findings, [group[key] for group in (commits, hidden) for key in sorted(group)]
 
 
@@ -211,13 +212,6 @@ def commit_files(path: Path) -> Iterator[tuple[Key, int, Path]]:
     for name in names(path, "commits", like=GENERATION_NAME):
         for file in names(path, "commits", name, like=COMMIT_NAME):
             yield (int(name), int(file[:8])), int(file[9:13]), path / "commits" / name / file
-
-
-def _faults(log: Log, least: int = 0) -> Iterator[tuple[int, Path, Exception]]:
-    """(number, path, what is wrong) of every record, copy and witness of a log that has ``least`` records or more."""
-    for number in range(1, max(log.known(), least) + 1):
-        for path, error in log.faults(number):
-            yield number, path, error
 
 
 def _attachments(cache: Cache) -> list[Finding]:
@@ -262,7 +256,7 @@ def as_json(report: Report) -> str:
     )
 
 
-def logs(root: Path) -> list[Log]:
+def logs(root: Path) -> list[Log[Any]]:
     """Every log of a cache."""
     entries = names(root, "entries", like=ADDRESS)
     return [withdrawal_log(root), *(plan_log(root / "entries" / name) for name in entries)]

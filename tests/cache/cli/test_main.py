@@ -5,7 +5,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from made_cache import items, spec, state, write
 from ser_base.safe_text import cell, command, visible
 from ser_cache import Failure, Item, create_cache, open_cache
 from ser_cache.cli.main import main
-from ser_cache.format.plan import plan_log, sealed_plan
+from ser_cache.format.plan import plan_log
 
 HOSTILE = "ser-extract --cache c\x1b[2J\x1b]0;owned\x07; touch owned\n$(touch owned) `touch owned` 'it''s' \u202e | sh"
 
@@ -38,7 +37,7 @@ def test_a_recorded_command_is_printed_quoted_and_stripped(tmp_path: Path):
     write(root, items(4))
     (entry,) = (root / "entries").iterdir()
     log = plan_log(entry)
-    log.replace(1, sealed_plan(replace(log.read(log.record(1), 1), recipe=HOSTILE)))
+    log.replace(1, log.read(log.record(1), 1).model_copy(update={"recipe": HOSTILE}).sealed())
     shutil.rmtree(next(entry.glob("data/*")))
     for words in (("verify", root, "--repair"), ("info", root), ("verify", root)):
         _, told = _run(*words)

@@ -6,7 +6,6 @@ Each is refused in one clear sentence.
 import ast
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from made_cache import copy, items, values, write
 import ser_cache
 from ser_cache import CacheError, Damaged, Item, Row, Unsafe, create_cache, open_cache
 from ser_cache.format.commit import read_commit
-from ser_cache.format.seal import hash_file, read_sealed, seal
+from ser_cache.format.seal import hash_file, seal, unseal
 from ser_cache.maintenance.verify import verify
 
 
@@ -42,7 +41,7 @@ def _recommit(root: Path, **changes: Any) -> None:
     data = _data(root)
     found = [each for each in [data, *data.rglob("*")] if each.is_file()]
     files = {str(each.relative_to(data.parent)): (each.stat().st_size, hash_file(each)) for each in found}
-    path.write_bytes(replace(commit, **{"files": files, **changes}).sealed())
+    path.write_bytes(commit.model_copy(update={"files": files, **changes}).sealed())
 
 
 def _read(root: Path, name: str = "u000") -> Any:
@@ -240,7 +239,7 @@ def test_paths_that_leave_the_cache_are_refused(tmp_path: Path, path: str):
         {"files": {**commit.files, path: (1, "0" * 32)}},
         {"files": {f"{name}/../{path}": (1, "0" * 32)}},
     ):
-        record.write_bytes(replace(commit, **change).sealed())
+        record.write_bytes(commit.model_copy(update=change).sealed())
         with pytest.raises(CacheError):
             _read(tmp_path / "c")
         assert verify(tmp_path / "c").findings
@@ -253,7 +252,7 @@ def test_records_of_any_kind_give_our_own_error(tmp_path: Path):
     tried = 0
     for path in sorted((tmp_path / "c").rglob("*.json")):
         original = path.read_bytes()
-        record = read_sealed(path)
+        record = unseal(path.read_bytes(), str(path))
         for field in record:
             if field == "xxh3_128":
                 continue
@@ -276,7 +275,7 @@ def test_a_commit_that_declares_more_than_its_files_hold_is_refused(tmp_path: Pa
     write(tmp_path / "c", items(4), "zarr")
     (record,) = (tmp_path / "c").glob("entries/*/commits/*/*.json")
     commit = read_commit(record, 1, 0, 0)
-    record.write_bytes(replace(commit, frames=(10**12, *commit.frames[1:])).sealed())
+    record.write_bytes(commit.model_copy(update={"frames": [10**12, *commit.frames[1:]]}).sealed())
     with pytest.raises(Unsafe, match="declares"):
         _read(tmp_path / "c")
 
@@ -343,6 +342,6 @@ def test_unknown_containers_are_named(tmp_path: Path):
     writer.plan([Item("u000", "h")])
     writer.commit(next(writer.pending()), [Row("u000", np.zeros((2, 5), np.float16))])
     (record,) = (tmp_path / "c").glob("entries/*/commits/*/*.json")
-    record.write_bytes(replace(read_commit(record, 1, 0, 0), container="lmdb").sealed())
+    record.write_bytes(read_commit(record, 1, 0, 0).model_copy(update={"container": "lmdb"}).sealed())
     with pytest.raises(ser_cache.UnknownContainer, match="lmdb"):
         _read(tmp_path / "c")

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-from dataclasses import replace
 from pathlib import Path
 
 import google_crc32c
@@ -250,7 +249,7 @@ def _recommitted(root: Path):
     commit = read_commit(path, 1, 0, 0)
     data = path.parents[2] / "data"
     files = {name: ((data / name).stat().st_size, hash_file(data / name)) for name in commit.files}
-    path.write_bytes(replace(commit, files=files).sealed())
+    path.write_bytes(commit.model_copy(update={"files": files}).sealed())
     return open_cache(root).select()
 
 

@@ -20,7 +20,7 @@ from made_cache import copy, items, values, write
 
 from ser_cache import CacheError, open_cache
 from ser_cache.cli.main import main
-from ser_cache.format.seal import read_sealed, seal
+from ser_cache.format.seal import seal, unseal
 from ser_cache.maintenance.remove import remove_utterances
 from ser_cache.maintenance.verify import verify
 
@@ -43,7 +43,7 @@ def _source(container: str) -> Path:
 def _load(path: Path) -> dict[str, Any]:
     if path.name == "zarr.json":
         return dict(json.loads(path.read_bytes()))
-    return {name: value for name, value in read_sealed(path).items() if name != "xxh3_128"}
+    return {name: value for name, value in unseal(path.read_bytes(), str(path)).items() if name != "xxh3_128"}
 
 
 def _pointers(value: Any, at: Pointer = ()) -> Iterator[Pointer]:
@@ -89,7 +89,6 @@ def _lie(path: Path, pointer: Pointer, odd: Any) -> None:
 
 def _recommit(path: Path) -> None:
     """The commit record of a shard again, so that its hashes fit what the metadata are now."""
-    from dataclasses import replace
 
     from ser_cache.format.commit import read_commit
     from ser_cache.format.seal import hash_file
@@ -100,7 +99,7 @@ def _recommit(path: Path) -> None:
         if commit.path == data.name:
             name = str(path.relative_to(data.parent))
             files = {**commit.files, name: (path.stat().st_size, hash_file(path))}
-            file.write_bytes(replace(commit, files=files).sealed())
+            file.write_bytes(commit.model_copy(update={"files": files}).sealed())
 
 
 def _use(root: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def _sealed(root: Path) -> None:
     (data,) = root.glob("entries/*/data/*")
     found = [each for each in [data, *data.rglob("*")] if each.is_file()]
     files = {str(each.relative_to(data.parent)): (each.stat().st_size, hash_file(each)) for each in found}
-    path.write_bytes(replace(commit, files=files).sealed())
+    path.write_bytes(commit.model_copy(update={"files": files}).sealed())
 
 
 def _reads(root: Path) -> bool:
