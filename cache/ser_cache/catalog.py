@@ -91,15 +91,15 @@ class Cache:
             MissingEntry: none fits.
         """
         asked = {"modality": modality, "encoder": encoder, "layer": layer, "dtype": dtype}
-        given = {name: value for name, value in asked.items() if value is not None}
+        criteria = {name: value for name, value in asked.items() if value is not None}
         infos = self.entries()
-        found = [info for info in infos if all(getattr(info.spec, name) == value for name, value in given.items())]
-        words = ", ".join(f"{name}={value}" for name, value in given.items()) or "(nothing was asked)"
-        if len(found) > 1:
-            raise AmbiguousEntry(str(self.path), words, tuple(info.address for info in found))
-        if not found:
+        fitting = [info for info in infos if all(getattr(info.spec, name) == value for name, value in criteria.items())]
+        words = ", ".join(f"{name}={value}" for name, value in criteria.items()) or "(anything)"
+        if len(fitting) > 1:
+            raise AmbiguousEntry(str(self.path), words, tuple(info.address for info in fitting))
+        if not fitting:
             raise MissingEntry(str(self.path), words, tuple(info.address for info in infos))
-        return self.open(found[0])
+        return self.open(fitting[0])
 
     def open(self, info: EntryInfo) -> Entry:
         """Opens one entry of a listing."""
@@ -153,7 +153,7 @@ class Cache:
         Args:
             spec: what will be written.
             container: ``zarr`` or ``hdf5``, for new shards.
-            replace: if the entry was made from other declared inputs, begin it anew; its old rows are hidden at once
+            replace: if the entry was made from other declared inputs, begin it again; its old rows are hidden at once
                 and deleted by ``ser cache gc``.
             recipe: command that makes these rows, kept for ``ser cache verify --repair``.
 
@@ -167,10 +167,10 @@ class Cache:
         data = seal({"kind": "entry", "fingerprint": spec.fingerprint, "spec": spec.as_dict()})
         if not record.exists():
             create_exclusive(record, data)
-        found = read_spec(path)
-        if found.fingerprint != spec.fingerprint:
+        stored = read_spec(path)
+        if stored.fingerprint != spec.fingerprint:
             if not replace:
-                raise SpecMismatch(spec.address, differences(found.as_dict(), spec.as_dict()))
+                raise SpecMismatch(spec.address, differences(stored.as_dict(), spec.as_dict()))
             replace_file(record, data)
         with writing(path):
             born(self.path, spec.address)
@@ -201,7 +201,7 @@ def check_format(path: Path) -> bool:
         NotACache, Damaged, UnsupportedFormat: ``format.json`` is none that is known.
     """
     if not path.is_dir():
-        raise NotACache(str(path), "there is no such directory")
+        raise NotACache(str(path), "the directory does not exist")
     try:
         record = read_record(FormatRecord, path / "format.json", 1 << 16)
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
 """The reader of one entry: random access, batches, scans, and the whole entry in shared memory.
 
 Data are mapped, so several processes that read the same cache hold it in memory once; no handle is open that a fork
-could break, and an entry can be pickled to a spawned worker, where it opens its shards anew. Each utterance is compared
+could break, and an entry can be pickled to a spawned worker, where it opens its shards again. Each utterance is compared
 with its crc32c when it is first read (about 0.1 s per GB, once); ``verify_reads=False`` in `open_cache` leaves that
 out.
 """

@@ -30,17 +30,17 @@ class NotACache(CacheError, FileNotFoundError):
     path: str
     reason: str
     got = "{path} is not a feature cache: {reason}."
-    next = "Give the directory that ser-extract wrote (--cache DIR)."
+    next = "Give the directory that ser-extract wrote, with --cache DIR."
 
 
 class UnsupportedFormat(CacheError):
     """A record in a version of the format that this package does not know."""
 
     path: str
-    found: object
+    stored: object
     version: int
-    got = "{path} has format version {found}; this version of ser-fusion reads {version}."
-    next = "Upgrade ser-fusion to read it."
+    got = "{path} has format version {stored}; this version of ser-fusion reads version {version}."
+    next = "Install a newer version of ser-fusion."
 
 
 class SpecMismatch(CacheError, ValueError):
@@ -67,9 +67,9 @@ class AmbiguousEntry(CacheError, LookupError):
 
     path: str
     asked: str
-    found: tuple[str, ...]
-    got = "{found:n} entries of {path} fit {asked}:"
-    known = "{found:lines}"
+    entries: tuple[str, ...]
+    got = "{entries:n} entries of {path} fit {asked}:"
+    known = "{entries:lines}"
     next = "Name encoder, layer or dtype as well."
 
 
@@ -78,14 +78,14 @@ class MissingEntry(CacheError, LookupError):
 
     path: str
     asked: str
-    found: tuple[str, ...]
-    got = "no entry of {path} fits {asked}. It holds"
+    entries: tuple[str, ...]
+    got = "no entry of {path} fits {asked}. The cache holds:"
     known = "{held:lines}"
     next = "Make the entry with ser-extract, or ask for one of these."
 
     @property
     def held(self) -> tuple[str, ...]:
-        return self.found or ("(no entry yet)",)
+        return self.entries or ("(no entry yet)",)
 
 
 class MissingRow(CacheError, KeyError):
@@ -103,8 +103,8 @@ class MissingAttachment(CacheError, FileNotFoundError):
 
     path: str
     name: str
-    found: tuple[str, ...]
-    got = "{path} has no attachment {name!r}; it has {found}."
+    attached: tuple[str, ...]
+    got = "{path} has no attachment {name!r}; it has {attached}."
     next = "Run ser-extract again with the same options."
 
 
@@ -122,7 +122,9 @@ class Damaged(CacheError, OSError):
     where: str
     problem: str
     got = "{where} is damaged: {problem}."
-    next = "Run ser cache verify --repair on the cache; it names everything that is bad and how to restore it."
+    next = (
+        "Run ser cache verify --repair on the cache. It names everything that is damaged and prints how to restore it."
+    )
 
 
 class StaleEntry(CacheError):
@@ -139,7 +141,7 @@ class Unsafe(CacheError, PermissionError):
     where: str
     problem: str
     got = "{where} is refused: {problem}."
-    next = "A cache written by ser-extract never has this; do not trust where it came from."
+    next = "A cache that ser-extract wrote never has this. Do not trust where the cache came from."
 
 
 class UnknownContainer(CacheError, ValueError):
@@ -168,4 +170,4 @@ class CannotWrite(CacheError, OSError):
     path: str
     problem: str
     got = "writing {path} failed: {problem}."
-    next = "What was committed before is safe; correct the cause and run the same command again."
+    next = "What was committed before is safe. Correct the cause and run the same command again."

@@ -161,7 +161,7 @@ class Writer:
             self._items = {item.id: item for item in planned if wanted[item.id] == item.input_hash}
         if retry_failed:
             self.plan(self._items.values(), retry_failed=True)
-        given: set[Key] = set()
+        yielded: set[Key] = set()
         left: list[Key] = []
         work, since = Work(self._ledger, self._asked(withdrawn)), 0
         while True:
@@ -169,10 +169,10 @@ class Writer:
             if fresh or since >= len(self._ledger.commits) // SELDOM:
                 seen, since = set(self._ledger.commits), 0
                 self._ledger.refresh()
-                self._others = self._others or bool(set(self._ledger.commits) - seen - given)
+                self._others = self._others or bool(set(self._ledger.commits) - seen - yielded)
                 work.refresh()
             if fresh:
-                left = [key for key in self._ledger.open_shards() if key not in given]
+                left = [key for key in self._ledger.open_shards() if key not in yielded]
             while left and shard is None:
                 key = left.pop(random.randrange(len(left)) if self._others else 0)
                 if since and self._ledger.committed(key):
@@ -188,7 +188,7 @@ class Writer:
                 if len(self._ledger.plans) == before:
                     return
                 continue
-            given.add((shard.generation, shard.number))
+            yielded.add((shard.generation, shard.number))
             since += 1
             yield shard
             now = self._withdrawn()
@@ -288,11 +288,11 @@ class Writer:
 
 
 def _checked(items: Iterable[Item]) -> dict[str, Item]:
-    found: dict[str, Item] = {}
+    by_id: dict[str, Item] = {}
     for item in items:
-        if item.id in found:
+        if item.id in by_id:
             raise WrongRows(f"item {item.id!r}", "its id is given twice")
         if not 0 <= item.cost < math.inf or (item.frames is not None and item.frames < 0):
             raise WrongRows(f"item {item.id!r}", f"cost {item.cost} or frames {item.frames} is negative or not finite")
-        found[item.id] = item
-    return found
+        by_id[item.id] = item
+    return by_id

@@ -4,24 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from ser_base.command_line import console
 from ser_base.safe_text import command, visible, visible_lines
 from ser_cache.catalog import Cache, EntryInfo, open_cache
 from ser_cache.errors import MissingEntry
 from ser_cache.format.ledger import Ledger
 
-ENDLESS = 10_000
-"""Columns off a terminal: no cell is cut, wrapped or shortened there."""
-
 
 def show(table: Table) -> None:
-    """Prints to stdout; as wide as the table needs where stdout is no terminal, so that nothing is cut off."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=ENDLESS)
-    console.print(table)
+    """Prints to stdout; as wide as the table needs where that is a file or a pipe, so that nothing is cut off."""
+    console(highlight=False).print(table)
 
 
 def entry_rows(path: Path) -> list[dict[str, Any]]:
@@ -68,12 +62,12 @@ def entry_details(path: Path, address: str | None) -> list[dict[str, Any]]:
     """Everything about entries: spec, plans, failures, withdrawn, environments."""
     cache = open_cache(path)
     infos = cache.entries()
-    found = [info for info in infos if address in (None, info.address)]
-    if address is not None and not found:
+    chosen = [info for info in infos if address in (None, info.address)]
+    if address is not None and not chosen:
         raise MissingEntry(str(path), address, tuple(info.address for info in infos))
     withdrawn = cache.withdrawn()
     details = []
-    for info in found:
+    for info in chosen:
         ledger = Ledger.read(info.path, info.fingerprint)
         entry = cache.open(info)
         environments: list[Any] = []

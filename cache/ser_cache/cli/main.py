@@ -21,9 +21,9 @@ from ser_cache.cli.transfer import COMMANDS as _TRANSFER
 
 @click.group(cls=SettingsGroup, section="cache")
 def main() -> None:
-    """Look after a feature cache that ser-extract wrote.
+    """List, verify, repair, merge and clean up the feature caches that ser-extract writes.
 
-    CACHE is its directory; the environment variable SER_CACHE or ser.toml may name it instead.
+    CACHE is the directory of the cache. The environment variable SER_CACHE or ser.toml can name it instead.
     """
 
 
@@ -32,7 +32,7 @@ def main() -> None:
 @_json
 @_reported
 def list_entries(cache: Path, as_json: bool) -> int | None:
-    """List the entries: encoder, layer, utterances, frames, size."""
+    """List the entries of a cache: encoder, layer, number of utterances and frames, size."""
     from ser_cache.cli.listing import entries_table, entry_rows
 
     _show(entry_rows(cache), entries_table, as_json)
@@ -45,9 +45,9 @@ def list_entries(cache: Path, as_json: bool) -> int | None:
 @_json
 @_reported
 def info(cache: Path, entry: str | None, as_json: bool) -> int | None:
-    """Say what entries were computed from, and how far they are.
+    """Show what entries were computed from, and how complete they are.
 
-    ENTRY is an address of `ser cache ls`; all of them by default.
+    ENTRY is an address that `ser cache ls` prints. Without it, all entries are shown.
     """
     from ser_cache.cli.listing import entry_details, print_details
 
@@ -63,15 +63,21 @@ def info(cache: Path, entry: str | None, as_json: bool) -> int | None:
 
 @main.command()
 @_cache
-@click.option("--repair", is_flag=True, help="Move what is bad to quarantine/ and say how to restore it.")
-@click.option("--records", is_flag=True, help="Only plans, commits and attachments, not the features.")
+@click.option(
+    "--repair", is_flag=True, help="Move damaged files to quarantine/ and print the command that restores their rows."
+)
+@click.option(
+    "--records",
+    is_flag=True,
+    help="Check plans, commits and attachments only. Use it for a quick check without reading the features.",
+)
 @_json
 @_reported
 def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
-    """Read every byte once more and name what is not as it was written.
+    """Read every byte of a cache and name what differs from what was written.
 
-    Exit code 0: all is well. 1: something is damaged (or could not be repaired). 3: nothing is damaged, and rows are
-    missing: an unfinished run, or what --repair took out. Do not repair while a writer is at work.
+    Exit code 0: the cache is complete. 1: something is damaged, or could not be repaired. 3: nothing is damaged, but
+    rows are missing, after an unfinished run or a repair. Do not use --repair while a writer is at work.
     """
     from ser_cache.cli.listing import readable
     from ser_cache.maintenance.repair import repair as mend
@@ -93,7 +99,9 @@ def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
         say(f"Incomplete: {path} is missing; its record is good.")
     if not report.findings and not (repair and report.lacking):
         if report.lacking:
-            say("A run was cut off before it made it, or it was lost. --repair makes it again.")
+            say(
+                "A run was interrupted before it wrote this file, or the file was lost. Add --repair to write it again."
+            )
         for address, left in report.unfinished.items():
             say(f"{address}: {len(left):,} planned utterances have no row yet.")
             say(_restoring(report.recipes.get(address)))
@@ -122,21 +130,25 @@ def verify(cache: Path, repair: bool, records: bool, as_json: bool) -> int:
 
 
 def _restoring(recipe: str | None) -> str:
-    known = (
+    restore = (
         command(recipe) if recipe else "(run the command that wrote the cache again; it computes only what is missing)"
     )
-    return f"  {known}"
+    return f"  {restore}"
 
 
 @main.command()
 @_cache
 @click.option(
-    "--older", "hours", default=24.0, show_default=True, help="Hours since the last change; 0 only if no writer runs."
+    "--older",
+    "hours",
+    default=24.0,
+    show_default=True,
+    help="Remove what has not changed for this many hours. Use 0 only if no writer is at work.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @_reported
 def gc(cache: Path, hours: float, dry_run: bool) -> int | None:
-    """Remove what no reader can see: leftovers of killed writers, replaced and superseded rows, quarantine."""
+    """Free disk space: remove leftovers of killed writers, replaced and superseded rows, and the quarantine."""
     from ser_cache.catalog import open_cache
     from ser_cache.cli.listing import readable
     from ser_cache.maintenance.gc import sweep
@@ -155,7 +167,7 @@ def gc(cache: Path, hours: float, dry_run: bool) -> int | None:
 @_json
 @_reported
 def du(cache: Path, as_json: bool) -> int | None:
-    """Say where the bytes are."""
+    """Show how much disk space each entry uses, and for what."""
     from ser_cache.catalog import open_cache
     from ser_cache.cli.listing import usage_table
     from ser_cache.maintenance.gc import usage
@@ -166,15 +178,17 @@ def du(cache: Path, as_json: bool) -> int | None:
 
 @main.command()
 @_cache
-@click.option("--ids", help="Utterances: a file with one id a line, or ids with commas between them.")
-@click.option("--undo", is_flag=True, help="Take a withdrawal back: the next run computes these --ids again.")
-@click.option("--entry", help="Remove a whole entry, by its address in `ser cache ls`.")
+@click.option("--ids", help="Withdraw these utterances: a file with one id per line, or ids separated by commas.")
+@click.option(
+    "--undo", is_flag=True, help="Take the withdrawal of these --ids back. The next ser-extract computes them."
+)
+@click.option("--entry", help="Remove the whole entry with this address (see `ser cache ls`).")
 @_reported
 def rm(cache: Path, ids: str | None, undo: bool, entry: str | None) -> int | None:
-    """Take utterances (a speaker withdraws) or an entry out of the cache, with their bytes.
+    """Remove utterances or an entry from a cache, with their bytes. Use it when a speaker withdraws.
 
-    Withdrawn utterances are left out by every later run, until --undo. The attachments (corpus manifest) and the plans
-    still name them; remove them from the corpus as well and run ser-extract again, which writes the manifest anew.
+    Every later run leaves withdrawn utterances out, until --undo. The plans and the attached corpus manifest still name
+    them. Remove them from the corpus as well and run ser-extract again: it writes a new manifest.
     """
     if (ids is None) == (entry is None) or (undo and ids is None):
         raise click.UsageError("Give --ids (with or without --undo), or --entry.")

@@ -12,21 +12,25 @@ from ser_cache.cli.frame import cache_argument, reported, tell
 
 _path = click.Path(path_type=Path)
 _container = click.option(
-    "--container", type=click.Choice(["zarr", "hdf5"]), default="zarr", show_default=True, help="How shards are stored."
+    "--container",
+    type=click.Choice(["zarr", "hdf5"]),
+    default="zarr",
+    show_default=True,
+    help="Container of new shards.",
 )
 
 
 @click.command("merge", cls=SettingsCommand)
 @click.argument("sources", nargs=-1, required=True, type=_path)
-@click.option("--into", required=True, type=_path, help="Cache that takes all rows; made if it is not there.")
-@click.option("--attachments", type=_path, help="Cache whose attachments (corpus manifest) to take where they differ.")
+@click.option("--into", required=True, type=_path, help="Cache to write to. It is created if it does not exist.")
+@click.option("--attachments", type=_path, help="Where attachments (corpus manifest) differ, take those of this cache.")
 @_container
 @reported
 def merge_caches(sources: tuple[Path, ...], into: Path, attachments: Path | None, container: str) -> None:
-    """Write the rows of several caches into one, which is how parts extracted on several machines come together.
+    """Copy the rows of several caches into one. Use it for parts that were extracted on several machines.
 
-    Refused, with the names, if one utterance has two input hashes: then two different recordings share an id. Safe to
-    kill and to run again.
+    If an utterance has two input hashes, two different recordings share an id: nothing is merged, and the utterances are
+    named. A merge that was interrupted can be run again.
     """
     from ser_cache.exchange.merge import merge
 
@@ -43,19 +47,29 @@ def merge_caches(sources: tuple[Path, ...], into: Path, attachments: Path | None
 
 @click.command("export", cls=SettingsCommand)
 @cache_argument
-@click.option("--to", required=True, type=_path, help="Folder (npz, npz-each) or file (hdf5) to write.")
+@click.option(
+    "--to",
+    required=True,
+    type=_path,
+    help="Write to this folder (npz, npz-each) or file (hdf5). Nothing is overwritten.",
+)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["npz", "npz-each", "hdf5"]),
     default="npz",
     show_default=True,
-    help="One .npz per entry, one .npz per utterance, or one HDF5 file.",
+    help="Write one .npz per entry (npz), one .npz per utterance (npz-each), or one HDF5 file (hdf5).",
 )
-@click.option("--entry", "entries", multiple=True, help="Address in `ser cache ls`; may be repeated.  [default: all]")
+@click.option(
+    "--entry",
+    "entries",
+    multiple=True,
+    help="Export the entry with this address (see `ser cache ls`). Repeat it for several.  [default: all]",
+)
 @reported
 def export_cache(cache: Path, to: Path, form: str, entries: tuple[str, ...]) -> None:
-    """Write features for other tools, with what they were computed from."""
+    """Write features to files for other tools, with what they were computed from."""
     from ser_cache.exchange.export import export
 
     with counting("export", "rows") as progress:
@@ -66,31 +80,57 @@ def export_cache(cache: Path, to: Path, form: str, entries: tuple[str, ...]) -> 
 
 @click.command("import", cls=SettingsCommand)
 @click.argument("source", type=_path)
-@click.option("--cache", required=True, envvar="SER_CACHE", type=_path, help="Cache to import into; made if missing.")
-@click.option("--modality", required=True, type=click.Choice(["audio", "text"]), help="What was encoded.")
-@click.option("--encoder", required=True, help="Name of what made the features, as facebook/wav2vec2-base.")
-@click.option("--layer", type=click.IntRange(0, 9999), default=0, show_default=True, help="Hidden state.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
 @click.option(
-    "--frame-rate", type=click.FloatRange(0, min_open=True), help="Frames per second; needed for audio of many frames."
+    "--cache",
+    required=True,
+    envvar="SER_CACHE",
+    type=_path,
+    help="Cache to import into. It is created if it does not exist.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["npy", "kaldi", "h5"]), help="Format of SOURCE.  [default: by its name]"
+    "--modality", required=True, type=click.Choice(["audio", "text"]), help="What the features were computed from."
 )
-@click.option("--note", help="Where the features come from; declared in the entry.")
-@click.option("--replace", is_flag=True, help="Begin an entry of another declaration anew.")
+@click.option(
+    "--encoder", required=True, help="Name of the model that computed the features, such as facebook/wav2vec2-base."
+)
+@click.option(
+    "--layer",
+    type=click.IntRange(0, 9999),
+    default=0,
+    show_default=True,
+    help="Hidden layer that the features are from.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Number format to store.",
+)
+@click.option(
+    "--frame-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Frames per second. Give it for audio: plots and presets need it to count in seconds.",
+)
+@click.option(
+    "--format", "form", type=click.Choice(["npy", "kaldi", "h5"]), help="Format of SOURCE.  [default: from its name]"
+)
+@click.option("--note", help="Note on where the features come from; it is stored in the entry.")
+@click.option(
+    "--replace", is_flag=True, help="Replace an entry that was declared differently. Its old rows are hidden at once."
+)
 @_container
 @reported
 def import_source(source: Path, cache: Path, **options: object) -> int | None:
-    """Import features that other tools wrote: a folder of .npy files, Kaldi .scp or .ark, or .h5 by utterance.
+    """Import features that another tool wrote: a folder of .npy files, a Kaldi .scp or .ark, or .h5 files.
 
-    SOURCE is the folder or file. The entry is declared as imported, so it never passes for one that ser-extract
-    computed. Give ser-fuse the labels with --manifest. Exit code 3: some utterances could not be taken.
+    SOURCE is the folder or file. The entry is declared as imported, so it never mixes with one that ser-extract
+    computed. Give the labels to ser-fuse with --manifest. Exit code 3: some utterances were skipped.
     """
     from ser_cache.exchange.importing import import_features
 
     if options["modality"] == "audio" and options["frame_rate"] is None:
-        tell("No --frame-rate is given: plots and presets that need seconds will lack them.")
+        tell("Without --frame-rate, plots and presets cannot count in seconds.")
     with counting("import", "utterances") as progress:
         done = import_features(source, cache, recipe=typed("ser cache"), progress=progress, **options)  # type: ignore[arg-type]
     for name, failure in list(done.failures.items())[:10]:
@@ -108,14 +148,14 @@ def import_source(source: Path, cache: Path, **options: object) -> int | None:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Read what is on the store, and replace what is damaged there; use it after pull failed.",
+    help="Also read the shards on the store and replace damaged ones. Use it after a pull failed.",
 )
 @reported
 def push_cache(cache: Path, url: str, repair: bool) -> None:
-    """Upload what a cache on an object store lacks. URL is s3://BUCKET/PREFIX.
+    """Upload the shards that an object store does not have yet. URL is s3://BUCKET/PREFIX.
 
-    Each shard becomes visible when it is whole, by a conditional PUT; several machines may push at once, and a killed push
-    is run again.
+    A shard becomes visible when it is complete. Several machines can push at once, and an interrupted push can be run
+    again.
     """
     from ser_cache.cli.listing import readable
     from ser_cache.exchange.remote import push
@@ -130,11 +170,20 @@ def push_cache(cache: Path, url: str, repair: bool) -> None:
 @click.command("pull", cls=SettingsCommand)
 @click.argument("url")
 @click.argument("cache", type=click.Path(path_type=Path))
-@click.option("--entry", "entries", multiple=True, help="Address of an entry; may be repeated.  [default: all]")
-@click.option("--records", is_flag=True, help="Only plans and commits: enough for ser-extract to do what is missing.")
+@click.option(
+    "--entry",
+    "entries",
+    multiple=True,
+    help="Download the entry with this address. Repeat it for several.  [default: all]",
+)
+@click.option(
+    "--records",
+    is_flag=True,
+    help="Download plans and commits only. Use it before ser-extract computes what is missing.",
+)
 @reported
 def pull_cache(url: str, cache: Path, entries: tuple[str, ...], records: bool) -> None:
-    """Download entries from an object store into the local cache CACHE, from which they are read."""
+    """Download entries from an object store into the local cache CACHE."""
     from ser_cache.cli.listing import readable
     from ser_cache.exchange.remote import pull
 

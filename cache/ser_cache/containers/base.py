@@ -166,14 +166,14 @@ def open_data(entry: Path, commit: Commit) -> OpenShard:
         raise Damaged(f"{entry}/commits/{commit.generation:04d}/{commit.shard:08d}", "it has no data")
     path = inside(entry, f"data/{commit.path}")
     try:
-        found = sizes(path)
+        sizes_now = sizes(path)
     except FileNotFoundError as error:
         raise Damaged(str(path), "it is gone") from error
     for name, (size, _) in commit.files.items():
-        if found.get(name) != size:
-            has = "is gone" if name not in found else f"has {found[name]:,} bytes, {size:,} were written"
+        if sizes_now.get(name) != size:
+            has = "is gone" if name not in sizes_now else f"has {sizes_now[name]:,} bytes, {size:,} were written"
             raise Damaged(str(path.parent / name), f"it {has}")
-    if extra := sorted(set(found) - set(commit.files)):
+    if extra := sorted(set(sizes_now) - set(commit.files)):
         raise Damaged(str(path.parent / extra[0]), "it is not part of what was written")
     prefix = len(commit.path) + 1
     expected = Expected(

@@ -29,29 +29,29 @@ class Hdf5Shard:
 
     def _check(self, file: h5py.File) -> None:
         wanted = {"values", "offsets", "ids"} | ({"special"} if self._expected.special else set())
-        found = set()
+        members = set()
         for name in file:
             if name not in _NAMES:
                 raise Unsafe(f"{self._path}:{name[:80]!r}", "a shard has no such member")
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                 raise Unsafe(f"{self._path}:{name}", "it is a soft or external link")
-            found.add(name)
-        if found != wanted:
-            raise Damaged(str(self._path), f"it holds {sorted(found)}, expected {sorted(wanted)}")
+            members.add(name)
+        if members != wanted:
+            raise Damaged(str(self._path), f"it holds {sorted(members)}, expected {sorted(wanted)}")
         shapes = {
             "values": ((self._expected.frames, self._expected.features), self._expected.stored_dtype),
             "offsets": ((self._expected.rows + 1,), np.dtype("<i8")),
             "ids": (None, np.dtype("u1")),
             "special": ((self._expected.frames,), np.dtype("u1")),
         }
-        for name in found:
+        for name in members:
             self._check_dataset(file, name, *shapes[name])
         self._offset = file["values"].id.get_offset()
 
     def _check_dataset(self, file: h5py.File, name: str, shape: tuple[int, ...] | None, dtype: np.dtype) -> None:
         where = f"{self._path}:{name}"
         if file.get(name, getclass=True) is not h5py.Dataset:
-            raise Unsafe(where, "it is no data set")
+            raise Unsafe(where, "it is not a data set")
         dataset = file[name]
         plist = dataset.id.get_create_plist()
         if plist.get_external_count() or dataset.is_virtual:

@@ -35,7 +35,7 @@ class ZarrShard:
         self._path, self._expected = path, expected
         group = self._metadata("zarr.json")
         if group.get("node_type") != "group" or group.get("zarr_format") != 3:
-            raise Damaged(f"{path}/zarr.json", "it is no Zarr v3 group")
+            raise Damaged(f"{path}/zarr.json", "it is not a Zarr v3 group")
         frames, features = expected.frames, expected.features
         self._arrays = {
             "values": self._array("values", (frames, features), expected.dtype),
@@ -53,27 +53,31 @@ class ZarrShard:
         try:
             record = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise Damaged(f"{self._path}/{name}", f"it is no JSON ({error})") from error
+            raise Damaged(f"{self._path}/{name}", f"it is not JSON ({error})") from error
         if not isinstance(record, dict):
-            raise Damaged(f"{self._path}/{name}", "it is no JSON object")
+            raise Damaged(f"{self._path}/{name}", "it is not a JSON object")
         return record
 
     def _array(self, name: str, shape: tuple[int, ...] | None, dtype: str) -> dict[str, Any]:
         where = f"{self._path}/{name}/zarr.json"
         record = self._metadata(f"{name}/zarr.json")
-        found = tuple(record["shape"])
-        if record["node_type"] != "array" or record["data_type"] != dtype or (shape is not None and found != shape):
-            raise Unsafe(where, f"it declares {found} {record['data_type']}, the commit says {shape} {dtype}")
-        if len(found) > 2 or record.get("storage_transformers"):
+        declared = tuple(record["shape"])
+        if record["node_type"] != "array" or record["data_type"] != dtype or (shape is not None and declared != shape):
+            raise Unsafe(where, f"it declares {declared} {record['data_type']}, the commit says {shape} {dtype}")
+        if len(declared) > 2 or record.get("storage_transformers"):
             raise Unsafe(where, "it has more than two dimensions or a storage transformer")
         if record["chunk_grid"]["name"] != "regular" or record["chunk_key_encoding"]["name"] != "default":
             raise Unsafe(where, "its chunk grid is not the regular one")
         held = sum(size for file, size in self._expected.files.items() if file.startswith(f"{name}/c"))
         itemsize = np.dtype(_TYPES[dtype]).itemsize
         chunks = [record["chunk_grid"]["configuration"]["chunk_shape"], *_check_codecs(record["codecs"], where)]
-        for chunk in (found, *chunks):
+        for chunk in (declared, *chunks):
             size = math.prod(int(each) for each in chunk) * itemsize
-            if len(chunk) != len(found) or min(chunk, default=1) < min(1, *found) or (size > held and 0 not in found):
+            if (
+                len(chunk) != len(declared)
+                or min(chunk, default=1) < min(1, *declared)
+                or (size > held and 0 not in declared)
+            ):
                 raise Unsafe(where, f"it declares {tuple(chunk)} values and its files have {held:,} bytes")
         return record
 

@@ -33,17 +33,18 @@ class CannotImport(CacheError, ValueError):
     path: str
     problem: str
     got = "{path} cannot be imported: {problem}."
-    next = (
-        "Known are a folder of .npy files (npy), a Kaldi .scp or binary .ark (kaldi), and an .h5 file with one data "
-        "set per utterance, or a folder of such files (h5)."
+    known = (
+        "Three formats can be imported. npy: a folder of .npy files. kaldi: a Kaldi .scp or binary .ark. h5: an .h5 file "
+        "with one data set per utterance, or a folder of such files."
     )
+    next = "Correct the file, or name its format with --format."
 
 
 def read_npy(source: Path) -> Found:
     """A folder of ``.npy`` files; the id is the path below the folder without the suffix."""
     paths = sorted(source.rglob("*.npy")) if source.is_dir() else []
     if not paths:
-        raise CannotImport(str(source), "it is no folder with .npy files")
+        raise CannotImport(str(source), "it is not a folder with .npy files")
     for path in paths:
         yield path.relative_to(source).with_suffix("").as_posix(), partial(_npy, path)
 
@@ -63,7 +64,7 @@ def read_h5(source: Path) -> Found:
         return
     paths = sorted(path for path in source.rglob("*") if path.suffix in (".h5", ".hdf5"))
     if not paths:
-        raise CannotImport(str(source), "it is no folder with .h5 files")
+        raise CannotImport(str(source), "it is not a folder with .h5 files")
     for path in paths:
         names = _datasets(path)
         if len(names) != 1:
@@ -126,7 +127,7 @@ def _scp(source: Path) -> Found:
     try:
         lines = source.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotImport(str(source), f"it is no text ({error})") from error
+        raise CannotImport(str(source), f"it is not text ({error})") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -153,7 +154,7 @@ def _token(file: BinaryIO, where: str) -> str | None:
             return None
         letters += letter
         if len(letters) > 10_000:
-            raise CannotImport(where, "it is no Kaldi archive")
+            raise CannotImport(where, "it is not a Kaldi archive")
     return letters.decode("utf-8", "replace").strip()
 
 
@@ -184,7 +185,8 @@ def _header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]
     if kind not in _TYPES:
         compressed = kind[:2] == b"CM"
         raise CannotImport(
-            where, "it is compressed (copy-feats --compress=false)" if compressed else f"it holds {kind!r}, no matrix"
+            where,
+            "it is compressed (copy-feats --compress=false)" if compressed else f"it holds {kind!r}, not a matrix",
         )
     shape = tuple(_size(file, where) for _ in range(2 if kind[1:2] == b"M" else 1))
     dtype = np.dtype(_TYPES[kind])
@@ -218,7 +220,7 @@ def guess(source: Path) -> str:
                 return "npy"
             if path.suffix in (".h5", ".hdf5"):
                 return "h5"
-    raise CannotImport(str(source), "there is nothing whose format its name tells")
+    raise CannotImport(str(source), "its name does not tell its format")
 
 
 LARGEST = {"float16": 65504.0, "float32": float(np.finfo(np.float32).max)}
@@ -269,7 +271,7 @@ def import_features(
         form: ``npy``, ``kaldi`` or ``h5``; by the path's name if None.
         note: free text on where the features come from, declared.
         container: of the new shards.
-        replace: if the entry exists with another declaration, begin it anew.
+        replace: if the entry exists with another declaration, begin it again.
         recipe: command kept with the rows.
         progress: called with (utterances done, utterances in all).
 
@@ -279,12 +281,12 @@ def import_features(
     """
     form = form or guess(source)
     read = READERS[form]
-    found: dict[str, Callable[[], NDArray[Any]]] = {}
+    loaders: dict[str, Callable[[], NDArray[Any]]] = {}
     for name, load in read(source):
-        if name in found:
+        if name in loaders:
             raise CannotImport(str(source), f"it holds {name!r} twice")
-        found[name] = load
-    items, width = _survey(found, str(source))
+        loaders[name] = load
+    items, width = _survey(loaders, str(source))
     declared: dict[str, Any] = {"imported": True, "format": form} | ({"note": note} if note else {})
     spec = EntrySpec(
         modality=modality,
@@ -300,7 +302,7 @@ def import_features(
     failures: dict[str, Failure] = {}
     rows = 0
     for shard in writer.pending():
-        made = {item.id: _row(item, found[item.id], str(source), dtype) for item in shard.items}
+        made = {item.id: _row(item, loaders[item.id], str(source), dtype) for item in shard.items}
         bad = {name: row for name, row in made.items() if isinstance(row, Failure)}
         good = [row for row in made.values() if isinstance(row, Row)]
         writer.commit(shard, good, bad, {"source": source.name})
@@ -322,11 +324,11 @@ def _digest(array: NDArray[Any]) -> str:
     return "values:" + xxhash.xxh3_128(head + plain.tobytes()).hexdigest()
 
 
-def _survey(found: Mapping[str, Callable[[], NDArray[Any]]], where: str) -> tuple[list[Item], int]:
+def _survey(loaders: Mapping[str, Callable[[], NDArray[Any]]], where: str) -> tuple[list[Item], int]:
     """First pass: hash and frames of every utterance, and the width they share."""
     items: list[Item] = []
     width: int | None = None
-    for name, load in found.items():
+    for name, load in loaders.items():
         frames = _as_frames(load())
         if frames.ndim != 2 or not frames.shape[1] or frames.dtype.kind != "f":
             raise CannotImport(

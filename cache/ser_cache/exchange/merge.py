@@ -28,27 +28,29 @@ class MergeConflict(CacheError, ValueError):
 
     Attributes:
         what: the entry or the attachment.
-        found: (utterance or name, cache, hash there, other cache, hash there).
+        conflicts: (utterance or name, cache, hash there, other cache, hash there).
     """
 
     what: str
-    found: tuple[tuple[str, str, str, str, str], ...]
+    conflicts: tuple[tuple[str, str, str, str, str], ...]
     got = "nothing was merged: {what} differ between the caches (input hashes)."
     known = "{compared}"
     next = "{remedy}"
 
     @property
     def compared(self) -> str:
-        lines = [f"  {name}: {one} in {here}, {other} in {there}" for name, here, one, there, other in self.found[:3]]
-        return "\n".join([*lines, *([f"  and {len(self.found) - 3:,} more"] if len(self.found) > 3 else [])])
+        lines = [
+            f"  {name}: {ours} in {here}, {theirs} in {there}" for name, here, ours, there, theirs in self.conflicts[:3]
+        ]
+        return "\n".join([*lines, *([f"  and {len(self.conflicts) - 3:,} more"] if len(self.conflicts) > 3 else [])])
 
     @property
     def remedy(self) -> str:
         if self.what == "attachments":
-            return "Give --attachments CACHE to take those of one cache, then run ser-extract with the whole corpus."
+            return "Give --attachments CACHE to take those of one cache. Then run ser-extract with the whole corpus."
         return (
-            "These are different recordings or texts under one name: give the utterances other ids, or take one "
-            "side out with ser cache rm --ids."
+            "These are different recordings or texts under one id. Give the utterances other ids, or remove them from "
+            "one of the caches with ser cache rm --ids."
         )
 
 
@@ -96,13 +98,13 @@ def merge(
     """
     caches = [open_cache(path) for path in sources]
     if any(path.resolve() == into.resolve() for path in sources):
-        raise WrongRows(f"--into {into}", "it is one of the caches to be merged; give a new directory")
-    known = [*caches, open_cache(into)] if (into / "format.json").exists() else caches
-    specs = _specs(known)
-    withdrawn = frozenset().union(*(cache.withdrawn() for cache in known))
+        raise WrongRows(f"--into {into}", "it is one of the caches to be merged. Give a new directory")
+    everything = [*caches, open_cache(into)] if (into / "format.json").exists() else caches
+    specs = _specs(everything)
+    withdrawn = frozenset().union(*(cache.withdrawn() for cache in everything))
     parts = {address: _open(caches, address) for address in specs}
-    _check_hashes([each for address in specs for each in _open(known, address)])
-    attached = _attachments(known, attachments_of)
+    _check_hashes([each for address in specs for each in _open(everything, address)])
+    attached = _attachments(everything, attachments_of)
     if into.is_dir():
         check(into)
     target = create_cache(into)
@@ -146,30 +148,30 @@ def _check_hashes(entries: Sequence[tuple[str, Entry]]) -> None:
     Not those of imported entries: theirs are of the values.
     """
     seen: dict[tuple[object, ...], tuple[str, str]] = {}
-    found: dict[str, tuple[str, str, str, str, str]] = {}
+    conflicts: dict[str, tuple[str, str, str, str, str]] = {}
     for where, entry in entries:
         spec = entry.spec
         group = (spec.modality, spec.encoder, entry.address if spec.declared.get("imported") else None)
         for name, value in entry.input_hashes.items():
             there, other = seen.setdefault((*group, name), (where, value))
             if other != value:
-                found.setdefault(name, (name, there, other, where, value))
-    if found:
-        raise MergeConflict("utterances", tuple(found.values()))
+                conflicts.setdefault(name, (name, there, other, where, value))
+    if conflicts:
+        raise MergeConflict("utterances", tuple(conflicts.values()))
 
 
 def _attachments(caches: Sequence[Cache], chosen: Path | None) -> dict[str, bytes]:
     taken: dict[str, tuple[str, bytes]] = {}
-    found = []
+    conflicts = []
     order = caches if chosen is None else [open_cache(chosen), *caches]
     for cache in order:
         for name in cache.attachments():
             data = cache.attachment(name)
             where, first = taken.setdefault(name, (str(cache.path), data))
             if first != data and chosen is None:
-                found.append((name, where, f"{len(first):,} bytes", str(cache.path), f"{len(data):,} other bytes"))
-    if found:
-        raise MergeConflict("attachments", tuple(found))
+                conflicts.append((name, where, f"{len(first):,} bytes", str(cache.path), f"{len(data):,} other bytes"))
+    if conflicts:
+        raise MergeConflict("attachments", tuple(conflicts))
     return {name: data for name, (_, data) in taken.items()}
 
 
@@ -242,18 +244,18 @@ def take_over(cache: Cache, writer: Writer, items: Sequence[Item]) -> int:
         Number of rows that were copied.
     """
     entry = Entry(writer.path, writer.spec, cache.withdrawn(), verify_reads=True)
-    found = sources(entry, items)
-    if not found:
+    origin = sources(entry, items)
+    if not origin:
         return 0
-    writer.plan([item for item in items if item.id in found])
+    writer.plan([item for item in items if item.id in origin])
     taken = 0
     for shard in writer.pending():
-        rows = [row for item in shard.items if (row := _copy(entry, found[item.id], item.id)) is not None]
+        rows = [row for item in shard.items if (row := _copy(entry, origin[item.id], item.id)) is not None]
         if not rows:
             continue
         held = {row.id for row in rows}
         part = Shard(shard.generation, shard.number, tuple(item for item in shard.items if item.id in held))
-        origins = [entry.environment(found[row.id]) for row in rows]
+        origins = [entry.environment(origin[row.id]) for row in rows]
         if writer.commit(part, rows, environment={"taken_over": distinct(origins)}) == "committed":
             taken += len(rows)
     return taken
@@ -269,8 +271,8 @@ def _copy(entry: Entry, source: str, name: str) -> Row | None:
 
 def distinct(environments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Where rows were computed: the environments of the commits they come from, each once."""
-    found: list[dict[str, Any]] = []
+    different: list[dict[str, Any]] = []
     for each in environments:
-        if each not in found:
-            found.append(dict(each))
-    return found
+        if each not in different:
+            different.append(dict(each))
+    return different

@@ -54,7 +54,7 @@ def push(cache: Path, url: str | Store, progress: Progress | None = None, *, rep
     Raises:
         SpecMismatch, RemoteConflict: the store's cache was made or planned differently.
         Damaged: shards of the local cache are damaged; all others are pushed by then.
-        RemoteDamaged: a record on the store is damaged, and this is no repair.
+        RemoteDamaged: a record on the store is damaged, and this is not a repair.
     """
     opened, moved = open_cache(cache), Moved()
     store = url if isinstance(url, Store) else Store(url)
@@ -75,20 +75,20 @@ def push(cache: Path, url: str | Store, progress: Progress | None = None, *, rep
             for name in store.names(f"{base}/commits/{generation}")
         }
         for key, commit in sorted(ledger.commits.items()):
-            known = (key[0], f"{key[1]:08d}-{commit.revision:04d}.json") in there
-            if known and not repair:
+            there_already = (key[0], f"{key[1]:08d}-{commit.revision:04d}.json") in there
+            if there_already and not repair:
                 moved.already += 1
             elif commit.path is None or commit.path in held:
-                work.append((base, info.path, commit, known))
+                work.append((base, info.path, commit, there_already))
     bad: list[Damaged] = []
-    for number, (base, path, commit, known) in enumerate(work):
-        stale, theirs = _damaged_commit(store, base, commit) if known else (True, [])
+    for number, (base, path, commit, there_already) in enumerate(work):
+        stale, theirs = _damaged_commit(store, base, commit) if there_already else (True, [])
         if not stale:
             moved.already += 1
         elif commit.path is not None and (problem := check_data(path, commit)):
             bad.append(Damaged(f"{path}/data/{commit.path}", f"{problem}; it was not pushed"))
         else:
-            if known:
+            if there_already:
                 store.delete([f"{base}/{_record(commit)}", *theirs])
                 moved.replaced += 1
             _send_shard(store, base, path, commit, moved)
@@ -196,17 +196,17 @@ def pull(
     """
     store, moved = Store(url), Moved()
     check_format(store)
-    known = tuple(store.names("entries"))
-    if absent := [name for name in addresses if name not in known]:
-        raise MissingEntry(store.url, absent[0], known)
-    if gone := [each for each in living(store.names("/".join(PLACE))) if each not in known]:
+    stored = tuple(store.names("entries"))
+    if absent := [name for name in addresses if name not in stored]:
+        raise MissingEntry(store.url, absent[0], stored)
+    if gone := [each for each in living(store.names("/".join(PLACE))) if each not in stored]:
         raise RemoteDamaged(f"{store.url}/entries/{gone[0]}", "the whole entry is gone, and its witness is there")
     if into.is_dir():
         check(into)
     create_cache(into)
     _fetch_log(store, withdrawal_log(into), "")
     work: list[tuple[str, Path, str, bytes, Commit]] = []
-    for address in addresses or known:
+    for address in addresses or stored:
         work += _fetch_records(store, address, into)
     for number, (base, entry, name, data, commit) in enumerate(work):
         path = inside(entry, name)
@@ -234,8 +234,8 @@ def pull(
 def _fetch_log(store: Store, log: Log[Any], base: str) -> None:
     """Downloads each record of a log, from the first of its three places that is good."""
     places = [base + place.relative_to(log.anchor).parent.as_posix() for place in log.places(1)]
-    found = {name for place in places for name in store.names(place) if RECORD.fullmatch(name)}
-    numbers = [int(name[:-5]) for name in found]
+    records = {name for place in places for name in store.names(place) if RECORD.fullmatch(name)}
+    numbers = [int(name[:-5]) for name in records]
     for number in range(1, max(numbers, default=0) + 1):
         data = _first_good(store, log, base, number)
         with writing(log.record(number)):
@@ -281,7 +281,7 @@ def _fetch_records(store: Store, address: str, into: Path) -> list[tuple[str, Pa
     _fetch_log(store, plan_log(entry), f"{base}/")
     with writing(entry):
         born(into, address)
-    found = []
+    work = []
     for name in commits:
         data = store.read(f"{base}/{name}")
         where = f"{store.url}/{base}/{name}"
@@ -289,8 +289,8 @@ def _fetch_records(store: Store, address: str, into: Path) -> list[tuple[str, Pa
             commit = record_of(Commit, data, where)
         except Damaged as error:
             raise RemoteDamaged(where, error.problem) from error
-        found.append((base, entry, name, data, commit))
-    return found
+        work.append((base, entry, name, data, commit))
+    return work
 
 
 def _fetch_data(store: Store, base: str, entry: Path, commit: Commit, moved: Moved, committed: bool) -> None:

@@ -37,8 +37,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        protocol, found, _ = url.partition("://")
-        if not found or protocol not in CONDITIONAL:
+        protocol, separator, _ = url.partition("://")
+        if not separator or protocol not in CONDITIONAL:
             raise CannotReach(url, f"known are {', '.join(f'{name}://' for name in CONDITIONAL)}")
         try:
             import fsspec
@@ -50,10 +50,10 @@ class Store:
     def names(self, folder: str) -> list[str]:
         """Names directly in a folder, sorted; none if there is none."""
         try:
-            found = self.files.ls(f"{self.root}/{folder}", detail=False, refresh=True)
+            paths = self.files.ls(f"{self.root}/{folder}", detail=False, refresh=True)
         except FileNotFoundError:
             return []
-        return sorted({path.rstrip("/").rsplit("/", 1)[1] for path in found} - {folder.rsplit("/", 1)[-1]})
+        return sorted({path.rstrip("/").rsplit("/", 1)[1] for path in paths} - {folder.rsplit("/", 1)[-1]})
 
     def read(self, path: str) -> bytes:
         """One object; raises FileNotFoundError."""
@@ -102,13 +102,13 @@ class RemoteConflict(CacheError, ValueError):
     url: str
     record: str
     got = "{url} and the local cache have different records {record}; nothing more was moved."
-    next = "Pull the store into a new directory, ser cache merge the local cache into it, and push that."
+    next = "Pull the store into a new directory, merge the local cache into it (ser cache merge), and push the result."
 
 
 class RemoteDamaged(Damaged):
     """An object on the store that is not what was pushed."""
 
-    next = "Put a good copy in its place with ser cache push CACHE URL --repair, from a cache that has it."
+    next = "Replace it with ser cache push CACHE URL --repair, from a cache that has a good copy."
 
 
 @dataclass
@@ -165,9 +165,9 @@ def remote_spec(store: Store, base: str) -> EntrySpec:
         raise RemoteDamaged(where, error.problem) from error
 
 
-def same_spec(one: EntrySpec, other: EntrySpec, url: str) -> None:
+def same_spec(ours: EntrySpec, theirs: EntrySpec, url: str) -> None:
     """Raises SpecMismatch unless two entries are made from the same inputs."""
-    if one.fingerprint != other.fingerprint:
-        error = SpecMismatch(one.address, differences(one.as_dict(), other.as_dict()))
+    if ours.fingerprint != theirs.fingerprint:
+        error = SpecMismatch(ours.address, differences(ours.as_dict(), theirs.as_dict()))
         error.add_note(f"while comparing it with {url}")
         raise error

@@ -65,7 +65,7 @@ def names(anchor: Path, *parts: str, like: re.Pattern[str] | None = None) -> lis
             inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = inner
-        found = os.listdir(descriptor)
+        listed = os.listdir(descriptor)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -75,7 +75,7 @@ def names(anchor: Path, *parts: str, like: re.Pattern[str] | None = None) -> lis
     finally:
         if descriptor >= 0:
             os.close(descriptor)
-    return sorted(found if like is None else filter(like.fullmatch, found))
+    return sorted(listed if like is None else filter(like.fullmatch, listed))
 
 
 def inside(anchor: Path, relative: str) -> Path:
@@ -128,7 +128,7 @@ def sizes(path: Path) -> dict[str, int]:
         return {path.name: status.st_size}
     if not stat.S_ISDIR(status.st_mode):
         raise Unsafe(str(path), LINK if stat.S_ISLNK(status.st_mode) else NO_FILE)
-    found: dict[str, int] = {}
+    held: dict[str, int] = {}
 
     def walk(place: str, name: str) -> None:
         with os.scandir(place) as entries:
@@ -137,12 +137,12 @@ def sizes(path: Path) -> dict[str, int]:
                     walk(entry.path, f"{name}/{entry.name}")
                 elif entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(FileNotFoundError):  # a writer's temporary file
-                        found[f"{name}/{entry.name}"] = entry.stat(follow_symlinks=False).st_size
+                        held[f"{name}/{entry.name}"] = entry.stat(follow_symlinks=False).st_size
                 else:
                     raise Unsafe(entry.path, LINK if entry.is_symlink() else NO_FILE)
 
     walk(str(path), path.name)
-    return found
+    return held
 
 
 def files(path: Path) -> list[Path]:

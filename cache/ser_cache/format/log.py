@@ -31,23 +31,23 @@ PLACE = (WITNESSES, "entries")
 T = TypeVar("T")
 
 
-def _numbers(found: Iterable[str], address: str) -> tuple[set[int], set[int]]:
+def _numbers(witnesses: Iterable[str], address: str) -> tuple[set[int], set[int]]:
     """Numbers under which an entry was made, and those under which it was removed."""
-    parts = [match.groups() for name in found if (match := NAME.fullmatch(name)) and match[3] == address]
+    parts = [match.groups() for name in witnesses if (match := NAME.fullmatch(name)) and match[3] == address]
     made, removed = ({int(number) for number, event, _ in parts if event == each} for each in ("made", "removed"))
     return made, removed
 
 
-def living(found: Iterable[str]) -> list[str]:
+def living(witnesses: Iterable[str]) -> list[str]:
     """Addresses that were made and not removed since, sorted, from the names of the witnesses."""
-    found = list(found)
-    known = sorted({match[3] for name in found if (match := NAME.fullmatch(name))})
-    return [address for address in known if (both := _numbers(found, address))[0] - both[1]]
+    witnesses = list(witnesses)
+    addresses = sorted({match[3] for name in witnesses if (match := NAME.fullmatch(name))})
+    return [address for address in addresses if (both := _numbers(witnesses, address))[0] - both[1]]
 
 
-def birth(found: Iterable[str], address: str) -> str | None:
+def birth(witnesses: Iterable[str], address: str) -> str | None:
     """Name of the witness that an entry lacks, None if it has one."""
-    made, removed = _numbers(found, address)
+    made, removed = _numbers(witnesses, address)
     return None if made - removed else f"{max([*made, *removed], default=0) + 1:04d}-made-{address}"
 
 
@@ -135,14 +135,14 @@ class Log(Generic[T]):
     def lacking(self) -> list[tuple[int, Path]]:
         """(number, path) of copies and witnesses that are not there, of records that are."""
         there = self._there()
-        known = [int(path.stem) for path in there if path.parent == self.record(1).parent and path.suffix == ".json"]
-        return [(number, path) for number in sorted(known) for path in self.places(number) if path not in there]
+        numbers = [int(path.stem) for path in there if path.parent == self.record(1).parent and path.suffix == ".json"]
+        return [(number, path) for number in sorted(numbers) for path in self.places(number) if path not in there]
 
     def _there(self) -> set[Path]:
-        found = {self.anchor / self.name / name for like in (PLAN_NAME, COPY_NAME)
+        records = {self.anchor / self.name / name for like in (PLAN_NAME, COPY_NAME)
                  for name in names(self.anchor, self.name, like=like)}  # fmt: skip
         witnesses = names(self.anchor, WITNESSES, self.name, like=PLAN_NAME)
-        return found | {self.anchor / WITNESSES / self.name / name for name in witnesses}
+        return records | {self.anchor / WITNESSES / self.name / name for name in witnesses}
 
     def known(self) -> int:
         """The highest number that anything of the log has."""
@@ -228,8 +228,8 @@ def counted(records: Iterable[str], witnesses: Iterable[str], where: str) -> int
     expected = max([*numbers, *(int(name[:-5]) for name in witnesses)], default=0)
     for number in range(1, expected + 1):
         if number > len(numbers) or numbers[number - 1] != number:
-            known = "later ones are" if number < len(numbers) + 1 else "its witness is"
-            raise Damaged(f"{where}/{number:04d}.json", f"it is missing, and {known} there")
+            others = "later ones are" if number < len(numbers) + 1 else "its witness is"
+            raise Damaged(f"{where}/{number:04d}.json", f"it is missing, and {others} there")
     return expected
 
 

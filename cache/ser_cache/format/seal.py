@@ -127,9 +127,9 @@ def unseal(data: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(body + b"}")
     except (ValueError, RecursionError) as error:
-        raise Damaged(where, f"it is no JSON ({error})") from error
+        raise Damaged(where, f"it is not JSON ({error})") from error
     if not isinstance(record, dict):
-        raise Damaged(where, "it is no JSON object")
+        raise Damaged(where, "it is not a JSON object")
     if record.get("schema") != SCHEMA:
         raise UnsupportedFormat(where, record.get("schema"), SCHEMA)
     return record

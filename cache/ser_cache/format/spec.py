@@ -118,8 +118,8 @@ class EntrySpec:
 def differences(old: Any, new: Any, prefix: str = "") -> tuple[tuple[str, object, object], ...]:
     """Every field in which two JSON values differ, as (dotted name, old, new)."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found: list[tuple[str, object, object]] = []
+        fields: list[tuple[str, object, object]] = []
         for name in sorted(set(old) | set(new)):
-            found += differences(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{prefix}{name}.")
-        return tuple(found)
+            fields += differences(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{prefix}{name}.")
+        return tuple(fields)
     return () if old == new and type(old) is type(new) else ((prefix.rstrip("."), old, new),)

@@ -139,7 +139,7 @@ def usage(cache: Cache) -> list[dict[str, object]]:
     what a repair moved aside. ``records``: plans, commits and the like.
     """
     check(cache.path)
-    found: list[dict[str, object]] = []
+    table: list[dict[str, object]] = []
     withdrawn = cache.withdrawn()
     for info in cache.entries():
         ledger = Ledger.read(info.path, info.fingerprint)
@@ -149,9 +149,9 @@ def usage(cache: Cache) -> list[dict[str, object]]:
         live = sum(lengths[row] * width for row in ledger.rows(wanted).values())
         frames = sum(commit.total * width for commit in ledger.commits.values())
         held = sum(commit.size for commit in ledger.commits.values())
-        known = {commit.path for commit in ledger.commits.values()}
-        orphans = sum(size(info.path / "data" / name) for name in names(info.path, "data") if name not in known)
+        committed = {commit.path for commit in ledger.commits.values()}
+        orphans = sum(size(info.path / "data" / name) for name in names(info.path, "data") if name not in committed)
         aside = size(info.path / "quarantine")
         parts = (live, frames - live, held - frames, orphans, aside, size(info.path) - held - orphans - aside)
-        found.append({"entry": info.address, **dict(zip(KINDS, parts, strict=True))})
-    return found
+        table.append({"entry": info.address, **dict(zip(KINDS, parts, strict=True))})
+    return table

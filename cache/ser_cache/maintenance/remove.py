@@ -51,11 +51,11 @@ def remove_utterances(cache: Cache, ids: Iterable[str]) -> Removed:
     check(cache.path)
     asked = tuple(dict.fromkeys(ids))
     withdrawn = cache.withdrawn()
-    known = set(withdrawn)
+    planned = set(withdrawn)
     for info in cache.entries():
         plans = Ledger.read(info.path, info.fingerprint).plans.values()
-        known |= {name for plan in plans for name, _ in plan.mentions()}
-    if unknown := tuple(name for name in asked if name not in known):
+        planned |= {name for plan in plans for name, _ in plan.mentions()}
+    if unknown := tuple(name for name in asked if name not in planned):
         raise MissingRow(str(cache.path), unknown, len(asked))
     if set(asked) - withdrawn:
         cache.withdraw(asked)

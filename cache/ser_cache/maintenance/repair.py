@@ -44,8 +44,8 @@ def repair(root: Path, report: Report) -> list[str]:
 
 def _repair(root: Path, finding: Finding) -> str | None:
     if finding.kind == "format":
-        known = dict(FORMAT) if WITNESSES in names(root) else {**FORMAT, "witnesses": False}
-        replace_file(finding.path, seal(known))
+        record = dict(FORMAT) if WITNESSES in names(root) else {**FORMAT, "witnesses": False}
+        replace_file(finding.path, seal(record))
     elif finding.kind == "withdrawal":
         return _restore_withdrawal(root, finding.key[0])
     elif finding.kind in ("commit", "data") and finding.entry is not None:
@@ -106,16 +106,16 @@ def _restore_plan(entry: Path, generation: int) -> str | None:
         fingerprint = next(iter(commits.values())).fingerprint
     if spec is None:
         return _no_spec(entry)
-    known = {name for plan in _good_plans(entry) for name, _ in plan.mentions()}
+    ids = {name for plan in _good_plans(entry) for name, _ in plan.mentions()}
     shards = []
     for number in range(max(commits, default=-1) + 1):
         commit = commits.get(number)
         hashes = {} if commit is None else dict(zip(commit.ids, commit.input_hashes, strict=True))
         if commit is not None:
             hashes |= {name: failure.input_hash for name, failure in commit.failures.items()}
-        known |= set(hashes)
+        ids |= set(hashes)
         shards.append(PlannedShard.of(Item(name, hashes[name]) for name in sorted(hashes)))
-    withheld = dict.fromkeys(sorted(known), f"withheld:{uuid.uuid4().hex}")
+    withheld = dict.fromkeys(sorted(ids), f"withheld:{uuid.uuid4().hex}")
     plan = Plan(
         generation=generation, fingerprint=fingerprint, spec=spec, recipe=recipe, shards=shards, resolves=withheld
     )
@@ -132,7 +132,7 @@ def _good_plans(entry: Path) -> list[Plan]:
 
 
 def _no_spec(entry: Path) -> str:
-    return f"{entry}: neither entry.json nor any plan can be read; remove it (ser cache rm --entry) and make it anew."
+    return f"{entry}: neither entry.json nor any plan can be read; remove it (ser cache rm --entry), then run the command that made it again."
 
 
 def _known_spec(entry: Path) -> tuple[SpecRecord | None, str | None, str]:
@@ -166,8 +166,8 @@ def _restore_withdrawal(root: Path, number: int) -> str | None:
     if log.restore(number):
         return None
     return (
-        f"{log.record(number)}: its copy and its witness are bad too, or they contradict each other; find out whose rows it "
-        "hid, delete the three, and withdraw again."
+        f"{log.record(number)}: its copy and its witness are damaged too, or they contradict each other. "
+        "Find out which utterances it withdrew, delete the three files, and withdraw the utterances again."
     )
 
 

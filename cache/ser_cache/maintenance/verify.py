@@ -108,8 +108,8 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
     report.lacking = lacking(root, witnessed)
     jobs: list[tuple[Path, Commit]] = []
     for path in cache.entry_paths():
-        found, commits = _records(path, report, withdrawn)
-        report.findings += found
+        findings, commits = _records(path, report, withdrawn)
+        report.findings += findings
         jobs += [(path, commit) for commit in commits if commit.path is not None and data]
     total = sum(commit.size for _, commit in jobs)
     for path, commit in jobs:
@@ -138,10 +138,10 @@ def check_data(entry: Path, commit: Commit) -> str | None:
         for name, (_, digest) in commit.files.items():
             path = entry / "data" / name
             if place is not None and path == place[0]:  # both sums in one pass
-                found, crcs = hash_rows(path, place[1], (count * width for count in commit.frames))
+                hashed, crcs = hash_rows(path, place[1], (count * width for count in commit.frames))
             else:
-                found = hash_file(path)
-            if found != digest:
+                hashed = hash_file(path)
+            if hashed != digest:
                 inner = name[len(commit.path or "") + 1 :]
                 return f"the xxh3-128 of {inner or 'the file'} is not the one that was written"
         edges = offsets_of(np.array(commit.frames, dtype=np.int64))
@@ -271,9 +271,9 @@ def misplaced(root: Path) -> list[Path]:
             if path.is_dir():
                 yield path, names(path)
             elif os.path.lexists(path):
-                found.append(path)
+                strays.append(path)
 
-    found: list[Path] = []
+    strays: list[Path] = []
     for path, inner in folders(root, "attachments", "checksums", "entries", "withdrawn", WITNESSES):
         kept = {
             "checksums": inner,
@@ -286,7 +286,7 @@ def misplaced(root: Path) -> list[Path]:
             for part, generations in folders(entry, "plans", "commits", "data", "quarantine", WITNESSES):
                 below = {"commits": list(filter(GENERATION_NAME.fullmatch, generations)), WITNESSES: ["plans"]}
                 list(folders(part, *below.get(part.name, [])))
-    return found
+    return strays
 
 
 def _begun(root: Path) -> list[str]:
@@ -301,11 +301,11 @@ def lacking(root: Path, witnessed: bool) -> list[Path]:
         root: the cache.
         witnessed: whether it promises witnesses (`check_format`); else only withdrawals have copies.
     """
-    found = [path for log in logs(root) for _, path in log.lacking()]
+    absent = [path for log in logs(root) for _, path in log.lacking()]
     if not witnessed:
-        return [path for path in found if COPY_NAME.fullmatch(path.name) and path.parent.name == "withdrawn"]
+        return [path for path in absent if COPY_NAME.fullmatch(path.name) and path.parent.name == "withdrawn"]
     there = witnesses(root)
-    return found + [root.joinpath(*PLACE, name) for each in _begun(root) if (name := birth(there, each)) is not None]
+    return absent + [root.joinpath(*PLACE, name) for each in _begun(root) if (name := birth(there, each)) is not None]
 
 
 def complete(root: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_newer_format_is_refused_by_its_number(tmp_path: Path):
 
 
 def test_directories_that_are_no_cache_are_left_alone(tmp_path: Path):
-    with pytest.raises(ser_cache.NotACache, match="no such directory"):
+    with pytest.raises(ser_cache.NotACache, match="does not exist"):
         open_cache(tmp_path / "nowhere")
     (tmp_path / "thesis.txt").write_text("years of work")
     for use in (open_cache, create_cache):
