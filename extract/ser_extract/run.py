@@ -18,6 +18,7 @@ from ser_cache import create_cache, take_over
 from ser_cache.catalog import Cache
 from ser_cache.format.plan import Target
 from ser_cache.writer import Writer
+from ser_data.manifest.columns import Utterance
 from ser_data.manifest.table import Manifest
 from ser_extract.encoders.base import Modality
 from ser_extract.errors import DiskTooSmall
@@ -92,6 +93,7 @@ class Extraction:
         self._job, self._reporter, self._recipe = job, reporter, recipe
         self._streams: list[Stream] = []
         self._writers: dict[Modality, dict[int, Writer]] = {}
+        self._utterances: dict[str, Utterance] = {}
         self._encoded: dict[Modality, int] = {}
         self._taken: dict[Modality, int] = {}
         self._without_video = 0
@@ -158,6 +160,7 @@ class Extraction:
     def _open(self, cache: Cache, manifest: Manifest, encoders: Sequence[Encoder]) -> None:
         """Hashes the inputs, opens the writers, freezes the plans, and looks at the disk."""
         utterances = list(manifest.utterances())
+        self._utterances = {utterance.id: utterance for utterance in utterances}
         needed = 0
         for encoder in encoders:
             phase = f"hash {encoder.modality}"
@@ -213,7 +216,7 @@ class Extraction:
         for stream in self._streams:
             pending = {layer: list(writer.pending()) for layer, writer in self._writers[stream.modality].items()}
             seconds = {entry.item.id: entry.seconds for entry in stream.inputs}
-            units += gather(stream.modality, pending, seconds)
+            units += gather(stream.modality, pending, seconds, self._utterances)
         return part(units, share)
 
     def _work(self, stop: Stop) -> int:

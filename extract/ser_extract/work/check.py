@@ -4,11 +4,13 @@ For after an upgrade of a library, or on another machine: the cache's fingerprin
 libraries' rounding. Nothing is written.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ser_cache import open_cache
+from ser_data.manifest.columns import Utterance
 from ser_data.manifest.table import Manifest
 from ser_extract.encoders.base import Encoded
 from ser_extract.errors import EncoderBroken
@@ -69,24 +71,28 @@ def check_cache(job: ExtractJob, count: int) -> Drift:
     )
     processor = ShardProcessor(assignment)
     try:
-        known = set(manifest.table["id"])
-        lines = [line for encoder in encoders.values() for line in _lines(job, count, encoder, processor, known)]
+        utterances = {utterance.id: utterance for utterance in manifest.utterances()}
+        lines = [line for encoder in encoders.values() for line in _lines(job, count, encoder, processor, utterances)]
     finally:
         processor.close()
     return Drift(tuple(lines))
 
 
-def _lines(job: ExtractJob, count: int, encoder: Encoder, processor: ShardProcessor, known: set[str]) -> list[Line]:
+def _lines(
+    job: ExtractJob, count: int, encoder: Encoder, processor: ShardProcessor, utterances: Mapping[str, Utterance]
+) -> list[Line]:
     cache = open_cache(job.cache)
     entries = [cache.select(spec.modality, spec.encoder, spec.layer, spec.dtype) for spec in encoder.specs]
-    ids = [name for name in entries[0].ids if name in known and all(name in entry.input_hashes for entry in entries)]
+    ids = [
+        name for name in entries[0].ids if name in utterances and all(name in entry.input_hashes for entry in entries)
+    ]
     ids = [
         name for name, length in zip(ids, entries[0].lengths(ids), strict=True) if length
     ]  # without a video: nothing
     chosen = [ids[int(k)] for k in np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round())] if ids else []
     if not chosen:
         raise EncoderBroken(encoder.source.name, f"{job.cache} holds no features of it", "Run ser-extract first.")
-    encoded = processor.recompute(encoder.modality, chosen)
+    encoded = processor.recompute(encoder.modality, [utterances[name] for name in chosen])
     lines = []
     for entry in entries:
         drift = {}

@@ -17,7 +17,6 @@ import numpy as np
 
 from ser_cache import Failure, Row, create_cache
 from ser_data.manifest.columns import Utterance
-from ser_data.manifest.table import Manifest
 from ser_data.manifest.text import visible
 from ser_data.media.audio import LIMITS, AudioError
 from ser_data.media.isolated import IsolatedDecoder, IsolatedVideoDecoder
@@ -86,8 +85,7 @@ class ShardProcessor:
     def __init__(self, assignment: Assignment, threads: int = 1) -> None:
         self._assignment, self._threads = assignment, threads
         self._cache = create_cache(assignment.job.cache)
-        manifest = Manifest.from_bytes(self._cache.attachment(MANIFEST))
-        self._utterances = {utterance.id: utterance for utterance in manifest.utterances()}
+        self._utterances: dict[str, Utterance] = {}  # of the unit in hand
         self._encoders: dict[Modality, Encoder] = {
             modality: describe(assignment.job, modality, source) for modality, source in assignment.sources.items()
         }
@@ -146,6 +144,7 @@ class ShardProcessor:
     ) -> tuple[dict[int, list[Row]], dict[str, Failure], dict[str, Any]]:
         """The first half of `process`: rows by layer, failures, and the environment record."""
         started = time.monotonic()
+        self._utterances = {utterance.id: utterance for utterance in unit.utterances}
         rows: dict[int, list[Row]] = {layer: [] for layer in unit.layers}
         failures = {
             name: Failure("encoder_crash", "the worker process died while it encoded nothing but this utterance")
@@ -180,8 +179,10 @@ class ShardProcessor:
         told = {name: (failure.reason, failure.detail) for name, failure in failures.items()}
         return UnitResult(unit.key, outcomes, told, unit.seconds)
 
-    def recompute(self, modality: Modality, ids: Sequence[str]) -> dict[str, Encoded | Refused]:
+    def recompute(self, modality: Modality, utterances: Sequence[Utterance]) -> dict[str, Encoded | Refused]:
         """Encodes utterances without committing anything, at the lengths and in the company that their lengths give."""
+        self._utterances = {utterance.id: utterance for utterance in utterances}
+        ids = list(self._utterances)
         inputs = self._load(modality, ids)
         whole = [value for value in inputs if not isinstance(value, Refused)]
         encoded = iter(self.engine(modality).encode(whole))

@@ -9,24 +9,27 @@ from ser_base.progress import duration
 from ser_cache import EntrySpec, Shard
 from ser_cache.catalog import Cache
 from ser_cache.writer import Writer
+from ser_data.manifest.columns import Utterance
 from ser_extract.encoders.base import CORE_FLOPS, Modality
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What a worker does in one go. Small: ids and hashes, never arrays.
+    """What a worker does in one go. Small: ids, hashes, paths and texts, never arrays.
 
     Attributes:
         modality: Of all its shards.
         shards: (layer, shard) of every entry that lacks these utterances.
         seconds: Audio seconds of its utterances (0 for text).
         cost: Rough seconds of one core.
+        utterances: Where their recordings and texts are.
     """
 
     modality: Modality
     shards: tuple[tuple[int, Shard], ...]
     seconds: float
     cost: float
+    utterances: tuple[Utterance, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -43,13 +46,19 @@ class Unit:
         return tuple(layer for layer, _ in self.shards)
 
 
-def gather(modality: Modality, pending: Mapping[int, Sequence[Shard]], seconds: Mapping[str, float]) -> list[Unit]:
+def gather(
+    modality: Modality,
+    pending: Mapping[int, Sequence[Shard]],
+    seconds: Mapping[str, float],
+    utterances: Mapping[str, Utterance],
+) -> list[Unit]:
     """Groups pending shards by their utterances.
 
     Args:
         modality: Of the entries.
         pending: Layer -> its pending shards.
         seconds: Utterance -> audio seconds.
+        utterances: By id.
 
     Returns:
         Units, most costly first, so that the last ones to run are short and the workers end together.
@@ -64,6 +73,7 @@ def gather(modality: Modality, pending: Mapping[int, Sequence[Shard]], seconds: 
             tuple(shards),
             sum(seconds.get(name, 0.0) for name, _ in items),
             sum(item.cost for item in shards[0][1].items),
+            tuple(utterances[name] for name, _ in items),
         )
         for items, shards in groups.items()
     ]

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_cache import Item, Shard
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import block_flops
 from ser_extract.encoders.batches import BatchRule, cut, join
@@ -17,7 +16,6 @@ from ser_extract.encoders.speech_engine import LengthGroupNorm
 from ser_extract.encoders.stated import Waveform
 from ser_extract.errors import LayerOutOfRange
 from ser_extract.inputs.streams import parse_layers
-from ser_extract.work.units import gather, part
 
 
 @pytest.mark.parametrize(
@@ -119,27 +117,6 @@ def test_the_frame_count_is_the_published_one():
 def test_a_block_costs_what_its_matrices_cost():
     # 4 * 768^2 + 2 * 768 * 3072 weights, and two products of attention
     assert block_flops(225, 768) == 2 * 225 * (4 * 768**2 + 2 * 768 * 3072) + 2 * 2 * 225**2 * 768
-
-
-def shard(number, *names, generation=1):
-    return Shard(generation, number, tuple(Item(name, f"hash-{name}", 1.0, 10) for name in names))
-
-
-def test_layers_with_the_same_utterances_share_a_unit():
-    pending = {4: [shard(0, "a", "b"), shard(1, "c")], 8: [shard(0, "a", "b")], 12: [shard(5, "b")]}
-    units = gather("audio", pending, {"a": 2.0, "b": 1.0, "c": 9.0})
-    assert [(unit.ids, unit.layers, unit.seconds) for unit in units] == [
-        (("a", "b"), (4, 8), 3.0),
-        (("b",), (12,), 1.0),
-        (("c",), (4,), 9.0),
-    ]
-
-
-def test_parts_are_disjoint_and_together_everything():
-    units = gather("text", {1: [shard(n, f"u{n}") for n in range(11)]}, {})
-    parts = [part(units, (index, 3)) for index in (1, 2, 3)]
-    assert sorted(unit.ids for piece in parts for unit in piece) == sorted(unit.ids for unit in units)
-    assert part(units, None) == units
 
 
 def test_a_batch_of_like_lengths_wastes_little():

@@ -1,4 +1,4 @@
-"""The line `Next: ser-fuse ...` runs as it is printed, whatever the cache holds."""
+"""What a run leaves to read: `failures.csv`, and the line `Next: ser-fuse ...`, which runs as it is printed."""
 
 import csv
 import shlex
@@ -10,6 +10,7 @@ import soundfile
 
 from ser_extract.job import ExtractJob
 from ser_extract.run import run
+from ser_extract.work.report import Skipped, write_failures
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.planning import plan
 
@@ -126,3 +127,15 @@ def test_the_quick_check_of_streams_agrees_with_every_head():
                 except StreamMissing as error:
                     answers.append(str(error))
             assert answers[0] == answers[1], (name, available)
+
+
+def test_failures_are_harmless_to_a_spreadsheet(tmp_path):
+    write_failures(tmp_path, [Skipped("=cmd()", "audio", "nan", "-1\n+2"), Skipped("a", "text", "x", "fine")])
+    assert (tmp_path / "failures.csv").read_text().splitlines() == [
+        "id,modality,reason,detail",
+        "'=cmd(),audio,nan,'-1 +2",
+        "a,text,x,fine",
+    ]
+    write_failures(tmp_path, [])
+    assert (tmp_path / "failures.csv").read_text().splitlines() == ["id,modality,reason,detail"]
+    assert [path.name for path in tmp_path.iterdir()] == ["failures.csv"]

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ser_cache import EntrySpec, Item, open_cache
+from ser_cache import EntrySpec, Item, Shard, open_cache
 from ser_cache.format.plan import cut, plan_log
+from ser_data.manifest.columns import Utterance
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import InputOptions
 from ser_extract.run import run
 from ser_extract.work import units as pace
-from ser_extract.work.units import Waiting, core_pace, shard_cost
+from ser_extract.work.units import Waiting, core_pace, gather, part, shard_cost
 
 
 @pytest.mark.parametrize("workers", [1, 2, 16])
@@ -109,3 +111,30 @@ def test_ctrl_c_says_how_long_the_shards_in_hand_may_take():
     wait.saved(("audio", ("b", "b2")))
     wait.saved(("audio", ("c", "c2")))
     assert wait.seconds == 0.0
+
+
+def shard(number, *names, generation=1):
+    return Shard(generation, number, tuple(Item(name, f"hash-{name}", 1.0, 10) for name in names))
+
+
+def utterance(name):
+    return Utterance(**{field.name: None for field in fields(Utterance)} | {"id": name})
+
+
+def test_layers_with_the_same_utterances_share_a_unit():
+    pending = {4: [shard(0, "a", "b"), shard(1, "c")], 8: [shard(0, "a", "b")], 12: [shard(5, "b")]}
+    units = gather("audio", pending, {"a": 2.0, "b": 1.0, "c": 9.0}, {name: utterance(name) for name in "abc"})
+    assert all(tuple(each.id for each in unit.utterances) == unit.ids for unit in units)
+    assert [(unit.ids, unit.layers, unit.seconds) for unit in units] == [
+        (("a", "b"), (4, 8), 3.0),
+        (("b",), (12,), 1.0),
+        (("c",), (4,), 9.0),
+    ]
+
+
+def test_parts_are_disjoint_and_together_everything():
+    named = {f"u{n}": utterance(f"u{n}") for n in range(11)}
+    units = gather("text", {1: [shard(n, f"u{n}") for n in range(11)]}, {}, named)
+    parts = [part(units, (index, 3)) for index in (1, 2, 3)]
+    assert sorted(unit.ids for piece in parts for unit in piece) == sorted(unit.ids for unit in units)
+    assert part(units, None) == units
