@@ -32,7 +32,7 @@ NOT_SO = {
     "was told": "say what is printed, or who is asked",
 }
 # What is still to be mended: commands and packages. One leaves with its last fault.
-WAITING = ("ser fuse", "ser_data", "ser_fusion")
+WAITING = ("ser fuse", "ser_fusion")
 
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:

@@ -180,7 +180,9 @@ def _run(
         if console.is_terminal and (by_segment or len(files) > 1):
             from rich.progress import Progress
 
-            bar = stack.enter_context(Progress(console=console))
+            bar = stack.enter_context(
+                Progress(console=console, redirect_stdout=False)
+            )  # results go to stdout meanwhile
             task = bar.add_task("segments" if by_segment else "recordings", total=0 if by_segment else len(files))
 
             def advance(file: str, pieces: int) -> None:

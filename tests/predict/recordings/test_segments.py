@@ -148,10 +148,11 @@ def test_a_talk_is_cut_at_its_pauses(small: Any, tmp_path: Path):
     ]
 
     def call(*more: object) -> Any:
-        return CliRunner().invoke(predict, [*asked, *map(str, more)])
+        return CliRunner(env={"FORCE_COLOR": "1"}).invoke(predict, [*asked, *map(str, more)])  # as on a terminal
 
     done = call("--format", "csv", "--save", tmp_path / "talk.json")
     assert done.exit_code == 0, done.output
+    assert "segments" in done.stderr and "100%" in done.stderr
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert near(spans, [(float(row["start"]), float(row["end"])) for row in rows]) == 1 and len(rows) == len(spans)
     saved = json.loads((tmp_path / "talk.json").read_text())
