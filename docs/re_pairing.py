@@ -87,9 +87,9 @@ def re_pair(run: str | Path, head: str = "cross", times: int = 10, seed: int = 0
     from ser_fusion.evaluation.run_directory import RunDirectory
     from ser_fusion.evaluation.statistics import difference_interval
     from ser_fusion.runs.job import study_options
-    from ser_fusion.runs.material import read_frames
     from ser_fusion.runs.planning import tasks
     from ser_fusion.runs.run import repeat
+    from ser_fusion.runs.task import read_frames
     from ser_fusion.study.open import open_study
 
     directory = RunDirectory.open(run)

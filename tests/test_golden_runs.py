@@ -18,8 +18,8 @@ from ser_fusion.heads.model import load_model
 from ser_fusion.heads.vad import rate
 from ser_fusion.reporting.report import write_report
 from ser_fusion.runs.job import study_options
-from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.run import repeat
+from ser_fusion.runs.task import read_frames
 from ser_fusion.study.open import open_study
 from ser_fusion.training.scoring import posteriors
 from ser_predict.models.ensemble import Ensemble

@@ -19,10 +19,10 @@ from ser_fusion.frames.feed import Feed
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.job import FuseJob, study_options
-from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.planning import tasks
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import gather
+from ser_fusion.runs.task import read_frames
 from ser_fusion.study.context import pool_content, previous_turns
 from ser_fusion.study.open import open_study
 from ser_fusion.training.train import build

@@ -12,8 +12,8 @@ from ser_fusion.runs.classifier_rows import fit_classifiers
 from ser_fusion.runs.job import NORMS, FuseJob
 from ser_fusion.runs.prepare import prepare
 from ser_fusion.runs.run import run
-from ser_fusion.study.data import NoReference
 from ser_fusion.study.open import open_study
+from ser_fusion.study.usable import NoReference
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,12 @@ import pytest
 
 from ser_cache.items import Failure
 from ser_fusion.errors import ClassMissing, RunChanged, RunExists, RunUnreadable
-from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.planning import fraction_of
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import gather, repeat, run
-from ser_fusion.study.data import NoReference
 from ser_fusion.study.open import open_study
+from ser_fusion.study.usable import NoReference
 
 
 def job(cache: Path, out: Path, **options: Any) -> FuseJob:
@@ -107,7 +106,7 @@ def test_a_run_may_grow_but_not_change(small_cache: Path, tmp_path: Path) -> Non
     out = tmp_path / "run"
     train_all(prepare(job(small_cache, out, part=(1, 3))))
     grown = prepare(job(small_cache, out, fusion=("concat", "gated"), seeds=(0, 1)))
-    assert sum(is_done(task, out) for task in grown.tasks) == 1
+    assert sum(task.is_done(out) for task in grown.tasks) == 1
     with pytest.raises(RunExists, match=r"epochs: 2 there, 3 now"):
         prepare(job(small_cache, out, epochs=3))
     with pytest.raises(RunExists, match="protocol"):

@@ -13,8 +13,8 @@ from ser_data.manifest.text import comparison_key
 from ser_fusion.errors import ContextImpossible
 from ser_fusion.runs.folder import do_task
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import names_of, read_frames
 from ser_fusion.runs.prepare import Prepared, prepare, train_all
+from ser_fusion.runs.task import names_of, read_frames
 from ser_fusion.study.open import open_study
 from ser_fusion.study.separation import Leak
 

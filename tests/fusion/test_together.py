@@ -28,11 +28,10 @@ from ser_fusion.heads.model import load_model
 from ser_fusion.heads.shape import Shape
 from ser_fusion.reporting.tables import transfer_tables
 from ser_fusion.runs.derived import NAME, subsets
-from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import read_frames
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import gather, run
+from ser_fusion.runs.task import read_frames
 from ser_fusion.study.open import open_study
 
 THREE = ("audio", "text", "video")
@@ -109,7 +108,7 @@ def derived(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     before = {path: path.stat().st_mtime_ns for path in out.glob("jobs/*/*/weights.safetensors")}
     outcome = run(plain.model_copy(update={"ensemble": ("seeds",), "lost_streams": True}))
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("jobs/*/*/weights.safetensors")}
-    assert all(is_done(task, out) for task in prepared.tasks) and outcome.report is not None
+    assert all(task.is_done(out) for task in prepared.tasks) and outcome.report is not None
     return out
 
 

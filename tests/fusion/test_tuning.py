@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from ser_base.errors import PackageMissing, UnknownName
 from ser_fusion.frames.feed import Feed
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import material_of, read_frames
+from ser_fusion.runs.material import material_of
 from ser_fusion.runs.planning import tasks
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import run
-from ser_fusion.runs.task import Task
+from ser_fusion.runs.task import Task, read_frames
 from ser_fusion.runs.tuning.search import HeldOutRead, settle, write_summary
 from ser_fusion.runs.tuning.space import DEFAULT, check_space
 from ser_fusion.study.open import open_study

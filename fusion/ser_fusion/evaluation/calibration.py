@@ -1,12 +1,12 @@
 """Are the posteriors worth their face value? NLL, Brier and equal-mass ECE, raw and after temperature scaling."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.temperatures import FLOOR, NO_DEVELOPMENT, Temperature, arrays_of, not_applied, tempered
+from ser_fusion.evaluation.temperatures import FLOOR, NO_DEVELOPMENT, Temperature, arrays_of, tempered
 
 BINS = 15
 
@@ -68,3 +68,14 @@ def calibration(test: pd.DataFrame, temperatures: Mapping[str, Temperature], cla
         fitted = float(np.mean([one.value for one in temperatures.values()]))
         result |= {"tempered": mean(cooled), "temperature": fitted}
     return result
+
+
+def not_applied(found: Iterable[Temperature]) -> str:
+    """Why calibration was not applied, where it was applied in no fold or only in some; empty where it was in all."""
+    listed = list(found)
+    left = [one for one in listed if one.why]
+    if not left:
+        return ""
+    if len(left) == len(listed) and len({one.why for one in left}) == 1:
+        return left[0].why
+    return f"in {len(left)} of {len(listed)} folds; in the first of these, {left[0].why}"

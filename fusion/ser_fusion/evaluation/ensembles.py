@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ser_fusion.errors import NoEnsemble
-from ser_fusion.evaluation.temperatures import FLOOR, arrays_of, fold_temperatures, not_applied, tempered
+from ser_fusion.evaluation.calibration import not_applied
+from ser_fusion.evaluation.temperatures import FLOOR, arrays_of, fold_temperatures, tempered
 
 if TYPE_CHECKING:
     from ser_data.protocols import Folds

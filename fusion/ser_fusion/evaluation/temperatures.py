@@ -158,17 +158,6 @@ def arrays_of(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.f
     return posteriors / np.where(total > 0, total, 1.0), class_positions(frame["label"], classes)
 
 
-def not_applied(found: Iterable[Temperature]) -> str:
-    """Why calibration was not applied, where it was applied in no fold or only in some; empty where it was in all."""
-    listed = list(found)
-    left = [one for one in listed if one.why]
-    if not left:
-        return ""
-    if len(left) == len(listed) and len({one.why for one in left}) == 1:
-        return left[0].why
-    return f"in {len(left)} of {len(listed)} folds; in the first of these, {left[0].why}"
-
-
 def _nll(logits: np.ndarray, targets: np.ndarray, temperature: float) -> NDArray[np.float64]:
     """NLL of each row, in nats, `(n,)`."""
     scaled = logits / temperature

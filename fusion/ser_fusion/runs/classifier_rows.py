@@ -23,7 +23,7 @@ from ser_fusion.classifiers.base import Recipe, choose_and_fit
 from ser_fusion.errors import ClassifierUnusable
 from ser_fusion.evaluation.probes import VERSION, standardise
 from ser_fusion.runs.job import NORMS
-from ser_fusion.study.data import groups_of
+from ser_fusion.study.usable import groups_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -53,7 +53,7 @@ def lost_stream_rows(
     several = [task for task in todo if len(task.plan.streams) > 1]
     missing = [task for task in several if not (job.out / task.folder / NAME).is_file()]
     if missing:
-        from ser_fusion.runs.material import read_frames
+        from ser_fusion.runs.task import read_frames
 
         listener.step("streams lost at test time")
         names = [name for name in material.study.streams if any(name in task.plan.streams for task in missing)]

@@ -4,20 +4,24 @@ Nothing of it is kept. What it cannot know is told as "at most" (early stopping)
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ser_fusion.frames.features import StreamFrames
+from ser_fusion.runs.task import read_frames
 from ser_fusion.training.plan import TrainingData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ser_fusion.runs.job import FuseJob
     from ser_fusion.runs.material import Material
     from ser_fusion.runs.task import Task
+
+    Timed = Callable[[Task, Material, Mapping[str, StreamFrames], int], float]
 
 BUDGET = 2.0  # seconds for all timing; rows that are not reached count as the mean of those that are
 SHORT = 15.0  # seconds below which no further row is timed
@@ -55,17 +59,25 @@ class Estimate:
 
 
 def estimate(
-    material: "Material", todo: "Sequence[Task]", streams: Mapping[str, StreamFrames], stride: int, workers: int
+    job: "FuseJob",
+    material: "Material",
+    todo: "Sequence[Task]",
+    names: Sequence[str],
+    workers: int,
+    timed: "Timed | None" = None,
 ) -> Estimate:
-    """Times a few steps of each row.
+    """Times a few steps of each row, on a sample of the frames.
 
     Args:
+        job: For the frames' options.
         material: What trainings learn from.
         todo: What is to be trained.
-        streams: Frames of all streams.
-        stride: ``--stride`` that the frames were read with.
+        names: The streams that it reads.
         workers: Processes that will train.
+        timed: Times one training step, as ``step_seconds``, which is the default.
     """
+    timed = timed or step_seconds
+    streams = read_frames(job, material.study, names, rows=sample_of(todo))
     began = time.perf_counter()
     first = first_of_each_row(todo)
     each: dict[str, float] = {}
@@ -75,7 +87,7 @@ def estimate(
     for slug, task in first.items():
         if each and (time.perf_counter() - began > BUDGET / 2 or seconds < SHORT):
             break
-        each[slug] = step_seconds(task, material, streams)
+        each[slug] = timed(task, material, streams, 1)
         usual = float(np.mean(list(each.values())))
         seconds = sum(steps_of(one) * each.get(one.row.slug, usual) for one in todo) / workers
     stops = any(task.plan.training.patience is not None for task in todo)
@@ -86,12 +98,12 @@ def estimate(
     if not any(streams[name].frame_rate is not None and name != "video" for name in first[slowest].plan.streams):
         return plain
     # a step costs a + b / stride: two strides tell both
-    quick = min(step_seconds(first[slowest], material, streams, thin=4), each[slowest])
+    quick = min(timed(first[slowest], material, streams, 4), each[slowest])
     fixed = max(0.0, (4 * quick - each[slowest]) / 3) / each[slowest]
     expected = {k: seconds * (fixed + (1 - fixed) / k) for k in STRIDES}
     short = [k for k, value in expected.items() if value <= LONG]
     best = short[0] if short else STRIDES[-1]
-    return replace(plain, stride=stride * best, faster=expected[best])
+    return replace(plain, stride=job.stride * best, faster=expected[best])
 
 
 def first_of_each_row(todo: "Sequence[Task]") -> "dict[str, Task]":

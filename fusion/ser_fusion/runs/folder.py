@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ser_base.files import replacing
-from ser_fusion.errors import RecordBroken
-from ser_fusion.evaluation.records import Done, read_record
 from ser_fusion.frames.batches import Frames
 from ser_fusion.frames.features import StreamFrames
 from ser_fusion.frames.feed import Feed
@@ -30,25 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ser_fusion.training.plan import Trained
-
-
-def is_done(task: Task, out: Path) -> bool:
-    """Whether the run directory holds the finished result of exactly this job."""
-    return _done(task, out).get("fingerprint") == task.fingerprint
-
-
-def is_finished(task: Task, out: Path) -> bool:
-    """Whether it holds a result of this row, fold and seed on the same ground, perhaps by an older version."""
-    done = _done(task, out)
-    same = (done.get("row"), done.get("fold"), done.get("seed")) == (task.row.slug, task.fold_name, task.seed)
-    return same and done.get("ground", task.ground) == task.ground
-
-
-def _done(task: Task, out: Path) -> dict[str, Any]:
-    try:
-        return read_record(out / task.folder / "done.json", Done)
-    except RecordBroken:
-        return {}
 
 
 def do_task(task: Task, data: TrainingData, out: Path, attention: int, on_epoch: Callable[[], None]) -> float:

@@ -4,22 +4,18 @@ The turns stand behind the study's own rows, with class -1, and only ever in tra
 development part apart by some key (speaker, session, scenario, corpus, ...) keep doing so: see ``Separation.joining``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xxhash
 from numpy.typing import NDArray
 
-from ser_fusion.frames.features import StreamFrames, read_stream
+from ser_fusion.frames.features import StreamFrames
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.task import Task
-from ser_fusion.study.context import previous_turns, turns_behind, with_context
-from ser_fusion.study.data import groups_of
-from ser_fusion.study.extra_text import lines_behind, read_extra_text
+from ser_fusion.study.context import turns_behind
+from ser_fusion.study.extra_text import lines_behind
 from ser_fusion.study.open import Study
 from ser_fusion.study.separation import Separation
 from ser_fusion.study.usable import RatingsMissing, dimensions_of, ratings_of
@@ -138,52 +134,3 @@ def _apart(job: "FuseJob", study: "Study", scored: int) -> Separation:
     if job.extra_text:
         behind = lines_behind(job.extra_text, study)
     return Separation.of(study.table, study.folds.held_out, scored, behind)
-
-
-# The frames that a job trains on: stride, the text's first token only, normalised per speaker.
-def names_of(study: Study, todo: Sequence[Task]) -> list[str]:
-    """The streams that some of these trainings read."""
-    return [name for name in study.streams if any(name in task.plan.streams for task in todo)]
-
-
-def read_frames(
-    job: FuseJob,
-    study: Study,
-    names: Sequence[str],
-    allocate: Any = None,
-    rows: "NDArray[np.int64] | None" = None,
-) -> dict[str, StreamFrames]:
-    """The frames of these streams as the job wants them: stride, CLS only, normalised per speaker or corpus.
-
-    Args:
-        job: What is asked.
-        study: On what.
-        names: Which streams.
-        allocate: Where arrays come from; see ``read_stream``.
-        rows: Rows of the study that are a sample, read without previous turns; None for all.
-
-    Raises:
-        NoReference: ``--norm speaker`` without speakers, or a speaker without neutral speech.
-    """
-    groups, reference = groups_of(study, job.norm)
-    ids = list(study.table.index)
-    more = list(read_extra_text(job.extra_text, study).ids) if job.extra_text else []
-    extra = {} if allocate is None else {"allocate": allocate}
-    before = previous_turns(study, job.context) if job.context and rows is None else None
-    out = {}
-    for name in names:
-        kind: dict[str, Any] = {"stride": job.stride, "first_only": name == "text" and job.text_input == "cls"}
-        entries = study.layers[name]
-        frames = read_stream(
-            entries,
-            ids + more if name == "text" else ids,
-            groups=groups,
-            reference=reference,
-            rows=rows,
-            **kind,
-            **extra,
-        )
-        if before is not None:
-            frames = with_context(frames, entries, before, partial(read_stream, entries, **kind), **extra)
-        out[name] = frames
-    return out

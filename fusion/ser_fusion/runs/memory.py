@@ -16,7 +16,6 @@ from ser_fusion.errors import RecordMissing, RunExists, RunUnreadable
 from ser_fusion.evaluation.comparison import DEFAULT_NAMED, primary_pairs
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.evaluation.run_directory import job_folders
-from ser_fusion.runs.folder import is_done, is_finished
 from ser_fusion.runs.job import GROWS, FuseJob, Row
 from ser_fusion.runs.task import Task
 
@@ -106,7 +105,7 @@ def kept(out: Path, rows: Sequence[Row], tasks: Sequence[Task], earlier: Sequenc
     left: list[str] = []
     found: list[Task] = []
     for (slug, seed), group in groups.items():
-        done = [task for task in group if is_done(task, out) or is_finished(task, out)]
+        done = [task for task in group if task.is_done(out) or task.is_finished(out)]
         if len(done) == len(group):
             found += group
         else:

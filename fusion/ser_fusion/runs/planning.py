@@ -19,10 +19,9 @@ from ser_fusion.runs.task import Search, Task
 from ser_fusion.runs.tuning.inner import Inner, inner_folds
 from ser_fusion.runs.tuning.space import DEFAULT
 from ser_fusion.study.context import previous_turns
-from ser_fusion.study.data import groups_of
 from ser_fusion.study.extra_text import read_extra_text
 from ser_fusion.study.open import Study
-from ser_fusion.study.usable import check_classes, check_two_classes
+from ser_fusion.study.usable import check_classes, check_two_classes, groups_of
 from ser_fusion.training.losses.levers import PLAIN, levers_of
 from ser_fusion.training.losses.objective import check_heads
 from ser_fusion.training.plan import Plan

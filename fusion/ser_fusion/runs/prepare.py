@@ -10,7 +10,6 @@ from typing import Any
 from ser_base.errors import PackageMissing
 from ser_base.files import replacing
 from ser_fusion.errors import RunChanged
-from ser_fusion.runs.folder import is_done
 from ser_fusion.runs.job import FuseJob, Row
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.material import Material
@@ -58,7 +57,7 @@ class Prepared:
     @property
     def remaining(self) -> list[Task]:
         """Trainings that are not done yet, of all shares."""
-        return [task for task in self.tasks if not is_done(task, self.job.out)]
+        return [task for task in self.tasks if not task.is_done(self.job.out)]
 
 
 def prepare(
@@ -122,7 +121,7 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     """Trains what this share of the job has left; returns the number of processes used."""
     listener, job = listener or Listener(), prepared.job
     mine = prepared.tasks if job.part is None else prepared.tasks[job.part[0] - 1 :: job.part[1]]
-    missing = [task for task in mine if not is_done(task, job.out)]
+    missing = [task for task in mine if not task.is_done(job.out)]
     listener.study(prepared.study, len(mine), len(mine) - len(missing))
     if not missing:
         return 1

@@ -29,8 +29,9 @@ from ser_fusion.runs.ratings import judge_alone, judge_beside
 from ser_fusion.runs.runners.local import default_workers
 from ser_fusion.runs.task import Task
 from ser_fusion.runs.tuning.search import write_summary
-from ser_fusion.study.data import NoReference, stream_features
+from ser_fusion.study.data import stream_features
 from ser_fusion.study.open import Study
+from ser_fusion.study.usable import NoReference
 
 REASONS = (ClassMissing, ContextImpossible, NoReference)
 """Why a protocol of the leak audit cannot be followed although the run's own can."""

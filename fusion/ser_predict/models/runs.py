@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ser_fusion.evaluation.calibration import not_applied
 from ser_fusion.evaluation.metrics import score_fold
 from ser_fusion.evaluation.records import Card, Done, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
-from ser_fusion.evaluation.temperatures import arrays_of, not_applied, tempered
+from ser_fusion.evaluation.temperatures import arrays_of, tempered
 from ser_predict.errors import NoModel
 from ser_predict.models.ensemble import RAW, Ensemble, HeadSource, Member
 from ser_predict.models.stacks import alone, open_stack

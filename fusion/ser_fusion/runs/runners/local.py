@@ -19,9 +19,9 @@ from ser_base.machine import each_device, usable_cores
 from ser_base.workers import Jobs, Pool, Server
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material, names_of, read_frames
+from ser_fusion.runs.material import Material
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
-from ser_fusion.runs.task import Task
+from ser_fusion.runs.task import Task, names_of, read_frames
 
 
 def run(
@@ -92,13 +92,12 @@ def _tell(
         return
     import torch
 
-    from ser_fusion.runs.estimate import estimate, sample_of
+    from ser_fusion.runs.estimate import estimate
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        few = read_frames(job, material.study, names, rows=sample_of(todo))
-        on_estimate(estimate(material, todo, few, job.stride, workers))
+        on_estimate(estimate(job, material, todo, names, workers))
     finally:
         torch.set_num_threads(threads)
 

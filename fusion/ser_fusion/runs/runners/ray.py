@@ -16,12 +16,12 @@ from ser_base import ray_pool
 from ser_base.machine import each_device
 from ser_base.workers import WorkersDie
 from ser_fusion.errors import FusionError
-from ser_fusion.runs.folder import do_task, is_done
+from ser_fusion.runs.folder import do_task
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material, names_of, read_frames
+from ser_fusion.runs.material import Material
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
 from ser_fusion.runs.runners.local import default_workers
-from ser_fusion.runs.task import Task
+from ser_fusion.runs.task import Task, names_of, read_frames
 
 PATHS = ("cache", "out", "manifest", "folds", "extra_text")
 
@@ -69,7 +69,7 @@ class Worker(ray_pool.Actor):
         task, job = self.tasks.get(folder), self.job
         if task is None or task.fingerprint != fingerprint:
             raise OtherGround(folder)
-        if is_done(task, job.out):
+        if task.is_done(job.out):
             return 0.0
         task = replace(task, plan=replace(task.plan, device=each_device(task.plan.device)[0]))
         return do_task(task, self.material.data(self.streams), job.out, job.save_attention, lambda: None)
@@ -98,6 +98,6 @@ def run(
         workers = min(workers, len(units))
         for folder, seconds in ray_pool.results(ray, Worker, (there,), units, workers=workers, gpus=gpus):
             on_done(tasks[folder], seconds)
-    if not all(is_done(task, job.out) for task in todo):
+    if not all(task.is_done(job.out) for task in todo):
         raise WorkersDie(ray_pool.RETRIES + 1, None)
     return workers
