@@ -27,8 +27,6 @@ Slug = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_insid
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
 Number = float | None
 Scores = dict[str, Number]
-
-
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """The name of a stored probe: it becomes a file's name."""
 
@@ -339,18 +337,6 @@ class Beside(Record):
 
     dimensions: list[str]
     rows: list[BesideRow]
-
-
-class Trial(Record):
-    """`trialNNN.json` of `--tune`."""
-
-    fingerprint: str
-    number: int
-    settings: dict[str, Any]
-    score: float
-    seconds: float
-    utterances_read: int
-    of_the_test_fold: int
 
 
 def read_json(path: Path) -> Any:

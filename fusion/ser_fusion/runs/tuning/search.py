@@ -19,8 +19,7 @@ import xxhash
 
 from ser_base.files import locked, replacing, write_json
 from ser_fusion.errors import FusionError, RecordBroken
-from ser_fusion.evaluation import records
-from ser_fusion.evaluation.records import read_record
+from ser_fusion.evaluation.records import Record, read_record
 from ser_fusion.heads.shape import split_dropout
 from ser_fusion.runs.tuning.space import SETTINGS, own_values
 
@@ -30,6 +29,18 @@ if TYPE_CHECKING:
 
 STARTUP = 5  # random trials before TPE takes over
 Trial = dict[str, Any]
+
+
+class TrialRecord(Record):
+    """`trialNNN.json` of `--tune`."""
+
+    fingerprint: str
+    number: int
+    settings: dict[str, Any]
+    score: float
+    seconds: float
+    utterances_read: int
+    of_the_test_fold: int
 
 
 class HeldOutRead(FusionError, RuntimeError):
@@ -96,7 +107,7 @@ def best_of(trials: Sequence[Trial]) -> Trial:
 
 def _stored(path: Path, fingerprint: str) -> Trial | None:
     try:
-        trial = read_record(path, records.Trial)
+        trial = read_record(path, TrialRecord)
     except RecordBroken:
         return None
     return trial if trial["fingerprint"] == fingerprint else None
@@ -222,7 +233,7 @@ def _one(out: Path, task: "Task") -> dict[str, Any]:
     search = task.search
     assert search is not None
     paths = [out / search.folder / f"trial{number:03d}.json" for number in range(search.trials)]
-    trials: list[Trial] = [read_record(path, records.Trial) for path in paths]
+    trials: list[Trial] = [read_record(path, TrialRecord) for path in paths]
     best, so_far, top = best_of(trials), [], 0.0
     for trial in trials:
         top = max(top, trial["score"])
