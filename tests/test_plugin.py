@@ -41,7 +41,12 @@ def test_the_page_shows_the_corpus_of_the_package():
 def test_the_head_keeps_the_contract_of_heads(env: dict[str, str], tmp_path: Path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "tensor-fusion"]
     done = subprocess.run(
-        [*command, "tests/fusion/test_contract.py"], check=False, capture_output=True, text=True, env=env, cwd=ROOT
+        [*command, "tests/fusion/heads/test_contract.py"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout and "no tests ran" not in done.stdout

@@ -1,6 +1,8 @@
 """Batches and small caches for the tests of stage two. The caches are written by ser_cache's own writer."""
 
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,8 @@ from ser_cache.items import Failure
 from ser_data.manifest.table import CorpusInfo, Manifest
 from ser_data.manifest.text import text_hash
 from ser_fusion.frames.batches import Packed
+
+sys.path.insert(0, str(Path(__file__).parent))  # for fake_run: tests are imported by path, not as a package
 
 
 @pytest.fixture(autouse=True)
@@ -233,3 +237,21 @@ def plant() -> Callable[..., Corpus]:
 def write_cache() -> Callable[..., Path]:
     """``write_cache(corpus, path)``, for fixtures that live longer than a test."""
     return write
+
+
+@pytest.fixture(scope="session")
+def judged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run directory with metrics.json; read only."""
+    from fake_run import write_run
+
+    from ser_fusion.evaluation.run_metrics import evaluate_run
+
+    path = write_run(tmp_path_factory.mktemp("runs") / "demo", per_speaker=25, seeds=(0, 1))
+    evaluate_run(path)
+    return path
+
+
+@pytest.fixture
+def run_copy(judged_run: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(judged_run, tmp_path / "copy"))

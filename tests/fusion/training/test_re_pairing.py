@@ -22,7 +22,7 @@ from ser_fusion.runs.run import run
 from ser_fusion.study.extra_text import read_extra_text
 from ser_fusion.study.open import Study, open_study
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "re_pairing.py"
+SCRIPT = Path(__file__).parents[3] / "docs" / "re_pairing.py"
 _spec = importlib.util.spec_from_file_location("re_pairing", SCRIPT)
 assert _spec is not None and _spec.loader is not None
 script = importlib.util.module_from_spec(_spec)

@@ -17,7 +17,7 @@ from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import remember, run
 from ser_predict.models.runs import RunHeads
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden/runs-v1"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden/runs-v1"
 CACHE = GOLDEN / "cache"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BENCH = Path(__file__).parent.parent / "benchmarks" / "bench_statistics.py"
+BENCH = Path(__file__).parents[2] / "benchmarks" / "bench_statistics.py"
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from ser_predict.models.card import corpus_title, features, held_out
 from ser_predict.models.hub import open_heads
 from ser_predict.recordings.streams import specs_of
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden/runs-v1"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden/runs-v1"
 JOB = "jobs/mdre/fold0-seed0"
 RECORDS = ("run.json", "audit.json", "metrics.json", f"{JOB}/done.json", f"{JOB}/head.json")
 VALUES: list[Any] = [
