@@ -61,6 +61,11 @@ def code(*packages: str) -> str:
     return digest.hexdigest()
 
 
+def makers(*packages: str) -> tuple[str, dict[str, str]]:
+    """Code and versions that a result follows from; see ``code`` and ``versions``."""
+    return code(*packages), versions()
+
+
 def _commit() -> str:
     """Commit of the checkout this code runs from, with ``+`` if files were changed; empty elsewhere."""
     root = Path(__file__).resolve().parents[2]

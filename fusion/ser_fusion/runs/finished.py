@@ -16,7 +16,7 @@ from ser_base.files import write_json
 from ser_cache import open_cache
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.evaluation.records import Judged, Record, read_record
-from ser_fusion.runs.environment import code, versions
+from ser_fusion.runs.environment import makers
 from ser_fusion.runs.job import MACHINERY
 from ser_fusion.study.open import MANIFEST
 
@@ -58,11 +58,11 @@ class Finished(Record):
     files: dict[str, Annotated[list[int | str], Field(min_length=2, max_length=2)]]
 
 
-def mark_of(job: "FuseJob", study: "Study") -> str:
+def mark_of(job: "FuseJob", study: "Study", made_by: object = None) -> str:
     """xxh3-128 of all that a run's results follow from: what is asked, data, code and versions."""
     digest = xxhash.xxh3_128()
     asked = job.model_dump(mode="json", exclude={*MACHINERY} - {"save_attention"})
-    facts = [asked, str(study.cache), study.data_fingerprint, study.notes, study.failed, code(), versions()]
+    facts = [asked, str(study.cache), study.data_fingerprint, study.notes, study.failed, made_by or makers()]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for entries in study.layers.values():
         for entry in entries:
@@ -89,16 +89,17 @@ def note(job: "FuseJob", study: "Study", trainings: int, outcome: Outcome) -> No
     write_json(job.out / NOTE, content)
 
 
-def recall(job: "FuseJob", study: "Study") -> tuple[Outcome, int] | str:
+def recall(job: "FuseJob", study: "Study", made_by: object = None) -> tuple[Outcome, int] | str:
     """The outcome of a run that is judged already and its number of trainings; else why it is not known, or ``""``.
 
     Args:
         job: What is asked.
         study: On what.
+        made_by: Code and versions that would judge it now; None for those of this process.
     """
     try:
         found = read_record(job.out / NOTE, Finished)
-        if found["mark"] != mark_of(job, study):
+        if found["mark"] != mark_of(job, study, made_by):
             return ""
         for name, look in found["files"].items():
             if Path(name).is_absolute() or ".." in Path(name).parts or _look(job.out / name) != tuple(look):

@@ -20,14 +20,14 @@ from ser_fusion.evaluation.audit import PROTOCOLS, asked_rule, audit_study
 from ser_fusion.evaluation.probes import Fits, read_probe
 from ser_fusion.evaluation.records import Audit, Record, Row, check, read_record
 from ser_fusion.evaluation.references import Reference, reference_rows
-from ser_fusion.runs.environment import code, versions
+from ser_fusion.runs.environment import makers
 from ser_fusion.study.data import Pooled
 from ser_fusion.study.open import Study
 
 FOLDER = "references"
 
 
-def ground_of(study: Study, *facts: object) -> str:
+def ground_of(study: Study, *facts: object, made_by: object = None) -> str:
     """xxh3-128 of a study's data, labels and columns (not its folds), of further facts, and of the code and versions that judge."""
     import pandas as pd
 
@@ -36,8 +36,7 @@ def ground_of(study: Study, *facts: object) -> str:
         list(study.table),
         study.classes,
         facts,
-        code("ser_fusion.evaluation", "ser_data"),
-        versions(),
+        made_by or makers("ser_fusion.evaluation", "ser_data"),
     ]
     for stream, entry in sorted(study.streams.items()):
         hashes = entry.input_hashes
@@ -122,7 +121,15 @@ def _write(folder: Path, key: str, found: Sequence[Reference]) -> None:
 
 
 def kept_audit(
-    study: Study, out: Path, features: Callable[[], Pooled], fits: Fits, refit: bool, told: Callable[[str], None]
+    study: Study,
+    out: Path,
+    features: Callable[[], Pooled],
+    fits: Fits,
+    refit: bool,
+    told: Callable[[str], None],
+    *,
+    audit: Callable[..., dict[str, Any]] = audit_study,
+    made_by: object = None,
 ) -> dict[str, Any]:
     """The audit of a study, read where it is kept and made where it is not.
 
@@ -133,8 +140,10 @@ def kept_audit(
         fits: Where probes are looked up.
         refit: Whether rows are fitted on the development part too.
         told: Called with what a kept audit is not used for, in words.
+        audit: Makes an audit; options as for ``audit_study``.
+        made_by: Code and versions that would make it now; None for those of this process.
     """
-    key = ground_of(study, "audit", PROTOCOLS, asked_rule(study.folds.dev), refit)
+    key = ground_of(study, "audit", PROTOCOLS, asked_rule(study.folds.dev), refit, made_by=made_by)
     name = f"audit-{key}.json"
     try:
         own = read_record(out / "audit.json", Audit)
@@ -154,7 +163,7 @@ def kept_audit(
         pass
     except (CacheError, RecordBroken, ValueError) as error:
         told(f"{name} of the cache cannot be used ({str(error).splitlines()[0]}); made again")
-    made = {**audit_study(study, features=features(), refit=refit, fits=fits), "ground": key}
+    made = {**audit(study, features=features(), refit=refit, fits=fits), "ground": key}
     with suppress(CacheError, OSError):  # a cache that cannot be written to
         cache.attach(name, json.dumps(made, indent=1, ensure_ascii=False).encode())
     return made

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from ser_base.options import JobOption
 from ser_cache.items import Failure
-from ser_fusion.cli.fuse import command
+from ser_fusion.cli.fuse import asked_of, command
 from ser_fusion.cli.probe import command as probe_command
 from ser_fusion.runs.job import FuseJob
 
@@ -116,16 +116,18 @@ LISTS = {
 }  # fmt: skip
 
 
+def asked(*words: str) -> dict[str, Any]:
+    """What a command line asks for."""
+    return asked_of(command.make_context("fuse", list(words)))
+
+
 def test_list_options_may_be_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Once with commas, several times, or from ser.toml as a text or a list: the same."""
-    found: list[dict[str, Any]] = []
-    monkeypatch.setattr("ser_fusion.cli.fuse._run", lambda given, from_run: found.append(given) or 0)
     several = {p.opts[0] for p in command.params if getattr(p, "multiple", False)}
     assert set(LISTS) == several - {"--layer", "--encoder", "--tune"}  # these are not lists
     commas = [word for name, value in LISTS.items() for word in (name, value)]
     apart = [word for name, value in LISTS.items() for one in value.split(",") for word in (name, one)]
-    for words in (commas, apart):
-        assert fuse("--cache", "x", *words).exit_code == 0
+    found = [asked("--cache", "x", *words) for words in (commas, apart)]
     monkeypatch.chdir(tmp_path)
     listed = [
         f"{name[2:]} = {json.dumps(value.split(',') if n % 2 else value)}"
@@ -134,7 +136,7 @@ def test_list_options_may_be_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path:
     Path("ser.toml").write_text(
         "[fuse]\n" + "\n".join(line for line in listed if not line.startswith(("seeds", "modalities")))
     )
-    assert fuse("--cache", "x", "--seeds", "0-1,4", "--modalities", "audio", "--modalities", "text").exit_code == 0
+    found.append(asked("--cache", "x", "--seeds", "0-1,4", "--modalities", "audio", "--modalities", "text"))
     assert (
         found[0] == found[1] == found[2] and found[0]["seeds"] == (0, 1, 4) and found[0]["frame_dropout"] == (0.1, 0.2)
     )

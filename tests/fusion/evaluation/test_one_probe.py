@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_fusion.evaluation import probes
 from ser_fusion.evaluation.audit import audit_run
 from ser_fusion.evaluation.layer_probe import probe_study, summary
 from ser_fusion.evaluation.metrics import confusion, scores_of
@@ -73,9 +72,14 @@ def test_every_head_is_told_beside_its_own_probe(judged: Path) -> None:
     assert ("is applied to the head trained again" in report) == metrics["refit"]
 
 
-def test_a_probe_is_fitted_once(judged: Path, small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = pd.read_parquet(judged / "predictions.parquet")
-    monkeypatch.setattr("ser_fusion.classifiers.base.fit_probe", lambda *_: pytest.fail("fitted again"))
-    monkeypatch.setattr(probes, "fit_probe", lambda *_: pytest.fail("fitted again"))
+def fitted(run: Path) -> dict[str, int]:
+    """When each probe and each classifier was written."""
+    files = [*run.glob("probes/*"), *run.glob("jobs/logreg-*/*/*")]
+    return {str(path.relative_to(run)): path.stat().st_mtime_ns for path in files}
+
+
+def test_a_probe_is_fitted_once(judged: Path, small_cache: Path) -> None:
+    before, written = pd.read_parquet(judged / "predictions.parquet"), fitted(judged)
+    assert len({Path(name).parts[0] for name in written}) == 2
     run(FuseJob.model_validate(json.loads((judged / "run.json").read_text())["job"]))
-    assert before.equals(pd.read_parquet(judged / "predictions.parquet"))
+    assert before.equals(pd.read_parquet(judged / "predictions.parquet")) and fitted(judged) == written

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from ser_fusion.evaluation import probes
 from ser_fusion.evaluation.probes import DEFAULT, PATH, Fits, fit_probe, read_probe, standardise
 
 
@@ -74,7 +73,7 @@ def test_channels_without_variance_are_dropped():
     assert (test[:, 1] == 0).all() and np.isfinite(train).all()
 
 
-def test_what_was_fitted_is_not_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_was_fitted_is_not_fitted_again(tmp_path: Path):
     x, y, part = blobs()
     fits = Fits(tmp_path / "probes")
     key, first = fits.fit(x, y, part["train"], part["dev"], 3, True)
@@ -91,9 +90,10 @@ def test_what_was_fitted_is_not_fitted_again(tmp_path: Path, monkeypatch: pytest
         )
     }
     assert len(keys | {key}) == 6
-    monkeypatch.setattr(probes, "fit_probe", lambda *_: pytest.fail("fitted again"))
     assert fits.fit(x, y, part["train"], part["dev"], 3, True)[1] is first
+    written = (tmp_path / "probes" / f"{key}.safetensors").stat()
     again = Fits(tmp_path / "probes").fit(x, y, part["train"], part["dev"], 3, True)[1]
     assert np.array_equal(again.posteriors(x), first.posteriors(x)) and np.array_equal(again.dev, first.dev)
+    assert (tmp_path / "probes" / f"{key}.safetensors").stat() == written  # what is fitted is written
     (tmp_path / "probes" / f"{key}.safetensors").write_bytes(b"cut off")
     assert read_probe(tmp_path / "probes" / f"{key}.safetensors") is None

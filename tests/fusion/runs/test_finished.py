@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ser_fusion.runs import finished
+from ser_fusion.runs.environment import makers
 from ser_fusion.runs.finished import recall
 from ser_fusion.runs.job import FuseJob, open_job
 from ser_fusion.runs.run import run
@@ -110,14 +110,14 @@ def test_a_note_from_elsewhere_reads_nothing_outside_the_run(name: str, again: P
 
 
 def test_another_question_other_data_or_another_version_is_not_taken_for_it(
-    judged: Path, small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judged: Path, small_cache: Path, tmp_path: Path
 ) -> None:
     assert known(small_cache, judged, seeds=(0, 1)) == ""
     moved = Path(shutil.copytree(small_cache, tmp_path / "cache"))
     assert known(moved, judged) == ""
     assert not isinstance(known(small_cache, judged, workers=2, device="cpu"), str)  # machinery decides nothing
-    monkeypatch.setattr(finished, "versions", lambda: {"scikit-learn": "0"})
-    assert known(small_cache, judged) == ""
-    monkeypatch.undo()
-    monkeypatch.setattr(finished, "code", lambda: "other")
-    assert known(small_cache, judged) == ""
+    code, versions = makers()
+    same = job(small_cache, judged)
+    assert not isinstance(recall(same, open_job(same), (code, versions)), str)
+    for other in ((code, {**versions, "scikit-learn": "0"}), ("other", versions)):
+        assert recall(same, open_job(same), other) == ""

@@ -9,7 +9,7 @@ import pytest
 
 from ser_cache import open_cache
 from ser_fusion.evaluation.probes import Fits
-from ser_fusion.runs import kept as module
+from ser_fusion.runs.environment import makers
 from ser_fusion.runs.kept import kept_audit
 from ser_fusion.study.data import stream_features
 from ser_fusion.study.open import Study, open_study
@@ -25,8 +25,13 @@ class Asked:
         self.times += 1
         return stream_features(self.study)
 
-    def audit(self, out: Path, refit: bool = True) -> dict[str, Any]:
-        return kept_audit(self.study, out, self.features, Fits(), refit, self.told.append)
+    def audit(
+        self, out: Path, refit: bool = True, made: dict[str, Any] | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """`made` stands for an audit that takes its time."""
+        if made is not None:
+            options["audit"] = lambda *_, **__: dict(made)
+        return kept_audit(self.study, out, self.features, Fits(), refit, self.told.append, **options)
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +64,9 @@ def test_another_run_reads_it(made: tuple[Path, dict[str, Any]], cache: Path, tm
 
 @pytest.mark.parametrize("spoil", ["byte", "json", "ground", "record"])
 def test_what_is_damaged_is_made_again_and_said(
-    spoil: str, made: tuple[Path, dict[str, Any]], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spoil: str, made: tuple[Path, dict[str, Any]], cache: Path, tmp_path: Path
 ) -> None:
     kept = kept_in(cache)
-    monkeypatch.setattr(module, "audit_study", lambda *_, **__: dict(made[1]))
     if spoil == "byte":
         data = bytearray(kept.read_bytes())
         data[50] ^= 1
@@ -71,7 +75,7 @@ def test_what_is_damaged_is_made_again_and_said(
         other = {"json": "[", "ground": json.dumps({**made[1], "ground": "x"}), "record": "{}"}[spoil]
         open_cache(cache).attach(kept.name, other.encode())
     asked = Asked(open_study(cache))
-    assert asked.audit(tmp_path / "run") == made[1] and asked.times == 1
+    assert asked.audit(tmp_path / "run", made=made[1]) == made[1] and asked.times == 1
     assert len(asked.told) == 1 and "made again" in asked.told[0]
     assert Asked(open_study(cache)).audit(tmp_path / "run") == made[1]
 
@@ -82,30 +86,28 @@ def test_other_folds_have_the_same(made: tuple[Path, dict[str, Any]], cache: Pat
 
 
 @pytest.mark.parametrize("change", ["refit", "table", "version", "code"])
-def test_another_ground_has_its_own(change: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = open_study(cache)
+def test_another_ground_has_its_own(change: str, cache: Path, tmp_path: Path) -> None:
+    study, (code, versions) = open_study(cache), makers("ser_fusion.evaluation", "ser_data")
     if change == "table":
         study.table["text"] = "the same words"
-    if change == "version":
-        monkeypatch.setattr(module, "versions", lambda: {"scikit-learn": "0"})
-    if change == "code":
-        monkeypatch.setattr(module, "code", lambda *_: "other")
+    by = {"version": (code, {**versions, "scikit-learn": "0"}), "code": ("other", versions)}.get(
+        change, (code, versions)
+    )
     asked = Asked(study)
-    monkeypatch.setattr(module, "audit_study", lambda *_, **__: {"of": "another ground"})
-    assert asked.audit(tmp_path / "run", refit=change != "refit")["of"] == "another ground" and asked.times == 1
+    found = asked.audit(tmp_path / "run", change != "refit", {"of": "another ground"}, made_by=by)
+    assert found["of"] == "another ground" and asked.times == 1
 
 
 def test_a_cache_that_cannot_be_written_to_keeps_nothing(
     made: tuple[Path, dict[str, Any]], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept_in(cache).unlink()
-    monkeypatch.setattr(module, "audit_study", lambda *_, **__: dict(made[1]))
 
     def refuse(*_: object) -> None:
         raise PermissionError("read-only")
 
     monkeypatch.setattr("ser_cache.catalog.Cache.attach", refuse)
-    assert Asked(open_study(cache)).audit(tmp_path / "run") == made[1]
+    assert Asked(open_study(cache)).audit(tmp_path / "run", made=made[1]) == made[1]
     assert not list(cache.glob("attachments/audit-*.json"))
 
 
