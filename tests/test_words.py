@@ -31,8 +31,6 @@ NOT_SO = {
     "is told": "say what is printed, or who is asked",
     "was told": "say what is printed, or who is asked",
 }
-# What is still to be mended: commands and packages. One leaves with its last fault.
-WAITING = ("ser fuse", "ser_fusion")
 
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -114,9 +112,5 @@ def faults(text: str) -> list[str]:
 
 @pytest.mark.parametrize("texts", [help_texts, error_texts])
 def test_words(texts):
-    wrong = {
-        f"{place}: {text[:20]}": why
-        for place, text in texts()
-        if (why := faults(text)) and not place.startswith(WAITING)
-    }
+    wrong = {f"{place}: {text[:20]}": why for place, text in texts() if (why := faults(text))}
     assert not wrong, "\n".join(f"{place}: {'; '.join(why)}" for place, why in wrong.items())

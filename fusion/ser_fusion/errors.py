@@ -33,7 +33,7 @@ class MissingRows(FusionError, KeyError):
     ids: tuple[str, ...]
     asked: int
     got = "{ids:n} of {asked:,} utterances have no {stream} row in {cache}: {ids:3}."
-    known = "They are not recorded as failed either: the extraction is not finished, or the manifest is another one."
+    known = "They did not fail either: the extraction is not finished, or the manifest is a different one."
     next = "Run ser-extract again with the same options; it computes only what is missing."
 
 
@@ -79,7 +79,8 @@ class StreamMissing(FusionError, KeyError):
     head: str
     needed: str
     streams: tuple[str, ...]
-    got = "The head {head!r} needs {needed}; this study holds {streams}."
+    got = "The head {head!r} needs {needed}."
+    known = "The streams of this study are {streams}."
     next = "Extract the missing one into the same cache with ser-extract --modalities, or choose another --fusion."
 
 
@@ -96,9 +97,9 @@ class RunExists(FusionError, FileExistsError):
 
     out: str
     differences: tuple[str, ...]
-    got = "{out} holds another run, so nothing was written. It differs in:"
+    got = "{out} holds a different run, so nothing was written. The differences are:"
     known = "{differences:lines}"
-    next = "Give another --out, repeat the run's own options to go on with it, or delete the folder."
+    next = "Give another --out, use the options of that run to continue it, or delete the folder."
 
 
 class RunChanged(FusionError, ValueError):
@@ -106,7 +107,7 @@ class RunChanged(FusionError, ValueError):
 
     run: str
     differences: tuple[str, ...]
-    got = "{run} cannot be repeated exactly; since then these have changed:"
+    got = "{run} cannot be repeated exactly. These have changed since then:"
     known = "{differences:lines}"
     next = "Restore them, or start a new run with the options of its run.json."
 
@@ -166,8 +167,8 @@ class ExtraTextUnusable(FusionError, ValueError):
     problem: str
     got = "{path} cannot be used as extra text: {problem}."
     next = (
-        "It is a CSV with id, text, label and perhaps fold, of lines that ser-extract put into the same cache with the same text\n"
-        "encoder and layer (ser-extract --corpus csv --modalities text, before the corpus itself)."
+        "Give a CSV with the columns id, text and label, and fold where lines belong to folds. Extract its text first, into the same "
+        "cache, with the same text encoder and layer: `ser extract --corpus csv --modalities text`."
     )
 
 

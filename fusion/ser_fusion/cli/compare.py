@@ -22,7 +22,9 @@ METRICS = ("UWA", "WA", "WF1", "UWF1")
 _path = click.Path(path_type=Path)
 _runs = click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 _embed_audio = click.option(
-    "--embed-audio", is_flag=True, help="Put the audio of the hardest utterances into the page."
+    "--embed-audio",
+    is_flag=True,
+    help="Put the audio of the hardest utterances into the page. Mind the licence of the corpus.",
 )
 
 
@@ -47,25 +49,29 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
 @click.command("compare", cls=SettingsCommand, section="compare", no_args_is_help=True)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN[:ROW]...")
 @click.option(
-    "--metric", type=click.Choice(METRICS), default="UWA", show_default=True, help="All but UWA are exploratory."
+    "--metric",
+    type=click.Choice(METRICS),
+    default="UWA",
+    show_default=True,
+    help="Compare by this score. Only UWA is declared; the others are exploratory.",
 )
 @click.option(
     "--draws",
     type=click.IntRange(100),
     default=20_000,
     show_default=True,
-    help="Draws of the swap test where more than 15 speakers have trained models of their own.",
+    help="Number of draws of the swap test, for more than 15 speakers with trained models of their own.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
 @_told
 def compare(runs: tuple[str, ...], metric: str, draws: int, seed: int, as_json: bool) -> None:
-    """Compare rows of runs, with speakers as the units: is a difference more than luck?
+    """Test whether a difference between rows of runs is more than luck, with speakers as the units.
 
     **One RUN**: its declared comparisons (self - cross, named head - audio, named head - text), ablations, all other pairs.
-    **RUN:ROW RUN:ROW**: these rows. **RUN RUN**: the rows that both have; where there are none,
-    their named heads, else all pairs while these are few. Rows of two runs are exploratory.
-    Runs with other folds, labels or corpora are refused, with how they differ.
+    **RUN:ROW RUN:ROW**: these rows. **RUN RUN**: the rows that both have; without any, their named heads; else all pairs if
+    they are few. Comparisons between two runs are exploratory. Runs with different folds, labels or corpora are refused, and
+    the differences are listed.
 
     Example: ser compare runs/demo/results:self runs/demo/results:cross
     """
@@ -79,12 +85,14 @@ def compare(runs: tuple[str, ...], metric: str, draws: int, seed: int, as_json: 
     "--mirror",
     type=click.Choice(MIRRORS),
     multiple=True,
-    help="Copy the numbers there too; its package must be installed.",
+    help="Copy the scores to this tracker too. Its package must be installed.",
 )
-@click.option("--mirror-to", type=_path, default=Path("mirrors"), show_default=True, help="Folder of the mirrors.")
+@click.option(
+    "--mirror-to", type=_path, default=Path("mirrors"), show_default=True, help="Write these copies below this folder."
+)
 @_told
 def report(runs: tuple[str, ...], embed_audio: bool, mirror: tuple[str, ...], mirror_to: Path) -> None:
-    """Judge each RUN again and write its report: metrics.json, report.html, tables, plots.
+    """Judge each RUN again and write its report: metrics.json, report.html, tables and plots.
 
     Example: ser report runs/demo/results --embed-audio
     """
@@ -97,7 +105,9 @@ def report(runs: tuple[str, ...], embed_audio: bool, mirror: tuple[str, ...], mi
 @_embed_audio
 @_told
 def audit(runs: tuple[str, ...], embed_audio: bool) -> None:
-    """Audit each RUN for leaks under four protocols, then write its report. The probes need the run's cache.
+    """Audit each RUN for leaks under four protocols, then write its report.
+
+    The linear probes need the run's feature cache; without it only words and priors are audited.
 
     Example: ser audit runs/demo/results
     """
@@ -108,7 +118,7 @@ def audit(runs: tuple[str, ...], embed_audio: bool) -> None:
 @click.argument("folder", type=_path, default=Path("runs"))
 @_told
 def runs(folder: Path) -> None:
-    """List the runs below FOLDER, by default below `runs`; those with equal folds and classes can be compared.
+    """List the runs below FOLDER (default: `runs`). Runs with equal folds and classes can be compared.
 
     Example: ser runs runs
     """
@@ -130,7 +140,7 @@ def print_comparisons(runs: Sequence[str], *, metric: str, draws: int, seed: int
         return
     screen = console()
     if not found:
-        screen.print("One trained row: nothing to compare.")
+        screen.print("Only one trained row: nothing to compare.")
         return
     said = [item for item in found if item.family != "exploratory" or item.note] or found[:10]
     for item in said:

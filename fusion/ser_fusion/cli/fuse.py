@@ -32,26 +32,26 @@ REPEATABLE = frozenset({"cache", "out", "part", "device", "workers", "runner", "
     cls=JobOption,
     common=True,
     panel=PANELS[0],
-    help="Repeat this run exactly; only --cache, --out, --part, --device, --workers, --runner and --ray-... may be given.",
+    help="Repeat this run exactly. Beside it only --cache, --out, --part, --device, --workers, --runner and --ray-... are allowed.",
 )
 @click.pass_context
 def command(ctx: click.RichContext, /, from_run: Path | None, **options: Any) -> None:
-    """Trains fusion heads from a feature cache, fold by fold, and judges them: the result table and a report.
+    """Train fusion heads from a feature cache, fold by fold, and judge them: a result table and a report.
 
-    Safe to stop and to run again: finished jobs (row, fold, seed) are not done twice. Options may also come from the
-    environment (SER_CACHE for --cache) and from ser.toml in this folder.
+    The command can be stopped and run again: it continues with the jobs (row, fold, seed) that are not finished. Options may
+    also come from the environment (SER_CACHE for --cache) and from ser.toml in this folder.
 
     Example: ser-fuse --cache runs/cache --fusion audio,text,self,cross --seeds 0-2 --stride 4
     """
     asked = asked_of(ctx)
     if from_run is None and "cache" not in asked:
-        raise click.UsageError("No feature cache is named. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml.")
+        raise click.UsageError("No feature cache given. Use --cache DIR or SER_CACHE, or set cache = ... in ser.toml.")
     if from_run is not None:
         asked = _repeatable(ctx, asked)
     try:
         sys.exit(_run(asked, from_run))
     except KeyboardInterrupt:
-        click.echo("Interrupted; finished jobs are kept. The same command goes on where this one stopped.", err=True)
+        click.echo("Interrupted. Finished jobs are kept; run the same command again to continue.", err=True)
         sys.exit(130)
 
 
@@ -82,7 +82,7 @@ def _repeatable(context: click.Context, asked: dict[str, Any]) -> dict[str, Any]
     strange = sorted(str(name) for name in here if name not in REPEATABLE)
     if strange:
         raise click.UsageError(
-            f"--from-run repeats a run exactly, so --{strange[0].replace('_', '-')} cannot be given."
+            f"--{strange[0].replace('_', '-')} cannot be given beside --from-run, which repeats a run exactly."
         )
     return {name: value for name, value in asked.items() if name in here}
 
@@ -128,7 +128,9 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
         except SerError as error:
             raise click.ClickException(_told(error)) from error
     if outcome.remaining:
-        click.echo(f"{outcome.remaining:,} jobs are left to other shares; the last one to end judges {outcome.out}.")
+        click.echo(
+            f"{outcome.remaining:,} jobs are left to the other parts. The last part to end judges {outcome.out}."
+        )
         return 0
     from ser_base.command_line import console
     from ser_fusion.reporting.formats import RatingTable, ResultTable
@@ -142,7 +144,8 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
         click.echo(f"{note[0].upper()}{note[1:]}.", err=True)
     if outcome.failed:
         click.echo(
-            f"{outcome.failed:,} utterances are left out of every row ({outcome.out / 'excluded.csv'}).", err=True
+            f"{outcome.failed:,} utterances failed in the extraction and are left out of every row ({outcome.out / 'excluded.csv'}).",
+            err=True,
         )
         return 3
     return 0

@@ -14,7 +14,7 @@ _path = click.Path(path_type=Path)
 
 
 @click.command("probe", cls=SettingsCommand, section="probe")
-@click.option("--cache", type=_path, help="Feature cache written by ser-extract.")
+@click.option("--cache", type=_path, help="Read features from this cache, as ser extract wrote it.")
 @click.option(
     "--layers",
     "layer",
@@ -22,7 +22,7 @@ _path = click.Path(path_type=Path)
     default="all",
     show_default=True,
     metavar="L|last|all",
-    help="Layers to probe.",
+    help="Probe these layers.",
 )
 @click.option(
     "--pooling",
@@ -31,33 +31,50 @@ _path = click.Path(path_type=Path)
     default="mean,stats",
     show_default=True,
     metavar="NAMES",
-    help="Pooling over time; stats is mean and deviation. Several are probed apart, and development data chooses.",
+    help="Pool frames over time by these; stats is mean and deviation. Development data chooses among several.",
 )
-@click.option("--protocol", default="session", show_default=True, help="How folds are made.")
+@click.option("--protocol", default="session", show_default=True, help="Make folds by this protocol.")
 @click.option(
-    "--dev", default="next", show_default=True, help="Development part; it chooses the layer and the penalty."
+    "--dev",
+    default="next",
+    show_default=True,
+    help="Choose the development part, on which layer and penalty are chosen.",
 )
 @click.option(
     "--refit/--no-refit",
     default=None,
-    help="Fit the tested probes on training and development part together, as ser-fuse does with its heads.",
+    help="Fit the tested probes on training and development part together, as ser fuse does with its heads.",
 )
-@click.option("--labels", help="Label scheme, or a TOML file.  [default: the corpus's own]")
-@click.option("--manifest", type=_path, help="Labels and folds from this file instead of the cache's manifest.")
 @click.option(
-    "--modalities", multiple=True, callback=types.words(), metavar="NAMES", help="Streams to probe.  [default: all]"
+    "--labels", help="Map labels to classes with this label scheme, or with a TOML file.  [default: the corpus's own]"
 )
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Which precision, if the cache holds both.")
-@click.option("--out", type=_path, help="Folder for layers.csv, folds.csv and layers.png.  [default: runs/probe]")
+@click.option(
+    "--manifest", type=_path, help="Read labels and folds from this manifest instead of the one in the cache."
+)
+@click.option(
+    "--modalities",
+    multiple=True,
+    callback=types.words(),
+    metavar="NAMES",
+    help="Probe only these streams.  [default: all]",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    help="Use features of this precision. Needed where the cache holds both.",
+)
+@click.option(
+    "--out", type=_path, help="Write layers.csv, folds.csv and layers.png to this folder.  [default: runs/probe]"
+)
 def command(
     cache: Path | None, poolings: tuple[str, ...], refit: bool | None, out: Path | None, **options: Any
 ) -> None:
-    """Linear probes over every cached layer and stream, chosen on development data; one table, one plot.
+    """Find the layer of each encoder that carries the label, with a linear probe on every cached layer: a table and a plot.
 
-    Seconds to a few minutes. Example: ser probe --cache runs/cache --layers all
+    Use it before training heads; it takes seconds to a few minutes. Example: ser probe --cache runs/cache --layers all
     """
     if cache is None:
-        raise click.UsageError("No feature cache is named. Give --cache DIR, SER_CACHE, or cache = ... in ser.toml.")
+        raise click.UsageError("No feature cache given. Use --cache DIR or SER_CACHE, or set cache = ... in ser.toml.")
 
     try:
         sys.exit(_run(cache, poolings, refit, out or Path("runs/probe"), options))
@@ -100,8 +117,8 @@ def _show(lines: Any, chance: float) -> None:
 
     table = Table(
         title="Linear probes",
-        caption=f"mean ± std over folds; chance UWA {chance:.3f}; the layer is to be read off 'chosen' (development data): the "
-        "best on test is chosen on the data it is scored on.",
+        caption=f"mean ± std over folds; chance UWA {chance:.3f}; use the layer marked 'chosen' (by development data). "
+        "The best on test was chosen on the data that it is scored on.",
     )
     for name in (
         "stream",

@@ -38,7 +38,7 @@ def audit_words(audit: dict[str, Any]) -> list[str]:
         reasons = (f"{protocol} ({reason.rstrip('.')})" for protocol, reason in audit["skipped"].items())
         lines.append(f"Not audited: {'; '.join(reasons)}.")
     if STRICT not in audit["protocols"]:
-        lines.append("Scenario leaks cannot be excluded: the corpus does not allow session+scenario folds.")
+        lines.append("Scenario leaks are not tested: the corpus does not allow session+scenario folds.")
     return lines
 
 
@@ -94,10 +94,10 @@ def _priors(audit: dict[str, Any], chance: float) -> list[str]:
     high = [f"{name} ({_score(value)})" for name, value in found.items() if value > chance + 0.05]
     if not high:
         return []
-    who, row = ("hears nor reads, scores", "this row") if len(high) == 1 else ("hear nor read, score", "these rows")
+    who, row = ("scores", "this row") if len(high) == 1 else ("score", "these rows")
     line = (
-        f"{_listed(high)}, which neither {who} far above chance under session: session-independent is not "
-        f"scenario-independent, and a score under session must be read against {row}."
+        f"{_listed(high)}, without audio or text, {who} far above chance under session. Session-independent is not "
+        f"scenario-independent: compare a score under session with {row}."
     )
     return [line]
 
@@ -122,7 +122,7 @@ def _left(audit: dict[str, Any]) -> list[str]:
     for (better, where), names in verdicts.items():
         verb = "is" if len(names) == 1 else "are"
         line = (
-            f"Under {STRICT}, {_listed(names)} {verb} {'better' if better else 'no better'} than the majority and prior rows and "
+            f"Under {STRICT}, {_listed(names)} {verb} {'better' if better else 'not better'} than the majority and prior rows and "
             f"{where} the 95 % band of {audit['permutations']} label permutations within folds"
         )
         if better and where == "above":

@@ -178,7 +178,7 @@ def find_runs(folder: str | Path, depth: int = DEPTH) -> Iterator[Listed]:
     """Every folder at most `depth` levels down that holds a run.json, sorted by path; symbolic links are not followed."""
     root = Path(folder)
     if not root.is_dir():
-        raise NotARun(str(root), "there is no such folder")
+        raise NotARun(str(root), "the folder does not exist")
     places = [root]
     for _ in range(depth + 1):
         below = []

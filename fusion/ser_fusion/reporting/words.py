@@ -141,7 +141,7 @@ def summary(metrics: dict[str, Any]) -> list[str]:
     lines += told_probes(rows)
     if any(row["kind"] == "stacked" for row in rows):
         lines.append(
-            "Stacked rows are compared with their own head only: between heads (self or cross?) the unstacked rows are compared."
+            "Stacked rows are compared with their own head only. Compare heads with each other by their rows that are not stacked."
         )
     lines += _chance(metrics, trained)
     lines += _weakest(trained, metrics)
@@ -158,18 +158,17 @@ def _against_references(rows: list[dict[str, Any]], trained: list[dict[str, Any]
     if deaf:
         best = max(deaf, key=_pooled)
         gap = _pooled(top) - _pooled(best)
-        verdict = "" if gap > 0 else ": the models have shown nothing about emotion"
+        verdict = "" if gap > 0 else ". The models show nothing about emotion"
         lines.append(
-            f"The best row that neither hears nor reads is {best['name']} with {score(_pooled(best))} UWA; "
-            f"{top['name']} lies {_apart(gap)} it{verdict}."
+            f"Best baseline without audio or text: {best['name']}, {score(_pooled(best))} UWA; {top['name']} is {_apart(gap)} it{verdict}."
         )
     linear = [row for row in rows if row["kind"] == "reference" and row["slug"] not in DEAF]
     if linear:
         best = max(linear, key=_pooled)
         gap = _pooled(top) - _pooled(best)
-        verdict = "" if gap > 0 or top["kind"] != "head" else ": training a head bought nothing here"
+        verdict = "" if gap > 0 or top["kind"] != "head" else ". Training a head gained nothing here"
         lines.append(
-            f"The best linear reference is {best['name']} with {score(_pooled(best))} UWA; {top['name']} lies {_apart(gap)} it{verdict}."
+            f"Best linear reference: {best['name']}, {score(_pooled(best))} UWA; {top['name']} is {_apart(gap)} it{verdict}."
         )
     return lines
 
@@ -211,12 +210,12 @@ def warnings(metrics: dict[str, Any]) -> list[str]:
     overlap = metrics["overlap"]
     if overlap and overlap["share"] >= 0.05 and reads_text(metrics):
         lines.append(
-            f"{100 * overlap['share']:.0f} % of the test utterances have words that occur word for word in their training part: "
-            "what text scores is partly memory. The table of seen and unseen transcripts tells them apart."
+            f"{100 * overlap['share']:.0f} % of the test utterances have a transcript that also occurs in their training part. "
+            "Scores of text are partly memory there. See the table of seen and unseen transcripts."
         )
     if metrics.get("transfer"):
         lines.append(
-            "Several corpora: scores pooled over folds mix them, and classes that a corpus lacks count nowhere in it. "
+            "Several corpora: scores pooled over folds mix them, and a corpus is not scored on classes that it lacks. "
             "Read the tables from corpus to corpus."
         )
     if metrics["protocol"] == "random":

@@ -299,7 +299,7 @@ def _foreign(path: str) -> Recipe:
     if not (
         isinstance(kind, type) and callable(getattr(kind, "fit", None)) and callable(getattr(kind, "predict", None))
     ):
-        raise ClassifierUnusable(path, "it is no class with fit and predict")
+        raise ClassifierUnusable(path, "it is not a class with fit and predict")
     try:
         names = set(signature(kind).parameters)
         kind()

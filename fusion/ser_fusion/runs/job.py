@@ -100,14 +100,14 @@ class FuseJob(FuseOptions):
     @classmethod
     def _some_and_unique(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if not value:
-            raise ValueError("give at least one")
+            raise ValueError("Give at least one.")
         return tuple(dict.fromkeys(value))
 
     @field_validator("frame_dropout", "pool_dropout")
     @classmethod
     def _probabilities(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 <= p < 1 for p in value):
-            raise ValueError("dropout lies in [0, 1)")
+            raise ValueError("Dropout must be from 0 to below 1.")
         return value
 
     @model_validator(mode="after")
@@ -115,18 +115,18 @@ class FuseJob(FuseOptions):
         given = {len(values) for values in (self.frame_dropout, self.pool_dropout) if len(values) > 1}
         if len(given) > 1:
             raise ValueError(
-                "--frame-dropout and --pool-dropout are taken pair by pair: give one value, or equally many"
+                "--frame-dropout and --pool-dropout are used in pairs. Give one value, or the same number of both."
             )
         stopping = self.early_stopping or any(PRESETS[name].training.patience is not None for name in self.preset)
         if self.patience is not None and not stopping:
-            raise ValueError("--patience says when training stops early: give --early-stopping as well")
+            raise ValueError("--patience needs early stopping. Give --early-stopping as well.")
         return self
 
     @field_validator("train_fraction")
     @classmethod
     def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < f <= 1 for f in value):
-            raise ValueError("a share of the training speakers lies in (0, 1]")
+            raise ValueError("A share of the training speakers must be above 0 and at most 1.")
         return value
 
     @field_validator("part")
@@ -142,7 +142,7 @@ class FuseJob(FuseOptions):
     @model_validator(mode="after")
     def _known(self) -> "FuseJob":
         if not (self.fusion or self.classifier or self.table):
-            raise ValueError("give at least one head or classifier")
+            raise ValueError("Give at least one head (--fusion) or classifier (--classifier).")
         tables: tuple[tuple[Mapping[str, Any], str, tuple[str, ...]], ...] = (
             (HEADS, "head", (*self.fusion, *self.audit_heads)),
             (CLASSIFIERS, "classifier", tuple(name for name in self.classifier if ":" not in name)),
@@ -163,7 +163,9 @@ class FuseJob(FuseOptions):
         others += [("--tune", bool(self.tune)), ("--targets votes", self.targets == "votes")]
         for name, given in others:
             if given:
-                raise ValueError(f"extra text has no speakers, dialogues, folds or votes of its own: not with {name}")
+                raise ValueError(
+                    f"--extra-text cannot be used with {name}: extra text does not have speakers, dialogues or votes."
+                )
         return self
 
     @field_validator("space")
@@ -174,9 +176,11 @@ class FuseJob(FuseOptions):
     @model_validator(mode="after")
     def _search_fits(self) -> "FuseJob":
         if self.space and not self.tune:
-            raise ValueError("a space says what --tune N searches: give the number of trials as well")
+            raise ValueError("A search space needs a number of trials. Give --tune N as well.")
         if self.tune and max(len(self.frame_dropout), len(self.pool_dropout)) > 1:
-            raise ValueError("several values of a dropout are a search of its own; leave them to --tune")
+            raise ValueError(
+                "Several values of a dropout are a search of its own. Leave them out, or leave out --tune."
+            )
         return self
 
     @model_validator(mode="after")
@@ -192,7 +196,7 @@ class FuseJob(FuseOptions):
         others.append((f"--preset {', '.join(padded)}, which has no masks", bool(padded)))
         for name, given in others:
             if given:
-                raise ValueError(f"--context does not go with {name}")
+                raise ValueError(f"--context cannot be used with {name}.")
         return self
 
     @property

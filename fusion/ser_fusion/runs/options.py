@@ -44,7 +44,7 @@ def _tune(context: click.Context, parameter: click.Parameter, value: tuple[str, 
             found.setdefault(TUNE_KEYS[key], told)
     if found and "tune" not in found:
         raise click.BadParameter(
-            "it is not said how many trials; add trials = 20 to the file, or give --tune 20 as well"
+            "The number of trials is missing. Add trials = 20 to the file, or give --tune 20 as well."
         )
     return found or None
 
@@ -56,46 +56,66 @@ def _former(instead: str, read: values.Callback | None = None) -> Option:
 class FuseOptions(LeverOptions):
     """What may be asked of ``ser fuse``; ``FuseJob`` checks how it fits together."""
 
-    cache: Annotated[Path, Option("Feature cache written by ser extract.", DATA, common=True)]
-    out: Annotated[Path, Option("Run directory.", DATA, common=True, default="runs/HEADS-HASH, by what is asked")]
+    cache: Annotated[Path, Option("Read features from this cache, as ser extract wrote it.", DATA, common=True)]
+    out: Annotated[
+        Path,
+        Option(
+            "Write the run to this folder. The same folder continues a run, or adds rows and seeds to it.",
+            DATA,
+            common=True,
+            default="runs/HEADS-HASH, by the options",
+        ),
+    ]
     manifest: Annotated[
-        Path | None, Option("Labels and folds from this file instead of the cache's manifest.", DATA, common=True)
+        Path | None,
+        Option("Read labels and folds from this manifest instead of the one in the cache.", DATA, common=True),
     ] = None
     labels: Annotated[
-        str | None, Option("Label scheme, or a TOML file.", DATA, common=True, default="the corpus's own")
+        str | None,
+        Option(
+            "Map labels to classes with this label scheme, or with a TOML file.",
+            DATA,
+            common=True,
+            default="the corpus's own",
+        ),
     ] = None
     protocol: Annotated[
-        str, Option("How folds are made: session, manifest, speaker, session+scenario, ...", DATA, common=True)
+        str, Option("Make folds by this protocol: session, manifest, speaker, session+scenario, ...", DATA, common=True)
     ] = "session"
-    dev: Annotated[str, Option("Development part: next, speaker, partner, random:0.2 or none.", DATA, common=True)] = (
-        "next"
-    )
+    dev: Annotated[
+        str, Option("Choose the development part: next, speaker, partner, random:0.2 or none.", DATA, common=True)
+    ] = "next"
     folds: Annotated[
-        Path | None, Option("Folds from a CSV (id,fold,part) instead of a protocol.", DATA, common=True)
+        Path | None,
+        Option("Read the folds from this CSV (id,fold,part). Use it to repeat a published split.", DATA, common=True),
     ] = None
     allow_overlap: Annotated[
-        tuple[str, ...], Option("Held-out keys that may be on both sides.", DATA, metavar="KEYS")
+        tuple[str, ...],
+        Option(
+            "Allow these held-out keys (speaker, session, ...) in training and test part alike.", DATA, metavar="KEYS"
+        ),
     ] = ()
     drop_seen_text: Annotated[
-        bool, Option("Leave training and development utterances out whose text is tested.", DATA)
+        bool, Option("Leave out training and development utterances whose text is in the test part.", DATA)
     ] = False
     train_fraction: Annotated[
-        tuple[float, ...], Option("Shares of the training speakers, nested.", DATA, metavar="F,...")
+        tuple[float, ...],
+        Option("Train on these shares of the training speakers. Use it for learning curves.", DATA, metavar="F,..."),
     ] = (1.0,)
     modalities: Annotated[
-        tuple[str, ...], Option("Streams to use.", STREAMS, common=True, default="all in the cache")
+        tuple[str, ...], Option("Use only these streams.", STREAMS, common=True, default="all in the cache")
     ] = ()
     layer: Annotated[
         Layer,
         Option(
-            "Layer of all streams, or of each: a number, last, or all, which learns a weighted sum.", STREAMS, common=True,
+            "Use this layer of all streams, or of each: a number, last, or all (a learned weighted sum).", STREAMS, common=True,
             metavar="L | audio=L,text=L", streams=STREAM_NAMES, read=values.layer, default="the one in the cache",
         ),
     ] = None  # fmt: skip
     encoder: Annotated[
         str | None,
         Option(
-            "Which encoder's features of a stream, if the cache holds several.", STREAMS, common=True,
+            "Use this encoder's features of a stream. Needed where the cache holds several.", STREAMS, common=True,
             metavar="audio=ID,text=ID", streams=STREAM_NAMES, for_all=False,
         ),
     ] = Field(None, exclude=True)  # fmt: skip
@@ -106,82 +126,97 @@ class FuseOptions(LeverOptions):
     text_encoder: Annotated[str | None, _former("--encoder text=ID")] = None
     video_encoder: Annotated[str | None, _former("--encoder video=ID")] = None
     dtype: Annotated[
-        Literal["float16", "float32"] | None, Option("Which precision, if the cache holds both.", STREAMS)
+        Literal["float16", "float32"] | None,
+        Option("Use features of this precision. Needed where the cache holds both.", STREAMS),
     ] = None
     stride: Annotated[
-        int, Option("Mean of K audio frames before any head; text and video keep all.", STREAMS, common=True)
+        int,
+        Option(
+            "Average K audio frames into one, to train faster; text and video keep all frames.", STREAMS, common=True
+        ),
     ] = Field(1, ge=1, le=1000)
     norm: Annotated[
         Literal["train", "corpus", "speaker", "speaker-neutral"],
-        Option("Features' normalisation; all but train are transductive.", STREAMS, common=True),
+        Option(
+            "Normalise features by the training part, or per corpus or speaker (transductive).", STREAMS, common=True
+        ),
     ] = "train"
     context: Annotated[
         int,
         Option(
-            "The K previous turns of the dialogue as further tokens: features only, never labels.", STREAMS, common=True
+            "Add the K previous turns of the dialogue as tokens: their features, never their labels.",
+            STREAMS,
+            common=True,
         ),
     ] = Field(0, ge=0, le=50)
-    text_input: Annotated[Literal["tokens", "cls"], Option("cls: only the text's position 0 is read.", STREAMS)] = (
-        "tokens"
-    )
+    text_input: Annotated[
+        Literal["tokens", "cls"], Option("Read all tokens of the text, or only its first one (cls).", STREAMS)
+    ] = "tokens"
     fusion: Annotated[
         tuple[str, ...],
-        Option(f"Heads: {', '.join(HEADS)}.", HEADS_PANEL, common=True, known=HEADS),
+        Option(f"Train these heads: {', '.join(HEADS)}.", HEADS_PANEL, common=True, known=HEADS),
     ] = ("cross",)
     pooling: Annotated[
-        tuple[str, ...], Option(f"Poolings: {', '.join(POOLINGS)}.", HEADS_PANEL, common=True, known=POOLINGS)
+        tuple[str, ...],
+        Option(f"Pool frames over time by: {', '.join(POOLINGS)}.", HEADS_PANEL, common=True, known=POOLINGS),
     ] = ("stats",)
     classifier: Annotated[
         tuple[str, ...],
         Option(
-            f"Classifiers on pooled features: {', '.join(CLASSIFIERS)}, or any pkg.mod:Class; without --fusion only these.",
+            f"Fit these classifiers on pooled features: {', '.join(CLASSIFIERS)}, or any pkg.mod:Class. Without --fusion only these.",
             HEADS_PANEL,
             common=True,
         ),
     ] = ()
-    preset: Annotated[tuple[str, ...], Option(f"{', '.join(PRESETS)}.", HEADS_PANEL, common=True, known=PRESETS)] = (
-        "corrected",
-    )
+    preset: Annotated[
+        tuple[str, ...],
+        Option(f"Train with the settings of a preset: {', '.join(PRESETS)}.", HEADS_PANEL, common=True, known=PRESETS),
+    ] = ("corrected",)
     table: Annotated[
         Literal["study"] | None,
-        Option("The study's ten rows, instead of --fusion and --pooling.", HEADS_PANEL, common=True),
+        Option("Train the ten rows of the study, instead of --fusion and --pooling.", HEADS_PANEL, common=True),
     ] = None
     text_pooling: Annotated[
-        Literal["same", "cls"], Option("cls: the text's position 0 after attention.", HEADS_PANEL)
+        Literal["same", "cls"],
+        Option("Pool text as the other streams, or take its first token after attention (cls).", HEADS_PANEL),
     ] = "same"
     named_head: Annotated[
-        str, Option("Head declared beforehand for the primary comparisons.", HEADS_PANEL, common=True)
+        str, Option("Declare the head of the primary comparisons, before results are known.", HEADS_PANEL, common=True)
     ] = "cross"
     seeds: Annotated[
         tuple[int, ...],
-        Option("Seeds; each trains every row on every fold.", TRAINING, common=True, metavar="0-2"),
+        Option("Train every row on every fold with each of these seeds.", TRAINING, common=True, metavar="0-2"),
     ] = (0,)
     epochs: Annotated[
         int | None,
         Option(
-            "So many; with early stopping at most so many.", TRAINING, common=True,
+            "Number of epochs; with early stopping the maximum.", TRAINING, common=True,
             default="5, more for few utterances; with early stopping 50",
         ),
     ] = Field(None, ge=1, le=50)  # fmt: skip
     early_stopping: Annotated[
         bool,
         Option(
-            "Stop when the development score falls behind and keep the best epoch, instead of a fixed length.",
+            "Stop when the development score no longer rises, and keep the best epoch.",
             TRAINING,
             common=True,
         ),
     ] = False
     patience: Annotated[
         int | None,
-        Option("Epochs without a better development score before early stopping.", TRAINING, default="10, emobox 20"),
+        Option(
+            "Stop early after this number of epochs without a better development score.",
+            TRAINING,
+            default="10, emobox 20",
+        ),
     ] = Field(None, ge=1)
     select: Annotated[
-        Literal["uwa", "loss"], Option("Development score that chooses the epoch, or among dropouts.", TRAINING)
+        Literal["uwa", "loss"], Option("Choose the epoch, or the dropout, by this development score.", TRAINING)
     ] = "uwa"
     refit: Annotated[
         bool | None,
         Option(
-            "Train again on training and development part together and test that head.", TRAINING, common=True,
+            "Train again on training and development part together, and test that head.", TRAINING, common=True,
             default="unless training stops early",
         ),
     ] = None  # fmt: skip
@@ -193,57 +228,61 @@ class FuseOptions(LeverOptions):
     )
     schedule: Annotated[
         Literal["plateau", "cosine", "one-cycle", "none"] | None,
-        Option("Learning rate over time.", TRAINING, default=THE_PRESETS),
+        Option("Schedule of the learning rate.", TRAINING, default=THE_PRESETS),
     ] = None
     weight_decay: Annotated[float | None, Option("Weight decay.", TRAINING, default=THE_PRESETS)] = Field(None, ge=0)
     frame_dropout: Annotated[
         tuple[float, ...],
         Option(
-            "Dropout of frames; several are tried and chosen on development data.", TRAINING, common=True,
+            "Dropout of frames. Of several values development data chooses one.", TRAINING, common=True,
             default=THE_PRESETS, metavar="P,...",
         ),
     ] = ()  # fmt: skip
     pool_dropout: Annotated[
         tuple[float, ...],
         Option(
-            "Dropout of the pooled vector before the classifier; several likewise, taken pair by pair.", TRAINING, common=True,
+            "Dropout of the pooled vector before the classifier. Several values are paired with those of --frame-dropout.", TRAINING, common=True,
             default=THE_PRESETS, metavar="P,...",
         ),
     ] = ()  # fmt: skip
     pool_norm: Annotated[
         Literal["none", "batch"] | None,
-        Option("batch: normalise pooled vectors over the training utterances.", TRAINING, default=THE_PRESETS),
+        Option(
+            "Normalise pooled vectors over the training utterances (batch), or not (none).",
+            TRAINING,
+            default=THE_PRESETS,
+        ),
     ] = None
     norm_first: Annotated[
         bool | None,
         Option(
-            "Normalise what attention reads, or, with --no-norm-first, what it gives, as earlier versions did.",
+            "Normalise the input of attention. Use --no-norm-first for its output, as earlier versions did.",
             TRAINING,
             default=THE_PRESETS,
         ),
     ] = None
     class_weights: Annotated[
         Literal["none", "balanced"],
-        Option("balanced: weigh the loss by inverse class frequency.", "Losses", common=True),
+        Option("Weigh the loss by inverse class frequency (balanced), or not (none).", "Losses", common=True),
     ] = "none"
     re_pair: Annotated[
         bool,
         Option(
-            "Pair the streams again within the class in each training epoch; only for corpora whose pairs are artificial.",
+            "Pair the streams again within the class in each epoch. Use it only where pairs are artificial.",
             TRAINING,
         ),
     ] = False
     extra_text: Annotated[
         Path | None,
         Option(
-            "CSV (id, label, fold) of more text in the cache: training draws each utterance's text from all of its class.",
+            "Add text from this CSV (id, text, label, fold) to training: each epoch draws a text of the same class.",
             TRAINING,
         ),
     ] = None
     tune: Annotated[
         int,
         Option(
-            "Search each row's settings with N trials per fold; FILE.toml holds trials, space, sampler and inner.", TUNING,
+            "Search the settings of each row with N trials per fold. FILE.toml holds trials, space, sampler and inner.", TUNING,
             common=True, metavar="N | FILE.toml", default="no search", read=_tune, several=True,
         ),
     ] = Field(0, ge=0, le=1000)  # fmt: skip
@@ -257,8 +296,7 @@ class FuseOptions(LeverOptions):
     stack: Annotated[
         Literal["none", "probes"],
         Option(
-            "probes: a further row for each head, weighed with the linear probes of its streams on development data. none: "
-            "only the heads, where they alone are the question.",
+            "Add a row for each head stacked with the linear probes of its streams (probes), or only train the heads (none).",
             ROWS,
             common=True,
         ),
@@ -266,40 +304,57 @@ class FuseOptions(LeverOptions):
     ensemble: Annotated[
         tuple[Literal["seeds", "folds"], ...],
         Option(
-            "Add rows: calibrated averages over seeds, or over folds that test the same utterances.", ROWS, common=True,
+            "Add rows that average calibrated heads over seeds, or over folds that test the same utterances.", ROWS, common=True,
             metavar="seeds,folds",
         ),
     ] = ()  # fmt: skip
     lost_streams: Annotated[
-        bool, Option("Add rows: heads tested with every subset of their streams, as they are.", ROWS, common=True)
+        bool,
+        Option(
+            "Add rows that test each head with every subset of its streams, without training again.", ROWS, common=True
+        ),
     ] = False
     audit_heads: Annotated[
         tuple[str, ...],
         Option(
-            "Train these heads under every protocol of the leak audit too: as many trainings again for each.",
+            "Train these heads under every protocol of the leak audit as well. This costs a whole run per protocol.",
             ROWS,
             common=True,
             known=HEADS,
         ),
     ] = ()
-    save_attention: Annotated[int, Option("Keep attention maps of N test utterances per job.", ROWS, metavar="N")] = (
-        Field(0, ge=0)
-    )
-    device: Annotated[str, Option("auto, cpu, cuda for every card, or cuda:0,2 for some.", MACHINE, common=True)] = (
-        Field("auto", pattern=DEVICES)
-    )
+    save_attention: Annotated[
+        int, Option("Save attention maps of N test utterances per training.", ROWS, metavar="N")
+    ] = Field(0, ge=0)
+    device: Annotated[
+        str,
+        Option("Train on this device: auto, cpu, cuda (every card), or cuda:0,2 (some cards).", MACHINE, common=True),
+    ] = Field("auto", pattern=DEVICES)
     workers: Annotated[
         int | None,
-        Option("One-thread processes; 0: in this one.", MACHINE, common=True, default="one per core, one per card"),
+        Option(
+            "Number of worker processes, one thread each; 0 trains in this process.",
+            MACHINE,
+            common=True,
+            default="one per core, one per card",
+        ),
     ] = Field(None, ge=0)
     part: Annotated[
         tuple[int, int] | None,
-        Option("Only the i-th of N shares of the jobs (SLURM arrays).", MACHINE, common=True, former=("--jobs",)),
+        Option(
+            "Train only part i of N parts of the run, such as one task of a SLURM array.",
+            MACHINE,
+            common=True,
+            former=("--jobs",),
+        ),
     ] = None
-    runner: Annotated[Literal["local", "ray"], Option("Who gives the jobs out.", MACHINE)] = "local"
-    ray_address: Annotated[
-        str | None, Option("Ray cluster to join.", MACHINE, default="RAY_ADDRESS, else one on this machine")
-    ] = None
-    ray_gpus: Annotated[float | None, Option("GPUs per Ray actor, as 0.5.", MACHINE, default="1 on CUDA")] = Field(
-        None, ge=0, le=1
+    runner: Annotated[Literal["local", "ray"], Option("Run jobs on this machine or on a Ray cluster.", MACHINE)] = (
+        "local"
     )
+    ray_address: Annotated[
+        str | None,
+        Option("Join the Ray cluster at this address.", MACHINE, default="RAY_ADDRESS, else one on this machine"),
+    ] = None
+    ray_gpus: Annotated[
+        float | None, Option("Number of GPUs per Ray actor, such as 0.5.", MACHINE, default="1 on CUDA")
+    ] = Field(None, ge=0, le=1)

@@ -125,14 +125,14 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
     if training.patience is None and not refits(job, training, row.fraction):
         said.append("not trained again on training and development part together")
     if job.re_pair:
-        said.append("streams paired anew within the class in every training epoch")
+        said.append("streams paired again within the class in every training epoch")
     said += _losses(job, study.classes, row.fusion)
     if job.tune:
         said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
     if job.context:
         said.append(context_departure(HEADS[row.fusion].reads_context(preset.shape), job.context))
     if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
-        said.append("text drawn anew in every training epoch from all of its class, extra text included")
+        said.append("text drawn again in every training epoch from all of its class, extra text included")
     said += HEADS[row.fusion].departures
     if row.text_input == "cls" and HEADS[row.fusion].may_read("text"):
         said.append("text is one token: self-attention over it is linear, and attention to it constant")

@@ -86,7 +86,7 @@ def test_a_run_from_the_command_line_with_failures_exits_3(
     again = fuse()
     assert again.exit_code == 3 and "3 of them done already" in again.output
     share = fuse("--jobs", "1/2", "--seeds", "0-1")
-    assert share.exit_code == 3 or "left to other shares" in share.output
+    assert share.exit_code == 3 or "left to the other parts" in share.output
 
 
 def test_an_unknown_key_in_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

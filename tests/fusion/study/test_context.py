@@ -279,7 +279,7 @@ def test_what_context_needs_is_said(
 
 @pytest.mark.parametrize("options", [{"re_pair": True}, {"norm": "speaker"}, {"preset": ("as-found",)}])
 def test_what_context_does_not_go_with(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="--context does not go with"):
+    with pytest.raises(ValidationError, match="--context cannot be used with"):
         job(tmp_path, tmp_path, context=1, **options)
 
 

@@ -169,5 +169,5 @@ def test_extra_text_that_does_not_fit(small_cache: Path, tmp_path: Path, content
 
 
 def test_extra_text_has_no_speakers(small_cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not with --norm speaker"):
+    with pytest.raises(ValueError, match="cannot be used with --norm speaker"):
         FuseJob(cache=small_cache, out=tmp_path, extra_text=tmp_path / "x.csv", norm="speaker")

@@ -177,5 +177,5 @@ def test_a_corpus_without_ratings_is_told(small_cache: Path, tmp_path: Path) -> 
      ({"classifier": ("svm",)}, "--classifier"), ({"labels": "own"}, "--labels")],
 )  # fmt: skip
 def test_what_is_about_classes_is_refused(options: dict[str, Any], name: str) -> None:
-    with pytest.raises(ValidationError, match=f"{name} is about classes"):
+    with pytest.raises(ValidationError, match=f"{name} is for classes"):
         job(Path("c"), Path("o"), task="vad", **options)

@@ -105,7 +105,7 @@ def test_votes_decide_which_jobs_are_the_same(voted: Path) -> None:
     [
         (None, "none of the 120 labelled utterances has votes"),
         ("2 x class0", "cannot be read"),
-        ('{"class0": -1}', "no counts"),
+        ('{"class0": -1}', "not counts"),
     ],
 )
 def test_no_votes_and_bad_votes_are_told(

@@ -36,27 +36,47 @@ class LeverOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    loss: Annotated[str, Option("What training minimises.", PANEL, common=True, known=LOSSES)] = "cross-entropy"
+    loss: Annotated[str, Option("Train with this loss.", PANEL, common=True, known=LOSSES)] = "cross-entropy"
     loss_strength: Annotated[
         float | None,
-        Option("beta of class-balanced (0.999), gamma of focal (2), tau of logit-adjust (1).", PANEL, metavar="X"),
+        Option(
+            "Parameter of the loss: beta of class-balanced (0.999), gamma of focal (2), tau of logit-adjust (1).",
+            PANEL,
+            metavar="X",
+        ),
     ] = None
     targets: Annotated[
         Literal["majority", "votes"],
-        Option("votes: learn the annotators' votes, also of turns without a majority.", PANEL, common=True),
+        Option(
+            "Learn the majority label, or the votes of all annotators, also of turns without a majority (votes).",
+            PANEL,
+            common=True,
+        ),
     ] = "majority"
     smoothing: Annotated[
-        float, Option("Spread so much of every label over all classes.", PANEL, common=True, metavar="E")
+        float,
+        Option(
+            "Label smoothing: the share of every label that is spread over all classes.",
+            PANEL,
+            common=True,
+            metavar="E",
+        ),
     ] = Field(0.0, ge=0, lt=1)
-    mixup: Annotated[float, Option("Mix pooled vectors and labels, shares from Beta(A, A).", PANEL, metavar="A")] = (
-        Field(0.0, ge=0)
-    )
+    mixup: Annotated[
+        float, Option("Mixup of pooled vectors and labels, with shares from Beta(A, A).", PANEL, metavar="A")
+    ] = Field(0.0, ge=0)
     task: Annotated[
         Literal["emotion", "vad"],
-        Option("vad: learn valence, arousal and dominance instead of classes.", PANEL, common=True),
+        Option("Learn emotion classes, or valence, arousal and dominance instead (vad).", PANEL, common=True),
     ] = "emotion"
     vad_weight: Annotated[
-        float, Option("Learn them beside the classes, with this weight.", PANEL, common=True, metavar="W")
+        float,
+        Option(
+            "Learn valence, arousal and dominance beside the classes, with this weight of their loss.",
+            PANEL,
+            common=True,
+            metavar="W",
+        ),
     ] = Field(0.0, ge=0)
     stream_dropout: Annotated[
         float | None,
@@ -68,15 +88,16 @@ class LeverOptions(BaseModel):
     confused_pairs: Annotated[
         tuple[str, ...],
         Option(
-            "Classes that it pushes apart harder.",
+            "Confused pairs of classes, which the contrastive loss pushes apart more.",
             PANEL,
             default="angry-frustrated, happy-excited, where there are such",
             metavar="A-B,...",
         ),
     ] = ()
-    pair_weight: Annotated[float, Option("How much harder; 1 treats all classes alike.", PANEL, metavar="V")] = Field(
-        2.0, gt=0
-    )
+    pair_weight: Annotated[
+        float,
+        Option("Weight of the confused pairs in the contrastive loss; 1 treats all classes alike.", PANEL, metavar="V"),
+    ] = Field(2.0, gt=0)
 
     @field_validator("loss")
     @classmethod
@@ -97,19 +118,17 @@ class LeverOptions(BaseModel):
             strange = [name for name in known if getattr(self, name) != fields[name].default]
             if strange:
                 raise ValueError(
-                    f"--{strange[0].replace('_', '-')} is about classes, and --task vad has none: give one of them"
+                    f"--{strange[0].replace('_', '-')} is for classes, and --task vad does not have any. Give one of the two."
                 )
         balanced = getattr(self, "class_weights", "none") == "balanced"
         if balanced and self.loss in ("class-balanced", "logit-adjust"):
             raise ValueError(
-                f"--class-weights balanced and --loss {self.loss} both undo the classes' frequencies: give one"
+                f"--class-weights balanced and --loss {self.loss} both balance the classes. Give one of the two."
             )
         if self.targets == "votes" and getattr(self, "re_pair", False):
-            raise ValueError(
-                "--re-pair joins streams of one class, and --targets votes has no classes: give one of them"
-            )
+            raise ValueError("--re-pair joins streams of one class, and --targets votes has none. Give one of the two.")
         if self.confused_pairs and not self.contrastive:
-            raise ValueError("--confused-pairs belong to the contrastive loss: give --contrastive W as well")
+            raise ValueError("--confused-pairs need the contrastive loss. Give --contrastive W as well.")
         return self
 
 

@@ -94,7 +94,7 @@ def _counts(name: str, text: str) -> dict[str, float]:
             "--targets votes", f"the votes of {name} cannot be read ({text[:60]!r})", _REMEDY
         ) from error
     if any(not 0 <= count < float("inf") for count in counts.values()):
-        raise LeverImpossible("--targets votes", f"the votes of {name} are no counts ({text[:60]!r})", _REMEDY)
+        raise LeverImpossible("--targets votes", f"the votes of {name} are not counts ({text[:60]!r})", _REMEDY)
     return counts
 
 
