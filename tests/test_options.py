@@ -102,7 +102,11 @@ def test_a_file_holds_the_whole_search(monkeypatch: pytest.MonkeyPatch):
     assert job("fuse", ["--tune", "5", "--tune", "tune.toml"]) == job("fuse", []) | search | {"tune": 5}
     Path("ser.toml").write_text('[fuse]\ntune = "tune.toml"\nlayer = "2,audio=4"\n')
     assert job("fuse", []) | {"layer": 2, "audio_layer": 4} == job("fuse", ["--tune", "tune.toml"])
-    for text, said in (("inner = 2\n", "number of trials is missing"), ("[lr]\nlow = 1\n", "unknown key 'lr'"), ("x", "as TOML")):
+    for text, said in (
+        ("inner = 2\n", "number of trials is missing"),
+        ("[lr]\nlow = 1\n", "unknown key 'lr'"),
+        ("x", "as TOML"),
+    ):
         Path("bad.toml").write_text(text)
         done = CliRunner().invoke(fuse, ["--cache", "c", "--tune", "bad.toml"], env={"COLUMNS": "300"})
         assert done.exit_code == 2 and said in done.output
