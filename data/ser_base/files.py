@@ -108,9 +108,9 @@ def sweep(root: Path, *, deep: bool = False) -> int:
     """
     removed = 0
     for folder, folders, files in os.walk(root):
-        found = [name for name in (*folders, *files) if (_OLDER if deep else _OURS).fullmatch(name)]
-        folders[:] = [name for name in folders if deep and name not in found]
-        removed += sum(remove_if_dead(Path(folder, name)) for name in found)
+        leftovers = [name for name in (*folders, *files) if (_OLDER if deep else _OURS).fullmatch(name)]
+        folders[:] = [name for name in folders if deep and name not in leftovers]
+        removed += sum(remove_if_dead(Path(folder, name)) for name in leftovers)
     return removed
 
 

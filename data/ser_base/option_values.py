@@ -25,8 +25,8 @@ def separate(value: Any) -> list[str] | None:
     """The items of a list option: given once with commas, several times, or both; None where it is not given."""
     if value is None or value == ():
         return None
-    given = value if isinstance(value, list | tuple) else (value,)
-    return [item for one in given for item in str(one).split(",")]
+    values = value if isinstance(value, list | tuple) else (value,)
+    return [item for text in values for item in str(text).split(",")]
 
 
 def words(known: Iterable[str] | None = None) -> Callback:
@@ -37,15 +37,15 @@ def words(known: Iterable[str] | None = None) -> Callback:
         if items is None:
             return None
         table = None if known is None else tuple(known)
-        found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
-        if not found:
+        names = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+        if not names:
             raise click.BadParameter("give at least one name")
-        for name in found:
+        for name in names:
             if table is not None and name not in table:
                 raise click.BadParameter(
                     f"'{name}' is not known. {suggestion(name, table)}Known are {', '.join(table)}."
                 )
-        return found
+        return names
 
     return read
 
@@ -55,13 +55,13 @@ def numbers(context: click.Context, parameter: click.Parameter, value: Any) -> t
     items = separate(value)
     if items is None:
         return None
-    found: list[int] = []
+    picked: list[int] = []
     for item in items:
         first, dash, last = item.strip().partition("-")
         if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
             raise click.BadParameter(f"'{item}' is not a number or a range; give 0, 0-2 or 0,3,7")
-        found += range(int(first), int(last or first) + 1)
-    return tuple(dict.fromkeys(found))
+        picked += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(picked))
 
 
 def shares(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[float, ...] | None:
@@ -86,13 +86,13 @@ def layer(context: click.Context, parameter: click.Parameter, value: Any) -> int
 
 def streams_of(text: str) -> dict[str, str]:
     """``12`` to ``{"": "12"}``; ``audio=4,8,text=last`` to ``{"audio": "4,8", "text": "last"}``: a value for each stream."""
-    found: dict[str, list[str]] = {}
+    pieces_of: dict[str, list[str]] = {}
     name = ""
     for piece in text.split(","):
         if match := _STREAM.fullmatch(piece):
             name, piece = match[1].lower(), match[2]
-        found.setdefault(name, []).append(piece.strip())
-    return {name: ",".join(pieces) for name, pieces in found.items()}
+        pieces_of.setdefault(name, []).append(piece.strip())
+    return {name: ",".join(pieces) for name, pieces in pieces_of.items()}
 
 
 def per_stream(known: Iterable[str], item: Callback | None = None, general: bool = True) -> Callback:
@@ -108,18 +108,18 @@ def per_stream(known: Iterable[str], item: Callback | None = None, general: bool
     """
 
     def read(context: click.Context, parameter: click.Parameter, value: Any) -> Parts | None:
-        given = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
-        found: dict[str, str] = {}
-        for one in given:
-            for name, text in streams_of(str(one)).items():
+        values = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+        texts: dict[str, str] = {}
+        for several in values:
+            for name, text in streams_of(str(several)).items():
                 if name and name not in known:
                     raise click.BadParameter(
                         f"'{name}' is not a stream. {suggestion(name, known)}Known are {', '.join(known)}."
                     )
                 if not name and not general:
                     raise click.BadParameter(f"'{text}' names no stream; give {next(iter(known))}={text}")
-                found[name] = ",".join(filter(None, (found.get(name), text)))
-        fields = {f"{name}_{parameter.name}" if name else str(parameter.name): text for name, text in found.items()}
+                texts[name] = ",".join(filter(None, (texts.get(name), text)))
+        fields = {f"{name}_{parameter.name}" if name else str(parameter.name): text for name, text in texts.items()}
         return Parts({name: item(context, parameter, text) if item else text for name, text in fields.items()}) or None
 
     return read

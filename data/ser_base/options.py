@@ -138,20 +138,20 @@ def given(context: click.Context) -> dict[str, Any]:
     options = {
         option.name: option for option in context.command.params if isinstance(option, JobOption) and option.of_job
     }
-    found = {name: context.params[name] for name in options if context.params[name] is not None}
-    for name in list(found):
+    settings = {name: context.params[name] for name in options if context.params[name] is not None}
+    for name in list(settings):
         now = options[name].stands_for
         if now is not None:
-            value = found.pop(name)
-            if now not in found or _strength(context, name) > _strength(context, now):
-                found[now] = value
-    for name, value in list(found.items()):
+            value = settings.pop(name)
+            if now not in settings or _strength(context, name) > _strength(context, now):
+                settings[now] = value
+    for name, value in list(settings.items()):
         if isinstance(value, values.Parts):
-            del found[name]
+            del settings[name]
             for field, one in value.items():
-                if field not in found or _strength(context, name) > _strength(context, field):
-                    found[field] = one
-    return found
+                if field not in settings or _strength(context, name) > _strength(context, field):
+                    settings[field] = one
+    return settings
 
 
 def _strength(context: click.Context, name: str) -> int:

@@ -104,9 +104,10 @@ def parameter_names(command: click.Command) -> set[str]:
 def _defaults(section: str, command: click.Command) -> dict[str, Any]:
     several = {parameter.name for parameter in command.params if getattr(parameter, "multiple", False)}
     try:
-        found = load_settings(section, parameter_names(command))
+        settings = load_settings(section, parameter_names(command))
         return {
-            name: [value] if name in several and not isinstance(value, list) else value for name, value in found.items()
+            name: [value] if name in several and not isinstance(value, list) else value
+            for name, value in settings.items()
         }
     except BadSettings as error:
         raise click.UsageError(str(error)) from error
@@ -162,5 +163,5 @@ class SettingsGroup(click.RichGroup):
 
 def wants_help(args: list[str]) -> bool:
     """Whether `--help` or `--help-all` stands among the arguments, before a `--`."""
-    given = args[: args.index("--")] if "--" in args else args
-    return "--help" in given or "--help-all" in given
+    before = args[: args.index("--")] if "--" in args else args
+    return "--help" in before or "--help-all" in before

@@ -111,13 +111,13 @@ def demo_audio_encoder(cache: Path | None = None, source: Source = AUDIO) -> Pat
     final = cache / f"whisper-tiny.en-{source.files['model.bin'][:8]}-v{LAYOUT}"
     if _intact(final):
         return final
-    found = _checked_folder(source)
+    package = _checked_folder(source)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with private(final) as folder:
             work = folder / final.name
             work.mkdir()
-            _write_whisper(found, work)
+            _write_whisper(package, work)
             _put(work, final)
     except OSError as error:
         raise DemoEncoderError(
@@ -146,9 +146,9 @@ def _checked_folder(source: Source) -> Path:
         raise DemoEncoderError("the package is not installed", source.requirement, source.hub)
     folder = Path(places[0]) / source.folder
     for name, expected in source.files.items():
-        found = _sha256(folder / name)
-        if found != expected:
-            what = f"{folder / name} is missing" if found is None else f"the sha256 of {folder / name} is {found}"
+        digest = _sha256(folder / name)
+        if digest != expected:
+            what = f"{folder / name} is missing" if digest is None else f"the sha256 of {folder / name} is {digest}"
             raise DemoEncoderError(f"{what}, not {expected}", source.requirement, source.hub)
     return folder
 

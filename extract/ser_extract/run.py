@@ -258,14 +258,14 @@ class Extraction:
     def _skipped(self, cache: Cache, manifest: Manifest) -> tuple[Skipped, ...]:
         """Failures of this manifest's utterances in this job's entries, each once, and the manifest's dropped rows."""
         lines = set(from_problems(manifest.problems))
-        known = set(manifest.table["id"])
+        own = set(manifest.table["id"])
         for stream in self._streams:
             for spec in stream.encoder.specs:
                 entry = cache.select(spec.modality, spec.encoder, spec.layer, spec.dtype)
                 lines |= {
                     Skipped(name, stream.modality, failure.reason, failure.detail)
                     for name, failure in entry.failures.items()
-                    if name in known
+                    if name in own
                 }
         return tuple(sorted(lines))
 

@@ -207,6 +207,6 @@ class _Named:
         try:
             return self._engine.encode(inputs)
         except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-            told = f"its model or its tokenizer fails on an input ({type(error).__name__}: {first_line(error)})"
+            problem = f"its model or its tokenizer fails on an input ({type(error).__name__}: {first_line(error)})"
             remedy = "Compare config.json, preprocessor and tokenizer with those of the model's repository."
-            raise EncoderBroken(self._name, told, remedy) from error
+            raise EncoderBroken(self._name, problem, remedy) from error

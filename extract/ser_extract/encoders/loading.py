@@ -60,8 +60,8 @@ def load_model(source: Source, options: EngineOptions, unused: Collection[str] =
             None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
         )
     except Exception as error:  # whatever a foreign file makes transformers and its readers raise
-        told = f"transformers cannot load it ({first_line(error)})"
-        raise EncoderBroken(source.name, told, "Copy or save the folder again.") from error
+        problem = f"transformers cannot load it ({first_line(error)})"
+        raise EncoderBroken(source.name, problem, "Copy or save the folder again.") from error
     missing = sorted(key for key in info["missing_keys"] if not _inside(key, unused))
     if missing:
         named = ("such as " if len(missing) > NAMED else "") + ", ".join(missing[:NAMED])
@@ -249,8 +249,8 @@ def to_host(states: Mapping[int, torch.Tensor]) -> Host:
     """Begins to copy hidden states; the function that is returned waits for them: layer -> float32 array."""
     on_card = any(state.is_cuda for state in states.values())
     if not on_card or not torch.cuda.is_available():
-        found = {layer: state.float().cpu() for layer, state in states.items()}
-        return lambda: {layer: state.numpy() for layer, state in found.items()}
+        arrays = {layer: state.float().cpu() for layer, state in states.items()}
+        return lambda: {layer: state.numpy() for layer, state in arrays.items()}
     copies = {
         layer: torch.empty(state.shape, dtype=torch.float32, pin_memory=True).copy_(state.float(), non_blocking=True)
         for layer, state in states.items()

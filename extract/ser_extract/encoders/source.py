@@ -70,7 +70,7 @@ def find_weights(folder: Path, name: str) -> WeightFiles:
     wanted = " or ".join(file for file, _ in KINDS)
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
     beside = f"; {', '.join(others[:3])} is not read" if others else ""
-    raise EncoderBroken(name, f"{folder} holds no weights ({wanted}){beside}", WHOLE)
+    raise EncoderBroken(name, f"no weights ({wanted}) lie in {folder}{beside}", WHOLE)
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
@@ -127,22 +127,22 @@ def file_hash(path: Path, *, again: bool = False) -> str:
     """
     store = user_cache_path("ser-fusion") / REMEMBERED
     key, stamp = str(path.resolve()), _stamp(path)
-    known = _remembered(store)
-    if not again and known.get(key, [None])[0] == stamp:
-        return str(known[key][1])
+    remembered = _remembered(store)
+    if not again and remembered.get(key, [None])[0] == stamp:
+        return str(remembered[key][1])
     digest = read_hash(path)
     if _stamp(path) == stamp and time.time() - max(stamp[1], stamp[2]) / 1e9 > SETTLED:
-        known = _remembered(store)
-        known.pop(key, None)
-        known[key] = [stamp, digest]
+        remembered = _remembered(store)
+        remembered.pop(key, None)
+        remembered[key] = [stamp, digest]
         with suppress(OSError):  # a home that cannot be written: it is read again next time
-            write_whole(store, json.dumps(dict(list(known.items())[-MOST:])).encode())
+            write_whole(store, json.dumps(dict(list(remembered.items())[-MOST:])).encode())
     return digest
 
 
 def _stamp(path: Path) -> list[int]:
-    found = os.stat(path)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, found.st_ino]
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino]
 
 
 def read_hash(path: Path) -> str:
@@ -158,11 +158,11 @@ def read_hash(path: Path) -> str:
 
 def _remembered(store: Path) -> dict[str, list[object]]:
     try:
-        known = json.loads(store.read_bytes())
+        hashes = json.loads(store.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    whole = isinstance(known, dict) and all(isinstance(one, list) and len(one) == 2 for one in known.values())
-    return known if whole else {}
+    whole = isinstance(hashes, dict) and all(isinstance(entry, list) and len(entry) == 2 for entry in hashes.values())
+    return hashes if whole else {}
 
 
 # A hub repository on this machine: the local copy first, then, unless forbidden, a download of what is needed.
@@ -347,7 +347,7 @@ def _folder_name(folder: Path) -> str:
 def _read(name: str, folder: Path, revision: str | None, rehash: bool) -> Source:
     if not (folder / "config.json").is_file():
         adapter = f" ({ADAPTER} says that it holds a peft adapter only)" if (folder / ADAPTER).is_file() else ""
-        raise EncoderBroken(name, f"{folder} holds no config.json{adapter}", WHOLE)
+        raise EncoderBroken(name, f"no config.json lies in {folder}{adapter}", WHOLE)
     config = read_json(folder / "config.json", name)
     files = find_weights(folder, name)
     elsewhere = config.get("transformers_weights")

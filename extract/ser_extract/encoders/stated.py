@@ -46,8 +46,8 @@ class Stated(BaseModel):
             first = error.errors(include_url=False, include_context=False)[0]
             key = ".".join(str(part) for part in first["loc"])
             got = f" has {key} = {json.dumps(first['input'], default=str)[:60]}" if key else ""
-            told = f"its {file}{got}: {first['msg']}"
-            raise EncoderBroken(name, told, f"Copy {file} from the model's repository again, or mend it.") from error
+            problem = f"its {file}{got}: {first['msg']}"
+            raise EncoderBroken(name, problem, f"Copy {file} from the model's repository again, or mend it.") from error
 
 
 class Waveform(Stated):
@@ -100,40 +100,40 @@ class Packable(Waveform):
     def fitting(cls, config: Mapping[str, Any]) -> Self | None:
         """The config, checked, or None where it is of another kind."""
         try:
-            found = cls.model_validate(config)
+            stated = cls.model_validate(config)
         except ValidationError:
             return None
-        shapes = list(zip(found.conv_kernel, found.conv_stride, strict=True))
+        shapes = list(zip(stated.conv_kernel, stated.conv_stride, strict=True))
         whole = (
-            len(set(found.conv_dim)) == 1
-            and len(found.conv_dim) == len(shapes) > 1
+            len(set(stated.conv_dim)) == 1
+            and len(stated.conv_dim) == len(shapes) > 1
             and shapes[0] == FIRST
             and all(shape in LATER for shape in shapes[1:])
-            and found.hidden_size % found.num_attention_heads == 0
-            and found.hidden_size % found.num_conv_pos_embedding_groups == 0
+            and stated.hidden_size % stated.num_attention_heads == 0
+            and stated.hidden_size % stated.num_conv_pos_embedding_groups == 0
         )
-        return found if whole else None
+        return stated if whole else None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every weight but those of the positional convolution's weight norm."""
         wide, width, up = self.conv_dim[0], self.hidden_size, self.intermediate_size
-        found: dict[str, tuple[int, ...]] = {}
+        sizes: dict[str, tuple[int, ...]] = {}
 
         def linear(name: str, out: int, into: int) -> None:
-            found[f"{name}.weight"], found[f"{name}.bias"] = (out, into), (out,)
+            sizes[f"{name}.weight"], sizes[f"{name}.bias"] = (out, into), (out,)
 
         def norm(name: str, size: int) -> None:
-            found[f"{name}.weight"] = found[f"{name}.bias"] = (size,)
+            sizes[f"{name}.weight"] = sizes[f"{name}.bias"] = (size,)
 
         for k, kernel in enumerate(self.conv_kernel):
             name = f"feature_extractor.conv_layers.{k}"
-            found[f"{name}.conv.weight"] = (wide, wide if k else 1, kernel)
+            sizes[f"{name}.conv.weight"] = (wide, wide if k else 1, kernel)
             if self.conv_bias:
-                found[f"{name}.conv.bias"] = (wide,)
+                sizes[f"{name}.conv.bias"] = (wide,)
         norm("feature_extractor.conv_layers.0.layer_norm", wide)
         norm("feature_projection.layer_norm", wide)
         linear("feature_projection.projection", width, wide)
-        found[f"{POSITION}.bias"] = (width,)
+        sizes[f"{POSITION}.bias"] = (width,)
         norm("encoder.layer_norm", width)
         for k in range(self.num_hidden_layers):
             name = f"encoder.layers.{k}"
@@ -143,7 +143,7 @@ class Packable(Waveform):
             linear(f"{name}.feed_forward.intermediate_dense", up, width)
             linear(f"{name}.feed_forward.output_dense", width, up)
             norm(f"{name}.final_layer_norm", width)
-        return found
+        return sizes
 
 
 class WaveformExtractor(Stated):

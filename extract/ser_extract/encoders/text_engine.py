@@ -72,8 +72,8 @@ def attend(
         count = len(list(texts))
         stop = start + count * length
         q, k, v = (each[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1) for each in (query, key, value))
-        found = nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling)  # (count, heads, length, size)
-        out.append(found.transpose(1, 2).flatten(0, 1))
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling)  # (count, heads, length, size)
+        out.append(attended.transpose(1, 2).flatten(0, 1))
         start = stop
     return torch.cat(out)[None], None
 
@@ -110,8 +110,8 @@ def load_tokenizer(source: Source) -> Any:
             str(source.folder), local_files_only=True, trust_remote_code=False, use_fast=True
         )
     except Exception as error:  # whatever a foreign file makes transformers and its readers raise
-        told = f"its tokenizer cannot be loaded ({first_line(error)})"
-        raise EncoderBroken(source.name, told, "Save the tokenizer into the same folder.") from error
+        problem = f"its tokenizer cannot be loaded ({first_line(error)})"
+        raise EncoderBroken(source.name, problem, "Save the tokenizer into the same folder.") from error
 
 
 class TextEngine:

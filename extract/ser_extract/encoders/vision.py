@@ -137,8 +137,12 @@ def read_pixels(source: Source, defaults: Mapping[str, Any], *, square: bool) ->
             else:
                 raise ValueError(f"size {size}")
         if values.get("do_center_crop", False):
-            given = values["crop_size"]
-            crop = (given, given) if isinstance(given, int) else (int(given["height"]), int(given["width"]))
+            crop_size = values["crop_size"]
+            crop = (
+                (crop_size, crop_size)
+                if isinstance(crop_size, int)
+                else (int(crop_size["height"]), int(crop_size["width"]))
+            )
         scale = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         if values.get("do_normalize", True):
@@ -147,8 +151,8 @@ def read_pixels(source: Source, defaults: Mapping[str, Any], *, square: bool) ->
         if values.get("do_pad") or resample not in RESAMPLING or not all(std):
             raise ValueError("do_pad, another filter, or a deviation of 0")
     except (KeyError, TypeError, ValueError) as error:
-        told = f"its preprocessor_config.json asks for something that is not known here ({error})"
-        raise EncoderBroken(source.name, told, REMEDY) from error
+        problem = f"its preprocessor_config.json asks for something that is not known here ({error})"
+        raise EncoderBroken(source.name, problem, REMEDY) from error
     return Pixels(resize, shortest, resample, crop, scale, mean, std)
 
 

@@ -73,11 +73,13 @@ class ImageEngine:
         return encoded
 
     def _join(self, own: Sequence[batches.States | None]) -> Encoded | Refused:
-        whole = [one for one in own if one is not None]
+        whole = [state for state in own if state is not None]
         if len(whole) < len(own):
             return Refused("out_of_memory", "one frame alone does not fit on the device")
         empty = np.zeros((0, self._description.features), np.float32)
-        return Encoded({layer: np.stack([one[layer] for one in whole]) if whole else empty for layer in self._layers})
+        return Encoded(
+            {layer: np.stack([state[layer] for state in whole]) if whole else empty for layer in self._layers}
+        )
 
     def _forward(self, frames: "Sequence[np.ndarray[Any, Any]]") -> batches.Later:
         with torch.inference_mode(), autocast(self._options):

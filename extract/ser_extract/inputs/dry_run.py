@@ -40,11 +40,11 @@ def forecast(job: ExtractJob, reporter: Display) -> str:
         stream = open_stream(encoder, utterances, partial(reporter.advance, phase))
         counts = _frames(stream, utterances)
         frames = sum(counts.values())
-        found = {spec.layer: _missing(job, stream, spec.address) for spec in encoder.specs}
-        missing = {layer: left for layer, (left, _) in found.items()}
+        to_do = {spec.layer: _missing(job, stream, spec.address) for spec in encoder.specs}
+        missing = {layer: left for layer, (left, _) in to_do.items()}
         size = " + ".join(
             f"L{layer} {len(left):,} to do, "
-            + (f"{found[layer][1]:,} taken over by content, " if found[layer][1] else "")
+            + (f"{to_do[layer][1]:,} taken over by content, " if to_do[layer][1] else "")
             + ", ".join(
                 f"{dtype} {_bytes(frames * encoder.description.features * width)}" for dtype, width in SIZES.items()
             )

@@ -61,8 +61,8 @@ def collect(
     from ser_data.media.isolated import IsolatedDecoder
 
     with IsolatedDecoder() as decoder, ThreadPoolExecutor(HASHING_THREADS) as pool:
-        for found in pool.map(lambda utterance: _audio(utterance, description, decoder), utterances):
-            results.append(found)
+        for entry in pool.map(lambda utterance: _audio(utterance, description, decoder), utterances):
+            results.append(entry)
             tick()
     return results
 

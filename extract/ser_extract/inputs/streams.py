@@ -49,12 +49,12 @@ def read_corpus(job: ExtractJob) -> Manifest:
 
 def judge_labels(manifest: Manifest, scheme: str) -> Manifest:
     """Drops rows whose label the scheme does not know; each becomes a problem that lists the known ones."""
-    known = resolve_scheme(scheme, manifest)
-    names = set(known.mapping) | set(known.ignored)
+    judge = resolve_scheme(scheme, manifest)
+    names = set(judge.mapping) | set(judge.ignored)
     labels = manifest.table["label"]
     unknown = labels.notna() & ~labels.isin(names)
     problems = tuple(
-        Problem(str(row.id), "unknown label", f"'{row.label}'; {known.name} knows {', '.join(sorted(names))}")
+        Problem(str(row.id), "unknown label", f"'{row.label}'; {judge.name} knows {', '.join(sorted(names))}")
         for row in manifest.table[unknown].itertuples()
     )
     return Manifest(manifest.table[~unknown], manifest.info, (*manifest.problems, *problems))
@@ -75,16 +75,16 @@ def parse_layers(text: str, depth: int, *, name: str, modality: str) -> tuple[in
     """
     if text.strip() == "all":
         return tuple(range(depth + 1))
-    found = set()
+    layers = set()
     for part in text.split(","):
         word = part.strip()
         if word == "last":
-            found.add(depth)
+            layers.add(depth)
         elif word.isdecimal() and int(word) <= depth:
-            found.add(int(word))
+            layers.add(int(word))
         else:
             raise LayerOutOfRange(name, modality, word or "''", depth)
-    return tuple(sorted(found))
+    return tuple(sorted(layers))
 
 
 TEXT_FIELD = "text, normalised, version 1"

@@ -176,8 +176,8 @@ class ShardProcessor:
         outcomes = tuple(
             writers[layer].commit(shard, rows[layer], failures, environment) for layer, shard in unit.shards
         )
-        told = {name: (failure.reason, failure.detail) for name, failure in failures.items()}
-        return UnitResult(unit.key, outcomes, told, unit.seconds)
+        reasons = {name: (failure.reason, failure.detail) for name, failure in failures.items()}
+        return UnitResult(unit.key, outcomes, reasons, unit.seconds)
 
     def recompute(self, modality: Modality, utterances: Sequence[Utterance]) -> dict[str, Encoded | Refused]:
         """Encodes utterances without committing anything, at the lengths and in the company that their lengths give."""
