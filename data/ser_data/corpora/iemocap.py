@@ -40,7 +40,7 @@ def sessions(root: Path) -> list[Path]:
     if not folders:
         inside = sorted(path.name for path in base.iterdir() if not path.name.startswith("."))
         deeper = [name for name in inside if any((base / name).glob("Session[1-5]"))]
-        remedy = f"Give --root {root / deeper[0]}." if deeper else ""
+        remedy = f"Give {root / deeper[0]} as ROOT." if deeper else ""
         raise BadRoot("iemocap", str(root), "folder Session1", tuple(inside), remedy)
     return folders
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ser_data.errors import MediaError
 
 REASONS: Final = {
-    "missing": "there is no such file",
+    "missing": "the file does not exist",
     "empty": "it holds no audio",
     "unreadable": "it cannot be decoded",
     "truncated": "it ends before its header says",

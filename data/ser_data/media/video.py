@@ -39,7 +39,7 @@ TOLERANCE = 0.5
 """Seconds by which a span may end behind the last picture, which then stays: sound and pictures rarely end together."""
 
 REASONS: Final = {
-    "missing": "there is no such file",
+    "missing": "the file does not exist",
     "empty": "it holds no pictures",
     "unreadable": "it cannot be decoded",
     "no_video": "it has no video track",

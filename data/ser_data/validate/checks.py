@@ -59,20 +59,20 @@ _FIXES = {
     "missing path": "fill the column path",
     "missing text": "restore the transcript line, or leave the text stream out",
     "missing label": "fill the label, or leave the row out",
-    "empty text": "nothing: the text stream gets a placeholder; the row is counted",
-    "extra transcript": "nothing: the line has no turn in the corpus",
-    "noise line": "nothing: the line belongs to no turn",
-    "rating out of range": "nothing, or clip the rating to 1..5 if you use it",
+    "empty text": "nothing to do: the text stream gets a placeholder; the row is counted",
+    "extra transcript": "nothing to do: the line has no turn in the corpus",
+    "noise line": "nothing to do: the line belongs to no turn",
+    "rating out of range": "nothing to do, or clip the rating to 1..5 if you use it",
     "transcript without turn": "restore the evaluation block of this turn",
     "bad line": "restore the line from the archive",
-    "odd line": "nothing, or restore the annotator's line",
+    "odd line": "nothing to do, or restore the annotator's line",
     "bad row": "correct the row",
     "bad id": "restore the name from the archive",
     "bad span": "correct start and end",
-    "blanks in names": "nothing: they are read without; or correct the cells",
-    "line breaks in cells": "nothing, if they are meant; a forgotten quote swallows rows",
-    "empty columns": "nothing, or save the table without them",
-    "shared stem": "nothing: these ids keep the ending of the file",
+    "blanks in names": "nothing to do: they are read without; or correct the cells",
+    "line breaks in cells": "nothing to do if they are meant; a forgotten quote swallows rows",
+    "empty columns": "nothing to do, or save the table without them",
+    "shared stem": "nothing to do: these ids keep the ending of the file",
     "names alike": "write them in one way if they mean one",
     "bad number": "correct the number",
     "not UTF-8": "save the file as UTF-8, or restore it from the archive",
@@ -83,9 +83,9 @@ _FIXES = {
     "duplicate transcript": "leave one of the two",
     "git-lfs pointer": "run git lfs pull",
     "path escapes": "name a file inside the archive",
-    "twin": "nothing: one of the two files is enough",
-    "not speech": "nothing: song and video files are passed over",
-    "no majority": "nothing, or take the acted label",
+    "twin": "nothing to do: one of the two files is enough",
+    "not speech": "nothing to do: song and video files are passed over",
+    "no majority": "nothing to do, or take the acted label",
 }
 
 
@@ -140,7 +140,7 @@ def _pair(table: "pd.DataFrame", first: int, second: int, check: str) -> Finding
     differences = "".join(f"; {key} {earlier[key]} there, {later[key]} here" for key in differing)
     what = f"the same audio as {earlier['id']} ({place(earlier)}){differences}"
     if check == "audio used twice":
-        return Finding("note", check, place(later), what, "nothing, if it is on purpose", str(later["id"]))
+        return Finding("note", check, place(later), what, "nothing to do if it is on purpose", str(later["id"]))
     severity = "error" if differing else "note"
     return Finding(severity, check, place(later), what, "compare both files with the archive", str(later["id"]))
 
@@ -239,8 +239,10 @@ def recordings(table: "pd.DataFrame", decode: bool, tell: Tell) -> Iterator[Find
             tell(number, len(rows))
     if unknown:
         why = "; ".join(f"{reason}: {count:,}" for reason, count in Counter(unknown.values()).most_common())
-        what = f"nothing tells whether {len(unknown):,} recordings are whole, as {next(iter(unknown))} ({why})"
-        yield Finding("note", "length unknown", "", what, "nothing, if they are whole; flac and wav say their length")
+        what = f"{len(unknown):,} recordings do not state their length, as {next(iter(unknown))} ({why}); missing ends cannot be found"
+        yield Finding(
+            "note", "length unknown", "", what, "nothing to do if they are whole; flac and wav say their length"
+        )
 
 
 def _probed(decoder: IsolatedDecoder, path: str) -> AudioInfo | AudioError:

@@ -90,7 +90,9 @@ def stray_files(root: Path, table: "pd.DataFrame") -> Iterator[Finding]:
             hidden += [str(path.relative_to(session.parent)) for path in sorted((session / "dialog" / kind).glob(".*"))]
     if hidden:
         what = f"{len(hidden):,} files that an unpacker or a file browser left"
-        yield Finding("note", "hidden files", hidden[0], what, "nothing: names that start with a dot are passed over")
+        yield Finding(
+            "note", "hidden files", hidden[0], what, "nothing to do: names that start with a dot are passed over"
+        )
 
 
 def speakers(table: "pd.DataFrame") -> Iterator[Finding]:

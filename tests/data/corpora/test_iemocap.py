@@ -178,7 +178,7 @@ def test_it_validates_but_for_being_partial(typed: Path):
 
 
 def test_the_wrong_folder_is_told(typed: Path, tmp_path: Path):
-    with pytest.raises(BadRoot, match="it holds IEMOCAP_full_release.\nGive --root .*IEMOCAP_full_release"):
+    with pytest.raises(BadRoot, match="it holds IEMOCAP_full_release.\nGive .*IEMOCAP_full_release as ROOT"):
         CORPORA["iemocap"].read(typed.parent)
     with pytest.raises(BadRoot, match="does not exist"):
         CORPORA["iemocap"].read(tmp_path / "none")

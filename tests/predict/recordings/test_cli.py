@@ -119,8 +119,8 @@ def _hostile(folder: Path, good: Path) -> dict[str, str]:
         "empty.wav": "no audio", "text.wav": "decoded", "html.wav": "decoded", "riff_only.wav": "", "header_only.wav": "",
         "random.flac": "decoded", "zip.ogg": "decoded", "pickle.wav": "decoded", "cut.flac": "", "two_hours.wav": "too long",
         "silent.wav": "zero", "nan.wav": "not finite", "inf.wav": "not finite", "one_sample.wav": "too short",
-        "ten_ms.wav": "too short", "slow.wav": "limits", "folder.wav": "regular", "dangling.wav": "no such file",
-        "pipe.wav": "regular", "missing.wav": "no such file",
+        "ten_ms.wav": "too short", "slow.wav": "limits", "folder.wav": "regular", "dangling.wav": "does not exist",
+        "pipe.wav": "regular", "missing.wav": "does not exist",
     }  # fmt: skip
     return words
 
