@@ -246,7 +246,7 @@ def test_the_case_label_whitespace(tmp_path: Path, tone):
     manifest = CORPORA["csv"].read(Path(root))
     assert (manifest.table["label"].nunique(), manifest.table["speaker"].nunique()) == (3, 6)
     validated = CliRunner().invoke(main, ["validate", "csv", root])
-    assert validated.exit_code == 0 and "valid, 1 notes" in validated.output
+    assert validated.exit_code == 0 and "valid, 1 note" in validated.output
     assert "blanks were removed" in " ".join(validated.output.split()) and "36 cells" in " ".join(
         validated.output.split()
     )
@@ -274,7 +274,7 @@ def test_names_that_look_alike_are_told_together(tmp_path: Path, tone):
         "path,label,speaker\na.wav,Very happy,Ann\nb.wav,very\u00a0Happy,bob\n", encoding="utf-8"
     )
     told = CliRunner().invoke(main, ["validate", "csv", str(tmp_path / "t.csv")]).output
-    assert "valid, 1 notes" in told and "names alike" in told and "'Very happy'" in told
+    assert "valid, 1 note" in told and "names alike" in told and "'Very happy'" in told
 
 
 def test_clean_names():
