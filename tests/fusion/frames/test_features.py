@@ -90,6 +90,21 @@ def test_speakers_are_normalised_by_their_own_speech(small_cache: Path, neutral_
     np.testing.assert_allclose(frames.variances[0, n], one.var(0), atol=2e-2)
 
 
+def test_whole_utterances_lie_in_their_place_with_the_moments_of_a_plain_reader(small_cache: Path) -> None:
+    audio = entry(small_cache, "audio")
+    ids, sample = list(audio.ids)[::-1], np.array([0, 3, 4, 5, 6, 7, 11])
+    for rows in (None, sample):
+        frames = read_stream([audio], ids, rows=rows)
+        read = set(range(len(ids)) if rows is None else rows.tolist())
+        for n, name in enumerate(ids):
+            here = frames.layers[0][frames.offsets[n] : frames.offsets[n + 1]]
+            assert here.tobytes() == (audio[name].tobytes() if n in read else b"")
+            if n in read:
+                plain = audio[name].astype(np.float32)
+                assert np.array_equal(frames.means[0, n], plain.mean(0))
+                assert np.array_equal(frames.variances[0, n], plain.var(0))
+
+
 def _sum_there(handle: Any, channel: Any) -> None:
     frames = attach(handle)
     channel.send((float(frames.layers[0].astype(np.float64).sum()), int(frames.offsets[-1]), frames.frame_rate))
