@@ -28,7 +28,7 @@ _embed_audio = click.option(
 )
 
 
-def _told(command: Callable[..., None]) -> Callable[..., None]:
+def _reported(command: Callable[..., None]) -> Callable[..., None]:
     """Our own errors become one message and exit code 1; an interruption becomes exit code 130."""
 
     @wraps(command)
@@ -64,7 +64,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
-@_told
+@_reported
 def compare(runs: tuple[str, ...], metric: str, draws: int, seed: int, as_json: bool) -> None:
     """Test whether a difference between rows of runs is more than luck, with speakers as the units.
 
@@ -90,7 +90,7 @@ def compare(runs: tuple[str, ...], metric: str, draws: int, seed: int, as_json: 
 @click.option(
     "--mirror-to", type=_path, default=Path("mirrors"), show_default=True, help="Write these copies below this folder."
 )
-@_told
+@_reported
 def report(runs: tuple[str, ...], embed_audio: bool, mirror: tuple[str, ...], mirror_to: Path) -> None:
     """Judge each RUN again and write its report: metrics.json, report.html, tables and plots.
 
@@ -103,7 +103,7 @@ def report(runs: tuple[str, ...], embed_audio: bool, mirror: tuple[str, ...], mi
 @click.command("audit", cls=SettingsCommand, section="audit")
 @_runs
 @_embed_audio
-@_told
+@_reported
 def audit(runs: tuple[str, ...], embed_audio: bool) -> None:
     """Audit each RUN for leaks under four protocols, then write its report.
 
@@ -116,7 +116,7 @@ def audit(runs: tuple[str, ...], embed_audio: bool) -> None:
 
 @click.command("runs", cls=SettingsCommand, section="runs")
 @click.argument("folder", type=_path, default=Path("runs"))
-@_told
+@_reported
 def runs(folder: Path) -> None:
     """List the runs below FOLDER (default: `runs`). Runs with equal folds and classes can be compared.
 

@@ -93,7 +93,7 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
     from ser_base.progress import say
 
     like = None
-    with listener() as told:
+    with listener() as shown:
         try:
             if from_run is not None:
                 from ser_fusion.runs.run import repeat
@@ -108,7 +108,7 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
             option = "--" + str(first["loc"][0] if first["loc"] else "").replace("_", "-")
             raise click.UsageError(f"{option}: {first['msg']}") from error
         except SerError as error:
-            raise click.ClickException(_told(error)) from error
+            raise click.ClickException(_with_notes(error)) from error
         from ser_fusion.runs.finished import recall
         from ser_fusion.runs.job import open_job
 
@@ -120,13 +120,13 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
 
                 if known:
                     say(f"{job.out}: {known}. The run is judged again.")
-                outcome = run(job, command=typed("ser-fuse"), listener=told, like=like, study=study)
+                outcome = run(job, command=typed("ser-fuse"), listener=shown, like=like, study=study)
             else:
                 outcome, trainings = known
-                told.study(study, trainings, trainings)
+                shown.study(study, trainings, trainings)
                 say("Nothing has changed since they were judged.")
         except SerError as error:
-            raise click.ClickException(_told(error)) from error
+            raise click.ClickException(_with_notes(error)) from error
     if outcome.remaining:
         click.echo(
             f"{outcome.remaining:,} jobs are left to the other parts. The last part to end judges {outcome.out}."
@@ -151,7 +151,7 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
     return 0
 
 
-def _told(error: BaseException) -> str:
+def _with_notes(error: BaseException) -> str:
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
@@ -162,8 +162,8 @@ def default_out(options: Mapping[str, Any]) -> Path:
     what = options.get("table") or "+".join(
         [*options.get("fusion", ("cross",)), *options.get("classifier", ())][:4]
     ).replace(":", "-")
-    told = {name: str(value) for name, value in options.items() if name not in MACHINERY or name == "cache"}
-    mark = xxhash.xxh3_64_hexdigest(repr(sorted(told.items())).encode())[:8]
+    asked = {name: str(value) for name, value in options.items() if name not in MACHINERY or name == "cache"}
+    mark = xxhash.xxh3_64_hexdigest(repr(sorted(asked.items())).encode())[:8]
     return Path("runs") / f"{what}-{mark}"
 
 

@@ -103,8 +103,8 @@ def audit_table(
         for name, parts in plans.items():
             used.append(name)
             found = []
-            told = None if progress is None else functools.partial(_said, progress, name)
-            for one in deterministic_rows(table, classes, means, parts, fits, fixed=fixed, progress=told):
+            step = None if progress is None else functools.partial(_said, progress, name)
+            for one in deterministic_rows(table, classes, means, parts, fits, fixed=fixed, progress=step):
                 found.append((one.info, one.test))
             found += (heads or {}).get(name, ())
             for row, predictions in found:

@@ -373,14 +373,14 @@ def check(value: Any, model: type[Record], path: Path) -> dict[str, Any]:
     try:
         model.model_validate(value)
     except ValidationError as error:
-        raise RecordBroken(str(path), told(error)) from None
+        raise RecordBroken(str(path), first_fault(error)) from None
     except RecursionError:
         raise RecordBroken(str(path), "it is nested too deeply") from None
     record: dict[str, Any] = value
     return record
 
 
-def told(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """The first thing that is wrong, in words: where, what was got, what belongs there."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])

@@ -161,8 +161,8 @@ def _info(
 ) -> dict[str, Any]:
     mean = np.mean([one["weights"] for one in stack.values()], axis=0)
     names = [*(str(one.info["slug"]).removeprefix("probe-") for one in probes), "head"]
-    told = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, mean, strict=True))
-    note = f"the head and the probes of its streams, weighed on development predictions (mean weights: {told}), half of the prior"
+    mean_weights = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, mean, strict=True))
+    note = f"the head and the probes of its streams, weighed on development predictions (mean weights: {mean_weights}), half of the prior"
     made = {"name": f"{row['name']}, stacked", "slug": slug, "kind": KIND, "of": row["slug"], "departures": []}
     return {**row, **made, "note": note, "stack": stack}
 

@@ -172,8 +172,10 @@ def model_from_card(
     if other := sorted(set(wanted.items()) ^ {(name, tuple(shape)) for name, shape in held.items()}):
         name = other[0][0]
         there, asked = held.get(name), wanted.get(name)
-        told = f"{name} has the shape {list(there)}" if there is not None else f"it lacks {name}"
-        raise RecordBroken(str(path), f"{told}, and its card {'asks for ' + str(list(asked)) if asked else 'has none'}")
+        problem = f"{name} has the shape {list(there)}" if there is not None else f"it lacks {name}"
+        raise RecordBroken(
+            str(path), f"{problem}, and its card {'asks for ' + str(list(asked)) if asked else 'has none'}"
+        )
     model = Model(**facts)
     model.load_state_dict({name: read(name) for name in held})
     return model.eval()

@@ -12,7 +12,7 @@ from ser_base.machine import each_device
 from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.frames.features import StreamFrames
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material
+from ser_fusion.runs.job_data import JobData
 from ser_fusion.runs.task import Task
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def subsets(streams: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def lost_stream_rows(
-    job: FuseJob, material: Material, todo: Sequence[Task], rows: Sequence[Mapping[str, Any]], listener: "Listener"
+    job: FuseJob, job_data: JobData, todo: Sequence[Task], rows: Sequence[Mapping[str, Any]], listener: "Listener"
 ) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """One row for each multi-stream head and each proper subset of its streams.
 
     Args:
         job: For the frames' options and the run directory.
-        material: Whose frames.
+        job_data: Whose frames.
         todo: All finished trainings.
         rows: Row information of the heads.
         listener: Told that it begins.
@@ -56,10 +56,10 @@ def lost_stream_rows(
         from ser_fusion.runs.task import read_frames
 
         listener.step("streams lost at test time")
-        names = [name for name in material.study.streams if any(name in task.plan.streams for task in missing)]
-        streams = read_frames(job, material.study, names)
+        names = [name for name in job_data.study.streams if any(name in task.plan.streams for task in missing)]
+        streams = read_frames(job, job_data.study, names)
         for task in missing:
-            _evaluate(task, streams, material, job.out)
+            _evaluate(task, streams, job_data, job.out)
     made = []
     for row in rows:
         own = [task for task in several if task.row.slug == row["slug"]]
@@ -87,7 +87,7 @@ def _info(row: Mapping[str, Any], kept: tuple[str, ...], streams: tuple[str, ...
     }
 
 
-def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Material, out: Path) -> None:
+def _evaluate(task: Task, streams: Mapping[str, StreamFrames], job_data: JobData, out: Path) -> None:
     """Test predictions of one trained head for every subset, written into its folder."""
     import torch
 
@@ -97,7 +97,7 @@ def _evaluate(task: Task, streams: Mapping[str, StreamFrames], material: Materia
     from ser_fusion.runs.folder import predictions
     from ser_fusion.training.scoring import posteriors
 
-    data, rows = material.data(streams), task.parts["test"]
+    data, rows = job_data.data(streams), task.parts["test"]
     device = torch.device(each_device(task.plan.device)[0])
     model = load_model(out / task.folder).to(device)
     threads = torch.get_num_threads()
@@ -179,7 +179,7 @@ def derive(
             found.tests.append(one.test)
             found.developments += [] if one.dev is None else [one.dev]
     if job.lost_streams:
-        for info, frame in lost_stream_rows(job, prepared.material, prepared.tasks, prepared.start["rows"], listener):
+        for info, frame in lost_stream_rows(job, prepared.job_data, prepared.tasks, prepared.start["rows"], listener):
             found.infos.append(info)
             found.tests.append(frame)
     return found

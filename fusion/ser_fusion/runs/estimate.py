@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ser_fusion.runs.job import FuseJob
-    from ser_fusion.runs.material import Material
+    from ser_fusion.runs.job_data import JobData
     from ser_fusion.runs.task import Task
 
-    Timed = Callable[[Task, Material, Mapping[str, StreamFrames], int], float]
+    Timed = Callable[[Task, JobData, Mapping[str, StreamFrames], int], float]
 
 BUDGET = 2.0  # seconds for all timing; rows that are not reached count as the mean of those that are
 SHORT = 15.0  # seconds below which no further row is timed
@@ -60,7 +60,7 @@ class Estimate:
 
 def estimate(
     job: "FuseJob",
-    material: "Material",
+    job_data: "JobData",
     todo: "Sequence[Task]",
     names: Sequence[str],
     workers: int,
@@ -70,24 +70,24 @@ def estimate(
 
     Args:
         job: For the frames' options.
-        material: What trainings learn from.
+        job_data: What trainings learn from.
         todo: What is to be trained.
         names: The streams that it reads.
         workers: Processes that will train.
         timed: Times one training step, as ``step_seconds``, which is the default.
     """
     timed = timed or step_seconds
-    streams = read_frames(job, material.study, names, rows=sample_of(todo))
+    streams = read_frames(job, job_data.study, names, rows=sample_of(todo))
     began = time.perf_counter()
     first = first_of_each_row(todo)
     each: dict[str, float] = {}
     rows = sampled_rows(todo[0])[:2]  # not counted: the first training of a process loads what all others find loaded
-    _seconds(todo[0], material, {name: sampled(streams[name], rows) for name in todo[0].plan.streams}, rows, len(rows))
+    _seconds(todo[0], job_data, {name: sampled(streams[name], rows) for name in todo[0].plan.streams}, rows, len(rows))
     seconds = 0.0
     for slug, task in first.items():
         if each and (time.perf_counter() - began > BUDGET / 2 or seconds < SHORT):
             break
-        each[slug] = timed(task, material, streams, 1)
+        each[slug] = timed(task, job_data, streams, 1)
         usual = float(np.mean(list(each.values())))
         seconds = sum(steps_of(one) * each.get(one.row.slug, usual) for one in todo) / workers
     stops = any(task.plan.training.patience is not None for task in todo)
@@ -98,7 +98,7 @@ def estimate(
     if not any(streams[name].frame_rate is not None and name != "video" for name in first[slowest].plan.streams):
         return plain
     # a step costs a + b / stride: two strides tell both
-    quick = min(timed(first[slowest], material, streams, 4), each[slowest])
+    quick = min(timed(first[slowest], job_data, streams, 4), each[slowest])
     fixed = max(0.0, (4 * quick - each[slowest]) / 3) / each[slowest]
     expected = {k: seconds * (fixed + (1 - fixed) / k) for k in STRIDES}
     short = [k for k, value in expected.items() if value <= LONG]
@@ -142,35 +142,35 @@ def steps_of(task: "Task") -> float:
     return total
 
 
-def step_seconds(task: "Task", material: "Material", streams: Mapping[str, StreamFrames], thin: int = 1) -> float:
+def step_seconds(task: "Task", job_data: "JobData", streams: Mapping[str, StreamFrames], thin: int = 1) -> float:
     """Seconds of one training step of a task.
 
     Args:
         task: Which; its rows are sampled evenly.
-        material: What it learns from.
+        job_data: What it learns from.
         streams: Frames of all streams.
         thin: Of speech frames only every so many are kept, as a larger stride would.
     """
     rows, size = sampled_rows(task), task.plan.training.batch
     few = {name: sampled(streams[name], rows, 1 if name == "video" else thin) for name in task.plan.streams}
-    one = _seconds(task, material, few, rows, min(size, len(rows)))
+    one = _seconds(task, job_data, few, rows, min(size, len(rows)))
     if one > SLOW or len(rows) <= size:
         return one
-    return max((_seconds(task, material, few, rows, len(rows)) - one) / (-(-len(rows) // size) - 1), one / 100)
+    return max((_seconds(task, job_data, few, rows, len(rows)) - one) / (-(-len(rows) // size) - 1), one / 100)
 
 
 def _seconds(
-    task: "Task", material: "Material", few: Mapping[str, StreamFrames], rows: "NDArray[np.int64]", count: int
+    task: "Task", job_data: "JobData", few: Mapping[str, StreamFrames], rows: "NDArray[np.int64]", count: int
 ) -> float:
     """Seconds of one epoch over the first of some sampled rows."""
     from ser_fusion.training.train import train
 
     plan = replace(task.plan, epochs=1, refit=False, dropouts=(), context=0, re_pair=False)
-    votes, ratings = (None if one is None else one[rows] for one in (material.votes, material.ratings))
+    votes, ratings = (None if one is None else one[rows] for one in (job_data.votes, job_data.ratings))
     nobody = np.zeros(0, dtype=np.int64)
     parts = {"train": np.arange(count), "dev": nobody, "test": nobody}
     began = time.perf_counter()
-    train(plan, TrainingData(few, material.study.targets[rows], votes=votes, ratings=ratings), parts)
+    train(plan, TrainingData(few, job_data.study.targets[rows], votes=votes, ratings=ratings), parts)
     return time.perf_counter() - began
 
 

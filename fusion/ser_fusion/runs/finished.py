@@ -110,8 +110,8 @@ def recall(job: "FuseJob", study: "Study", made_by: object = None) -> tuple[Outc
     except RecordBroken as error:
         return f"{Path(error.file).name}: {error.problem}"
     report = job.out / ("vad.md" if job.task == "vad" else "report.html")
-    told: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": tuple(found["left_out"])}
-    return Outcome(out=job.out, remaining=0, failed=study.failed, **told), found["trainings"]
+    results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": tuple(found["left_out"])}
+    return Outcome(out=job.out, remaining=0, failed=study.failed, **results), found["trainings"]
 
 
 def _files(out: Path) -> Iterator[Path]:

@@ -32,7 +32,7 @@ def ground_of(study: Study, *facts: object, made_by: object = None) -> str:
     import pandas as pd
 
     digest = xxhash.xxh3_128(pd.util.hash_pandas_object(study.table.astype(str)).to_numpy().tobytes())
-    told: list[object] = [
+    ground: list[object] = [
         list(study.table),
         study.classes,
         facts,
@@ -40,8 +40,8 @@ def ground_of(study: Study, *facts: object, made_by: object = None) -> str:
     ]
     for stream, entry in sorted(study.streams.items()):
         hashes = entry.input_hashes
-        told.append((stream, entry.fingerprint, [hashes.get(name, "") for name in study.table.index]))
-    digest.update(repr(told).encode())
+        ground.append((stream, entry.fingerprint, [hashes.get(name, "") for name in study.table.index]))
+    digest.update(repr(ground).encode())
     return digest.hexdigest()
 
 
@@ -60,7 +60,7 @@ def kept_references(
     features: Callable[[], Pooled],
     fits: Fits,
     refit: bool,
-    told: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> list[Reference]:
     """The reference rows of a study on its folds, read where they are kept and computed where they are not.
 
@@ -71,7 +71,7 @@ def kept_references(
         features: Gives ``stream_features(study)``; asked only if the rows have to be computed.
         fits: Where probes are looked up and kept.
         refit: Whether the tested heads were fitted on the development part too.
-        told: Called with what the kept rows are not used for, in words.
+        say: Called with what the kept rows are not used for, in words.
     """
     key = ground_of(study, FOLDER, study.folds.fingerprint, list(seeds), refit)
     folder = out / FOLDER
@@ -83,7 +83,7 @@ def kept_references(
         pass
     except (RecordBroken, OSError, ValueError, KeyError) as error:
         said = error.problem if isinstance(error, RecordBroken) else str(error).splitlines()[0]
-        told(f"kept reference rows cannot be used ({said}); computed again")
+        say(f"kept reference rows cannot be used ({said}); computed again")
     found = reference_rows(study, seeds, refit=refit, features=features(), fits=fits)
     _write(folder, key, found)
     return found
@@ -126,7 +126,7 @@ def kept_audit(
     features: Callable[[], Pooled],
     fits: Fits,
     refit: bool,
-    told: Callable[[str], None],
+    say: Callable[[str], None],
     *,
     audit: Callable[..., dict[str, Any]] = audit_study,
     made_by: object = None,
@@ -139,7 +139,7 @@ def kept_audit(
         features: Gives ``stream_features(study)``; asked only if the audit has to be made.
         fits: Where probes are looked up.
         refit: Whether rows are fitted on the development part too.
-        told: Called with what a kept audit is not used for, in words.
+        say: Called with what a kept audit is not used for, in words.
         audit: Makes an audit; options as for ``audit_study``.
         made_by: Code and versions that would make it now; None for those of this process.
     """
@@ -152,17 +152,17 @@ def kept_audit(
     except RecordMissing:
         pass
     except RecordBroken as error:
-        told(f"audit.json: {error.problem}; made again")
+        say(f"audit.json: {error.problem}; made again")
     cache = open_cache(study.cache)
     try:
         kept = check(json.loads(cache.attachment(name)), Audit, Path(name))
         if kept.get("ground") == key:
             return kept
-        told(f"{name} of the cache is of another ground; made again")
+        say(f"{name} of the cache is of another ground; made again")
     except MissingAttachment:
         pass
     except (CacheError, RecordBroken, ValueError) as error:
-        told(f"{name} of the cache cannot be used ({str(error).splitlines()[0]}); made again")
+        say(f"{name} of the cache cannot be used ({str(error).splitlines()[0]}); made again")
     made = {**audit(study, features=features(), refit=refit, fits=fits), "ground": key}
     with suppress(CacheError, OSError):  # a cache that cannot be written to
         cache.attach(name, json.dumps(made, indent=1, ensure_ascii=False).encode())

@@ -35,13 +35,13 @@ def _tune(context: click.Context, parameter: click.Parameter, value: tuple[str, 
         if str(one).lstrip("-").isdecimal():
             found["tune"] = int(one)
             continue
-        for key, told in (values.toml_table(context, parameter, one) or {}).items():
+        for key, setting in (values.toml_table(context, parameter, one) or {}).items():
             if key not in TUNE_KEYS:
                 raise click.BadParameter(
                     f"{one}: unknown key '{key}'. {suggestion(key, TUNE_KEYS)}Keys are {', '.join(TUNE_KEYS)}; "
                     "settings to search stand in tables [space.NAME]."
                 )
-            found.setdefault(TUNE_KEYS[key], told)
+            found.setdefault(TUNE_KEYS[key], setting)
     if found and "tune" not in found:
         raise click.BadParameter(
             "The number of trials is missing. Add trials = 20 to the file, or give --tune 20 as well."

@@ -14,7 +14,7 @@ from ser_fusion.frames.features import stride_of
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.job import FuseJob, Row, open_job
-from ser_fusion.runs.material import Material, material_of
+from ser_fusion.runs.job_data import JobData, job_data_of
 from ser_fusion.runs.task import Search, Task
 from ser_fusion.runs.tuning.inner import Inner, inner_folds
 from ser_fusion.runs.tuning.space import DEFAULT
@@ -31,16 +31,16 @@ OVERRIDES = ("lr", "weight_decay", "batch", "schedule", "patience")
 _SHAPES = ("pool_norm", "norm_first", "stream_dropout")
 
 
-def plan(job: FuseJob, study: Study | None = None) -> tuple[Material, tuple[Row, ...], list[Task], str]:
+def plan(job: FuseJob, study: Study | None = None) -> tuple[JobData, tuple[Row, ...], list[Task], str]:
     """What to learn from, the table's rows, all trainings of all shares, and the device; asked on any machine."""
     study = study or open_job(job)
     require_members(job.ensemble, study.folds, job.seeds)
     rows, device = job.rows(tuple(study.streams)), resolve_device(job.device)
-    material = material_of(job, study, labels=job.labels, manifest=job.manifest)
-    return material, rows, tasks(job, study, rows, device, material), device
+    job_data = job_data_of(job, study, labels=job.labels, manifest=job.manifest)
+    return job_data, rows, tasks(job, study, rows, device, job_data), device
 
 
-def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material: Material | None = None) -> list[Task]:
+def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, job_data: JobData | None = None) -> list[Task]:
     """All trainings of a job, seeds outermost, so that a first full table is there as early as can be.
 
     Args:
@@ -48,7 +48,7 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
         study: On what.
         rows: Rows of the table.
         device: ``cpu`` or a GPU.
-        material: What is learned from beside the study; its further rows join the training parts.
+        job_data: What is learned from beside the study; its further rows join the training parts.
 
     Raises:
         OneClass: The study has one class.
@@ -58,8 +58,8 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
         LeverImpossible: A loss or sampling option that these heads or classes cannot follow.
     """
     check_heads(job, (row.fusion for row in rows), study.classes)
-    groups_of(material.study if material else study, job.norm)  # refused here, not when half of the rows are trained
-    data = study.data_fingerprint + (material.fingerprint if material else "")
+    groups_of(job_data.study if job_data else study, job.norm)  # refused here, not when half of the rows are trained
+    data = study.data_fingerprint + (job_data.fingerprint if job_data else "")
     extra = read_extra_text(job.extra_text, study) if job.extra_text else None
     if extra is not None:
         data += f"|{extra.fingerprint}"
@@ -84,12 +84,12 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, material
                     split["extra"] = extra.rows(study, split)
                 if job.task == "emotion":
                     check_classes(study, fold.name, split["train"])
-                if material is not None:
-                    split["train"] = np.concatenate([split["train"], material.joining(split, row.fraction)])
+                if job_data is not None:
+                    split["train"] = np.concatenate([split["train"], job_data.joining(split, row.fraction)])
                 own = replace(plan, seed=(seed, number))
                 search = None
                 if job.tune:
-                    whole = material or material_of(job, study, labels=job.labels, manifest=job.manifest)
+                    whole = job_data or job_data_of(job, study, labels=job.labels, manifest=job.manifest)
                     if (number, row.fraction) not in inner:
                         inner[number, row.fraction] = inner_folds(whole.study, split, job.inner, whole.apart)
                     search = _search(job, whole.study, row, number, plan, split, data, inner[number, row.fraction])

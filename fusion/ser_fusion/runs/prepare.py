@@ -11,8 +11,8 @@ from ser_base.errors import PackageMissing
 from ser_base.files import replacing
 from ser_fusion.errors import RunChanged
 from ser_fusion.runs.job import FuseJob, Row
+from ser_fusion.runs.job_data import JobData
 from ser_fusion.runs.listener import Listener
-from ser_fusion.runs.material import Material
 from ser_fusion.runs.memory import claim
 from ser_fusion.runs.planning import plan
 from ser_fusion.runs.record import describe
@@ -33,7 +33,7 @@ class Prepared:
     Attributes:
         job: What was asked.
         study: On what.
-        material: What trainings read: the study, votes, turns that are never scored.
+        job_data: What trainings read: the study, votes, turns that are never scored.
         rows: Rows of the table.
         tasks: All trainings, of all shares.
         start: ``run.json`` as it stands before training.
@@ -45,7 +45,7 @@ class Prepared:
 
     job: FuseJob
     study: Study
-    material: Material
+    job_data: JobData
     rows: Sequence[Row]
     tasks: Sequence[Task]
     start: dict[str, Any]
@@ -67,15 +67,15 @@ def prepare(
     began = time.perf_counter()
     if job.tune and find_spec("optuna") is None:
         raise PackageMissing("--tune", "optuna", "tune")
-    material, rows, todo, device = plan(job, study)
-    study = replace(material.study, table=material.study.table.iloc[: material.scored])
-    start = begun(job, material, study, rows, todo, command, device)
+    job_data, rows, todo, device = plan(job, study)
+    study = replace(job_data.study, table=job_data.study.table.iloc[: job_data.scored])
+    start = begun(job, job_data, study, rows, todo, command, device)
     if like is not None:
         _same_ground(job.out, like, start)
     claim(job.out, start)
     write_study(job.out, study)
     places: dict[str, Any] = {"job": job, "start": start, "device": device, "began": began}
-    return Prepared(study=study, material=material, rows=rows, tasks=todo, **places)
+    return Prepared(study=study, job_data=job_data, rows=rows, tasks=todo, **places)
 
 
 def write_study(out: Path, study: Study) -> None:
@@ -92,7 +92,7 @@ def write_study(out: Path, study: Study) -> None:
 
 def begun(
     job: FuseJob,
-    material: Material,
+    job_data: JobData,
     study: Study,
     rows: Sequence[Row],
     todo: Sequence[Task],
@@ -101,7 +101,7 @@ def begun(
 ) -> dict[str, Any]:
     """``run.json`` as it stands before training, with what the material and the trainings add to it."""
     start = describe(job, study, rows, command, device)
-    start["notes"] += material.notes
+    start["notes"] += job_data.notes
     start["refit"] = any(task.plan.refit for task in todo) if todo else job.refit is not False
     return {**start, "task": job.task} if job.task == "vad" else start
 
@@ -126,9 +126,9 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
     if not missing:
         return 1
     train = RUNNERS[job.runner]
-    told: dict[str, Any] = {"on_done": listener.job, "on_epoch": listener.epoch}
-    told["on_estimate"] = listener.estimate if listener.estimates else None
-    return train(job, prepared.material, missing, device=prepared.device, **told)
+    callbacks: dict[str, Any] = {"on_done": listener.job, "on_epoch": listener.epoch}
+    callbacks["on_estimate"] = listener.estimate if listener.estimates else None
+    return train(job, prepared.job_data, missing, device=prepared.device, **callbacks)
 
 
 def trained(

@@ -84,9 +84,9 @@ def judge_ratings(prepared: Prepared, features: Any, *, name: str) -> tuple[dict
     Returns:
         The predictions of every row, and ``task``, ``dimensions``, ``definitions``, ``rows`` (name, slug, kind, note, ``scores``; see ``summarise_ratings``).
     """
-    job, study, material = prepared.job, prepared.study, prepared.material
-    assert material.ratings is not None
-    references = rating_references(study, material.ratings[: material.scored], features)
+    job, study, job_data = prepared.job, prepared.study, prepared.job_data
+    assert job_data.ratings is not None
+    references = rating_references(study, job_data.ratings[: job_data.scored], features)
     rows: list[dict[str, Any]] = []
     frames: list[pd.DataFrame] = []
     for row in prepared.rows:
@@ -97,7 +97,7 @@ def judge_ratings(prepared: Prepared, features: Any, *, name: str) -> tuple[dict
         rows.append(info)
         frames.append(frame)
     for info, frame in zip(rows, frames, strict=True):
-        info["scores"] = summarise_ratings(frame, material.dimensions)
+        info["scores"] = summarise_ratings(frame, job_data.dimensions)
     result = {
         "format": 1,
         "task": "vad",
@@ -105,7 +105,7 @@ def judge_ratings(prepared: Prepared, features: Any, *, name: str) -> tuple[dict
         "protocol": study.folds.protocol,
         "folds": len(study.folds.folds),
         "seeds": list(job.seeds),
-        "dimensions": list(material.dimensions),
+        "dimensions": list(job_data.dimensions),
         "definitions": DEFINITIONS,
         "rows": rows,
     }
@@ -136,5 +136,5 @@ def judge_alone(prepared: Prepared, listener: "Listener", workers: int) -> Outco
     spent = {"seconds": round(time.perf_counter() - prepared.began, 1), "workers": workers}
     record(out, {**prepared.start, "finished": True, **spent})
     write_json(out / "metrics.json", result)
-    told: dict[str, Any] = {"metrics": result, "report": out / "vad.md", "left_out": prepared.left_out}
-    return Outcome(out=out, remaining=0, failed=study.failed, **told)
+    results: dict[str, Any] = {"metrics": result, "report": out / "vad.md", "left_out": prepared.left_out}
+    return Outcome(out=out, remaining=0, failed=study.failed, **results)

@@ -145,11 +145,11 @@ def refit_note(job: FuseJob, study: Study) -> list[str]:
         return []
     if not any(len(fold.dev) for fold in study.folds.folds):
         return []
-    told = (
+    note = (
         "the tested heads are trained again on training and development part together; development predictions, temperatures "
         "and whatever else is fitted on the development part come from the first training, which has not seen it"
     )
-    return [told]
+    return [note]
 
 
 def _losses(job: FuseJob, classes: Sequence[str], fusion: str) -> list[str]:

@@ -135,8 +135,8 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     metrics = evaluate_run(job.out)
     listener.step("report")
     report = write_report(job.out)
-    told: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
-    return Outcome(out=job.out, remaining=0, failed=study.failed, **told)
+    results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
+    return Outcome(out=job.out, remaining=0, failed=study.failed, **results)
 
 
 def remember(prepared: Prepared) -> Prepared:
@@ -147,12 +147,12 @@ def remember(prepared: Prepared) -> Prepared:
     if not earlier:
         return prepared
     planned = [
-        (one, tasks(one, study, one.rows(tuple(study.streams)), prepared.device, prepared.material)) for one in earlier
+        (one, tasks(one, study, one.rows(tuple(study.streams)), prepared.device, prepared.job_data)) for one in earlier
     ]
     before = kept(job.out, prepared.rows, prepared.tasks, planned)
     whole = grown(job, before)
     start = begun(
-        whole, prepared.material, study, before.rows, before.tasks, prepared.start["command"], prepared.device
+        whole, prepared.job_data, study, before.rows, before.tasks, prepared.start["command"], prepared.device
     )
     start |= {"job": prepared.start["job"], "notes": [*start["notes"], *before.notes]}
     changed: dict[str, Any] = {"rows": before.rows, "tasks": before.tasks, "left_out": before.notes}

@@ -146,8 +146,8 @@ def open_study(
     notes = [f"no utterance of class {name}" for name in scheme.classes if name not in classes]
     notes += [note.sentence for note in source.notes]
     notes += _text_changed(layers, usable)
-    layers, masked, told = mask(layers, list(usable.index))
-    notes += told
+    layers, masked, mask_notes = mask(layers, list(usable.index))
+    notes += mask_notes
     if folds is not None:
         split = given_folds(folds, PROTOCOLS[protocol].once, table, usable)
     else:

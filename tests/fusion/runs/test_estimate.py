@@ -66,7 +66,7 @@ def test_it_is_told_before_the_first_job_and_changes_nothing(small_cache: Path, 
 )
 def test_every_kind_of_training_can_be_timed(small_cache: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     made = prepared(small_cache, tmp_path / "run", **options)
-    found = estimate(made.job, made.material, made.tasks, names_of(made.study, made.tasks), 1)
+    found = estimate(made.job, made.job_data, made.tasks, names_of(made.study, made.tasks), 1)
     assert 0 < found.seconds < 3600 and found.stops == any(t.plan.training.patience is not None for t in made.tasks)
 
 
@@ -88,14 +88,14 @@ def test_a_long_run_names_the_stride_that_makes_it_short(small_cache: Path, tmp_
     made = prepared(small_cache, tmp_path / "run", fusion=("cross",), stride=2)
     steps = sum(map(steps_of, made.tasks))
 
-    def slow(task: Any, material: Any, frames: Any, thin: int) -> float:
+    def slow(task: Any, job_data: Any, frames: Any, thin: int) -> float:
         return (100 + 900 / thin) / steps  # 1,000 s, of which 100 do not depend on the frames
 
-    found = estimate(made.job, made.material, made.tasks, ["audio", "text"], 1, slow)
+    found = estimate(made.job, made.job_data, made.tasks, ["audio", "text"], 1, slow)
     assert found.seconds == pytest.approx(1000) and found.stride == 2 * 8 and found.faster == pytest.approx(212.5)
     assert "about 17 min on 1 process" in str(found) and "With --stride 16 it would take about 4 min." in str(found)
     text = prepared(small_cache, tmp_path / "text", fusion=("text",))
-    assert estimate(text.job, text.material, text.tasks, ["text"], 1, slow).stride is None  # nothing to shorten
+    assert estimate(text.job, text.job_data, text.tasks, ["text"], 1, slow).stride is None  # nothing to shorten
 
 
 def test_a_sample_holds_the_frames_of_its_utterances(small_cache: Path, tmp_path: Path) -> None:
@@ -120,4 +120,4 @@ def test_it_needs_no_more_frames_than_the_sample(small_cache: Path, tmp_path: Pa
         one, other = (sampled(frames[name], rows) for frames in (whole, few))
         assert np.array_equal(one.layers[0], other.layers[0]) and np.array_equal(one.content, other.content)
         assert np.array_equal(one.means, other.means) and np.array_equal(one.variances, other.variances)
-    assert 0 < estimate(made.job, made.material, made.tasks, names, 1).seconds < 300
+    assert 0 < estimate(made.job, made.job_data, made.tasks, names, 1).seconds < 300

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from ser_base.errors import PackageMissing, UnknownName
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import material_of
+from ser_fusion.runs.job_data import job_data_of
 from ser_fusion.runs.planning import tasks
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.runs.run import run
@@ -102,7 +102,7 @@ def test_a_search_that_reads_the_test_fold_is_void(
     leaky = replace(task, search=replace(task.search, inner=replace(task.search.inner, folds=tuple(cut))))
     with pytest.raises(HeldOutRead, match="read 3 utterances of the test fold"):
         settle(leaky, TrainingData(streams, study.targets), tmp_path, lambda: None)
-    apart = material_of(job(small_cache, tmp_path), study, labels=None).apart
+    apart = job_data_of(job(small_cache, tmp_path), study, labels=None).apart
     with pytest.raises(Leak, match="of the search share a value of 'id' with the outer test part"):
         settle(leaky, TrainingData(streams, study.targets, apart=apart), tmp_path, lambda: None)
     assert not list(tmp_path.rglob("trial*.json"))
@@ -236,7 +236,7 @@ def test_turns_without_a_class_train_in_the_search_and_never_score(small_cache: 
     Manifest(table, whole.info).write(tmp_path / "votes.parquet")
     asked = job(small_cache, tmp_path / "out", manifest=tmp_path / "votes.parquet", targets="votes", tune=2)
     prepared = prepare(asked)
-    task, study = prepared.tasks[0], prepared.material.study
+    task, study = prepared.tasks[0], prepared.job_data.study
     assert task.search is not None
     held = np.concatenate([one["test"] for one in task.search.inner.folds])
     assert (study.targets[task.parts["train"]] == -1).any() and sorted(held) == sorted(task.parts["train"])

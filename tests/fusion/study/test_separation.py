@@ -45,7 +45,7 @@ def job(cache: Path, out: Path, **options: Any) -> FuseJob:
 
 
 def values(prepared: Prepared, rows: np.ndarray, key: str) -> set[str]:
-    return set(prepared.material.study.table[key].iloc[rows].dropna())
+    return set(prepared.job_data.study.table[key].iloc[rows].dropna())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_turns_that_join_share_nothing_with_who_is_tested(talk: Path, tmp_path: 
             assert not values(prepared, task.parts["train"], key) & values(prepared, task.parts["test"], key)
             if not values(prepared, own, key) & values(prepared, task.parts["dev"], key):
                 assert not values(prepared, more, key) & values(prepared, task.parts["dev"], key)
-    assert prepared.material.scored == 160 and held_out and joined > 5 * len(prepared.tasks) / len(held_out)
+    assert prepared.job_data.scored == 160 and held_out and joined > 5 * len(prepared.tasks) / len(held_out)
 
 
 def test_a_corpus_that_is_tested_lends_no_turns(talk: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_corpus_that_is_tested_lends_no_turns(talk: Path, tmp_path: Path) -> N
 
 def test_no_turn_brings_a_tested_text_back(talk: Path, tmp_path: Path) -> None:
     prepared = prepare(job(talk, tmp_path / "run", drop_seen_text=True))
-    texts = prepared.material.study.table["text"].map(comparison_key)
+    texts = prepared.job_data.study.table["text"].map(comparison_key)
     plain = prepare(job(talk, tmp_path / "plain"))
     for task, other in zip(prepared.tasks, plain.tasks, strict=True):
         tested = set(texts.iloc[task.parts["test"]])
@@ -133,7 +133,7 @@ def test_no_lever_gets_past_the_guard(talk: Path, tmp_path: Path, lever: str) ->
 def test_every_part_is_asserted(talk: Path, tmp_path: Path, part: str, other: str) -> None:
     """The development part trains in a refit, so it is held to the same promise."""
     prepared = prepare(job(talk, tmp_path / "run"))
-    task, apart = prepared.tasks[0], prepared.material.apart
+    task, apart = prepared.tasks[0], prepared.job_data.apart
     lent = task.parts["test"][:1] if part == "dev" else task.parts["dev"][:1]
     moved = {**task.parts, part: np.append(task.parts[part], lent)}
     if part == "dev":
@@ -145,12 +145,12 @@ def test_every_part_is_asserted(talk: Path, tmp_path: Path, part: str, other: st
 
 def test_turns_without_a_class_are_held_to_what_separates_the_development_part(talk: Path, tmp_path: Path) -> None:
     prepared = prepare(job(talk, tmp_path / "run"))
-    task, study = prepared.tasks[0], prepared.material.study
+    task, study = prepared.tasks[0], prepared.job_data.study
     sessions = study.table["session"].to_numpy()
     more = np.arange(160, 200)
     (lent,) = more[sessions[more] == sessions[task.parts["dev"][0]]][:1]
     with pytest.raises(Leak, match="without a class share a value of 'session' with the development part"):
-        prepared.material.apart.check({**task.parts, "train": np.append(task.parts["train"], lent)})
+        prepared.job_data.apart.check({**task.parts, "train": np.append(task.parts["train"], lent)})
 
 
 def test_what_is_allowed_to_overlap_is_not_asserted(talk: Path, tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_what_is_allowed_to_overlap_is_not_asserted(talk: Path, tmp_path: Path) 
         "train": np.append(task.parts["train"], task.parts["test"][0]),
         "test": task.parts["test"][1:],
     }
-    prepared.material.apart.check(moved)
+    prepared.job_data.apart.check(moved)
     with pytest.raises(Leak, match="'id'"):
-        prepared.material.apart.check({**moved, "test": task.parts["test"]})
+        prepared.job_data.apart.check({**moved, "test": task.parts["test"]})
 
 
 def test_given_folds_promise_what_they_hold_out_in_fact(talk: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_previous_turns_of_who_is_tested_are_refused(talk: Path, tmp_path: Path)
     wrong = near.copy()
     wrong[prepared.tasks[0].parts["train"][0]] = near[np.intersect1d(extra, test)[0]]
     with pytest.raises(Leak, match="'session' with the test part"):
-        prepared.material.apart.check(prepared.tasks[0].parts, [wrong])
+        prepared.job_data.apart.check(prepared.tasks[0].parts, [wrong])
 
 
 def test_extra_text_is_asserted_by_words_and_fold(talk: Path, tmp_path: Path) -> None:
@@ -220,10 +220,10 @@ def test_extra_text_is_asserted_by_words_and_fold(talk: Path, tmp_path: Path) ->
     for task in prepared.tasks:
         every = np.stack([np.arange(len(kept), len(kept) + len(more)), np.zeros(len(more), dtype=np.int64)])
         free = np.isin(every[0], task.parts["extra"][0])
-        prepared.material.apart.check(task.parts)
+        prepared.job_data.apart.check(task.parts)
         for line in every[0][~free]:
             with pytest.raises(Leak, match="of extra text share a value of '(text|fold)'"):
-                prepared.material.apart.check({**task.parts, "extra": np.array([[line], [0]])})
+                prepared.job_data.apart.check({**task.parts, "extra": np.array([[line], [0]])})
         with pytest.raises(Leak):
             leaky = replace(task, parts={**task.parts, "extra": every})
-            do_task(leaky, prepared.material.data(streams), tmp_path / "x", 0, lambda: None)
+            do_task(leaky, prepared.job_data.data(streams), tmp_path / "x", 0, lambda: None)

@@ -12,7 +12,7 @@ import pytest
 
 from ser_data.manifest.labels import LabelScheme
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material, material_of
+from ser_fusion.runs.job_data import JobData, job_data_of
 from ser_fusion.runs.planning import fold_parts, tasks
 from ser_fusion.runs.prepare import prepare, train_all
 from ser_fusion.study.open import open_study
@@ -55,12 +55,12 @@ def job(cache: Path, out: Path, **options: Any) -> FuseJob:
     return FuseJob(**{**given, **options})
 
 
-def material(cache: Path, **options: Any) -> Material:
-    return material_of(job(cache, Path("o")), open_study(cache, **options), labels=None)
+def job_data(cache: Path, **options: Any) -> JobData:
+    return job_data_of(job(cache, Path("o")), open_study(cache, **options), labels=None)
 
 
 def test_turns_without_a_majority_train_only_where_their_speakers_train(voted: Path) -> None:
-    given = material(voted)
+    given = job_data(voted)
     table = given.study.table
     assert given.scored == 96 and len(table) == 120 and (table["target"].to_numpy()[96:] == -1).all()
     assert given.votes is not None and np.allclose(given.votes.sum(1), 1)
@@ -72,7 +72,7 @@ def test_turns_without_a_majority_train_only_where_their_speakers_train(voted: P
         assert set(table["session"].iloc[more]) == set(table["session"].iloc[parts["train"]])
         few = parts["train"][table["speaker"].iloc[parts["train"]] == table["speaker"].iloc[parts["train"][0]]]
         assert len(given.joining({**parts, "train": few}, 0.5)) == 4
-    free = material(voted, protocol="random")  # nothing is separated: all may train everywhere
+    free = job_data(voted, protocol="random")  # nothing is separated: all may train everywhere
     assert len(free.joining(fold_parts(open_study(voted, protocol="random"), 0))) == 24
 
 
@@ -92,7 +92,7 @@ def test_they_are_told_and_never_scored(voted: Path, tmp_path: Path) -> None:
 def test_votes_decide_which_jobs_are_the_same(voted: Path) -> None:
     study = open_study(voted)
     asked = job(voted, Path("o"))
-    given = material_of(asked, study, labels=None)
+    given = job_data_of(asked, study, labels=None)
     assert given.votes is not None
     other = replace(given, votes=given.votes[::-1].copy())
     rows = asked.rows(("audio", "text"))
@@ -113,4 +113,4 @@ def test_no_votes_and_bad_votes_are_told(
 ) -> None:
     cache = cache_of(replace(corpus("both", n=120), columns={"votes": [votes] * 120}))
     with pytest.raises(LeverImpossible, match=message):
-        material(cache)
+        job_data(cache)

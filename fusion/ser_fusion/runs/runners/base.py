@@ -8,7 +8,7 @@ from ser_fusion.errors import FusionError
 if TYPE_CHECKING:
     from ser_fusion.runs.estimate import Estimate
     from ser_fusion.runs.job import FuseJob
-    from ser_fusion.runs.material import Material
+    from ser_fusion.runs.job_data import JobData
     from ser_fusion.runs.task import Task
 
 OnDone = Callable[["Task", float], None]
@@ -21,7 +21,7 @@ class Runner(Protocol):
     def __call__(
         self,
         job: "FuseJob",
-        material: "Material",
+        job_data: "JobData",
         todo: "Sequence[Task]",
         *,
         device: str,
@@ -33,7 +33,7 @@ class Runner(Protocol):
 
         Args:
             job: For the frames' options, the run directory and the number of workers.
-            material: Whose frames, and what is learned from beside the class numbers.
+            job_data: Whose frames, and what is learned from beside the class numbers.
             todo: Tasks that are not done yet; at least one.
             device: ``cpu`` or a GPU.
             on_done: Called with each finished task and its seconds.

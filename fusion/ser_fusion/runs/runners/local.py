@@ -19,14 +19,14 @@ from ser_base.machine import each_device, usable_cores
 from ser_base.workers import Jobs, Pool, Server
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material
+from ser_fusion.runs.job_data import JobData
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
 from ser_fusion.runs.task import Task, names_of, read_frames
 
 
 def run(
     job: FuseJob,
-    material: Material,
+    job_data: JobData,
     todo: Sequence[Task],
     *,
     device: str,
@@ -39,17 +39,17 @@ def run(
     wanted = job.workers if job.workers is not None else usual_workers(devices)
     workers = max(1, min(wanted, len(todo)))
     todo = [replace(task, plan=replace(task.plan, device=devices[0])) for task in todo]
-    names = names_of(material.study, todo)
+    names = names_of(job_data.study, todo)
     if workers == 1:
-        _work_here(job, material, todo, names, on_done, on_epoch, on_estimate)
+        _work_here(job, job_data, todo, names, on_done, on_epoch, on_estimate)
         return workers
     arena = Arena()
     try:
-        _tell(job, material, todo, names, workers, on_estimate)
-        streams = read_frames(job, material.study, names, arena.allocate)
+        _tell(job, job_data, todo, names, workers, on_estimate)
+        streams = read_frames(job, job_data.study, names, arena.allocate)
         handles = {n: arena.handle(s) for n, s in streams.items()}
         each = list(islice(cycle(devices), workers))
-        _work_there(job, material, todo, handles, each, on_done, on_epoch)
+        _work_there(job, job_data, todo, handles, each, on_done, on_epoch)
     finally:
         arena.close()
     return workers
@@ -57,7 +57,7 @@ def run(
 
 def _work_here(
     job: FuseJob,
-    material: Material,
+    job_data: JobData,
     todo: Sequence[Task],
     names: Sequence[str],
     on_done: OnDone,
@@ -71,8 +71,8 @@ def _work_here(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
     try:
-        _tell(job, material, todo, names, 1, on_estimate)
-        data = material.data(read_frames(job, material.study, names))
+        _tell(job, job_data, todo, names, 1, on_estimate)
+        data = job_data.data(read_frames(job, job_data.study, names))
         for task in todo:
             on_done(task, do_task(task, data, job.out, job.save_attention, on_epoch))
     finally:
@@ -81,7 +81,7 @@ def _work_here(
 
 def _tell(
     job: FuseJob,
-    material: Material,
+    job_data: JobData,
     todo: Sequence[Task],
     names: Sequence[str],
     workers: int,
@@ -97,14 +97,14 @@ def _tell(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        on_estimate(estimate(job, material, todo, names, workers))
+        on_estimate(estimate(job, job_data, todo, names, workers))
     finally:
         torch.set_num_threads(threads)
 
 
 def _work_there(
     job: FuseJob,
-    material: Material,
+    job_data: JobData,
     todo: Sequence[Task],
     handles: Mapping[str, Any],
     devices: Sequence[str],
@@ -112,7 +112,7 @@ def _work_there(
     on_epoch: Callable[[], None],
 ) -> None:
     server = Server(["torch", "ser_fusion.runs.folder"], forks=devices[0] == "cpu")
-    common = (handles, material.data({}), job.out, job.save_attention)
+    common = (handles, job_data.data({}), job.out, job.save_attention)
     pool = Pool(_worker, common, [(device,) for device in devices], server, heard=lambda task, news: on_epoch())
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when a worker, or the server that it is forked from, loads torch

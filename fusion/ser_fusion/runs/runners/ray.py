@@ -18,7 +18,7 @@ from ser_base.workers import WorkersDie
 from ser_fusion.errors import FusionError
 from ser_fusion.runs.folder import do_task
 from ser_fusion.runs.job import FuseJob
-from ser_fusion.runs.material import Material
+from ser_fusion.runs.job_data import JobData
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
 from ser_fusion.runs.runners.local import default_workers
 from ser_fusion.runs.task import Task, names_of, read_frames
@@ -51,9 +51,9 @@ class Worker(ray_pool.Actor):
 
         torch.set_num_threads(1)  # as in a local worker: the same sums in the same order
         self.job = job
-        self.material, _, tasks, _ = plan(job)
+        self.job_data, _, tasks, _ = plan(job)
         self.tasks = {task.folder: task for task in tasks}
-        self.streams = read_frames(job, self.material.study, names_of(self.material.study, tasks))
+        self.streams = read_frames(job, self.job_data.study, names_of(self.job_data.study, tasks))
 
     def do(self, unit: tuple[str, str]) -> tuple[str, float]:
         """Trains a task, given as (folder, fingerprint); returns its folder and its seconds."""
@@ -72,12 +72,12 @@ class Worker(ray_pool.Actor):
         if task.is_done(job.out):
             return 0.0
         task = replace(task, plan=replace(task.plan, device=each_device(task.plan.device)[0]))
-        return do_task(task, self.material.data(self.streams), job.out, job.save_attention, lambda: None)
+        return do_task(task, self.job_data.data(self.streams), job.out, job.save_attention, lambda: None)
 
 
 def run(
     job: FuseJob,
-    material: Material,
+    job_data: JobData,
     todo: Sequence[Task],
     *,
     device: str,

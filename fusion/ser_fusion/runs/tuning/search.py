@@ -199,8 +199,11 @@ def evaluate(
         held = cut["test"][targets[cut["test"]] >= 0]  # turns without a class may train, but cannot score
         # one seed per inner fold: trials differ by their settings, not by their draws
         plan = replace(base, seed=(task.fold, number))
-        told: dict[str, Any] = {"on_epoch": lambda _: on_epoch(), "on_read": lambda read: seen.update(read.tolist())}
-        done = train(plan, data, {**cut, "test": held}, **told)
+        callbacks: dict[str, Any] = {
+            "on_epoch": lambda _: on_epoch(),
+            "on_read": lambda read: seen.update(read.tolist()),
+        }
+        done = train(plan, data, {**cut, "test": held}, **callbacks)
         right = done.test.argmax(1) == targets[held]
         scores.append(float(np.mean([right[targets[held] == c].mean() for c in np.unique(targets[held])])))
         epochs.append(done.best_epoch)

@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class JobData:
     """What a job's trainings read.
 
     Attributes:
@@ -79,7 +79,7 @@ class Material:
         return more[speakers.iloc[more].isin(speakers.iloc[parts["train"]].dropna()).to_numpy()]
 
 
-def material_of(job: "FuseJob", study: "Study", *, labels: str | None, manifest: object = None) -> Material:
+def job_data_of(job: "FuseJob", study: "Study", *, labels: str | None, manifest: object = None) -> JobData:
     """What the trainings of a job read.
 
     Args:
@@ -101,10 +101,10 @@ def material_of(job: "FuseJob", study: "Study", *, labels: str | None, manifest:
     return replace(given, dimensions=known, ratings=ratings_of(given.study.table, known))
 
 
-def _voted(job: "FuseJob", study: "Study", labels: str | None, manifest: object) -> Material:
+def _voted(job: "FuseJob", study: "Study", labels: str | None, manifest: object) -> JobData:
     """The study, with votes and with turns that only they make usable."""
     if job.targets == "majority":
-        return Material(study=study, scored=len(study.table), apart=_apart(job, study, len(study.table)))
+        return JobData(study=study, scored=len(study.table), apart=_apart(job, study, len(study.table)))
     from ser_cache import open_cache
     from ser_data.manifest.labels import resolve_scheme
     from ser_fusion.study.open import read_manifest
@@ -125,7 +125,7 @@ def _voted(job: "FuseJob", study: "Study", labels: str | None, manifest: object)
         notes.append(f"{votes.unvoted:,} utterances have no vote for any class and keep their label")
     shares = np.concatenate([votes.own, votes.others[extracted]])
     scored = len(study.table)
-    return Material(study=wider, scored=scored, apart=_apart(job, wider, scored), votes=shares, notes=tuple(notes))
+    return JobData(study=wider, scored=scored, apart=_apart(job, wider, scored), votes=shares, notes=tuple(notes))
 
 
 def _apart(job: "FuseJob", study: "Study", scored: int) -> Separation:
