@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -254,3 +255,28 @@ def _run_json(
         "seconds": 123.4,
         "notes": ["One utterance was left out: silent."],
     }
+
+
+def fake_study(seed: int = 0, per_speaker: int = 30) -> SimpleNamespace:
+    rng = np.random.default_rng(seed)
+    table = utterance_table(rng, 6, per_speaker, CLASSES)
+    table = table.set_index("id", drop=False)
+    table["target"] = pd.Index(list(CLASSES)).get_indexer(table["label"])
+    listed = session_folds(table.reset_index(drop=True))
+    folds = [
+        SimpleNamespace(
+            name=name, **{part: tuple(rows[rows["part"] == part]["id"]) for part in ("train", "dev", "test")}
+        )
+        for name, rows in listed.groupby("fold")
+    ]
+    audio = rng.normal(size=(len(table), 12)).astype(np.float32)
+    audio[np.arange(len(table)), table["target"]] += 2.0
+    pooled = {"audio": np.tile(audio, 2), "text": np.zeros((len(table), 10), np.float32)}  # as `stats`
+    streams = {name: SimpleNamespace(spec=SimpleNamespace(modality=name)) for name in ("audio", "text")}
+    return SimpleNamespace(
+        table=table,
+        classes=CLASSES,
+        folds=SimpleNamespace(folds=folds),
+        streams=streams,
+        pooled=lambda stream, pooling: pooled[stream],
+    )

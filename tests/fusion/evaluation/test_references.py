@@ -1,11 +1,9 @@
 """Reference rows: chance in expectation, priors by hand, probes as scikit-learn makes them, and nothing learned from test."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import CLASSES, session_folds, utterance_table
+from fake_run import CLASSES, fake_study, utterance_table
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
@@ -19,31 +17,6 @@ from ser_fusion.evaluation.references import (
     wearer,
     word_counts,
 )
-
-
-def fake_study(seed: int = 0, per_speaker: int = 30) -> SimpleNamespace:
-    rng = np.random.default_rng(seed)
-    table = utterance_table(rng, 6, per_speaker, CLASSES)
-    table = table.set_index("id", drop=False)
-    table["target"] = pd.Index(list(CLASSES)).get_indexer(table["label"])
-    listed = session_folds(table.reset_index(drop=True))
-    folds = [
-        SimpleNamespace(
-            name=name, **{part: tuple(rows[rows["part"] == part]["id"]) for part in ("train", "dev", "test")}
-        )
-        for name, rows in listed.groupby("fold")
-    ]
-    audio = rng.normal(size=(len(table), 12)).astype(np.float32)
-    audio[np.arange(len(table)), table["target"]] += 2.0
-    pooled = {"audio": np.tile(audio, 2), "text": np.zeros((len(table), 10), np.float32)}  # as `stats`
-    streams = {name: SimpleNamespace(spec=SimpleNamespace(modality=name)) for name in ("audio", "text")}
-    return SimpleNamespace(
-        table=table,
-        classes=CLASSES,
-        folds=SimpleNamespace(folds=folds),
-        streams=streams,
-        pooled=lambda stream, pooling: pooled[stream],
-    )
 
 
 def test_every_row_is_there_and_tests_every_utterance_once_per_seed():

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import CLASSES
-from test_references import fake_study
+from fake_run import CLASSES, fake_study
 
 from ser_fusion.evaluation.parts import parts_of
 from ser_fusion.evaluation.references import reference_rows
