@@ -47,7 +47,9 @@ class Stated(BaseModel):
             key = ".".join(str(part) for part in first["loc"])
             got = f" has {key} = {json.dumps(first['input'], default=str)[:60]}" if key else ""
             problem = f"its {file}{got}: {first['msg']}"
-            raise EncoderBroken(name, problem, f"Copy {file} from the model's repository again, or mend it.") from error
+            raise EncoderBroken(
+                name, problem, f"Copy {file} from the model's repository again, or correct it."
+            ) from error
 
 
 class Waveform(Stated):

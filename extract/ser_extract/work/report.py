@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ser_base.files import write_whole
+from ser_base.safe_text import cell, visible
 from ser_cache import open_cache
 from ser_cache.catalog import Cache
 from ser_cache.format.spec import EntrySpec
@@ -20,7 +21,6 @@ from ser_extract.job import ExtractJob
 
 NAME = "failures.csv"
 COLUMNS = ("id", "modality", "reason", "detail")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +34,7 @@ class Skipped:
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
-        return f"Skipped {self.id or '(no id)'} ({self.modality}): {self.reason}{detail}"
+        return visible(f"Skipped {self.id or '(no id)'} ({self.modality}): {self.reason}{detail}")
 
 
 def from_problems(problems: Iterable[Problem]) -> list[Skipped]:
@@ -57,15 +57,10 @@ def write_failures(folder: Path, skipped: Iterable[Skipped]) -> Path:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for line in sorted(skipped):
-        writer.writerow([_harmless(cell) for cell in (line.id, line.modality, line.reason, line.detail)])
+        writer.writerow([cell(" ".join(text.split())) for text in (line.id, line.modality, line.reason, line.detail)])
     path = folder / NAME
-    write_whole(path, text.getvalue().encode("utf-8", errors="replace"))
+    write_whole(path, text.getvalue().encode("utf-8"))
     return path
-
-
-def _harmless(cell: str) -> str:
-    plain = " ".join(cell.split())
-    return f"'{plain}" if plain.startswith(FORMULA) else plain
 
 
 DEFAULT_PROTOCOL = "session"

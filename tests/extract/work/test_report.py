@@ -136,6 +136,9 @@ def test_failures_are_harmless_to_a_spreadsheet(tmp_path):
         "'=cmd(),audio,nan,'-1 +2",
         "a,text,x,fine",
     ]
+    assert str(Skipped("\x1b[2J", "audio", "empty", "")) == r"Skipped \x1b[2J (audio): empty"
+    write_failures(tmp_path, [Skipped("\ud800", "audio", "empty", "")])
+    assert (tmp_path / "failures.csv").read_text().splitlines()[1] == r"\ud800,audio,empty,"
     write_failures(tmp_path, [])
     assert (tmp_path / "failures.csv").read_text().splitlines() == ["id,modality,reason,detail"]
     assert [path.name for path in tmp_path.iterdir()] == ["failures.csv"]
