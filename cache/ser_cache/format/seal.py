@@ -164,7 +164,7 @@ Sized = Annotated[tuple[Annotated[Count, Strict()], Annotated[Hash, Strict()]], 
 class Record(BaseModel):
     """What all have in common."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", cache_strings="keys")  # texts are unique
 
     def check(self, where: str) -> None:
         """Raises Damaged or Unsafe where fields that are right one by one contradict each other."""
