@@ -33,8 +33,12 @@ def resolve_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def each_device(device: str) -> tuple[str, ...]:
+def each_device(device: str, visible: int | None = None) -> tuple[str, ...]:
     """The devices that a name stands for, one worker process each: `cuda:0,2` is `cuda:0` and `cuda:2`; `cpu` is one.
+
+    Args:
+        device: See `DEVICES`.
+        visible: GPUs of this machine; None: those that torch sees.
 
     Raises:
         NoCard: A card is not there.
@@ -42,9 +46,10 @@ def each_device(device: str) -> tuple[str, ...]:
     name = resolve_device(device)
     if name == "cpu":
         return (name,)
-    import torch
+    if visible is None:
+        import torch
 
-    visible = torch.cuda.device_count()
+        visible = torch.cuda.device_count()
     listed = name.partition(":")[2]
     numbers = [int(number) for number in listed.split(",")] if listed else list(range(visible))
     if not numbers or max(numbers) >= visible:
