@@ -68,8 +68,14 @@ def resident(stream: StreamFrames, device: torch.device) -> Resident:
     return kept[device]
 
 
-def fits(size: int, device: torch.device) -> bool:
-    """Whether a card has room for so many bytes beside its work; on the host they lie already."""
-    if device.type != "cuda" or not torch.cuda.is_available():
+def fits(size: int, device: torch.device, free: int | None = None) -> bool:
+    """Whether a card has room for so many bytes beside its work; on the host they lie already.
+
+    Args:
+        size: Bytes of the frames.
+        device: Where they are to lie.
+        free: Bytes that are free there; None: ask the card.
+    """
+    if device.type != "cuda" or (free is None and not torch.cuda.is_available()):
         return True
-    return size <= ROOM * torch.cuda.mem_get_info(device)[0]
+    return size <= ROOM * (torch.cuda.mem_get_info(device)[0] if free is None else free)

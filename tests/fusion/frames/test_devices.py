@@ -18,6 +18,7 @@ from ser_fusion.frames.kernels import jagged_attention, last_states, packed_atte
 from ser_fusion.heads import HEADS
 from ser_fusion.heads.model import Model
 from ser_fusion.heads.shape import Shape
+from ser_fusion.runs.runners.local import default_workers, usual_workers
 
 CUDA = torch.device("cuda", 0)
 PLAIN = Shape(width=8, attention_heads=2, pool_norm="batch", stream_dropout=0.2)
@@ -75,9 +76,12 @@ def test_frames_from_far_are_gathered_ahead_and_equal(corpus, frames_of):
     assert list(feed.batches([])) == []
 
 
-def test_frames_lie_on_a_card_once_and_only_if_they_fit(corpus, frames_of, monkeypatch):
+def test_frames_lie_on_a_card_once_and_only_if_they_fit(corpus, frames_of):
     stream = frames_of(corpus("both", n=12))["audio"]
     assert resident(stream, torch.device("cpu")) is resident(stream, torch.device("cpu"))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 200))
-    assert fits(60, CUDA) and not fits(61, CUDA) and fits(10**12, torch.device("cpu"))
+    assert fits(60, CUDA, free=100) and not fits(61, CUDA, free=100) and fits(10**12, torch.device("cpu"), free=100)
+
+
+def test_every_card_trains_one_job_at_a_time_unless_workers_says_more():
+    assert usual_workers(("cuda:0", "cuda:2")) == 2
+    assert usual_workers(("cpu",)) == default_workers(10**6)
