@@ -44,7 +44,7 @@ def test_every_field_of_a_job_has_an_option_of_the_same_name() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "Give --cache DIR, SER_CACHE"),
+        ([], "Use --cache DIR or SER_CACHE"),
         (["--cache", "x", "--fusion", "cros"], "Did you mean 'cross'?"),
         (["--cache", "x", "--pooling", "stat"], "Did you mean 'stats'?"),
         (["--cache", "x", "--preset", "asfound"], "Did you mean 'as-found'?"),
