@@ -38,7 +38,7 @@ def audit_words(audit: dict[str, Any]) -> list[str]:
         reasons = (f"{protocol} ({reason.rstrip('.')})" for protocol, reason in audit["skipped"].items())
         lines.append(f"Not audited: {'; '.join(reasons)}.")
     if STRICT not in audit["protocols"]:
-        lines.append("Scenario leaks are not tested: the corpus does not allow session+scenario folds.")
+        lines.append("Scenario leaks cannot be excluded: the corpus does not allow session+scenario folds.")
     return lines
 
 
