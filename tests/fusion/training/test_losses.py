@@ -245,8 +245,8 @@ def test_pairs_are_found_by_name_or_declared() -> None:
         ({"loss": "cross-entropy", "loss_strength": 1.0}, "it has no number"),
         ({"loss": "class-balanced", "loss_strength": 1.0}, r"beta lies in \[0, 1\)"),
         ({"loss": "focal", "loss_strength": -1.0}, "gamma is not negative"),
-        ({"loss": "logit-adjust", "class_weights": "balanced"}, "both undo the classes' frequencies"),
-        ({"confused_pairs": ("a-b",)}, "give --contrastive W as well"),
+        ({"loss": "logit-adjust", "class_weights": "balanced"}, "both balance the classes"),
+        ({"confused_pairs": ("a-b",)}, "Give --contrastive W as well"),
         ({"smoothing": 1.0}, "less than 1"),
     ],
 )
