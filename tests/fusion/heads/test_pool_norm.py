@@ -174,7 +174,7 @@ def test_presets_that_stop_early_still_do(data: Data) -> None:
     assert usual.training.patience is None and usual.refit and usual.epochs is None
     assert stopped.training == EARLY_STOPPING and not stopped.refit and stopped.shape == usual.shape
     assert planned(study, early_stopping=True, refit=True).refit and not planned(study, refit=False).refit
-    with pytest.raises(ValueError, match="give --early-stopping as well"):
+    with pytest.raises(ValueError, match="Give --early-stopping as well"):
         job(patience=3)
 
 
