@@ -125,7 +125,7 @@ class PlanSummary:
         failed: of these, recorded as failed already with the same input hash.
         withdrawn: of these, withdrawn with ``ser cache rm --ids`` and therefore left alone.
         pending: of these, still to be computed.
-        changed: of the pending and kept, those whose input hash differs from the one planned last.
+        changed: ids of the pending and kept whose input hash differs from the one planned last.
         generations: plans that hold the pending items.
         bytes: estimated size of the pending rows, in bytes (0 where no frames are estimated).
         seconds: estimated work of the pending items, in seconds.
@@ -137,7 +137,7 @@ class PlanSummary:
     failed: int
     withdrawn: int
     pending: int
-    changed: int
+    changed: tuple[str, ...]
     generations: tuple[int, ...]
     bytes: int
     seconds: float

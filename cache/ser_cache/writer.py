@@ -15,6 +15,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,14 @@ class Writer:
         self._items = _checked(items)
         self._target = target or self._target
         log = plan_log(self.path)
+        changed: tuple[str, ...] | None = None
         while True:
             self._ledger.refresh()
             log.complete()  # of a writer that was killed: nothing is built on a plan that could be lost unnoticed
             summary, plan = self._next_plan(retry_failed)
+            changed = summary.changed if changed is None else changed  # the new plan knows their content
             if plan is None:
-                return summary
+                return replace(summary, changed=changed)
             if log.append(plan.generation, plan.sealed()):  # else another plan took its number: look again
                 retry_failed = False
 
@@ -122,7 +125,7 @@ class Writer:
             failed=sum(name not in rows and name not in planned for name in failures),
             withdrawn=len(self._items) - len(asked),
             pending=len(pending),
-            changed=sum(last.get(name, input_hash) != input_hash for name, input_hash in asked.items()),
+            changed=tuple(name for name, input_hash in asked.items() if last.get(name, input_hash) != input_hash),
             generations=tuple(sorted(set(planned.values()))),
             bytes=sum((item.frames or 0) * self.spec.features * self.spec.itemsize for item in pending),
             seconds=float(sum(item.cost for item in pending)),

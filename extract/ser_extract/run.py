@@ -25,7 +25,7 @@ from ser_extract.errors import DiskTooSmall
 from ser_extract.inputs.items import NO_VIDEO
 from ser_extract.inputs.streams import Encoder, Stream, modalities, open_encoder, open_stream, read_corpus
 from ser_extract.job import ExtractJob
-from ser_extract.work.report import Skipped, from_problems, next_step, write_failures
+from ser_extract.work.report import Skipped, changed_inputs, from_problems, next_step, write_failures
 from ser_extract.work.runners import INTERRUPTED, RUNNERS, Stop
 from ser_extract.work.shard import MANIFEST, Assignment, UnitResult
 from ser_extract.work.units import (
@@ -173,16 +173,20 @@ class Extraction:
             self._tell_unknown(stream)
             self._without_video += sum(item.input_hash == NO_VIDEO for item in items)
             taken = 0
+            changed: dict[str, None] = {}
             target: Target = self._target
             for writer in writers.values():
                 plan = partial(writer.plan, items, target=target, retry_failed=self._job.retry_failed)
                 summary = plan()
+                changed.update(dict.fromkeys(summary.changed))
                 if summary.shard_seconds is not None:  # the layers of a pass are cut alike, whoever planned the first
                     target = partial(_as_planned, summary.shard_seconds)
                 if summary.pending and (copied := take_over(cache, writer, items)):
                     taken = max(taken, copied)
                     summary = plan()
                 needed += summary.bytes
+            if changed:
+                self._reporter.note(f"Note: {changed_inputs(list(changed), encoder.modality)}")
             if taken:
                 self._taken[stream.modality] = taken
             self._streams.append(stream)

@@ -1,5 +1,6 @@
 """A run end to end in this process: what it writes, what it does not do twice, what it refuses."""
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -94,14 +95,16 @@ def test_changed_and_new_inputs_are_encoded_and_nothing_else(corpus, job, speech
     run(job(root))
     before = arrays(cache := root.parent.parent / "cache")
     soundfile.write(root.parent / "u03.wav", speech(0.5, 99), 16_000)
-    assert run(job(root)).encoded == {"audio": 1, "text": 0}
+    assert run(job(root), Lines(said := io.StringIO())).encoded == {"audio": 1, "text": 0}
+    assert "Note: 1 changed since the last run: u03 (audio)." in said.getvalue()
     after = arrays(cache)
     changed = {name for name, values in after.items() if not np.array_equal(values, before[name])}
     assert [name.rpartition("/")[2] for name in changed] == ["u03"]
     with root.open("a") as file:
         file.write("u77,u03.wav,a,happy\n")
-    added = run(job(root))  # its sound is that of u03: taken over by content
+    added = run(job(root), Lines(said := io.StringIO()))  # its sound is that of u03: taken over by content
     assert added.encoded == {"audio": 0, "text": 1} and added.taken == {"audio": 1}
+    assert "changed" not in said.getvalue()
 
 
 def test_other_weights_are_refused_by_name_until_replaced(corpus, job, tiny, tmp_path):

@@ -3,7 +3,7 @@
 import csv
 import io
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,17 @@ def write_failures(folder: Path, skipped: Iterable[Skipped]) -> Path:
     path = folder / NAME
     write_whole(path, text.getvalue().encode("utf-8"))
     return path
+
+
+NAMED = 5
+"""Changed utterances that are named; the others are counted."""
+
+
+def changed_inputs(ids: Sequence[str], modality: Modality) -> str:
+    """One line: the inputs whose content is not what it was when they were last planned."""
+    named = ", ".join(visible(f"{name} ({modality})") for name in ids[:NAMED])
+    more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+    return f"{len(ids):,} changed since the last run: {named}{more}."
 
 
 DEFAULT_PROTOCOL = "session"

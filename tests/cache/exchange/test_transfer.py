@@ -223,7 +223,7 @@ def test_broken_and_hostile_sources_are_refused(tmp_path: Path):
     with pytest.raises(CannotImport, match="link"):
         import_features(tmp_path / "z.h5", tmp_path / "cache", **options)
     assert not (tmp_path / "cache").exists()
-    with pytest.raises(CannotImport, match="Known are"):
+    with pytest.raises(CannotImport, match="Three formats can be imported"):
         import_features(tmp_path / "nothing", tmp_path / "cache", **options)
 
 
