@@ -16,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from ser_base.errors import PackageMissing, UnknownName
+from ser_fusion.frames.feed import Feed
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import job_data_of
 from ser_fusion.runs.planning import tasks
@@ -71,14 +72,24 @@ def first(small_cache: Path) -> tuple[Task, dict[str, Any], Any]:
     )
 
 
-def test_no_utterance_of_the_test_fold_is_read(first: tuple[Task, dict[str, Any], Any], tmp_path: Path) -> None:
+def test_no_utterance_of_the_test_fold_is_read(
+    first: tuple[Task, dict[str, Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, streams, study = first
+    read: set[int] = set()
+    batch = Feed.batch
+
+    def recorded(self: Feed, rows: np.ndarray, partners: Any = None) -> Any:
+        read.update(rows.tolist())
+        return batch(self, rows, partners)
+
+    monkeypatch.setattr(Feed, "batch", recorded)  # a record of its own, beside the one that the search keeps
     settle(task, TrainingData(streams, study.targets), tmp_path / "a", lambda: None)
     test, rest = set(task.parts["test"].tolist()), {*task.parts["train"].tolist(), *task.parts["dev"].tolist()}
+    assert read == rest and test and not read & test  # everything else is read, so the record is not just empty
     told = trials_of(tmp_path / "a")
     assert len(told) == 4
-    # everything else is read, so the record is not just empty
-    assert test and all(t["utterances_read"] == len(rest) and t["of_the_test_fold"] == 0 for t in told.values())
+    assert all(t["utterances_read"] == len(rest) and t["of_the_test_fold"] == 0 for t in told.values())
     # the same search where tested speech is not a number and tested labels are another: not one digit differs
     poisoned = {}
     for name, stream in streams.items():
