@@ -254,7 +254,7 @@ def test_whisper_makes_the_mel_bins_that_its_config_wants(save_encoder, variants
     kind, values = variants["whisper"]
     folder = save_encoder(tmp_path / "whole", kind, values | {"num_mel_bins": 128})
     extractor = folder / "preprocessor_config.json"
-    assert json.loads(extractor.read_text())["feature_size"] == 80
+    extractor.write_text(json.dumps(json.loads(extractor.read_text()) | {"feature_size": 80}))
     with pytest.raises(EncoderBroken, match=r"makes 80 mel bins \(feature_size\), its config.json wants 128"):
         encode(open_source(str(folder), "audio"))
     extractor.write_text(json.dumps(json.loads(extractor.read_text()) | {"feature_size": 128}))
