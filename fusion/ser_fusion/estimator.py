@@ -124,8 +124,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable labels, (n,)."""
-        given = self.predict_proba(X)
-        return np.asarray(self.classes_[given.argmax(axis=1)])
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def _rows(self, X: ArrayLike) -> NDArray[np.int64]:
         from ser_fusion.errors import MissingRows
@@ -161,10 +161,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         from ser_fusion.runs.job import FuseJob
         from ser_fusion.runs.planning import plan_of
 
-        given: dict[str, Any] = {"lr": self.lr, "patience": self.patience if self.validation else None}
+        settings: dict[str, Any] = {"lr": self.lr, "patience": self.patience if self.validation else None}
         for name in ("frame_dropout", "pool_dropout"):
             value = getattr(self, name)
-            given[name] = None if value is None else (value,)
+            settings[name] = None if value is None else (value,)
         job = FuseJob(
             cache=self.study.cache,
             out=Path("unused"),
@@ -175,7 +175,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             epochs=self.epochs,
             early_stopping=bool(self.validation),
             refit=False,
-            **{name: value for name, value in given.items() if value is not None},
+            **{name: value for name, value in settings.items() if value is not None},
         )
         available = tuple(self.study.streams)
         (row,) = job.rows(available)
@@ -190,8 +190,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         _frames.move_to_end(key)
         while len(_frames) > _KEPT:
             _frames.popitem(last=False)
-        known = _frames[key][1]
+        streams = _frames[key][1]
         for name in names:
-            if name not in known:
-                known[name] = read_stream(self.study.layers[name], list(self.study.table.index), stride=self.stride)
-        return known
+            if name not in streams:
+                streams[name] = read_stream(self.study.layers[name], list(self.study.table.index), stride=self.stride)
+        return streams

@@ -106,15 +106,15 @@ def posteriors(model: Any, features: Features, classes: int) -> NDArray[np.float
     out = np.zeros((len(features), classes))
     if not len(features):
         return out
-    known = np.asarray(model.classes_, dtype=np.int64)
+    trained = np.asarray(model.classes_, dtype=np.int64)
     if hasattr(model, "predict_proba"):
-        out[:, known] = model.predict_proba(features)
+        out[:, trained] = model.predict_proba(features)
     elif hasattr(model, "decision_function"):
         margins = np.asarray(model.decision_function(features), dtype=np.float64)
         if margins.ndim == 1:
             margins = np.stack([-margins, margins], axis=1)
         odds = np.exp(margins - margins.max(axis=1, keepdims=True))
-        out[:, known] = odds / odds.sum(axis=1, keepdims=True)
+        out[:, trained] = odds / odds.sum(axis=1, keepdims=True)
     else:
         out[np.arange(len(features)), np.asarray(model.predict(features), dtype=np.int64)] = 1.0
     return out
@@ -156,10 +156,10 @@ def choose_and_fit(
         if "n_neighbors" in usable:
             usable["n_neighbors"] = min(usable["n_neighbors"], len(train))
         model = recipe.build(seed, **usable).fit(x_train, targets[train])
-        given = posteriors(model, x_rest[: len(dev)], classes)
-        score = score_fold(targets[dev], given.argmax(axis=1), names)["UWA"] if len(dev) else 0.0
+        dev_posteriors = posteriors(model, x_rest[: len(dev)], classes)
+        score = score_fold(targets[dev], dev_posteriors.argmax(axis=1), names)["UWA"] if len(dev) else 0.0
         if best is None or score > best[0]:
-            best = (score, given, posteriors(model, x_rest[len(dev) :], classes), usable)
+            best = (score, dev_posteriors, posteriors(model, x_rest[len(dev) :], classes), usable)
     if best is None:
         raise ValueError(f"the recipe {recipe.name} has an empty grid")
     if refit and len(dev):

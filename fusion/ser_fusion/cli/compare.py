@@ -134,23 +134,25 @@ def print_comparisons(runs: Sequence[str], *, metric: str, draws: int, seed: int
     from ser_fusion.evaluation.run_metrics import finite
     from ser_fusion.reporting.words import tested
 
-    found = compare_all(pairs_of(runs), metric=metric, draws=draws, seed=seed)
+    comparisons = compare_all(pairs_of(runs), metric=metric, draws=draws, seed=seed)
     if as_json:
-        print(json.dumps(finite([item.as_dict() for item in found]), indent=1, ensure_ascii=False, allow_nan=False))
+        print(
+            json.dumps(finite([item.as_dict() for item in comparisons]), indent=1, ensure_ascii=False, allow_nan=False)
+        )
         return
     screen = console()
-    if not found:
+    if not comparisons:
         screen.print("Only one trained row: nothing to compare.")
         return
-    said = [item for item in found if item.family != "exploratory" or item.note] or found[:10]
+    said = [item for item in comparisons if item.family != "exploratory" or item.note] or comparisons[:10]
     for item in said:
         screen.print(Text("• " + item.sentence()))
-    screen.print(_pair_table(found, metric))
+    screen.print(_pair_table(comparisons, metric))
     more = "Holm: within the family; NB: Nadeau-Bengio; shows: points that this design shows with 80 % power."
-    screen.print(Text(f"{tested(found[0].as_dict())} {more}", style="dim"))
+    screen.print(Text(f"{tested(comparisons[0].as_dict())} {more}", style="dim"))
 
 
-def _pair_table(found: "Sequence[Comparison]", metric: str) -> "Table":
+def _pair_table(comparisons: "Sequence[Comparison]", metric: str) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -162,7 +164,7 @@ def _pair_table(found: "Sequence[Comparison]", metric: str) -> "Table":
     for name in (f"points {metric} [95 % CI]", "p", "Holm", "NB", "shows"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
-    for item in found:
+    for item in comparisons:
         if item.family != last:
             table.add_section()
             table.add_row(Text(item.family, style="italic"))
@@ -187,9 +189,9 @@ def list_runs(folder: Path) -> None:
     from ser_base.command_line import console
     from ser_fusion.evaluation.run_directory import find_runs
 
-    found = list(find_runs(folder))
+    runs = list(find_runs(folder))
     screen = console()
-    if not found:
+    if not runs:
         screen.print(
             Text(f"No run below {folder}. A run is a folder with a run.json, as `ser-fuse --out DIR` writes it.")
         )
@@ -197,7 +199,7 @@ def list_runs(folder: Path) -> None:
     table = Table(header_style="bold")
     for name in ("run", "corpus", "protocol", "folds", "classes", "seeds", "trained rows"):
         table.add_column(name, overflow="fold", no_wrap=name in ("protocol", "folds"))
-    for run in found:
+    for run in runs:
         if run.problem and not run.corpus:
             table.add_row(Text(str(run.path)), Text(run.problem, style="yellow"))
             continue

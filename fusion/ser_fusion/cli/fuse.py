@@ -114,15 +114,15 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
 
         try:
             study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
-            known = recall(job, study) if like is None else ""
-            if isinstance(known, str):
+            recalled = recall(job, study) if like is None else ""
+            if isinstance(recalled, str):
                 from ser_fusion.runs.run import run
 
-                if known:
-                    say(f"{job.out}: {known}. The run is judged again.")
+                if recalled:
+                    say(f"{job.out}: {recalled}. The run is judged again.")
                 outcome = run(job, command=typed("ser-fuse"), listener=shown, like=like, study=study)
             else:
-                outcome, trainings = known
+                outcome, trainings = recalled
                 shown.study(study, trainings, trainings)
                 say("Nothing has changed since they were judged.")
         except SerError as error:

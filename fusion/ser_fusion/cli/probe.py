@@ -91,18 +91,18 @@ def _run(cache: Path, poolings: tuple[str, ...], refit: bool | None, out: Path, 
     from ser_fusion.runs.job import FuseJob
     from ser_fusion.study.open import open_study
 
-    given = {name: value for name, value in options.items() if value is not None}
-    study = open_study(cache, **given)
+    chosen = {name: value for name, value in options.items() if value is not None}
+    study = open_study(cache, **chosen)
     say(
         f"{len(study.table):,} utterances of {study.info.title}; {len(study.excluded):,} left out; protocol {study.folds.protocol}."
     )
     asked = FuseJob.model_fields["refit"].default if refit is None else refit
     again = asked is not False  # as run.py decides for its heads
-    found = probe_study(study, poolings=poolings, refit=again, on_entry=lambda name: say(f"{name} ..."))
-    lines = summary(found)
+    probed = probe_study(study, poolings=poolings, refit=again, on_entry=lambda name: say(f"{name} ..."))
+    lines = summary(probed)
     out.mkdir(parents=True, exist_ok=True)
     lines.to_csv(out / "layers.csv", index=False)
-    folds_of(found).to_csv(out / "folds.csv", index=False)
+    folds_of(probed).to_csv(out / "folds.csv", index=False)
     chance = 1 / len(study.classes)
     plot_layers(lines, out / "layers.png", chance, f"{study.info.title}, {study.folds.protocol}")
     _show(lines, chance)

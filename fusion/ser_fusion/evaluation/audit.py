@@ -102,16 +102,16 @@ def audit_table(
             overlap[protocol] = float(seen.mean())
         for name, parts in plans.items():
             used.append(name)
-            found = []
+            predicted = []
             step = None if progress is None else functools.partial(_said, progress, name)
-            for one in deterministic_rows(table, classes, means, parts, fits, fixed=fixed, progress=step):
-                found.append((one.info, one.test))
-            found += (heads or {}).get(name, ())
-            for row, predictions in found:
+            for reference in deterministic_rows(table, classes, means, parts, fits, fixed=fixed, progress=step):
+                predicted.append((reference.info, reference.test))
+            predicted += (heads or {}).get(name, ())
+            for row, predictions in predicted:
                 empty = {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
                 scored = _scored(predictions, classes, permutations, seed)
                 rows.setdefault(row["slug"], empty)["scores"][name] = scored
-            for slug, against in _against_trivial(found, table, classes).items():
+            for slug, against in _against_trivial(predicted, table, classes).items():
                 rows[slug]["scores"][name]["against"] = against
     audit: dict[str, Any] = {
         "format": 1,
@@ -176,12 +176,12 @@ def _as_small(table: pd.DataFrame, parts: Sequence[Part], seed: int) -> list[Par
 
 
 def _against_trivial(
-    found: Sequence[tuple[dict[str, Any], pd.DataFrame]], table: pd.DataFrame, classes: Sequence[str]
+    predicted: Sequence[tuple[dict[str, Any], pd.DataFrame]], table: pd.DataFrame, classes: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Every other row against the best of the rows that neither hear nor read: difference of pooled UWA, declared test."""
     kind = unit_kind(table)
-    counts = {row["slug"]: unit_counts(predictions, table, classes, kind) for row, predictions in found}
-    trivial = [row for row, _ in found if row["slug"] in TRIVIAL]
+    counts = {row["slug"]: unit_counts(predictions, table, classes, kind) for row, predictions in predicted}
+    trivial = [row for row, _ in predicted if row["slug"] in TRIVIAL]
     if not trivial:
         return {}
     best = max(trivial, key=lambda row: float(scores_of(counts[row["slug"]].pooled)["UWA"]))
@@ -227,10 +227,10 @@ def _features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
         opened = open_cache(cache["path"])
         features = {}
         for stream, entry in cache["entries"].items():
-            found = opened.select(stream, entry["encoder"], entry["layer"], entry["dtype"])
-            if found.fingerprint != entry["fingerprint"]:
+            stored = opened.select(stream, entry["encoder"], entry["layer"], entry["dtype"])
+            if stored.fingerprint != entry["fingerprint"]:
                 return {}
-            features[stream] = pool_entry(found, list(table.index), "stats")
+            features[stream] = pool_entry(stored, list(table.index), "stats")
     except (CacheError, KeyError, OSError):
         return {}
     return both_poolings(features)

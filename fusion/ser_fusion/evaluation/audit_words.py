@@ -86,12 +86,12 @@ def _random(audit: dict[str, Any]) -> list[str]:
 
 
 def _priors(audit: dict[str, Any], chance: float) -> list[str]:
-    found = {
+    recalls = {
         row["name"]: row["scores"]["session"]["UWA"]
         for row in audit["rows"]
         if row["slug"] in _PRIORS and "session" in row["scores"]
     }
-    high = [f"{name} ({_score(value)})" for name, value in found.items() if value > chance + 0.05]
+    high = [f"{name} ({_score(value)})" for name, value in recalls.items() if value > chance + 0.05]
     if not high:
         return []
     who, row = ("scores", "this row") if len(high) == 1 else ("score", "these rows")
@@ -106,16 +106,16 @@ def _left(audit: dict[str, Any]) -> list[str]:
     """What is left under session+scenario, against the majority and prior rows and the band of shuffled labels."""
     verdicts: dict[tuple[bool, str], list[str]] = {}
     for row in _telling(audit):
-        found = row["scores"].get(STRICT)
-        if found is None or "against" not in found:
+        scores = row["scores"].get(STRICT)
+        if scores is None or "against" not in scores:
             continue
-        against = found["against"]
+        against = scores["against"]
         better = against["difference"] > 0 and against["p"] < 0.05
-        where = "above" if found["UWA"] > found["high"] else "below" if found["UWA"] < found["low"] else "inside"
+        where = "above" if scores["UWA"] > scores["high"] else "below" if scores["UWA"] < scores["low"] else "inside"
         p = "p < 0.01" if against["p"] < 0.005 else f"p = {against['p']:.2f}"
         said = (
-            f"{row['name']} ({_score(found['UWA'])}; {100 * against['difference']:+.1f} points from {against['name']}, {p}; "
-            f"band [{_score(found['low'])}, {_score(found['high'])}])"
+            f"{row['name']} ({_score(scores['UWA'])}; {100 * against['difference']:+.1f} points from {against['name']}, {p}; "
+            f"band [{_score(scores['low'])}, {_score(scores['high'])}])"
         )
         verdicts.setdefault((better, where), []).append(said)
     lines = []

@@ -37,10 +37,10 @@ def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None
     hashes = folds["id"].map(keys)
     seen: list[pd.Series] = []
     for fold, part in folds.assign(hash=hashes).groupby("fold"):
-        known = set(part.loc[part["part"] == "train", "hash"].dropna())
+        trained = set(part.loc[part["part"] == "train", "hash"].dropna())
         test = part[part["part"] == "test"]
         index = pd.MultiIndex.from_arrays([[str(fold)] * len(test), test["id"]], names=["fold", "id"])
-        seen.append(pd.Series(test["hash"].isin(known).to_numpy(), index=index))
+        seen.append(pd.Series(test["hash"].isin(trained).to_numpy(), index=index))
     return pd.concat(seen) if seen else None
 
 
@@ -90,14 +90,14 @@ def merged_scores(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, 
         counts: pooled confusion matrix `(classes, classes)`.
         classes: their names.
     """
-    found = []
+    merges = []
     for name, sides in MERGED:
         places = [next((i for i, label in enumerate(classes) if str(label).lower() in side), None) for side in sides]
         if all(place is not None for place in places):
-            found.append((name, [int(place) for place in places if place is not None]))
-    plans = [(name, [pair]) for name, pair in found]
-    if len(found) > 1:
-        plans.append(("both pairs", [pair for _, pair in found]))
+            merges.append((name, [int(place) for place in places if place is not None]))
+    plans = [(name, [pair]) for name, pair in merges]
+    if len(merges) > 1:
+        plans.append(("both pairs", [pair for _, pair in merges]))
     rows = []
     for name, pairs in plans:
         target = np.arange(len(classes))

@@ -65,17 +65,17 @@ def calibration(test: pd.DataFrame, temperatures: Mapping[str, Temperature], cla
     why = not_applied(temperatures.values())
     result: dict[str, Any] = {"raw": mean(raw), "bins": BINS, "why": why}
     if why != NO_DEVELOPMENT:
-        fitted = float(np.mean([one.value for one in temperatures.values()]))
+        fitted = float(np.mean([temperature.value for temperature in temperatures.values()]))
         result |= {"tempered": mean(cooled), "temperature": fitted}
     return result
 
 
-def not_applied(found: Iterable[Temperature]) -> str:
+def not_applied(temperatures: Iterable[Temperature]) -> str:
     """Why calibration was not applied, where it was applied in no fold or only in some; empty where it was in all."""
-    listed = list(found)
-    left = [one for one in listed if one.why]
+    listed = list(temperatures)
+    left = [temperature for temperature in listed if temperature.why]
     if not left:
         return ""
-    if len(left) == len(listed) and len({one.why for one in left}) == 1:
+    if len(left) == len(listed) and len({temperature.why for temperature in left}) == 1:
         return left[0].why
     return f"in {len(left)} of {len(listed)} folds; in the first of these, {left[0].why}"

@@ -93,23 +93,23 @@ def first_declared(rows: Sequence[dict[str, Any]], run: Mapping[str, Any]) -> li
     declared = run.get("declared")
     if declared is None:
         return primary_pairs(rows, named_head(run))
-    known = {row["slug"] for row in _whole_heads(rows)}
-    return [(one["a"], one["b"]) for one in declared["primary"] if {one["a"], one["b"]} <= known]
+    slugs = {row["slug"] for row in _whole_heads(rows)}
+    return [(pair["a"], pair["b"]) for pair in declared["primary"] if {pair["a"], pair["b"]} <= slugs]
 
 
 def declared_later(rows: Sequence[dict[str, Any]], run: Mapping[str, Any]) -> dict[frozenset[str], str]:
     """Pairs that a later command declared, with the words that make them exploratory."""
-    declared, found = run.get("declared"), dict[frozenset[str], str]()
+    declared, notes = run.get("declared"), dict[frozenset[str], str]()
     if declared is None:
-        return found
+        return notes
     first = first_declared(rows, run)
-    for one in run.get("asked", []):
-        named = one["job"].get("named_head", DEFAULT_NAMED)
+    for entry in run.get("asked", []):
+        named = entry["job"].get("named_head", DEFAULT_NAMED)
         for pair in primary_pairs(rows, named):
             if pair not in first:
                 since = f"the first declaration ({declared['named_head']}, {declared['time'] or 'time not kept'})"
-                found.setdefault(frozenset(pair), f"exploratory: {named} was named at {one['time']}, after {since}")
-    return found
+                notes.setdefault(frozenset(pair), f"exploratory: {named} was named at {entry['time']}, after {since}")
+    return notes
 
 
 def declared_pairs(
@@ -127,8 +127,8 @@ def declared_pairs(
     families += [(ABLATION, a, b) for a, b in ablation_pairs(rows) if frozenset((a, b)) not in first]
     done = {frozenset(pair[1:]) for pair in families}
     slugs = [row["slug"] for row in rows if row.get("kind") in ("head", "classifier")]
-    known = {row["slug"] for row in rows}
-    made = [row for row in rows if row.get("kind") in DERIVED and row.get("of") in known]
+    all_slugs = {row["slug"] for row in rows}
+    made = [row for row in rows if row.get("kind") in DERIVED and row.get("of") in all_slugs]
     families += [(EXPLORATORY, row["slug"], str(row["of"])) for row in made]
     return families + [(EXPLORATORY, a, b) for a, b in combinations(slugs, 2) if frozenset((a, b)) not in done]
 
@@ -283,8 +283,8 @@ def compare_rows(
         sizes: fold name to (test utterances, training utterances), for the corrected t-test; without it, none is given.
         draws, seed: of the swap test where speakers are many.
     """
-    found: DifferenceTest = difference_test(a.units, b.units, metric, draws=draws, seed=seed)
-    interval = found.interval
+    test: DifferenceTest = difference_test(a.units, b.units, metric, draws=draws, seed=seed)
+    interval = test.interval
     return Comparison(
         a=a.name,
         b=b.name,
@@ -296,22 +296,22 @@ def compare_rows(
         low=interval.low,
         high=interval.high,
         error=interval.error,
-        p=found.p,
+        p=test.p,
         p_holm=None,
-        test="t" if found.swap is None else "swap",
+        test="t" if test.swap is None else "swap",
         unit=a.units.kind,
-        units=found.units,
-        groups=found.groups,
-        general=found.general,
-        exact=found.swap is not None and found.swap.exact,
-        assignments=0 if found.swap is None else found.swap.assignments,
-        corrected=_corrected(a.units, b.units, metric, sizes) if sizes and found.general else None,
+        units=test.units,
+        groups=test.groups,
+        general=test.general,
+        exact=test.swap is not None and test.swap.exact,
+        assignments=0 if test.swap is None else test.swap.assignments,
+        corrected=_corrected(a.units, b.units, metric, sizes) if sizes and test.general else None,
     )
 
 
 def _corrected(a: UnitCounts, b: UnitCounts, metric: str, sizes: dict[str, tuple[int, int]]) -> CorrectedT:
     """Nadeau and Bengio's test over the groups; the cells of one session are one observation."""
-    left, right = (one.replicates for one in joint_groups(a, b))
+    left, right = (group.replicates for group in joint_groups(a, b))
     training = float(np.mean([trained for _, trained in sizes.values()]))
     ratio = float(left.sum(axis=(1, 2)).mean()) / training
     return corrected_t(scores_of(left)[metric] - scores_of(right)[metric], ratio)

@@ -58,15 +58,15 @@ def sources_of(folds: pd.DataFrame, corpora: pd.Series) -> dict[str, tuple[str, 
     train = folds[folds["part"] == "train"]
     named = train.assign(corpus=train["id"].map(corpora)).groupby("fold")["corpus"].unique()
     return {
-        str(fold): tuple(sorted(str(name) for name in found if isinstance(name, str))) for fold, found in named.items()
+        str(fold): tuple(sorted(str(name) for name in names if isinstance(name, str))) for fold, names in named.items()
     }
 
 
-def source_name(sources: tuple[str, ...], target: str, known: tuple[str, ...]) -> str:
+def source_name(sources: tuple[str, ...], target: str, corpora: tuple[str, ...]) -> str:
     """What a set of training corpora is called beside a target."""
-    if len(sources) > 1 and set(sources) == set(known) - {target}:
+    if len(sources) > 1 and set(sources) == set(corpora) - {target}:
         return OTHERS
-    return ALL if len(sources) > 1 and set(sources) == set(known) else "+".join(sources)
+    return ALL if len(sources) > 1 and set(sources) == set(corpora) else "+".join(sources)
 
 
 def transfer(run: RunDirectory) -> dict[str, Any] | None:
@@ -80,27 +80,27 @@ def transfer(run: RunDirectory) -> dict[str, Any] | None:
     if "corpus" not in utterances or utterances["corpus"].nunique() < 2:
         return None
     corpora = utterances["corpus"].astype(str)
-    known = tuple(sorted(corpora.unique()))
+    targets = tuple(sorted(corpora.unique()))
     sources = sources_of(run.folds, corpora)
-    kinds = {target: unit_kind(utterances[corpora == target]) for target in known}
+    kinds = {target: unit_kind(utterances[corpora == target]) for target in targets}
     cells = []
     for row in run.rows:
         own = run.of_row(row["slug"])
         target = own["id"].map(corpora)
         names = [
-            VOTE if fold == ALL_FOLDS else source_name(sources.get(fold, ()), str(aim), known)
+            VOTE if fold == ALL_FOLDS else source_name(sources.get(fold, ()), str(aim), targets)
             for fold, aim in zip(own["fold"], target, strict=True)
         ]
         for (source, aim), part in own.groupby([pd.Series(names, index=own.index), target], sort=True):
             cells.append(
                 {"row": row["slug"], "source": str(source), "target": str(aim), **_cell(part, run, kinds[str(aim)])}
             )
-    return {"corpora": list(known), "cells": cells}
+    return {"corpora": list(targets), "cells": cells}
 
 
 def _cell(part: pd.DataFrame, run: RunDirectory, kind: str) -> dict[str, Any]:
     counts = unit_counts(part, run.utterances, run.classes, kind)
-    found: dict[str, Any] = {
+    cell: dict[str, Any] = {
         "n": round(float(counts.pooled.sum())),
         "classes": int((counts.pooled.sum(axis=1) > 0).sum()),
         "unit": kind,
@@ -109,5 +109,5 @@ def _cell(part: pd.DataFrame, run: RunDirectory, kind: str) -> dict[str, Any]:
     for metric in METRICS:
         interval = score_interval(counts.replicates, metric)
         low, high = max(interval.low, 0.0), min(interval.high, 1.0)  # NaN passes through
-        found[metric] = {"value": interval.estimate, "low": low, "high": high}
-    return found
+        cell[metric] = {"value": interval.estimate, "low": low, "high": high}
+    return cell

@@ -126,13 +126,18 @@ def _calibrated(
     """Both parts with the posteriors of every fold at its temperature; and in words how they were calibrated."""
     columns = _columns(classes)
     tested = {str(fold): part["id"].astype(str) for fold, part in test.groupby("fold")}
-    found = fold_temperatures(dev, tested, classes, speakers)
+    temperatures = fold_temperatures(dev, tested, classes, speakers)
 
     def cooled(frame: pd.DataFrame) -> pd.DataFrame:
-        divisors = frame["fold"].astype(str).map(lambda fold: found[fold].value if fold in found else 1.0).to_numpy()
+        divisors = (
+            frame["fold"]
+            .astype(str)
+            .map(lambda fold: temperatures[fold].value if fold in temperatures else 1.0)
+            .to_numpy()
+        )
         return _with(frame, columns, tempered(arrays_of(frame, classes)[0], divisors[:, None]))
 
-    why = not_applied(found.values())
+    why = not_applied(temperatures.values())
     how = f"not calibrated: {why}" if why else "each calibrated on development predictions"
     return cooled(test), None if dev is None or not len(dev) else cooled(dev), how
 
@@ -155,10 +160,12 @@ def _mean(frame: pd.DataFrame, keys: list[str], classes: Sequence[str]) -> pd.Da
     columns = _columns(classes)
     logs = frame.assign(**{name: np.log(np.maximum(frame[name], FLOOR)) for name in columns})
     grouped = logs.groupby(keys, sort=False)
-    found = grouped[columns].mean().join(grouped["label"].first()).reset_index()
+    means = grouped[columns].mean().join(grouped["label"].first()).reset_index()
     names = np.asarray(classes, dtype=object)
-    given = np.exp(found[columns].to_numpy(dtype=np.float64))
-    given = given / given.sum(axis=1, keepdims=True)
-    found = found.assign(row="", seed=np.int64(0), predicted=names[given.argmax(axis=1)], fold=found.get("fold", ""))
-    found[columns] = given.astype(np.float32)
-    return found[["row", "id", "fold", "seed", "label", "predicted", *columns]]
+    posteriors = np.exp(means[columns].to_numpy(dtype=np.float64))
+    posteriors = posteriors / posteriors.sum(axis=1, keepdims=True)
+    means = means.assign(
+        row="", seed=np.int64(0), predicted=names[posteriors.argmax(axis=1)], fold=means.get("fold", "")
+    )
+    means[columns] = posteriors.astype(np.float32)
+    return means[["row", "id", "fold", "seed", "label", "predicted", *columns]]

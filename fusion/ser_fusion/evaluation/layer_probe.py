@@ -78,7 +78,7 @@ def probe_study(
         on_entry: Called with the name of each entry before it is probed.
     """
     check_two_classes(study)
-    found = []
+    probed = []
     parts = parts_of(study.table.index, study.folds.folds, refit)
     for part in parts:
         check_classes(study, part.name, part.train, least=2)
@@ -88,8 +88,8 @@ def probe_study(
         for pooling in poolings:
             values = pool_entry(entry, list(study.table.index), pooling)
             names = (stream, entry.spec.encoder, entry.spec.layer, POOLINGS[pooling])
-            found += [_probe(names, values, study.targets, len(study.classes), part) for part in parts]
-    return found
+            probed += [_probe(names, values, study.targets, len(study.classes), part) for part in parts]
+    return probed
 
 
 def _probe(
@@ -114,22 +114,22 @@ def _scores(counts: NDArray[np.float64]) -> tuple[float, float]:
     return float(scores["WA"]), float(scores["UWA"])
 
 
-def folds_of(found: Sequence[Probed]) -> "pd.DataFrame":
+def folds_of(probed: Sequence[Probed]) -> "pd.DataFrame":
     """One line per entry, pooling and fold."""
     import pandas as pd
 
     names = [name for name in Probed.__slots__ if name != "counts"]
-    return pd.DataFrame([{name: getattr(one, name) for name in names} for one in found])
+    return pd.DataFrame([{name: getattr(probe, name) for name in names} for probe in probed])
 
 
-def summary(found: Sequence[Probed]) -> "pd.DataFrame":
+def summary(probed: Sequence[Probed]) -> "pd.DataFrame":
     """One line per stream, encoder, layer and pooling: means and deviations (ddof 1) over folds, and the UWA of all test parts
     pooled; which line development data chose for the stream, and which one test data would choose."""
     import pandas as pd
 
     keys = ["stream", "encoder", "layer", "pooling"]
     lines = (
-        folds_of(found)
+        folds_of(probed)
         .groupby(keys, sort=False)
         .agg(
             folds=("fold", "count"),
@@ -141,7 +141,7 @@ def summary(found: Sequence[Probed]) -> "pd.DataFrame":
         )
     )
     lines = lines.reset_index()
-    frame = pd.DataFrame([{**{key: getattr(one, key) for key in keys}, "counts": one.counts} for one in found])
+    frame = pd.DataFrame([{**{key: getattr(probe, key) for key in keys}, "counts": probe.counts} for probe in probed])
     pooled = [_scores(np.sum(list(part), axis=0))[1] for _, part in frame.groupby(keys, sort=False)["counts"]]
     lines = lines.assign(uwa_pooled=pooled)
     lines["chosen"] = lines["dev_uwa"] == lines.groupby(["stream", "encoder"])["dev_uwa"].transform("max")

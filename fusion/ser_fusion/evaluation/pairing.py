@@ -29,53 +29,57 @@ from ser_fusion.evaluation.statistics import DRAWS
 # Whether the numbers of two runs belong side by side, and if not, how they differ.
 def differences(a: RunDirectory, b: RunDirectory) -> tuple[str, ...]:
     """Sentences about every difference in corpus, classes, labels, utterances and folds; empty if comparable."""
-    found = []
+    problems = []
     left, right = a.run["corpus"].get("name"), b.run["corpus"].get("name")
     if left != right:
-        found.append(f"corpora differ: {left} and {right}")
+        problems.append(f"corpora differ: {left} and {right}")
     if a.classes != b.classes:
-        found.append(f"classes differ: {', '.join(a.classes)} and {', '.join(b.classes)}")
-    found += _label_differences(a.utterances["label"].astype(str), b.utterances["label"].astype(str))
+        problems.append(f"classes differ: {', '.join(a.classes)} and {', '.join(b.classes)}")
+    problems += _label_differences(a.utterances["label"].astype(str), b.utterances["label"].astype(str))
     if a.run["folds_fingerprint"] != b.run["folds_fingerprint"]:
-        found += _fold_differences(a, b)
-    return tuple(found)
+        problems += _fold_differences(a, b)
+    return tuple(problems)
 
 
 def _label_differences(left: pd.Series, right: pd.Series) -> list[str]:
-    found = []
+    problems = []
     for ids, where in ((left.index.difference(right.index), "first"), (right.index.difference(left.index), "second")):
         if len(ids):
-            found.append(f"{len(ids):,} utterances are only in the {where} run: {listing(sorted(ids), 3)}")
+            problems.append(f"{len(ids):,} utterances are only in the {where} run: {listing(sorted(ids), 3)}")
     shared = left.index.intersection(right.index)
     other = shared[(left[shared] != right[shared]).to_numpy()]
     if len(other):
         example = other[0]
-        found.append(f"{len(other):,} utterances have other labels: {example} is {left[example]} and {right[example]}")
-    return found
+        problems.append(
+            f"{len(other):,} utterances have other labels: {example} is {left[example]} and {right[example]}"
+        )
+    return problems
 
 
 def _fold_differences(a: RunDirectory, b: RunDirectory) -> list[str]:
     protocols = [f"{run.run['protocol']} (development part: {run.run.get('dev')})" for run in (a, b)]
-    found = [f"protocols differ: {protocols[0]} and {protocols[1]}"] if protocols[0] != protocols[1] else []
+    problems = [f"protocols differ: {protocols[0]} and {protocols[1]}"] if protocols[0] != protocols[1] else []
     parts = [run.folds.set_index(["fold", "id"])["part"] for run in (a, b)]
     names = [sorted(part.index.get_level_values("fold").unique()) for part in parts]
     if names[0] != names[1]:
-        found.append(
+        problems.append(
             f"folds differ: {len(names[0])} ({listing(names[0], 3)}) and {len(names[1])} ({listing(names[1], 3)})"
         )
-        return found
+        return problems
     shared = parts[0].index.intersection(parts[1].index)
     moved = shared[(parts[0][shared] != parts[1][shared]).to_numpy()]
     lone = len(parts[0]) + len(parts[1]) - 2 * len(shared)
     if len(moved) or lone:
-        found.append(f"folds differ: {len(moved):,} entries are in another part, {lone:,} are in one run only")
-    return found or [f"fingerprints of the folds differ: {a.run['folds_fingerprint']} and {b.run['folds_fingerprint']}"]
+        problems.append(f"folds differ: {len(moved):,} entries are in another part, {lone:,} are in one run only")
+    return problems or [
+        f"fingerprints of the folds differ: {a.run['folds_fingerprint']} and {b.run['folds_fingerprint']}"
+    ]
 
 
 def require_comparable(a: RunDirectory, b: RunDirectory) -> None:
     """Raises `NotComparable` with every difference."""
-    if a.path.resolve() != b.path.resolve() and (found := differences(a, b)):
-        raise NotComparable(str(a.path), str(b.path), found)
+    if a.path.resolve() != b.path.resolve() and (problems := differences(a, b)):
+        raise NotComparable(str(a.path), str(b.path), problems)
 
 
 FEW = 10
@@ -126,14 +130,16 @@ def pairs_of(arguments: Sequence[str]) -> list[tuple[str, Chosen, Chosen]]:
     for run in runs.values():
         require_comparable(first, run)
     if len(wanted) == 1 and wanted[0][1] is None:
-        known = {row["slug"]: choose(first, row["slug"]) for row in first.rows if row["kind"] != "reference"}
+        choices = {row["slug"]: choose(first, row["slug"]) for row in first.rows if row["kind"] != "reference"}
         primary = first_declared(first.rows, first.run)
-        return [(family, known[a], known[b]) for family, a, b in declared_pairs(first.rows, primary=primary)]
+        return [(family, choices[a], choices[b]) for family, a, b in declared_pairs(first.rows, primary=primary)]
     several = len(runs) > 1
     if all(row is None for _, row in wanted):
         pairs = []
         for (a, _), (b, _) in combinations(wanted, 2):
-            pairs += [(EXPLORATORY, _named(a, one, True), _named(b, two, True)) for one, two in _across(a, b)]
+            pairs += [
+                (EXPLORATORY, _named(a, slug_a, True), _named(b, slug_b, True)) for slug_a, slug_b in _across(a, b)
+            ]
         return pairs
     rows = [_named(run, row, several) for run, slug in wanted for row in ([slug] if slug else _trained(run))]
     return [(EXPLORATORY, a, b) for a, b in combinations(rows, 2)]
@@ -159,7 +165,7 @@ def _across(a: RunDirectory, b: RunDirectory) -> list[tuple[str, str]]:
         return [(heads[0], heads[1])]
     if len(ours) * len(theirs) > FEW:
         raise RowsNotNamed(str(a.path), str(b.path), tuple(ours), tuple(theirs))
-    return [(one, two) for one in ours for two in theirs]
+    return [(slug_a, slug_b) for slug_a in ours for slug_b in theirs]
 
 
 def _trained(run: RunDirectory) -> list[str]:
@@ -179,7 +185,7 @@ def compare_all(
     pairs: Sequence[tuple[str, Chosen, Chosen]], *, metric: str = "UWA", draws: int = DRAWS, seed: int = 0
 ) -> list[Comparison]:
     """Compares all pairs and corrects the declared families; a metric other than UWA makes every pair exploratory."""
-    found = []
+    comparisons = []
     for family, a, b in pairs:
         left, right = a.judged.units, b.judged.units
         if left.units != right.units or not (abs(left.counts.sum(axis=2) - right.counts.sum(axis=2)) < 1e-6).all():
@@ -190,9 +196,9 @@ def compare_all(
             )
         kind = family if metric == "UWA" else EXPLORATORY
         sizes = fold_sizes(a.run.folds)
-        one = compare_rows(a.judged, b.judged, metric=metric, family=kind, sizes=sizes, draws=draws, seed=seed)
-        found.append(replace(one, note=_note(a, b)))
-    return correct_families(found)
+        comparison = compare_rows(a.judged, b.judged, metric=metric, family=kind, sizes=sizes, draws=draws, seed=seed)
+        comparisons.append(replace(comparison, note=_note(a, b)))
+    return correct_families(comparisons)
 
 
 def _note(a: Chosen, b: Chosen) -> str:

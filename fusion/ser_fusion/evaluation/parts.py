@@ -41,8 +41,8 @@ def parts_of(index: pd.Index, folds: Iterable[Any], refit: bool = False) -> list
     """Folds (with `name`, `train`, `dev`, `test` as ids) as positions in `index`; ids that the table lacks are left out."""
 
     def positions(ids: Sequence[str]) -> NDArray[np.int64]:
-        found = index.get_indexer(pd.Index(list(ids)))
-        return found[found >= 0].astype(np.int64)
+        places = index.get_indexer(pd.Index(list(ids)))
+        return places[places >= 0].astype(np.int64)
 
     return [
         Part(str(fold.name), positions(fold.train), positions(fold.test), positions(fold.dev), refit) for fold in folds
@@ -60,13 +60,13 @@ def posterior_frame(
 ) -> pd.DataFrame:
     """Predictions of one part: `id, fold, seed, label, predicted, p_<class> ...`; `guess` by default the largest posterior."""
     names = np.asarray(classes, dtype=object)
-    given = posteriors.argmax(axis=1) if guess is None else guess
+    predicted = posteriors.argmax(axis=1) if guess is None else guess
     frame = {
         "id": table.index.to_numpy()[rows],
         "fold": fold,
         "seed": seed,
         "label": names[table["target"].to_numpy()[rows]],
-        "predicted": names[given],
+        "predicted": names[predicted],
     }
     frame.update({f"p_{name}": posteriors[:, k].astype(np.float32) for k, name in enumerate(classes)})
     return pd.DataFrame(frame, index=range(len(rows)))

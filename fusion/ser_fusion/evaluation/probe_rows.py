@@ -156,9 +156,9 @@ def _product(
                 values = whole.loc[whole["fold"] == part.name, columns].to_numpy(dtype=np.float64)
                 log = np.log(tempered(values, heat[stream, pooling][part.name].value))
                 total = total + np.where(there[stream][rows][:, None], log - prior, 0.0)
-            given = np.exp(total - total.max(axis=-1, keepdims=True)) * np.ones((len(rows), 1))
-            given /= given.sum(axis=1, keepdims=True)
-            frames.append(posterior_frame(table, classes, rows, part.name, 0, given))
+            posteriors = np.exp(total - total.max(axis=-1, keepdims=True)) * np.ones((len(rows), 1))
+            posteriors /= posteriors.sum(axis=1, keepdims=True)
+            frames.append(posterior_frame(table, classes, rows, part.name, 0, posteriors))
     said = ", ".join(sorted({f"{stream} {POOLINGS[pooling]}" for stream, pooling in taken}))
     note = f"product of the streams' probes at their temperatures, divided by the prior ({said}: by development data)"
     info = reference_row("probe-product", "Probe (product)", note)
@@ -170,8 +170,8 @@ def _better(rows: Mapping[str, ProbeRow], part: Part, targets: NDArray[np.int64]
     """The pooling with the lower NLL on this fold's development part; the first without one."""
 
     def nll(pooling: str) -> float:
-        given = rows[pooling].probes[part.name].dev
-        return float(-np.log(np.maximum(given[np.arange(len(given)), targets[part.dev]], 1e-12)).mean())
+        posteriors = rows[pooling].probes[part.name].dev
+        return float(-np.log(np.maximum(posteriors[np.arange(len(posteriors)), targets[part.dev]], 1e-12)).mean())
 
     return min(rows, key=nll) if len(part.dev) else next(iter(rows))
 

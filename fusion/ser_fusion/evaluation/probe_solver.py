@@ -89,8 +89,8 @@ class Rows:
         for _ in range(1 if rough else 5):
             begin = np.concatenate([scale.unscaled(w).ravel(), b / step])
             options = {"gtol": inner, "ftol": 0.0, "maxiter": 1000, "maxcor": 10}
-            found = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
-            w, b = scale.weights(found[:-k].reshape(-1, k)), found[-k:] * step
+            minimum = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
+            w, b = scale.weights(minimum[:-k].reshape(-1, k)), minimum[-k:] * step
             _, (slope, offset) = self._loss(x, penalty, (w, b))
             if max(np.abs(slope).max(), np.abs(offset).max()) <= tolerance * n:
                 break

@@ -95,21 +95,21 @@ def fit_probe(
     with threadpool_limits(1):  # the same sums in the same order, wherever it runs
         rows = Rows(features[train], targets[train], classes)
         chosen, point = _walk(rows, features[dev], targets[dev]) if len(dev) else (DEFAULT, rows.nowhere)
-        found = rows.straight(rows.least(chosen, TOLERANCE, point))
-        seen = Probe(*found, chosen, np.zeros((0, classes))).posteriors(features[dev])
+        solution = rows.straight(rows.least(chosen, TOLERANCE, point))
+        seen = Probe(*solution, chosen, np.zeros((0, classes))).posteriors(features[dev])
         if refit and len(dev):
             both = np.sort(np.concatenate([train, dev]))
             rows = Rows(features[both], targets[both], classes)
-            found = rows.straight(rows.least(chosen, TOLERANCE, rows.nearest(found)))
-        return Probe(*found, chosen, seen)
+            solution = rows.straight(rows.least(chosen, TOLERANCE, rows.nearest(solution)))
+        return Probe(*solution, chosen, seen)
 
 
 def _walk(rows: Rows, features: Values, targets: Classes) -> tuple[float, Point]:
     """The C of least NLL on development rows, and about where its minimum is."""
 
     def nll(penalty: float, point: Point) -> float:
-        given = Probe(*rows.straight(point), penalty, np.zeros((0, rows.classes))).posteriors(features)
-        return float(-np.log(np.maximum(given[np.arange(len(targets)), targets], 1e-12)).mean())
+        posteriors = Probe(*rows.straight(point), penalty, np.zeros((0, rows.classes))).posteriors(features)
+        return float(-np.log(np.maximum(posteriors[np.arange(len(targets)), targets], 1e-12)).mean())
 
     middle = PATH.index(DEFAULT)
     best = rows.least(DEFAULT, ROUGH, rows.nowhere, rough=True)
@@ -117,10 +117,10 @@ def _walk(rows: Rows, features: Values, targets: Classes) -> tuple[float, Point]
     for way in (PATH[middle + 1 :], PATH[:middle][::-1]):
         for penalty in way:
             point = rows.least(penalty, ROUGH, best, rough=True)
-            found = nll(penalty, point)
-            if found >= least:
+            loss = nll(penalty, point)
+            if loss >= least:
                 break
-            chosen, best, least = penalty, point, found
+            chosen, best, least = penalty, point, loss
         if chosen != DEFAULT:
             break
     return chosen, best
@@ -166,19 +166,19 @@ class Fits:
         Args:
             asked: Arguments of `fit_probe`.
         """
-        keys = [self.key(*one) for one in asked]
+        keys = [self.key(*fit) for fit in asked]
         missing: dict[str, Fit] = {}
-        for key, one in zip(keys, asked, strict=True):
+        for key, fit in zip(keys, asked, strict=True):
             if key not in self._known:
                 stored = None if self.folder is None else read_probe(self.folder / f"{key}.safetensors")
                 if stored is None:
-                    missing[key] = one
+                    missing[key] = fit
                 else:
                     self._known[key] = stored
-        for key, found in zip(missing, self._fitted(list(missing.values())), strict=True):
-            self._known[key] = found
+        for key, probe in zip(missing, self._fitted(list(missing.values())), strict=True):
+            self._known[key] = probe
             if self.folder is not None:
-                _write(self.folder / f"{key}.safetensors", found)
+                _write(self.folder / f"{key}.safetensors", probe)
         return keys
 
     def _fitted(self, asked: Sequence[Fit]) -> list[Probe]:
@@ -187,9 +187,9 @@ class Fits:
         work = sum(len(train) * features.shape[1] for features, _, train, *_ in asked)
         workers = min(self.workers or cpu_count(), len(asked)) if work > WORTH else 1
         if workers < 2:
-            return [fit_probe(*one) for one in asked]
-        found: list[Probe] = Parallel(n_jobs=workers)(delayed(fit_probe)(*one) for one in asked)
-        return found
+            return [fit_probe(*fit) for fit in asked]
+        probes: list[Probe] = Parallel(n_jobs=workers)(delayed(fit_probe)(*fit) for fit in asked)
+        return probes
 
 
 def read_probe(path: Path) -> Probe | None:

@@ -40,9 +40,9 @@ def ccc_loss(predicted: "Tensor", ratings: "Tensor") -> "Tensor":
 
     losses = []
     for p, r in zip(predicted.unbind(1), ratings.unbind(1), strict=True):
-        known = ~torch.isnan(r)
-        if int(known.sum()) > 1:
-            p, r = p[known], r[known]
+        rated = ~torch.isnan(r)
+        if int(rated.sum()) > 1:
+            p, r = p[rated], r[rated]
             shared = ((p - p.mean()) * (r - r.mean())).mean()
             spread = p.var(correction=0) + r.var(correction=0) + (p.mean() - r.mean()).square()
             losses.append(1 - 2 * shared / (spread + _TINY))
@@ -85,18 +85,22 @@ def summarise_ratings(frame: "pd.DataFrame", dimensions: Sequence[str]) -> dict[
     for fold, part in frame.groupby("fold", sort=True):
         folds[str(fold)] = {}
         for number, name in enumerate(dimensions):
-            known = part[part[f"r{number}"].notna()]
-            pairs = [one[[f"p{number}", f"r{number}"]].to_numpy() for _, one in known.groupby("seed")]
+            rated = part[part[f"r{number}"].notna()]
+            pairs = [turns[[f"p{number}", f"r{number}"]].to_numpy() for _, turns in rated.groupby("seed")]
             seeds = [score_ratings(*pair.T) for pair in pairs]
-            folds[str(fold)][name] = {m: float(np.mean([one[m] for one in seeds])) for m in METRICS} if seeds else {}
-        given = [scores for scores in folds[str(fold)].values() if scores]
-        folds[str(fold)]["mean"] = {m: float(np.mean([one[m] for one in given])) for m in METRICS} if given else {}
+            folds[str(fold)][name] = (
+                {m: float(np.mean([scored[m] for scored in seeds])) for m in METRICS} if seeds else {}
+            )
+        dimension_scores = [scores for scores in folds[str(fold)].values() if scores]
+        folds[str(fold)]["mean"] = (
+            {m: float(np.mean([scored[m] for scored in dimension_scores])) for m in METRICS} if dimension_scores else {}
+        )
     summary: dict[str, Any] = {"folds": folds}
     for name in (*dimensions, "mean"):
         table = [scores[name] for scores in folds.values() if scores[name]]
         summary[name] = {}
         for metric in METRICS:
-            values = np.array([one[metric] for one in table])
+            values = np.array([scored[metric] for scored in table])
             deviation = float(values.std(ddof=1)) if len(values) > 1 else None
             summary[name][metric] = {"mean": float(values.mean()) if len(values) else None, "std_folds": deviation}
     return summary

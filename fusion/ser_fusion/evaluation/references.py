@@ -129,16 +129,18 @@ def deterministic_rows(
     for info, predict in fixed_rows(table, classes) if fixed is None else fixed:
         if progress is not None:
             progress(info["name"])
-        given = [(part, predict(part)) for part in parts]
+        predicted = [(part, predict(part)) for part in parts]
         frames = [
-            posterior_frame(table, classes, part.test, part.name, 0, one) for part, one in given if one is not None
+            posterior_frame(table, classes, part.test, part.name, 0, posteriors)
+            for part, posteriors in predicted
+            if posteriors is not None
         ]
         if len(frames) == len(parts):
             rows.append(Reference(info, pd.concat(frames, ignore_index=True)))
     if features and progress is not None:
         progress("linear probes")
     probes = probe_rows(table, classes, features, parts, fits, speakers)
-    return rows + [Reference(one.info, one.test, one.dev) for one in probes]
+    return rows + [Reference(probe.info, probe.test, probe.dev) for probe in probes]
 
 
 def reference_rows(
@@ -193,10 +195,10 @@ def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Se
         `(n_test, classes)` probabilities.
     """
     prior = class_prior(train_targets, classes)
-    known = train_keys.notna().to_numpy()
-    codes, names = pd.factorize(train_keys[known])
+    with_key = train_keys.notna().to_numpy()
+    codes, names = pd.factorize(train_keys[with_key])
     table = np.zeros((len(names) + 1, classes))
-    np.add.at(table, (codes, train_targets[known]), 1.0)  # the last row stays empty: the overall prior
+    np.add.at(table, (codes, train_targets[with_key]), 1.0)  # the last row stays empty: the overall prior
     table += prior
     table /= table.sum(axis=1, keepdims=True)
     return table[pd.Index(names).get_indexer(pd.Index(test_keys))]
@@ -204,8 +206,8 @@ def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Se
 
 def wearer(dialogues: pd.Series) -> pd.Series:
     """Who wears the motion markers, read from IEMOCAP's dialogue names (`Ses01F_impro01` -> `F`); None elsewhere."""
-    found = [_WEARER.match(name) if isinstance(name, str) else None for name in dialogues]
-    return pd.Series([match[1] if match else None for match in found], index=dialogues.index, dtype=object)
+    matches = [_WEARER.match(name) if isinstance(name, str) else None for name in dialogues]
+    return pd.Series([match[1] if match else None for match in matches], index=dialogues.index, dtype=object)
 
 
 def joined_keys(columns: Sequence[pd.Series]) -> pd.Series:
@@ -264,13 +266,13 @@ def text_svm(counts: Any, train: np.ndarray, test: np.ndarray, targets: np.ndarr
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.svm import LinearSVC
 
-    known = np.asarray(counts[train].sum(axis=0)).ravel() > 0
-    if not known.any():
+    seen = np.asarray(counts[train].sum(axis=0)).ravel() > 0
+    if not seen.any():
         return None
     weigh = TfidfTransformer(sublinear_tf=True)
-    x_train = weigh.fit_transform(counts[train][:, known])
+    x_train = weigh.fit_transform(counts[train][:, seen])
     model = LinearSVC(C=SVM_C, random_state=0).fit(x_train, targets[train])
-    margins = model.decision_function(weigh.transform(counts[test][:, known]))
+    margins = model.decision_function(weigh.transform(counts[test][:, seen]))
     if margins.ndim == 1:
         margins = np.stack([-margins, margins], axis=1)
     full = np.full((len(test), classes), -np.inf)

@@ -53,8 +53,8 @@ def combine(logs: Doubles, log_prior: Doubles, weights: Doubles, balance: float 
     from scipy.special import softmax
 
     kept = np.where(log_prior > np.log(2 * ABSENT), 1 - balance, 1.0)
-    given: Doubles = softmax(kept * log_prior + np.tensordot(weights, logs - log_prior, axes=1), axis=1)
-    return given
+    posteriors: Doubles = softmax(kept * log_prior + np.tensordot(weights, logs - log_prior, axes=1), axis=1)
+    return posteriors
 
 
 def fit_weights(logs: Doubles, log_prior: Doubles, targets: NDArray[np.int64], shares: Doubles) -> Doubles:
@@ -120,16 +120,16 @@ def stacked_rows(
     for row in rows:
         streams = tuple(row.get("streams", ()))
         sets = [(name,) for name in streams] + ([streams] if len(streams) > 1 else [])
-        probes = [[one for one in references if _probes(one, chosen)] for chosen in sets]
+        probes = [[reference for reference in references if _probes(reference, chosen)] for chosen in sets]
         if not sets or not all(probes):
             continue
-        chosen = [one for found in probes for one in found]
+        chosen = [reference for group in probes for reference in group]
         own = [frame[frame["row"] == row["slug"]].reset_index(drop=True) for frame in (tests, developments)]
         test, dev = (
             _expert_logs(frame, chosen, which, priors, table, present, classes) for which, frame in enumerate(own)
         )
         slug = f"{row['slug']}-stacked"
-        stack, found = {}, [own[0].assign(row=slug), own[1].assign(row=slug)]
+        stack, frames = {}, [own[0].assign(row=slug), own[1].assign(row=slug)]
         for part in parts:
             fitted = _weights(dev, own[1], table, part, speakers)
             stack[part.name] = {
@@ -137,30 +137,31 @@ def stacked_rows(
                 "log_prior": priors[part.name][1].tolist(),
                 "balance": BALANCE,
                 "probes": [
-                    {key: one.info[key] for key in ("streams", "pooling")} | {"fit": one.info["fits"][part.name]}
-                    for one in chosen
+                    {key: reference.info[key] for key in ("streams", "pooling")}
+                    | {"fit": reference.info["fits"][part.name]}
+                    for reference in chosen
                 ],
             }
-            for frame, whole in zip(found, (test, dev), strict=True):
+            for frame, whole in zip(frames, (test, dev), strict=True):
                 inside = (frame["fold"] == part.name).to_numpy()
                 if inside.any():
-                    given = combine(whole[0][:, inside], whole[1][inside], fitted, BALANCE)
-                    frame.loc[inside, [f"p_{name}" for name in classes]] = given.astype(np.float32)
-                    frame.loc[inside, "predicted"] = np.asarray(classes, dtype=object)[given.argmax(axis=1)]
-        made.append(Stacked(_info(row, slug, chosen, stack), found[0], found[1] if len(found[1]) else None))
+                    posteriors = combine(whole[0][:, inside], whole[1][inside], fitted, BALANCE)
+                    frame.loc[inside, [f"p_{name}" for name in classes]] = posteriors.astype(np.float32)
+                    frame.loc[inside, "predicted"] = np.asarray(classes, dtype=object)[posteriors.argmax(axis=1)]
+        made.append(Stacked(_info(row, slug, chosen, stack), frames[0], frames[1] if len(frames[1]) else None))
     return made
 
 
-def _probes(one: Reference, streams: tuple[str, ...]) -> bool:
+def _probes(reference: Reference, streams: tuple[str, ...]) -> bool:
     """Whether a reference row is a fitted probe of these streams."""
-    return bool(one.info.get("fits")) and tuple(one.info["streams"]) == streams
+    return bool(reference.info.get("fits")) and tuple(reference.info["streams"]) == streams
 
 
 def _info(
     row: Mapping[str, Any], slug: str, probes: Sequence[Reference], stack: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    mean = np.mean([one["weights"] for one in stack.values()], axis=0)
-    names = [*(str(one.info["slug"]).removeprefix("probe-") for one in probes), "head"]
+    mean = np.mean([fold["weights"] for fold in stack.values()], axis=0)
+    names = [*(str(probe.info["slug"]).removeprefix("probe-") for probe in probes), "head"]
     mean_weights = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, mean, strict=True))
     note = f"the head and the probes of its streams, weighed on development predictions (mean weights: {mean_weights}), half of the prior"
     made = {"name": f"{row['name']}, stacked", "slug": slug, "kind": KIND, "of": row["slug"], "departures": []}
@@ -188,16 +189,16 @@ def _expert_logs(
         inside = np.flatnonzero((frame["fold"] == fold).to_numpy())
         ids = frame["id"].to_numpy()[inside]
         prior[inside] = own_priors[1 - which]
-        for number, one in enumerate(probes):
-            source = one.dev if which else one.test
+        for number, probe in enumerate(probes):
+            source = probe.dev if which else probe.test
             if source is None or not len(inside):
                 continue
             own = source[source["fold"] == fold].set_index("id").loc[ids]
-            found = np.log(np.maximum(arrays_of(own, classes)[0], FLOOR))
+            evidence = np.log(np.maximum(arrays_of(own, classes)[0], FLOOR))
             heard = np.any(
-                [present[name][table.index.get_indexer(pd.Index(ids))] for name in one.info["streams"]], axis=0
+                [present[name][table.index.get_indexer(pd.Index(ids))] for name in probe.info["streams"]], axis=0
             )
-            logs[number, inside] = np.where(heard[:, None], found, prior[inside])
+            logs[number, inside] = np.where(heard[:, None], evidence, prior[inside])
     return logs, prior
 
 

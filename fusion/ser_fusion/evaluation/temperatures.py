@@ -79,8 +79,8 @@ def fit_temperature(
     for part in range(PARTS):
         held = codes % PARTS == part
         if held.any() and not held.all():
-            found = _least(logits[~held], targets[~held], weights[~held])
-            gain[held] = _nll(logits[held], targets[held], 1.0) - _nll(logits[held], targets[held], found)
+            temperature = _least(logits[~held], targets[~held], weights[~held])
+            gain[held] = _nll(logits[held], targets[held], 1.0) - _nll(logits[held], targets[held], temperature)
     total = weights.sum()
     mean = float((weights * gain).sum() / total)
     rest = np.bincount(codes, weights * (gain - mean))
@@ -112,18 +112,18 @@ def fold_temperatures(
     names = _names(speakers)
     units = _units(ids, names)
     posteriors, targets = arrays_of(development, classes)
-    known: dict[bytes, Temperature] = {}
-    found = {}
+    fitted: dict[bytes, Temperature] = {}
+    temperatures = {}
     for fold, inside in tested.items():
         kept = ~_held(units, _units(inside, names))
-        if (mark := kept.tobytes()) not in known:
+        if (mark := kept.tobytes()) not in fitted:
             if not kept.any():
-                known[mark] = Temperature(1.0, "every development speaker is tested")
+                fitted[mark] = Temperature(1.0, "every development speaker is tested")
             else:
                 weights = (1 / ids[kept].map(ids[kept].value_counts())).to_numpy(dtype=np.float64)
-                known[mark] = fit_temperature(posteriors[kept], targets[kept], units[kept], weights)
-        found[fold] = known[mark]
-    return found
+                fitted[mark] = fit_temperature(posteriors[kept], targets[kept], units[kept], weights)
+        temperatures[fold] = fitted[mark]
+    return temperatures
 
 
 def units_of(ids: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.object_]:
@@ -142,13 +142,15 @@ def _names(speakers: "pd.Series[str] | None") -> dict[str, object]:
 
 
 def _units(ids: Iterable[str], names: Mapping[str, object]) -> NDArray[np.object_]:
-    found = ((str(name), names.get(str(name))) for name in ids)
-    return np.array([one if isinstance(one, str) and one else f"\0{name}" for name, one in found], dtype=object)
+    pairs = ((str(name), names.get(str(name))) for name in ids)
+    return np.array(
+        [speaker if isinstance(speaker, str) and speaker else f"\0{name}" for name, speaker in pairs], dtype=object
+    )
 
 
 def _held(units: NDArray[np.object_], tested: NDArray[np.object_]) -> NDArray[np.bool_]:
     held = set(tested)
-    return np.array([one in held for one in units], dtype=bool)
+    return np.array([unit in held for unit in units], dtype=bool)
 
 
 def arrays_of(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -175,5 +177,5 @@ def _least(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> floa
         nll = float(weights @ _nll(logits, targets, float(np.exp(log_temperature))))
         return nll + log_temperature**2 / (2 * WIDTH**2)
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(BOUNDS)), method="bounded", options={"xatol": 1e-5})
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=tuple(np.log(BOUNDS)), method="bounded", options={"xatol": 1e-5})
+    return float(np.exp(minimum.x))

@@ -108,13 +108,15 @@ class Head(nn.Module):
 
     def classifiers(self) -> list[nn.Module]:
         """The modules that pooled vectors (batch, width) enter, one per expert; for losses on those vectors."""
-        found = getattr(self, "classify", None) or getattr(getattr(self, "readout", None), "classify", None)
-        return [found] if isinstance(found, nn.Module) else []
+        classifier = getattr(self, "classify", None) or getattr(getattr(self, "readout", None), "classify", None)
+        return [classifier] if isinstance(classifier, nn.Module) else []
 
     def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
         """Sum over the batch of what training minimises by default: the cross-entropy of every expert."""
         cross_entropy = nn.functional.cross_entropy
-        losses = [cross_entropy(one, targets, weight=weight, reduction="sum") for one in self.expert_logits(batch)]
+        losses = [
+            cross_entropy(logits, targets, weight=weight, reduction="sum") for logits in self.expert_logits(batch)
+        ]
         return torch.stack(losses).sum()
 
     def forward(self, batch: Batch) -> Tensor:
@@ -191,8 +193,8 @@ class Attention(nn.Module):
         """Frames of the queries' stream, each now knowing what it found in the source."""
         queries, source = self._asked(frames, source)
         keys, values = self.key_value(source.values).chunk(2, -1)
-        found = frames.with_values(queries).attend(source.with_values(keys), source.with_values(values), self.heads)
-        values = self.dropout(self.out(found.values))
+        attended = frames.with_values(queries).attend(source.with_values(keys), source.with_values(values), self.heads)
+        values = self.dropout(self.out(attended.values))
         if self.norm is not None:
             values = frames.values + values
             values = values if self.norm_first else self.norm(values)
@@ -325,16 +327,16 @@ def tapped(head: Head, change: Callable[[Tensor], Tensor] | None = None) -> Iter
     """
     seen: list[Tensor] = []
 
-    def hook(module: nn.Module, given: tuple[Any, ...]) -> Any:
-        seen.append(given[0])
-        return None if change is None else (change(given[0]), *given[1:])
+    def hook(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        seen.append(inputs[0])
+        return None if change is None else (change(inputs[0]), *inputs[1:])
 
     hooks = [module.register_forward_pre_hook(hook) for module in head.classifiers()]
     try:
         yield seen
     finally:
-        for one in hooks:
-            one.remove()
+        for handle in hooks:
+            handle.remove()
 
 
 def widths(head: Head) -> list[int]:

@@ -108,7 +108,7 @@ class LateHead(Head):
 
         A stream without frames has no opinion; where all are without, each counts, with what its classifier says of nothing.
         """
-        logs = torch.stack([one.log_softmax(1) for one in self.expert_logits(batch)])
+        logs = torch.stack([logits.log_softmax(1) for logits in self.expert_logits(batch)])
         heard = torch.stack([batch[stream].counts for stream in self.experts]) > 0
         return logs, (heard | ~heard.any(0)).unsqueeze(2)
 

@@ -85,8 +85,8 @@ class Model(nn.Module):
         ratings: int = 0,
     ) -> None:
         super().__init__()
-        given = (fusion, dict(dims), dict(layers), classes, shape.as_dict(), normalise, context, ratings)
-        self.card: dict[str, Any] = dict(zip(FACTS, given, strict=True))
+        facts = (fusion, dict(dims), dict(layers), classes, shape.as_dict(), normalise, context, ratings)
+        self.card: dict[str, Any] = dict(zip(FACTS, facts, strict=True))
         self.card = {name: value for name, value in self.card.items() if value or name not in ("context", "ratings")}
         self.inputs = nn.ModuleDict({s: Input(layers[s], d, normalise) for s, d in dims.items()})
         self.head = HEADS[fusion](dims, classes, shape)
@@ -127,9 +127,9 @@ class Model(nn.Module):
     def layer_weights(self) -> dict[str, list[float]]:
         """Softmax weights over layers of the streams that have several."""
         return {
-            stream: one.layer_weights.detach().softmax(0).tolist()
-            for stream, one in self.inputs.items()
-            if isinstance(one, Input) and one.layer_weights is not None
+            stream: module.layer_weights.detach().softmax(0).tolist()
+            for stream, module in self.inputs.items()
+            if isinstance(module, Input) and module.layer_weights is not None
         }
 
 

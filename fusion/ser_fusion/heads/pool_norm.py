@@ -93,7 +93,7 @@ def _collected(norms: list[PoolNorm]) -> Iterator[list[list[Tensor]]]:
     seen: list[list[Tensor]] = [[] for _ in norms]
 
     def keeps(parts: list[Tensor]) -> Any:
-        return lambda _, given: parts.append(given[0][given[1]].cpu())
+        return lambda _, inputs: parts.append(inputs[0][inputs[1]].cpu())
 
     hooks = [norm.register_forward_pre_hook(keeps(parts)) for norm, parts in zip(norms, seen, strict=True)]
     try:

@@ -63,7 +63,7 @@ def rate(model: nn.Module, feed: Feed, rows: NDArray[np.int64]) -> NDArray[np.fl
 
 def scores(model: nn.Module, feed: Feed, rows: NDArray[np.int64], ratings: Tensor) -> dict[str, float]:
     """Mean CCC over the dimensions, and 1 - CCC as ``loss``."""
-    given, truth = rate(model, feed, rows), ratings[rows].numpy()
-    known = np.isfinite(truth)
-    each = [ccc(given[known[:, d], d], truth[known[:, d], d]) for d in range(truth.shape[1])]
+    predicted, truth = rate(model, feed, rows), ratings[rows].numpy()
+    rated = np.isfinite(truth)
+    each = [ccc(predicted[rated[:, d], d], truth[rated[:, d], d]) for d in range(truth.shape[1])]
     return {"loss": 1 - float(np.mean(each)), "ccc": float(np.mean(each))}

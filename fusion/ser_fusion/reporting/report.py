@@ -94,11 +94,11 @@ def write_report(
 
 def current_metrics(run: RunDirectory) -> dict[str, Any]:
     """metrics.json where it is as new as everything it was made from, else made anew."""
-    known = run.path / "metrics.json"
+    file = run.path / "metrics.json"
     made_from = [run.path / name for name in ("run.json", "predictions.parquet", "development.parquet", "audit.json")]
-    if known.exists() and all(not path.exists() or path.stat().st_mtime <= known.stat().st_mtime for path in made_from):
+    if file.exists() and all(not path.exists() or path.stat().st_mtime <= file.stat().st_mtime for path in made_from):
         try:
-            metrics = read_record(known, Judged)
+            metrics = read_record(file, Judged)
             if "groups" in metrics["unit"]:  # else of an older version
                 return metrics
         except RecordBroken:
@@ -210,15 +210,15 @@ def differences(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
 
 def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
     """The JSON of one file name over the jobs of a row; unreadable ones are left out, and slugs that lead elsewhere."""
-    found: list[Any] = []
+    contents: list[Any] = []
     if safe_name(slug) != slug:
-        return found
+        return contents
     for job in job_folders(run_dir, slug):
         try:
-            found.append(read_json(job / file))
+            contents.append(read_json(job / file))
         except RecordBroken:
             continue
-    return found
+    return contents
 
 
 def curves(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
@@ -253,8 +253,8 @@ def layer_weights(run_dir: Path, metrics: dict[str, Any], entries: dict[str, Any
         for stream, jobs in by_stream.items():
             layers = len(jobs[0])
             if layers > 1 and all(len(job) == layers for job in jobs):
-                known = entries.get(stream, {}).get("layers") or []
-                names = [str(layer) for layer in (known if len(known) == layers else range(layers))]
+                stored = entries.get(stream, {}).get("layers") or []
+                names = [str(layer) for layer in (stored if len(stored) == layers else range(layers))]
                 caption = f"{row['name']}, {stream}"
                 plots.append(drawer(f"layers-{row['slug']}-{stream}", caption, layer_plot, np.array(jobs), names))
     return plots

@@ -229,8 +229,8 @@ def split_tables(metrics: dict[str, Any]) -> list[Table]:
             continue
         lines = []
         for row in sorted(rows, key=lambda row: row["kind"] == "reference"):
-            found = {group["group"]: group for group in row["splits"][split]}
-            cells = [score(found[group["group"]]["UWA"]) if group["group"] in found else "–" for group in groups]
+            by_group = {group["group"]: group for group in row["splits"][split]}
+            cells = [score(by_group[group["group"]]["UWA"]) if group["group"] in by_group else "–" for group in groups]
             lines.append(_row(row["name"], *cells, quiet=row["kind"] == "reference"))
         columns = ("Model", *(f"{group['group']} (n = {group['n']:,}, {group['classes']} classes)" for group in groups))
         tables.append(Table(f"split-{split}", title, columns, tuple(lines), (note,)))
@@ -298,16 +298,16 @@ def transfer_tables(metrics: dict[str, Any], widest: int = WIDEST) -> list[Table
 
     With more than ``widest`` targets it is one table with a line for each cell.
     """
-    found = metrics.get("transfer")
-    if not found:
+    transfer = metrics.get("transfer")
+    if not transfer:
         return []
     rows = [row for row in metrics["rows"] if row["kind"] not in ("reference", "lost") or row["slug"].startswith(SHOWN)]
     rows.sort(key=lambda row: row["kind"] == "reference")
     by_row: dict[str, dict[str, dict[str, Any]]] = {}
-    for cell in found["cells"]:
+    for cell in transfer["cells"]:
         by_row.setdefault(cell["row"], {}).setdefault(cell["source"], {})[cell["target"]] = cell
-    sizes = {cell["target"]: cell for cell in found["cells"]}
-    targets = [name for name in found["corpora"] if name in sizes]  # a corpus may train and never be tested
+    sizes = {cell["target"]: cell for cell in transfer["cells"]}
+    targets = [name for name in transfer["corpora"] if name in sizes]  # a corpus may train and never be tested
     if len(targets) > widest:
         return [_long(metrics, rows, by_row)]
     heads = [f"to {name} (n = {sizes[name]['n']:,}, {sizes[name]['units']} {sizes[name]['unit']}s)" for name in targets]
@@ -337,7 +337,7 @@ def _long(
     lines: list[Row] = []
     for row in rows:
         name = row["name"] + (" (transductive)" if row.get("transductive") else "")
-        cells = [cell for found in by_row.get(row["slug"], {}).values() for cell in found.values()]
+        cells = [cell for by_target in by_row.get(row["slug"], {}).values() for cell in by_target.values()]
         for number, cell in enumerate(cells):
             texts = (name, cell["source"], cell["target"], f"{cell['n']:,}", f"{cell['units']:,}")
             scores = (_interval(cell[metric]) for metric in ("UWA", "WF1"))

@@ -53,8 +53,8 @@ def count(value: float | None) -> str:
 DEAF = ("random", "prior", "majority", "scenario-prior", "dialogue-prior", "speaker-prior")  # neither hear nor read
 
 
-def _plural(n: int, one: str) -> str:
-    return f"{n:,} {one}" + ("" if n == 1 else "s")
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def _pooled(row: dict[str, Any]) -> float:
@@ -192,10 +192,10 @@ def _weakest(trained: list[dict[str, Any]], metrics: dict[str, Any]) -> list[str
     if not trained:
         return []
     top = max(trained, key=_pooled)
-    known = [entry for entry in top["per_class"] if entry["recall"] is not None]
-    if len(known) < 2:
+    scored = [entry for entry in top["per_class"] if entry["recall"] is not None]
+    if len(scored) < 2:
         return []
-    worst = min(known, key=lambda entry: float(entry["recall"]))
+    worst = min(scored, key=lambda entry: float(entry["recall"]))
     return [
         f"The hardest class for {top['name']} is {worst['class']}: recall {score(worst['recall'])} on {count(worst['n'])} utterances."
     ]

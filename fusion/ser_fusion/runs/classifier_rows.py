@@ -130,7 +130,7 @@ def fit_classifiers(
     for old_names, old_poolings, old_seeds in earlier:
         for row in classifier_table(old_names, tuple(study.streams), old_poolings):
             before.setdefault(row.slug, set()).update(old_seeds)
-            rows = rows if any(row.slug == known.slug for known in rows) else (*rows, row)
+            rows = rows if any(row.slug == listed.slug for listed in rows) else (*rows, row)
     layers = {name: [entry.spec.layer for entry in entries] for name, entries in study.layers.items()}
     pooled: dict[tuple[str, str], NDArray[np.float32]] = {}
     parts = [
@@ -195,16 +195,16 @@ def _fit(
 
 
 def _features(
-    study: "Study", stream: str, pooling: str, norm: str, known: dict[tuple[str, str], NDArray[np.float32]]
+    study: "Study", stream: str, pooling: str, norm: str, pooled: dict[tuple[str, str], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """Pooled features of all chosen layers of a stream, (utterances, d), normalised per speaker if asked."""
-    if (stream, pooling) not in known:
+    if (stream, pooling) not in pooled:
         from ser_fusion.study.data import pool_entry
 
         ids = list(study.table.index)
         values = np.concatenate([pool_entry(entry, ids, pooling) for entry in study.layers[stream]], axis=1)
-        known[stream, pooling] = _per_speaker(study, values, norm)
-    return known[stream, pooling]
+        pooled[stream, pooling] = _per_speaker(study, values, norm)
+    return pooled[stream, pooling]
 
 
 def _per_speaker(study: "Study", values: NDArray[np.float32], norm: str) -> NDArray[np.float32]:

@@ -148,7 +148,7 @@ def derive(
         references: The reference rows, whose probes are stacked.
         listener: Told of long steps.
     """
-    job, found, study = prepared.job, Derived(), prepared.study
+    job, derived, study = prepared.job, Derived(), prepared.study
     heads: dict[str, list[pd.DataFrame]] = {"test": [], "dev": []}
     if (job.stack == "probes" or job.ensemble) and prepared.tasks:
         for part, frames in heads.items():
@@ -162,9 +162,9 @@ def derive(
         whole, dev = (pd.concat(frames, ignore_index=True) for frames in heads.values())
         places = (references, study.table, parts, present, study.classes, speakers_of(study.table))
         for stacked in stacked_rows(prepared.start["rows"], whole, dev, *places):
-            found.infos.append(stacked.info)
-            found.tests.append(stacked.test)
-            found.developments += [] if stacked.dev is None else [stacked.dev]
+            derived.infos.append(stacked.info)
+            derived.tests.append(stacked.test)
+            derived.developments += [] if stacked.dev is None else [stacked.dev]
     if job.ensemble:
         from ser_fusion.evaluation.ensembles import ensemble_rows
         from ser_fusion.evaluation.parts import speakers_of
@@ -172,14 +172,14 @@ def derive(
         whole = pd.concat([*heads["test"], *tests], ignore_index=True)
         dev = pd.concat([*heads["dev"], *developments], ignore_index=True)
         rows = [*prepared.start["rows"], *(dict(row) for row in classified)]
-        for one in ensemble_rows(
+        for ensemble in ensemble_rows(
             job.ensemble, rows, whole, dev if len(dev) else None, study.classes, speakers_of(study.table)
         ):
-            found.infos.append(one.info)
-            found.tests.append(one.test)
-            found.developments += [] if one.dev is None else [one.dev]
+            derived.infos.append(ensemble.info)
+            derived.tests.append(ensemble.test)
+            derived.developments += [] if ensemble.dev is None else [ensemble.dev]
     if job.lost_streams:
         for info, frame in lost_stream_rows(job, prepared.job_data, prepared.tasks, prepared.start["rows"], listener):
-            found.infos.append(info)
-            found.tests.append(frame)
-    return found
+            derived.infos.append(info)
+            derived.tests.append(frame)
+    return derived

@@ -20,27 +20,27 @@ _CODE = ("ser_base", "ser_data", "ser_cache", "ser_fusion")
 
 def environment() -> dict[str, str]:
     """Name -> version or description."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    found |= versions()
+    described = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    described |= versions()
     for name in _ALSO:
-        found.pop(name, None)
-    found["cores"] = str(os.cpu_count())
+        described.pop(name, None)
+    described["cores"] = str(os.cpu_count())
     commit = _commit()
     if commit:
-        found["commit"] = commit
-    return found
+        described["commit"] = commit
+    return described
 
 
 @cache
 def versions() -> dict[str, str]:
     """Name -> version of every library that a result follows from."""
-    found = {}
+    installed = {}
     for name in (*_PACKAGES, *_ALSO):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @cache
@@ -52,8 +52,8 @@ def code(*packages: str) -> str:
     """
     digest = xxhash.xxh3_128()
     for name in packages or _CODE:
-        found = find_spec(name)
-        folder = Path(found.origin).parent if found and found.origin else Path(name)
+        spec = find_spec(name)
+        folder = Path(spec.origin).parent if spec and spec.origin else Path(name)
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".py", ".j2", ".css", ".js", ".toml", ".csv", ".json") and path.is_file():
                 digest.update(str(path.relative_to(folder)).encode())

@@ -89,7 +89,7 @@ def estimate(
             break
         each[slug] = timed(task, job_data, streams, 1)
         usual = float(np.mean(list(each.values())))
-        seconds = sum(steps_of(one) * each.get(one.row.slug, usual) for one in todo) / workers
+        seconds = sum(steps_of(task) * each.get(task.row.slug, usual) for task in todo) / workers
     stops = any(task.plan.training.patience is not None for task in todo)
     plain = Estimate(seconds, workers, stops)
     if seconds <= LONG:
@@ -153,10 +153,10 @@ def step_seconds(task: "Task", job_data: "JobData", streams: Mapping[str, Stream
     """
     rows, size = sampled_rows(task), task.plan.training.batch
     few = {name: sampled(streams[name], rows, 1 if name == "video" else thin) for name in task.plan.streams}
-    one = _seconds(task, job_data, few, rows, min(size, len(rows)))
-    if one > SLOW or len(rows) <= size:
-        return one
-    return max((_seconds(task, job_data, few, rows, len(rows)) - one) / (-(-len(rows) // size) - 1), one / 100)
+    seconds = _seconds(task, job_data, few, rows, min(size, len(rows)))
+    if seconds > SLOW or len(rows) <= size:
+        return seconds
+    return max((_seconds(task, job_data, few, rows, len(rows)) - seconds) / (-(-len(rows) // size) - 1), seconds / 100)
 
 
 def _seconds(
@@ -166,7 +166,7 @@ def _seconds(
     from ser_fusion.training.train import train
 
     plan = replace(task.plan, epochs=1, refit=False, dropouts=(), context=0, re_pair=False)
-    votes, ratings = (None if one is None else one[rows] for one in (job_data.votes, job_data.ratings))
+    votes, ratings = (None if values is None else values[rows] for values in (job_data.votes, job_data.ratings))
     nobody = np.zeros(0, dtype=np.int64)
     parts = {"train": np.arange(count), "dev": nobody, "test": nobody}
     began = time.perf_counter()
@@ -179,7 +179,7 @@ def sampled(frames: StreamFrames, rows: "NDArray[np.int64]", thin: int = 1) -> S
     step = thin if frames.frame_rate is not None else 1
     places = [np.arange(frames.offsets[row], frames.offsets[row + 1], step) for row in rows]
     where = np.concatenate(places)
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in places])]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum([len(kept) for kept in places])]).astype(np.int64)
     layers = tuple(layer[where] for layer in frames.layers)
     return StreamFrames(
         layers, offsets, frames.content[where], frames.means[:, rows], frames.variances[:, rows], frames.frame_rate

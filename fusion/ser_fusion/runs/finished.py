@@ -98,10 +98,10 @@ def recall(job: "FuseJob", study: "Study", made_by: object = None) -> tuple[Outc
         made_by: Code and versions that would judge it now; None for those of this process.
     """
     try:
-        found = read_record(job.out / NOTE, Finished)
-        if found["mark"] != mark_of(job, study, made_by):
+        note = read_record(job.out / NOTE, Finished)
+        if note["mark"] != mark_of(job, study, made_by):
             return ""
-        for name, look in found["files"].items():
+        for name, look in note["files"].items():
             if Path(name).is_absolute() or ".." in Path(name).parts or _look(job.out / name) != tuple(look):
                 return f"{name} is not as it was written"
         metrics = read_record(job.out / "metrics.json", Record if job.task == "vad" else Judged)
@@ -110,8 +110,8 @@ def recall(job: "FuseJob", study: "Study", made_by: object = None) -> tuple[Outc
     except RecordBroken as error:
         return f"{Path(error.file).name}: {error.problem}"
     report = job.out / ("vad.md" if job.task == "vad" else "report.html")
-    results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": tuple(found["left_out"])}
-    return Outcome(out=job.out, remaining=0, failed=study.failed, **results), found["trainings"]
+    results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": tuple(note["left_out"])}
+    return Outcome(out=job.out, remaining=0, failed=study.failed, **results), note["trainings"]
 
 
 def _files(out: Path) -> Iterator[Path]:

@@ -102,14 +102,14 @@ def predictions(
     import pandas as pd
 
     names = np.array(data.classes, dtype=object)
-    given = posteriors.argmax(1) if len(posteriors) else np.zeros(0, dtype=np.int64)
+    guesses = posteriors.argmax(1) if len(posteriors) else np.zeros(0, dtype=np.int64)
     columns: dict[str, Any] = {
         "row": task.row.slug,
         "id": np.array([data.ids[row] for row in rows], dtype=object),
         "fold": task.fold_name,
         "seed": np.int64(task.seed),
         "label": names[data.targets[rows]],
-        "predicted": names[given],
+        "predicted": names[guesses],
     }
     columns |= {f"p_{name}": posteriors[:, number] for number, name in enumerate(data.classes)}
     return pd.DataFrame(columns, index=range(len(rows)))
@@ -141,12 +141,12 @@ def save_attention(
     feed = Feed(streams, task.plan.streams, pad_to=task.plan.pad_to)
     model = model.cpu().eval()
     seen: dict[str, Tensor] = {}
-    found: dict[str, list[Tensor]] = {}
+    attention: dict[str, list[Tensor]] = {}
 
     def look(name: str, module: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
         frames, source = inputs
         if isinstance(module, Attention) and isinstance(frames, Frames):
-            found[name] = module.weights(frames, source)
+            attention[name] = module.weights(frames, source)
 
     hooks = [
         module.register_forward_hook(partial(look, name))
@@ -158,7 +158,7 @@ def save_attention(
     finally:
         for hook in hooks:
             hook.remove()
-    for name, maps in found.items():
+    for name, maps in attention.items():
         for number, weights in enumerate(maps):
             seen[f"{number}/{name}"] = weights.half().contiguous()
     save_file(seen, path, metadata={str(number): ids[row] for number, row in enumerate(rows)})

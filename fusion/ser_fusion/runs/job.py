@@ -112,8 +112,8 @@ class FuseJob(FuseOptions):
 
     @model_validator(mode="after")
     def _length_fits(self) -> "FuseJob":
-        given = {len(values) for values in (self.frame_dropout, self.pool_dropout) if len(values) > 1}
-        if len(given) > 1:
+        lengths = {len(values) for values in (self.frame_dropout, self.pool_dropout) if len(values) > 1}
+        if len(lengths) > 1:
             raise ValueError(
                 "--frame-dropout and --pool-dropout are used in pairs. Give one value, or the same number of both."
             )
@@ -161,8 +161,8 @@ class FuseJob(FuseOptions):
             return self
         others = [(f"--norm {self.norm}", self.transductive), ("--context", bool(self.context))]
         others += [("--tune", bool(self.tune)), ("--targets votes", self.targets == "votes")]
-        for name, given in others:
-            if given:
+        for name, used in others:
+            if used:
                 raise ValueError(
                     f"--extra-text cannot be used with {name}: extra text does not have speakers, dialogues or votes."
                 )
@@ -194,8 +194,8 @@ class FuseJob(FuseOptions):
             (f"--norm {self.norm}", self.transductive),
         ]
         others.append((f"--preset {', '.join(padded)}, which has no masks", bool(padded)))
-        for name, given in others:
-            if given:
+        for name, used in others:
+            if used:
                 raise ValueError(f"--context cannot be used with {name}.")
         return self
 

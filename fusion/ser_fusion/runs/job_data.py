@@ -55,12 +55,12 @@ class JobData:
     @property
     def fingerprint(self) -> str:
         """xxh3-128 of what is learned from beside the study; empty if nothing is."""
-        given = [one for one in (self.votes, self.ratings) if one is not None]
-        if not given:
+        arrays = [values for values in (self.votes, self.ratings) if values is not None]
+        if not arrays:
             return ""
         digest = xxhash.xxh3_128(str(self.dimensions).encode())
-        for one in given:
-            digest.update(one.tobytes())
+        for values in arrays:
+            digest.update(values.tobytes())
         digest.update("\0".join(self.study.table.index[self.scored :]).encode())
         return digest.hexdigest()
 
@@ -92,13 +92,13 @@ def job_data_of(job: "FuseJob", study: "Study", *, labels: str | None, manifest:
         LeverImpossible: ``--targets votes`` where there are none.
         RatingsMissing: ``--vad-weight`` or ``--task vad`` where there are none.
     """
-    given = _voted(job, study, labels, manifest)
+    voted = _voted(job, study, labels, manifest)
     if not (job.vad_weight or job.task == "vad"):
-        return given
-    known = dimensions_of(study.table)
-    if not known:
+        return voted
+    dimensions = dimensions_of(study.table)
+    if not dimensions:
         raise RatingsMissing("--vad-weight", study.info.name, len(study.table))
-    return replace(given, dimensions=known, ratings=ratings_of(given.study.table, known))
+    return replace(voted, dimensions=dimensions, ratings=ratings_of(voted.study.table, dimensions))
 
 
 def _voted(job: "FuseJob", study: "Study", labels: str | None, manifest: object) -> JobData:

@@ -84,9 +84,9 @@ def kept_references(
     except (RecordBroken, OSError, ValueError, KeyError) as error:
         said = error.problem if isinstance(error, RecordBroken) else str(error).splitlines()[0]
         say(f"kept reference rows cannot be used ({said}); computed again")
-    found = reference_rows(study, seeds, refit=refit, features=features(), fits=fits)
-    _write(folder, key, found)
-    return found
+    references = reference_rows(study, seeds, refit=refit, features=features(), fits=fits)
+    _write(folder, key, references)
+    return references
 
 
 def _read(folder: Path, kept: dict[str, Any], fits: Fits) -> list[Reference]:
@@ -105,18 +105,18 @@ def _read(folder: Path, kept: dict[str, Any], fits: Fits) -> list[Reference]:
     return [Reference(info, frames["test"][info["slug"]], frames["dev"].get(info["slug"])) for info in kept["rows"]]
 
 
-def _write(folder: Path, key: str, found: Sequence[Reference]) -> None:
+def _write(folder: Path, key: str, references: Sequence[Reference]) -> None:
     import pandas as pd
 
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
-    tests = [one.test for one in found]
-    devs = [one.dev for one in found if one.dev is not None] or [tests[0].iloc[:0]]
+    tests = [reference.test for reference in references]
+    devs = [reference.dev for reference in references if reference.dev is not None] or [tests[0].iloc[:0]]
     for part, frames in (("test", tests), ("dev", devs)):
         with replacing(folder / f"{part}.parquet") as scratch:
             pd.concat(frames, ignore_index=True).to_parquet(scratch, index=False)
             files[part] = xxhash.xxh3_128_hexdigest(scratch.read_bytes())
-    content = {"ground": key, "rows": [one.info for one in found], "files": files}
+    content = {"ground": key, "rows": [reference.info for reference in references], "files": files}
     write_json(folder / "rows.json", content)
 
 

@@ -62,7 +62,7 @@ def asked_jobs(out: Path, old: Mapping[str, Any], job: Mapping[str, Any]) -> lis
     """
     asked = old.get("asked") or [old]
     try:
-        return [FuseJob.model_validate({**job, **_grown(one["job"])}) for one in asked]
+        return [FuseJob.model_validate({**job, **_grown(entry["job"])}) for entry in asked]
     except (TypeError, ValueError) as error:
         raise RunUnreadable(
             str(out), "the commands that its run.json lists are not of this version of ser-fuse"
@@ -103,19 +103,19 @@ def kept(out: Path, rows: Sequence[Row], tasks: Sequence[Task], earlier: Sequenc
             if task.folder not in chosen and all(task.folder != other.folder for other in group):
                 group.append(task)
     left: list[str] = []
-    found: list[Task] = []
+    complete: list[Task] = []
     for (slug, seed), group in groups.items():
         done = [task for task in group if task.is_done(out) or task.is_finished(out)]
         if len(done) == len(group):
-            found += group
+            complete += group
         else:
             left.append(f"{slug} with seed {seed} ({len(done)} of {len(group)} trainings are finished)")
-    everything = [*found, *tasks]
-    known = {task.row.slug for task in everything}
+    everything = [*complete, *tasks]
+    slugs = {task.row.slug for task in everything}
     order = {row.slug: row for _, planned in earlier for row in (task.row for task in planned)}
     whole = order | {row.slug: row for row in rows}
     notes = (f"left out of the table: {'; '.join(left)}. Ask for them again to finish them",) if left else ()
-    table = tuple(row for slug, row in whole.items() if slug in known)
+    table = tuple(row for slug, row in whole.items() if slug in slugs)
     return Kept(table, everything, [job for job, _ in earlier], notes)
 
 
@@ -126,10 +126,10 @@ def grown(job: FuseJob, before: Kept) -> FuseJob:
     return job.model_copy(
         update={
             "seeds": tuple(seeds),
-            "ensemble": tuple(dict.fromkeys(kind for one in jobs for kind in one.ensemble)),
-            "lost_streams": any(one.lost_streams for one in jobs),
-            "stack": "probes" if any(one.stack == "probes" for one in jobs) else "none",
-            "audit_heads": tuple(dict.fromkeys(name for one in jobs for name in one.audit_heads)),
+            "ensemble": tuple(dict.fromkeys(kind for each in jobs for kind in each.ensemble)),
+            "lost_streams": any(each.lost_streams for each in jobs),
+            "stack": "probes" if any(each.stack == "probes" for each in jobs) else "none",
+            "audit_heads": tuple(dict.fromkeys(name for each in jobs for name in each.audit_heads)),
         }
     )
 
@@ -153,10 +153,10 @@ def _require_same(out: Path, old: Mapping[str, Any], start: Mapping[str, Any]) -
         theirs = FuseJob.model_validate(old["job"]).shared()
     except (KeyError, TypeError, ValueError) as error:
         raise RunUnreadable(str(out), "its run.json is of another version of ser-fuse") from error
-    found = [f"{key}: {theirs[key]!r} there, {ours[key]!r} now" for key in ours if theirs[key] != ours[key]]
-    found += [f"{key}: changed since" for key in ("data_fingerprint",) if old.get(key) != start[key]]
-    if found:
-        raise RunExists(str(out), tuple(found))
+    differences = [f"{key}: {theirs[key]!r} there, {ours[key]!r} now" for key in ours if theirs[key] != ours[key]]
+    differences += [f"{key}: changed since" for key in ("data_fingerprint",) if old.get(key) != start[key]]
+    if differences:
+        raise RunExists(str(out), tuple(differences))
 
 
 def _merged(out: Path, old: Mapping[str, Any] | None, start: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _merged(out: Path, old: Mapping[str, Any] | None, start: Mapping[str, Any]) 
         return {**start, "asked": [entry], "declared": _declared({}, start["rows"], entry)}
     before = {"time": None, "command": old.get("command") or "", "job": _grown(old["job"])}
     asked = old.get("asked") or [before]
-    if all(one["job"] != entry["job"] for one in asked):
+    if all(earlier["job"] != entry["job"] for earlier in asked):
         asked = [*asked, entry]
     new = {row["slug"] for row in start["rows"]}
     rows = [*(row for row in old.get("rows", []) if row["slug"] not in new), *start["rows"]]
@@ -192,7 +192,7 @@ def _declared(first: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], entry
         return heads.get(a, {}).get("fusion"), heads.get(b, {}).get("fusion")
 
     primary = list(first.get("primary", []))
-    fixed = {kind(one["a"], one["b"]) for one in primary}
+    fixed = {kind(pair["a"], pair["b"]) for pair in primary}
     for a, b in primary_pairs(list(heads.values()), named):
         if kind(a, b) not in fixed:
             primary.append({"a": a, "b": b, "time": entry["time"]})

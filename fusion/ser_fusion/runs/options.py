@@ -30,23 +30,23 @@ Layer = int | Literal["last", "all"] | None
 
 def _tune(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> values.Parts | None:
     """``20``, or a TOML file with the keys `TUNE_KEYS`, or both."""
-    found = values.Parts()
-    for one in sorted(value, key=lambda one: not str(one).lstrip("-").isdecimal()):  # a number goes before a file's
-        if str(one).lstrip("-").isdecimal():
-            found["tune"] = int(one)
+    parts = values.Parts()
+    for text in sorted(value, key=lambda text: not str(text).lstrip("-").isdecimal()):  # a number goes before a file's
+        if str(text).lstrip("-").isdecimal():
+            parts["tune"] = int(text)
             continue
-        for key, setting in (values.toml_table(context, parameter, one) or {}).items():
+        for key, setting in (values.toml_table(context, parameter, text) or {}).items():
             if key not in TUNE_KEYS:
                 raise click.BadParameter(
-                    f"{one}: unknown key '{key}'. {suggestion(key, TUNE_KEYS)}Keys are {', '.join(TUNE_KEYS)}; "
+                    f"{text}: unknown key '{key}'. {suggestion(key, TUNE_KEYS)}Keys are {', '.join(TUNE_KEYS)}; "
                     "settings to search stand in tables [space.NAME]."
                 )
-            found.setdefault(TUNE_KEYS[key], setting)
-    if found and "tune" not in found:
+            parts.setdefault(TUNE_KEYS[key], setting)
+    if parts and "tune" not in parts:
         raise click.BadParameter(
             "The number of trials is missing. Add trials = 20 to the file, or give --tune 20 as well."
         )
-    return found or None
+    return parts or None
 
 
 def _former(instead: str, read: values.Callback | None = None) -> Option:

@@ -123,11 +123,13 @@ def _search(
     inner: Inner,
 ) -> Search:
     """The search for a row on a fold: from its training and development part, without its test part."""
-    space = job.space or {name: dict(given) for name, given in DEFAULT.items()}
+    space = job.space or {name: dict(bounds) for name, bounds in DEFAULT.items()}
     scored = [rows for rows in inner.folds if (study.targets[rows["test"]] >= 0).any()]  # others cannot score
-    known = {"train": parts["train"], "dev": parts["dev"]}
-    known |= {f"inner{n}-{part}": rows[part] for n, rows in enumerate(scored) for part in rows}
-    mark = _fingerprint(plan, known, f"{data}|{row.slug}|{fold}|{job.sampler}|{json.dumps(space, sort_keys=True)}", job)
+    learned = {"train": parts["train"], "dev": parts["dev"]}
+    learned |= {f"inner{n}-{part}": rows[part] for n, rows in enumerate(scored) for part in rows}
+    mark = _fingerprint(
+        plan, learned, f"{data}|{row.slug}|{fold}|{job.sampler}|{json.dumps(space, sort_keys=True)}", job
+    )
     return Search(
         trials=job.tune,
         space=space,
@@ -190,8 +192,8 @@ def dropouts_of(job: FuseJob, shape: Shape) -> tuple[tuple[float, float], ...]:
     """The pairs (frame, pool) of dropouts to choose from; one pair if nothing is to be chosen."""
     frame, pool = job.frame_dropout or (shape.frame_dropout,), job.pool_dropout or (shape.pool_dropout,)
     count = max(len(frame), len(pool))
-    one, other = (values * count if len(values) == 1 else values for values in (frame, pool))
-    return tuple(zip(one, other, strict=True))
+    frames, pools = (values * count if len(values) == 1 else values for values in (frame, pool))
+    return tuple(zip(frames, pools, strict=True))
 
 
 def _pad_to(preset: Preset, study: Study, streams: Sequence[str], job: FuseJob) -> dict[str, int]:

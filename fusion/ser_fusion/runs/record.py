@@ -111,9 +111,9 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
     if job.epochs is not None:
         said.append(f"{'at most ' if training.patience is not None else ''}{job.epochs} epochs")
     for name in ("frame_dropout", "pool_dropout"):
-        given, own = getattr(job, name), getattr(preset.shape, name)
-        if given and given != (own,):
-            said.append(f"{name.replace('_', ' ')} {' or '.join(map(str, given))} instead of {own}")
+        chosen, own = getattr(job, name), getattr(preset.shape, name)
+        if chosen and chosen != (own,):
+            said.append(f"{name.replace('_', ' ')} {' or '.join(map(str, chosen))} instead of {own}")
     if job.pool_norm is not None and job.pool_norm != preset.shape.pool_norm:
         said.append(f"pooled vectors' norm: {job.pool_norm} instead of {preset.shape.pool_norm}")
     if job.norm_first is not None and job.norm_first != preset.shape.norm_first:

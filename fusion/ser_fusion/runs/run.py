@@ -106,13 +106,13 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     references = kept_references(study, job.out, job.seeds, features, fits, refit, listener.step)
     classified, tests, developments = _classifiers(prepared, listener)
     more = derive(prepared, classified, tests, developments, references, listener)
-    others = [*tests, *more.tests, *(one.test for one in references)]
-    learned = [one.dev for one in references if one.dev is not None]
+    others = [*tests, *more.tests, *(reference.test for reference in references)]
+    learned = [reference.dev for reference in references if reference.dev is not None]
     gather(job.out, todo, others, [*developments, *more.developments, *learned])
     finished = {
         **start,
         "rows": table_rows(
-            start["rows"], job.out, todo, [*classified, *more.infos, *(one.info for one in references)], job
+            start["rows"], job.out, todo, [*classified, *more.infos, *(reference.info for reference in references)], job
         ),
     }
     write_summary(job.out, todo)
@@ -143,11 +143,12 @@ def remember(prepared: Prepared) -> Prepared:
     """The run with the rows and seeds that earlier commands have finished in the same directory."""
     job, study = prepared.job, prepared.study
     old = read_record(job.out / "run.json", Started)
-    earlier = [one for one in asked_jobs(job.out, old, job.model_dump(mode="json")) if one != job]
+    earlier = [other for other in asked_jobs(job.out, old, job.model_dump(mode="json")) if other != job]
     if not earlier:
         return prepared
     planned = [
-        (one, tasks(one, study, one.rows(tuple(study.streams)), prepared.device, prepared.job_data)) for one in earlier
+        (other, tasks(other, study, other.rows(tuple(study.streams)), prepared.device, prepared.job_data))
+        for other in earlier
     ]
     before = kept(job.out, prepared.rows, prepared.tasks, planned)
     whole = grown(job, before)
@@ -162,14 +163,14 @@ def remember(prepared: Prepared) -> Prepared:
 def _classifiers(prepared: Prepared, listener: Listener) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
     """Rows, test and development predictions of the scikit-learn classifiers; what is done already is read."""
     job, study = prepared.job, prepared.study
-    if not any(one.classifier for one in (job, *prepared.earlier)):
+    if not any(other.classifier for other in (job, *prepared.earlier)):
         return [], [], []
     from ser_fusion.runs.classifier_rows import fit_classifiers
 
     workers = job.workers if job.workers is not None else default_workers(len(study.folds.folds))
     asked = tuple(prepared.start["job"]["seeds"])  # the job's own seeds are those of all rows together
     options: dict[str, Any] = {"seeds": asked, "poolings": job.pooling, "norm": job.norm, "workers": workers}
-    options["earlier"] = [(one.classifier, one.pooling, one.seeds) for one in prepared.earlier]
+    options["earlier"] = [(other.classifier, other.pooling, other.seeds) for other in prepared.earlier]
     options["refit"] = prepared.start["refit"]
     return fit_classifiers(study, job.classifier, job.out, progress=listener.step, **options)
 
@@ -219,7 +220,7 @@ def _normalised(row: dict[str, Any], norm: str) -> dict[str, Any]:
 def audited(prepared: Prepared) -> FuseJob:
     """The job with the seeds of those commands that asked for an audit with heads."""
     first = FuseJob.model_validate(prepared.start["job"])
-    seeds = [seed for one in (*prepared.earlier, first) if one.audit_heads for seed in one.seeds]
+    seeds = [seed for other in (*prepared.earlier, first) if other.audit_heads for seed in other.seeds]
     return prepared.job.model_copy(update={"seeds": tuple(dict.fromkeys(seeds))})
 
 
@@ -250,7 +251,7 @@ def heads_under(job: FuseJob, listener: Listener) -> Heads:
         Protocol to (row information, predictions), as ``audit_table`` takes them. A protocol that the corpus cannot serve, or
         with which the job cannot be followed (a class is missing, dialogues are cut), is left out and told.
     """
-    found: dict[str, list[tuple[dict[str, Any], pd.DataFrame]]] = {}
+    heads: dict[str, list[tuple[dict[str, Any], pd.DataFrame]]] = {}
     for protocol in PROTOCOLS:
         listener.step(f"leak audit: heads under {protocol}")
         try:
@@ -263,7 +264,7 @@ def heads_under(job: FuseJob, listener: Listener) -> Heads:
             frames = [
                 pd.read_parquet(out / t.folder / "test.parquet") for t in prepared.tasks if t.row.slug == row.slug
             ]
-            found.setdefault(protocol, []).append(
+            heads.setdefault(protocol, []).append(
                 ({"slug": row.slug, "name": row.name, "kind": "head"}, pd.concat(frames, ignore_index=True))
             )
-    return found
+    return heads

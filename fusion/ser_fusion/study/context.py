@@ -101,11 +101,11 @@ def previous_turns(study: "Study", count: int) -> Before:
         previous[number, : len(near)] = near
     hashes = []
     for stream in sorted(study.layers):
-        known = study.layers[stream][-1].input_hashes
-        hashes.append(xxhash.xxh3_128_hexdigest("\0".join(str(known.get(name, "")) for name in extra).encode()))
-    found = Before(extra, previous, tuple(hashes), overlapped, timed)
-    _check_apart(study, found)
-    return found
+        hashed = study.layers[stream][-1].input_hashes
+        hashes.append(xxhash.xxh3_128_hexdigest("\0".join(str(hashed.get(name, "")) for name in extra).encode()))
+    context = Before(extra, previous, tuple(hashes), overlapped, timed)
+    _check_apart(study, context)
+    return context
 
 
 def turns_behind(study: "Study", count: int) -> "pd.DataFrame":

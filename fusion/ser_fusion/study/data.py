@@ -62,8 +62,8 @@ class StudyData:
     @property
     def counts(self) -> dict[str, int]:
         """Utterances per class."""
-        found = np.bincount(self.targets, minlength=len(self.classes))
-        return {name: int(n) for name, n in zip(self.classes, found, strict=True)}
+        numbers = np.bincount(self.targets, minlength=len(self.classes))
+        return {name: int(n) for name, n in zip(self.classes, numbers, strict=True)}
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Positions of these utterances in the table, (ids,)."""
@@ -105,11 +105,11 @@ class StudyData:
 
 def pool_entry(entry: "Entry", ids: Sequence[str], pooling: str) -> NDArray[np.float32]:
     """Pools the frames of one entry over time; see ``StudyData.pooled``."""
-    known = {"stats": 2, "mean": 1, "max": 1}
-    if pooling not in known:
-        raise UnknownName("pooling of features", pooling, tuple(known))
+    widths = {"stats": 2, "mean": 1, "max": 1}
+    if pooling not in widths:
+        raise UnknownName("pooling of features", pooling, tuple(widths))
     features = entry.spec.features
-    out = np.zeros((len(ids), known[pooling] * features), dtype=np.float32)
+    out = np.zeros((len(ids), widths[pooling] * features), dtype=np.float32)
     for number, name in enumerate(ids):
         special = entry.special(name) if entry.spec.frame_rate is None else None
         pool_frames(entry.read(name), special, pooling, out[number])

@@ -171,7 +171,7 @@ def open_study(
     )
 
 
-def read_manifest(opened: "Cache", path: Path, given: str | Path | None) -> "Manifest":
+def read_manifest(opened: "Cache", path: Path, asked: str | Path | None) -> "Manifest":
     """The manifest that is given, else the one that the cache carries.
 
     Raises:
@@ -181,8 +181,8 @@ def read_manifest(opened: "Cache", path: Path, given: str | Path | None) -> "Man
     from ser_cache import MissingAttachment
     from ser_data.manifest.table import Manifest
 
-    if given is not None:
-        return Manifest.read(given)
+    if asked is not None:
+        return Manifest.read(asked)
     try:
         return Manifest.from_bytes(opened.attachment(MANIFEST), f"{path}/attachments/{MANIFEST}")
     except MissingAttachment:
@@ -199,12 +199,12 @@ def _select(
 ) -> dict[str, tuple["Entry", ...]]:
     """The entries of each stream, ascending by layer; audio first, then text, then others by name."""
     infos = opened.entries()
-    known = sorted({info.spec.modality for info in infos}, key=lambda name: (name != "audio", name != "text", name))
-    wanted = tuple(modalities) or tuple(known)
+    available = sorted({info.spec.modality for info in infos}, key=lambda name: (name != "audio", name != "text", name))
+    wanted = tuple(modalities) or tuple(available)
     chosen: dict[str, tuple[Entry, ...]] = {}
     for name in wanted:
-        if name not in known:
-            raise StreamMissing("--modalities", f"the stream {name}", tuple(known))
+        if name not in available:
+            raise StreamMissing("--modalities", f"the stream {name}", tuple(available))
         which = own_layers.get(name)
         which = layer if which is None else which
         encoder = encoders.get(name)
@@ -217,8 +217,8 @@ def _select(
                 and dtype in (None, info.spec.dtype)
             ]
             encoder = encoder or (fitting[0].encoder if len({spec.encoder for spec in fitting}) == 1 else None)
-            found = sorted({spec.layer for spec in fitting})
-            numbers: list[int | None] = [*(found[-1:] if which == "last" else found)] or [None]
+            layers = sorted({spec.layer for spec in fitting})
+            numbers: list[int | None] = [*(layers[-1:] if which == "last" else layers)] or [None]
         else:
             numbers = [which]  # None: the only one there is, or an error that lists them
         chosen[name] = tuple(opened.select(name, encoder, number, dtype) for number in numbers)

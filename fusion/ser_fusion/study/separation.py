@@ -95,8 +95,8 @@ class Separation:
         """
         for part in ("dev", "test"):
             for key in self._separating(parts["train"], parts[part]):
-                known = np.ones(len(rows), dtype=bool) if key in SPARSE else self.values[key][rows] >= 0
-                rows = rows[known & ~self._shared(key, rows, parts[part])]
+                comparable = np.ones(len(rows), dtype=bool) if key in SPARSE else self.values[key][rows] >= 0
+                rows = rows[comparable & ~self._shared(key, rows, parts[part])]
         return rows
 
     def without(self, rows: Rows, held: Rows, keys: Iterable[str]) -> Rows:
@@ -134,8 +134,8 @@ class Separation:
         """Keys by which a fold's own training rows share nothing with a part, as far as all their values are known."""
         keys = [key for key in self.values if key != TEXT or TEXT in (*self.held_out, *self.outer)]
         both = np.concatenate([train, part])
-        known = [key for key in keys if key in SPARSE or (self.values[key][both] >= 0).all()]
-        return [key for key in known if not self._shared(key, train, part).any()]
+        comparable = [key for key in keys if key in SPARSE or (self.values[key][both] >= 0).all()]
+        return [key for key in comparable if not self._shared(key, train, part).any()]
 
     def _shared(self, key: str, rows: Rows, part: Rows) -> NDArray[np.bool_]:
         """Which of the rows have a value that is in the part, (rows,)."""

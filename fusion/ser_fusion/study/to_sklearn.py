@@ -62,11 +62,11 @@ def to_sklearn(
 
 def splits_of(study: "StudyData", train_on_dev: bool = False) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Positions of training and test part per fold; a ``cv`` for scikit-learn."""
-    found = []
+    splits = []
     for fold in study.folds.folds:
         train = (*fold.train, *fold.dev) if train_on_dev else fold.train
-        found.append((np.sort(study.rows(train)), np.sort(study.rows(fold.test))))
-    return found
+        splits.append((np.sort(study.rows(train)), np.sort(study.rows(fold.test))))
+    return splits
 
 
 def to_pandas(

@@ -56,13 +56,15 @@ def collate_packed(examples: Sequence[Example]) -> TorchBatch:
     """Utterance after utterance, no padding."""
     streams: dict[str, Frames] = {
         name: Packed(
-            torch.cat([one.frames[name] for one in examples]),
-            [len(one.frames[name]) for one in examples],
-            torch.cat([one.content[name] for one in examples]),
+            torch.cat([example.frames[name] for example in examples]),
+            [len(example.frames[name]) for example in examples],
+            torch.cat([example.content[name] for example in examples]),
         )
         for name in examples[0].frames
     }
-    return TorchBatch(tuple(one.id for one in examples), torch.tensor([one.target for one in examples]), streams)
+    return TorchBatch(
+        tuple(example.id for example in examples), torch.tensor([example.target for example in examples]), streams
+    )
 
 
 def collate_padded(examples: Sequence[Example]) -> TorchBatch:
@@ -170,8 +172,8 @@ def _ids(study: "StudyData", fold: str | int | None, part: str) -> Sequence[str]
     if fold is None:
         return list(study.table.index)
     folds = study.folds.folds
-    chosen = folds[fold] if isinstance(fold, int) else next((one for one in folds if one.name == fold), None)
+    chosen = folds[fold] if isinstance(fold, int) else next((other for other in folds if other.name == fold), None)
     if chosen is None or part not in ("train", "dev", "test"):
-        raise KeyError(f"no part {part!r} of a fold {fold!r}; folds are {', '.join(one.name for one in folds)}")
+        raise KeyError(f"no part {part!r} of a fold {fold!r}; folds are {', '.join(other.name for other in folds)}")
     ids: NDArray[np.str_] | tuple[str, ...] = getattr(chosen, part)
     return list(ids)

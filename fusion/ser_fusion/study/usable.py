@@ -35,14 +35,14 @@ def given_folds(path: str | Path, once: bool, table: "pd.DataFrame", usable: "pd
     from ser_data.protocols import Folds
     from ser_data.protocols.make import measured
 
-    given = Folds.from_csv(path, once=once, known=set(table["id"]))
+    read = Folds.from_csv(path, once=once, known=set(table["id"]))
     kept = set(usable["id"])
 
     def part(ids: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in ids if name in kept)
 
-    cut = tuple(replace(f, train=part(f.train), dev=part(f.dev), test=part(f.test)) for f in given.folds)
-    folds = replace(given, folds=cut)
+    cut = tuple(replace(f, train=part(f.train), dev=part(f.dev), test=part(f.test)) for f in read.folds)
+    folds = replace(read, folds=cut)
     folds.check(usable)
     held_out, note = measured(usable, folds.folds)
     return replace(folds, held_out=held_out, notes=(*folds.notes, f"folds as given; {note}"))
@@ -97,8 +97,8 @@ def check_classes(study: "StudyData", fold: str, rows: NDArray[np.int64], least:
     Raises:
         ClassMissing: It holds fewer.
     """
-    found = np.bincount(study.targets[rows], minlength=len(study.classes))
-    counts = {name: int(n) for name, n in zip(study.classes, found, strict=True)}
+    numbers = np.bincount(study.targets[rows], minlength=len(study.classes))
+    counts = {name: int(n) for name, n in zip(study.classes, numbers, strict=True)}
     lacking = tuple(name for name, n in counts.items() if not n)
     if len(counts) - len(lacking) < (len(counts) if least is None else least):
         raise ClassMissing(fold, lacking, counts, study.folds.protocol)
@@ -137,11 +137,11 @@ def rated(table: "pd.DataFrame") -> "pd.Series[Any]":
     """
     import pandas as pd
 
-    known = dimensions_of(table)
-    if not known:
+    dimensions = dimensions_of(table)
+    if not dimensions:
         corpus = str(table["corpus"].iloc[0]) if len(table) else "the manifest"
         raise RatingsMissing("--task vad", corpus, len(table))
-    named: list[Any] = [CLASS if np.isfinite(row).all() else None for row in ratings_of(table, known)]
+    named: list[Any] = [CLASS if np.isfinite(row).all() else None for row in ratings_of(table, dimensions)]
     return pd.Series(named, index=table.index, dtype=object)
 
 

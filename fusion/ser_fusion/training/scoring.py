@@ -45,26 +45,28 @@ def expert_logits(model: Model, feed: Feed, rows: Rows) -> tuple[Tensor, Tensor]
     return logits, heard
 
 
-def calibrate(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, dict[str, float]]:
+def calibrate(model: Model, feed: Feed, rows: Rows, truth: Truth) -> dict[str, dict[str, float]]:
     """Lets the head fit what it fits on the development part; returns each expert's own scores by stream."""
     logits, heard = expert_logits(model, feed, rows)
-    model.head.calibrate(logits, heard, known.classes[rows])
+    model.head.calibrate(logits, heard, truth.classes[rows])
     alone = logits.softmax(2).numpy()
-    return {stream: _score(one, known.classes[rows].numpy()) for stream, one in zip(model.streams, alone, strict=True)}
+    return {
+        stream: _score(expert, truth.classes[rows].numpy()) for stream, expert in zip(model.streams, alone, strict=True)
+    }
 
 
-def scores(model: Model, feed: Feed, rows: Rows, known: Truth) -> dict[str, float]:
+def scores(model: Model, feed: Feed, rows: Rows, truth: Truth) -> dict[str, float]:
     """Loss, accuracy (WA) and mean recall over the classes that occur (UWA); for ratings alone the mean CCC."""
-    if model.raters is not None and known.ratings is not None and model.card["classes"] == 1:
-        return rating_scores(model, feed, rows, known.ratings)
-    return _score(posteriors(model, feed, rows), known.classes[rows].numpy())
+    if model.raters is not None and truth.ratings is not None and model.card["classes"] == 1:
+        return rating_scores(model, feed, rows, truth.ratings)
+    return _score(posteriors(model, feed, rows), truth.classes[rows].numpy())
 
 
-def _score(given: NDArray[np.float32], truth: Rows) -> dict[str, float]:
+def _score(probabilities: NDArray[np.float32], truth: Rows) -> dict[str, float]:
     """Loss, accuracy and mean recall of posteriors (utterances, classes)."""
-    right = given.argmax(1) == truth
+    right = probabilities.argmax(1) == truth
     recalls = [right[truth == c].mean() for c in np.unique(truth)]
-    loss = -np.log(np.maximum(given[np.arange(len(truth)), truth], 1e-12)).mean()
+    loss = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12)).mean()
     return {"loss": float(loss), "wa": float(right.mean()), "uwa": float(np.mean(recalls))}
 
 

@@ -63,15 +63,15 @@ def train(
     candidates = plan.dropouts or ((plan.shape.frame_dropout, plan.shape.pool_dropout),)
     best: tuple[float, Trained] | None = None
     device = torch.device(plan.device)
-    soft, rated = (None if one is None else torch.from_numpy(one) for one in (data.votes, data.ratings))
-    known = Truth(torch.from_numpy(data.targets), soft, rated)
+    soft, rated = (None if values is None else torch.from_numpy(values) for values in (data.votes, data.ratings))
+    truth = Truth(torch.from_numpy(data.targets), soft, rated)
     answers = rate if plan.levers.task == "vad" else posteriors
     feed = Feed(streams, plan.streams, pad_to=plan.pad_to, device=device, padded=padded, on_read=on_read)
     for frame_dropout, pool_dropout in candidates:
-        one = replace(plan, shape=replace(plan.shape, frame_dropout=frame_dropout, pool_dropout=pool_dropout))
-        score, trained = _fit(one, feed, streams, known, parts, on_epoch)
+        candidate = replace(plan, shape=replace(plan.shape, frame_dropout=frame_dropout, pool_dropout=pool_dropout))
+        score, trained = _fit(candidate, feed, streams, truth, parts, on_epoch)
         if best is None or score > best[0]:
-            best, plan = (score, trained), one
+            best, plan = (score, trained), candidate
     assert best is not None
     trained = best[1]
     trained.dev = answers(trained.model, feed, parts["dev"])
@@ -79,7 +79,7 @@ def train(
         both = np.sort(np.concatenate([parts["train"], parts["dev"]]))
         whole = {**parts, "train": both, "dev": both[:0]}
         like = None if plan.training.patience is None else trained
-        _, again = _fit(plan, feed, streams, known, whole, on_epoch, like)
+        _, again = _fit(plan, feed, streams, truth, whole, on_epoch, like)
         again.model.head.calibrate_like(trained.model.head)
         trained.model = again.model
         trained.notes.append(f"trained again on {len(both)} utterances for {again.best_epoch} epochs")
@@ -145,10 +145,10 @@ def _fit(
             settle_moments(average.model, feed, rows)
         if len(parts["dev"]):
             alone = calibrate(average.model, feed, parts["dev"], truth) if apart(model) else {}
-            found = scores(average.model, feed, parts["dev"], truth)
-            point |= {f"dev_{name}": value for name, value in found.items()}
-            score = _chosen(plan, found)
-            each = {part: _chosen(plan, one) for part, one in {**alone, WHOLE: found}.items()} if stops else None
+            dev_scores = scores(average.model, feed, parts["dev"], truth)
+            point |= {f"dev_{name}": value for name, value in dev_scores.items()}
+            score = _chosen(plan, dev_scores)
+            each = {part: _chosen(plan, own) for part, own in {**alone, WHOLE: dev_scores}.items()} if stops else None
         point["seconds"] = round(time.perf_counter() - began, 3)
         curve.append(point)
         schedule.after_epoch(score)
@@ -208,9 +208,9 @@ def _prepare(
     if plan.normalise:
         for name in plan.streams:
             mean, scale = streams[name].moments(rows)
-            one = model.inputs[name]
-            one.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
-            one.scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
+            layer = model.inputs[name]
+            layer.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
+            layer.scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
     if prior is None:
         model.head.prepare(targets[rows])
     else:
@@ -281,6 +281,6 @@ def _batches(utterances: int, size: int, *, even: bool) -> Iterator[slice]:
             yield slice(number * size, (number + 1) * size)
 
 
-def _chosen(plan: Plan, found: Mapping[str, float]) -> float:
+def _chosen(plan: Plan, dev_scores: Mapping[str, float]) -> float:
     """The score that epochs are chosen by; higher is better."""
-    return found["uwa"] if plan.select == "uwa" and "uwa" in found else -found["loss"]
+    return dev_scores["uwa"] if plan.select == "uwa" and "uwa" in dev_scores else -dev_scores["loss"]

@@ -32,14 +32,14 @@ class Guard:
     Args:
         app: What is guarded.
         token: Must stand in the query as ``token``.
-        known: Whether a ``Host`` is a name of this server.
+        is_own_host: Whether a ``Host`` is a name of this server.
         most: Requests and microphones at a time; requests without the token do not count.
     """
 
-    def __init__(self, app: ASGIApp, token: str, known: Callable[[str], bool], most: int) -> None:
+    def __init__(self, app: ASGIApp, token: str, is_own_host: Callable[[str], bool], most: int) -> None:
         self.app = app
         self._token = token.encode()
-        self._known = known
+        self._is_own_host = is_own_host
         self._most, self._inside = most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +65,7 @@ class Guard:
 
     def _problem(self, scope: Scope) -> tuple[str | None, str]:
         hosts, origins = _all(scope, b"host"), _all(scope, b"origin")
-        if len(hosts) != 1 or not self._known(hosts[0]):
+        if len(hosts) != 1 or not self._is_own_host(hosts[0]):
             return "the request names another server", ""
         if origins and origins != [f"http://{hosts[0]}"]:
             return "the request comes from another page", ""
@@ -105,10 +105,10 @@ def names(bound: str, port: int) -> Callable[[str], bool]:
         own |= {name.rpartition(":")[0] for name in own}
     wide = not is_loopback(bound)
 
-    def known(host: str) -> bool:
+    def is_own(host: str) -> bool:
         return host in own or (wide and host.endswith(f":{port}") and _is_address(host.rpartition(":")[0]))
 
-    return known
+    return is_own
 
 
 def is_loopback(host: str) -> bool:

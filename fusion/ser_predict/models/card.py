@@ -67,7 +67,7 @@ def limits(chosen: Chosen) -> list[str]:
 def test_scores(chosen: Chosen) -> list[tuple[str, float, float | None, float | None]]:
     """Pooled test scores of the row with their intervals over speakers: (metric, score, low, high), 0 to 1."""
     scores = chosen.source.scores(chosen.main.slug) or {}
-    return [(name, one["pooled"], one.get("low"), one.get("high")) for name, one in scores.items()]
+    return [(name, entry["pooled"], entry.get("low"), entry.get("high")) for name, entry in scores.items()]
 
 
 def reliability(chosen: Chosen) -> str | None:
@@ -92,7 +92,7 @@ def notice(chosen: Chosen) -> list[tuple[str, str]]:
         ("Corpus", f"{corpus_title(facts)}: {', '.join(chosen.source.classes)}.{synthetic}"),
         ("Protocol", f"{facts['protocol']}; {len(main.members)} heads of the row {main.name} are averaged."),
     ]
-    uwa = next((one for one in test_scores(chosen) if one[0] == "UWA"), None)
+    uwa = next((entry for entry in test_scores(chosen) if entry[0] == "UWA"), None)
     if uwa is not None:
         interval = bounds(uwa[2], uwa[3])
         within = f", 95 % interval {interval}" if interval else ""

@@ -81,7 +81,7 @@ def run_search(
             blind[name] = values.copy()
             blind[name][tests] = np.nan
     apart = None if data.apart is None else data.apart.inside(search.inner.held_out, tests)
-    known = replace(data, apart=apart, **blind)
+    visible = replace(data, apart=apart, **blind)
     tested = set(tests.tolist())
     trials: list[Trial] = []
     for number in range(search.trials):
@@ -91,7 +91,7 @@ def run_search(
             settings = propose(search, task, number, trials)
             trial = {"fingerprint": search.fingerprint, "number": number, "settings": settings}
             seen: set[int] = set()
-            trial |= evaluate(task, search, settings, known, on_epoch, seen)
+            trial |= evaluate(task, search, settings, visible, on_epoch, seen)
             if seen & tested:
                 raise HeldOutRead(search.folder, len(seen & tested))
             trial["utterances_read"], trial["of_the_test_fold"] = len(seen), 0
@@ -155,12 +155,12 @@ def _distributions(search: "Search") -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     made: dict[str, Any] = {}
-    for name, given in search.space.items():
-        if "choices" in given:
-            made[name] = CategoricalDistribution(list(given["choices"]))
+    for name, bounds in search.space.items():
+        if "choices" in bounds:
+            made[name] = CategoricalDistribution(list(bounds["choices"]))
         else:
             kind = IntDistribution if SETTINGS[name].kind is int else FloatDistribution
-            made[name] = kind(given["low"], given["high"], log=bool(given.get("log")))
+            made[name] = kind(bounds["low"], bounds["high"], log=bool(bounds.get("log")))
     return made
 
 
@@ -226,10 +226,10 @@ def write_summary(out: Path, tasks: "Sequence[Task]") -> None:
     searches = {(task.row.slug, task.fold): task for task in tasks if task.search is not None}
     if not searches:
         return
-    found = [_one(out, task) for task in searches.values()]
-    write_json(out / "tuning.json", found)
+    searched = [_one(out, task) for task in searches.values()]
+    write_json(out / "tuning.json", searched)
     with replacing(out / "tuning.md") as scratch:
-        scratch.write_text("\n".join(_page(found)) + "\n", encoding="utf-8")
+        scratch.write_text("\n".join(_page(searched)) + "\n", encoding="utf-8")
 
 
 def _one(out: Path, task: "Task") -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _one(out: Path, task: "Task") -> dict[str, Any]:
         "fold": task.fold_name,
         "trials": search.trials,
         "sampler": search.sampler,
-        "space": {name: dict(given) for name, given in search.space.items()},
+        "space": {name: dict(bounds) for name, bounds in search.space.items()},
         "inner_folds": len(search.inner.folds),
         "kept_whole": search.inner.key,
         "kept_apart": list(search.inner.held_out),
@@ -276,30 +276,32 @@ def importance(search: "Search", trials: Sequence[Trial]) -> dict[str, float] | 
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     try:
-        given = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+        importances = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     except (ValueError, RuntimeError):  # no variance left after the evaluator's own filtering
         return None
-    return {name: round(float(value), 3) for name, value in given.items()}
+    return {name: round(float(value), 3) for name, value in importances.items()}
 
 
 def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _apart(found: Sequence[dict[str, Any]]) -> list[str]:
+def _apart(searched: Sequence[dict[str, Any]]) -> list[str]:
     """What the inner folds keep apart, and where they keep less apart than the outer ones."""
-    kept = {tuple(one["kept_apart"]) for one in found}
+    kept = {tuple(entry["kept_apart"]) for entry in searched}
     said = [f"Inner folds keep apart: {'; or '.join(sorted(', '.join(keys) or 'utterances' for keys in kept))}."]
-    for one in found:
-        if one["not_kept_apart"]:
-            lacking = ", ".join(one["not_kept_apart"])
-            said.append(f"{one['name']}, fold {one['fold']}: too little would be left to keep apart {lacking} as well.")
+    for entry in searched:
+        if entry["not_kept_apart"]:
+            lacking = ", ".join(entry["not_kept_apart"])
+            said.append(
+                f"{entry['name']}, fold {entry['fold']}: too little would be left to keep apart {lacking} as well."
+            )
     return said
 
 
-def _page(found: Sequence[dict[str, Any]]) -> list[str]:
-    first = found[0]
-    read = sum(one["of_the_test_fold"] for one in found)
+def _page(searched: Sequence[dict[str, Any]]) -> list[str]:
+    first = searched[0]
+    read = sum(entry["of_the_test_fold"] for entry in searched)
     about = (
         f"{first['trials']} trials ({first['sampler']}) per row and fold, the same for every row; trial 0 is the row's own\n"
         f"settings. Scores are the mean UWA over up to {first['inner_folds']} inner folds of the outer training part, each\n"
@@ -311,16 +313,16 @@ def _page(found: Sequence[dict[str, Any]]) -> list[str]:
         "",
         about,
         "",
-        *_apart(found),
+        *_apart(searched),
         "",
         "| row | fold | own settings | best | at trial | chosen | best so far |",
     ]
     lines.append("|---|---|---|---|---|---|---|")
-    for one in found:
-        chosen = ", ".join(f"{name} {_value(value)}" for name, value in one["chosen"].items())
-        curve = " ".join(f"{value:.3f}".lstrip("0") for value in one["best_so_far"])
-        scores = f"{one['own_inner_uwa']:.3f} | {one['inner_uwa']:.3f} | {one['chosen_trial']}"
-        lines.append(f"| {one['name']} | {one['fold']} | {scores} | {chosen} | {curve} |")
+    for entry in searched:
+        chosen = ", ".join(f"{name} {_value(value)}" for name, value in entry["chosen"].items())
+        curve = " ".join(f"{value:.3f}".lstrip("0") for value in entry["best_so_far"])
+        scores = f"{entry['own_inner_uwa']:.3f} | {entry['inner_uwa']:.3f} | {entry['chosen_trial']}"
+        lines.append(f"| {entry['name']} | {entry['fold']} | {scores} | {chosen} | {curve} |")
     lines += [
         "",
         "Importance: share of the score's variance over the trials that a setting explains (fANOVA, mean over",
@@ -328,9 +330,12 @@ def _page(found: Sequence[dict[str, Any]]) -> list[str]:
     ]
     names = list(first["chosen"])
     lines += ["", f"| row | {' | '.join(names)} | seconds |", f"|---|{'---|' * len(names)}---|"]
-    for row in dict.fromkeys(one["name"] for one in found):
-        own = [one for one in found if one["name"] == row]
-        known = [one["importance"] for one in own if one["importance"]]
-        cells = [f"{sum(i.get(name, 0.0) for i in known) / len(known):.2f}" if known else "-" for name in names]
-        lines.append(f"| {row} | {' | '.join(cells)} | {sum(one['seconds'] for one in own):.0f} |")
+    for row in dict.fromkeys(entry["name"] for entry in searched):
+        own = [entry for entry in searched if entry["name"] == row]
+        importances = [entry["importance"] for entry in own if entry["importance"]]
+        cells = [
+            f"{sum(i.get(name, 0.0) for i in importances) / len(importances):.2f}" if importances else "-"
+            for name in names
+        ]
+        lines.append(f"| {row} | {' | '.join(cells)} | {sum(entry['seconds'] for entry in own):.0f} |")
     return lines

@@ -94,41 +94,41 @@ def check_space(space: Space) -> dict[str, dict[str, Any]]:
         raise ValueError(
             "the space is empty; give at least one setting, as in: [lr] low = 1e-4, high = 3e-3, log = true"
         )
-    for name, given in space.items():
+    for name, bounds in space.items():
         if name not in SETTINGS:
             raise UnknownName("setting", name, tuple(SETTINGS))
-        _check_setting(name, SETTINGS[name], given)
-    return {name: dict(given) for name, given in space.items()}
+        _check_setting(name, SETTINGS[name], bounds)
+    return {name: dict(bounds) for name, bounds in space.items()}
 
 
-def _check_setting(name: str, setting: Setting, given: Mapping[str, Any]) -> None:
-    choices = given.get("choices") if isinstance(given, Mapping) else given
+def _check_setting(name: str, setting: Setting, bounds: Mapping[str, Any]) -> None:
+    choices = bounds.get("choices") if isinstance(bounds, Mapping) else bounds
     if choices is not None:
         if (
-            not isinstance(given, Mapping)
-            or set(given) != {"choices"}
+            not isinstance(bounds, Mapping)
+            or set(bounds) != {"choices"}
             or not isinstance(choices, (list, tuple))
             or not choices
         ):
-            raise ValueError(f"{name}: give a table with low and high, or with choices alone, a list; got {given!r}")
+            raise ValueError(f"{name}: give a table with low and high, or with choices alone, a list; got {bounds!r}")
         values = list(choices)
     else:
         if setting.kind is str:
             raise ValueError(f"{name}: give choices, some of {', '.join(setting.words)}")
-        if not {"low", "high"} <= set(given) <= {"low", "high", "log"}:
+        if not {"low", "high"} <= set(bounds) <= {"low", "high", "log"}:
             raise ValueError(
-                f"{name}: give low and high (and log = true), or choices; got {', '.join(given) or 'nothing'}"
+                f"{name}: give low and high (and log = true), or choices; got {', '.join(bounds) or 'nothing'}"
             )
-        values = [given["low"], given["high"]]
+        values = [bounds["low"], bounds["high"]]
     for value in values:
         if not setting.fits(value):
             allowed = (
                 ", ".join(setting.words) or f"a {setting.kind.__name__} from {setting.low:g} to below {setting.high:g}"
             )
             raise ValueError(f"{name}: {value!r} is not possible; it is {allowed}")
-    if choices is None and not given["low"] < given["high"]:
-        raise ValueError(f"{name}: low {given['low']} is not below high {given['high']}")
-    if given.get("log") and not given["low"] > 0:
+    if choices is None and not bounds["low"] < bounds["high"]:
+        raise ValueError(f"{name}: low {bounds['low']} is not below high {bounds['high']}")
+    if bounds.get("log") and not bounds["low"] > 0:
         raise ValueError(f"{name}: log = true needs a low above 0")
 
 

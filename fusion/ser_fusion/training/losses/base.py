@@ -139,8 +139,8 @@ class LogitAdjust(CrossEntropy):
 
     def __init__(self, counts: Tensor, weight: Tensor | None = None, strength: float | None = None) -> None:
         super().__init__(counts, weight, strength)
-        known = self.counts.clamp(min=1)
-        self.shift = (self.strength or 0.0) * (known / known.sum()).log()
+        positive = self.counts.clamp(min=1)
+        self.shift = (self.strength or 0.0) * (positive / positive.sum()).log()
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Sum over the batch; see ``Loss``."""

@@ -114,8 +114,8 @@ class LeverOptions(BaseModel):
                 raise ValueError(f"--loss-strength {self.loss_strength:g} with --loss {self.loss}: {refusal}")
         if self.task == "vad":
             fields = type(self).model_fields
-            known = [name for name in _OF_CLASSES if name in fields]
-            strange = [name for name in known if getattr(self, name) != fields[name].default]
+            own = [name for name in _OF_CLASSES if name in fields]
+            strange = [name for name in own if getattr(self, name) != fields[name].default]
             if strange:
                 raise ValueError(
                     f"--{strange[0].replace('_', '-')} is for classes, and --task vad does not have any. Give one of the two."
@@ -204,11 +204,11 @@ def _pairs(declared: Sequence[str], classes: Sequence[str]) -> Iterator[tuple[in
             yield from ((place[a], place[b]) for a in ones for b in others if a in place and b in place)
     for pair in declared:
         cuts = [n for n, letter in enumerate(pair) if letter == "-"]
-        found = [(pair[:n], pair[n + 1 :]) for n in cuts if pair[:n] in place and pair[n + 1 :] in place]
-        if len(found) != 1 or found[0][0] == found[0][1]:
+        splits = [(pair[:n], pair[n + 1 :]) for n in cuts if pair[:n] in place and pair[n + 1 :] in place]
+        if len(splits) != 1 or splits[0][0] == splits[0][1]:
             raise LeverImpossible(
                 f"--confused-pairs {pair}",
                 f"it is not two of the classes {', '.join(classes)}",
                 f"Write two different ones with a hyphen, such as {classes[0]}-{classes[-1]}.",
             )
-        yield place[found[0][0]], place[found[0][1]]
+        yield place[splits[0][0]], place[splits[0][1]]

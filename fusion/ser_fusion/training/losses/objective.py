@@ -74,8 +74,8 @@ def contrastive(
         log_weight: Logarithm of ``v``, (classes, classes); None for the paper's loss.
         temperature: Khosla's 0.1.
     """
-    known = targets >= 0
-    z, y = torch.nn.functional.normalize(vectors[known], dim=1), targets[known]
+    labelled = targets >= 0
+    z, y = torch.nn.functional.normalize(vectors[labelled], dim=1), targets[labelled]
     others = ~torch.eye(len(y), dtype=torch.bool, device=y.device)
     partners = (y[:, None] == y[None, :]) & others
     if not bool(partners.any()):
@@ -91,8 +91,8 @@ def contrastive(
 def pair_weights(pairs: Sequence[tuple[int, int]], weight: float, classes: int) -> Tensor:
     """Logarithm of the weights of negatives, (classes, classes): ``log weight`` between the classes of a pair, else 0."""
     out = torch.zeros(classes, classes)
-    for one, other in pairs:
-        out[one, other] = out[other, one] = float(torch.tensor(weight).log())
+    for a, b in pairs:
+        out[a, b] = out[b, a] = float(torch.tensor(weight).log())
     return out
 
 
@@ -172,9 +172,9 @@ class Objective:
         parts = []
         if self.levers.task == "emotion":
             wanted = self._wanted(rows, numbers, mix)
-            parts.append(torch.stack([self.loss(one, wanted) for one in logits]).sum())
+            parts.append(torch.stack([self.loss(expert, wanted) for expert in logits]).sum())
         if self.levers.contrastive:
-            each = [contrastive(one, numbers, self.log_weight) for one in vectors]
+            each = [contrastive(expert, numbers, self.log_weight) for expert in vectors]
             parts.append(self.levers.contrastive * torch.stack(each).sum())
         if self.levers.rates:
             parts.append((self.levers.vad_weight or 1.0) * len(rows) * self._rated(model, vectors, rows, mix))
@@ -185,8 +185,8 @@ class Objective:
         assert model.raters is not None and self.ratings is not None
         ratings = (sent(self.ratings[rows], self.device) - model.raters.mean) / model.raters.scale
         if mix is not None:
-            vectors, ratings = [mix(one) for one in vectors], mix(ratings)
-        return torch.stack([ccc_loss(one, ratings) for one in model.raters(vectors)]).sum()
+            vectors, ratings = [mix(expert) for expert in vectors], mix(ratings)
+        return torch.stack([ccc_loss(expert, ratings) for expert in model.raters(vectors)]).sum()
 
     def _wanted(self, rows: NDArray[np.int64], numbers: Tensor, mix: Mix | None) -> Tensor:
         """Class numbers, or distributions where smoothing, votes or mixup make them so."""
@@ -201,8 +201,8 @@ class Objective:
 
 def _inverse(counts: Tensor) -> Tensor:
     """Weights N / (classes n_c): those of ``--class-weights balanced``."""
-    known = counts.clamp(min=1)
-    return float(counts.sum()) / (len(counts) * known)
+    divisors = counts.clamp(min=1)
+    return float(counts.sum()) / (len(counts) * divisors)
 
 
 _REMEDY = "Leave the option out, or choose other heads with --fusion."

@@ -46,7 +46,7 @@ def read_votes(
     table: "pd.DataFrame",
     scheme: "LabelScheme",
     classes: Sequence[str],
-    known: Sequence[str],
+    ids: Sequence[str],
     targets: NDArray[np.int64],
 ) -> Votes:
     """The votes of a manifest, as distributions over a study's classes.
@@ -55,7 +55,7 @@ def read_votes(
         table: The manifest's table: columns id, label, votes.
         scheme: Which label is which class.
         classes: The study's classes.
-        known: Ids of the study's utterances, in its order.
+        ids: Ids of the study's utterances, in its order.
         targets: Their class numbers.
 
     Raises:
@@ -63,17 +63,17 @@ def read_votes(
     """
     rows = {str(row["id"]): row for row in table[["id", "label", "votes"]].to_dict("records")}
     counted = {name: _counts(name, row["votes"]) for name, row in rows.items() if isinstance(row["votes"], str)}
-    if not any(counted.get(name) for name in known):
-        raise LeverImpossible("--targets votes", f"none of the {len(known):,} labelled utterances has votes", _REMEDY)
+    if not any(counted.get(name) for name in ids):
+        raise LeverImpossible("--targets votes", f"none of the {len(ids):,} labelled utterances has votes", _REMEDY)
     own = np.eye(len(classes), dtype=np.float32)[targets]
     unvoted = 0
-    for number, name in enumerate(known):
+    for number, name in enumerate(ids):
         mass, _ = _shares(counted.get(name, {}), scheme, classes)
         if mass.sum():
             own[number] = mass / mass.sum()
         else:
             unvoted += 1
-    mine, more, others = set(known), [], []
+    mine, more, others = set(ids), [], []
     for name, counts in sorted(counted.items()):
         if name in mine or rows[name]["label"] in counts:
             continue
@@ -87,8 +87,8 @@ def read_votes(
 
 def _counts(name: str, text: str) -> dict[str, float]:
     try:
-        given = json.loads(text)
-        counts = {str(label): float(count) for label, count in given.items()}
+        votes = json.loads(text)
+        counts = {str(label): float(count) for label, count in votes.items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise LeverImpossible(
             "--targets votes", f"the votes of {name} cannot be read ({text[:60]!r})", _REMEDY
