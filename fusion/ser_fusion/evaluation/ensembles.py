@@ -126,18 +126,13 @@ def _calibrated(
     """Both parts with the posteriors of every fold at its temperature; and in words how they were calibrated."""
     columns = _columns(classes)
     tested = {str(fold): part["id"].astype(str) for fold, part in test.groupby("fold")}
-    temperatures = fold_temperatures(dev, tested, classes, speakers)
+    fitted = fold_temperatures(dev, tested, classes, speakers)
 
     def cooled(frame: pd.DataFrame) -> pd.DataFrame:
-        divisors = (
-            frame["fold"]
-            .astype(str)
-            .map(lambda fold: temperatures[fold].value if fold in temperatures else 1.0)
-            .to_numpy()
-        )
+        divisors = frame["fold"].astype(str).map(lambda fold: fitted[fold].value if fold in fitted else 1.0).to_numpy()
         return _with(frame, columns, tempered(arrays_of(frame, classes)[0], divisors[:, None]))
 
-    why = not_applied(temperatures.values())
+    why = not_applied(fitted.values())
     how = f"not calibrated: {why}" if why else "each calibrated on development predictions"
     return cooled(test), None if dev is None or not len(dev) else cooled(dev), how
 

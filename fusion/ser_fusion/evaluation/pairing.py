@@ -137,9 +137,7 @@ def pairs_of(arguments: Sequence[str]) -> list[tuple[str, Chosen, Chosen]]:
     if all(row is None for _, row in wanted):
         pairs = []
         for (a, _), (b, _) in combinations(wanted, 2):
-            pairs += [
-                (EXPLORATORY, _named(a, slug_a, True), _named(b, slug_b, True)) for slug_a, slug_b in _across(a, b)
-            ]
+            pairs += [(EXPLORATORY, _named(a, left, True), _named(b, right, True)) for left, right in _across(a, b)]
         return pairs
     rows = [_named(run, row, several) for run, slug in wanted for row in ([slug] if slug else _trained(run))]
     return [(EXPLORATORY, a, b) for a, b in combinations(rows, 2)]
@@ -165,7 +163,7 @@ def _across(a: RunDirectory, b: RunDirectory) -> list[tuple[str, str]]:
         return [(heads[0], heads[1])]
     if len(ours) * len(theirs) > FEW:
         raise RowsNotNamed(str(a.path), str(b.path), tuple(ours), tuple(theirs))
-    return [(slug_a, slug_b) for slug_a in ours for slug_b in theirs]
+    return [(left, right) for left in ours for right in theirs]
 
 
 def _trained(run: RunDirectory) -> list[str]:

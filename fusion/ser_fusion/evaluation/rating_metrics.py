@@ -88,19 +88,15 @@ def summarise_ratings(frame: "pd.DataFrame", dimensions: Sequence[str]) -> dict[
             rated = part[part[f"r{number}"].notna()]
             pairs = [turns[[f"p{number}", f"r{number}"]].to_numpy() for _, turns in rated.groupby("seed")]
             seeds = [score_ratings(*pair.T) for pair in pairs]
-            folds[str(fold)][name] = (
-                {m: float(np.mean([scored[m] for scored in seeds])) for m in METRICS} if seeds else {}
-            )
-        dimension_scores = [scores for scores in folds[str(fold)].values() if scores]
-        folds[str(fold)]["mean"] = (
-            {m: float(np.mean([scored[m] for scored in dimension_scores])) for m in METRICS} if dimension_scores else {}
-        )
+            folds[str(fold)][name] = {m: float(np.mean([each[m] for each in seeds])) for m in METRICS} if seeds else {}
+        valid = [scores for scores in folds[str(fold)].values() if scores]
+        folds[str(fold)]["mean"] = {m: float(np.mean([each[m] for each in valid])) for m in METRICS} if valid else {}
     summary: dict[str, Any] = {"folds": folds}
     for name in (*dimensions, "mean"):
         table = [scores[name] for scores in folds.values() if scores[name]]
         summary[name] = {}
         for metric in METRICS:
-            values = np.array([scored[metric] for scored in table])
+            values = np.array([each[metric] for each in table])
             deviation = float(values.std(ddof=1)) if len(values) > 1 else None
             summary[name][metric] = {"mean": float(values.mean()) if len(values) else None, "std_folds": deviation}
     return summary

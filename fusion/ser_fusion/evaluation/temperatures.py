@@ -143,9 +143,7 @@ def _names(speakers: "pd.Series[str] | None") -> dict[str, object]:
 
 def _units(ids: Iterable[str], names: Mapping[str, object]) -> NDArray[np.object_]:
     pairs = ((str(name), names.get(str(name))) for name in ids)
-    return np.array(
-        [speaker if isinstance(speaker, str) and speaker else f"\0{name}" for name, speaker in pairs], dtype=object
-    )
+    return np.array([who if isinstance(who, str) and who else f"\0{name}" for name, who in pairs], dtype=object)
 
 
 def _held(units: NDArray[np.object_], tested: NDArray[np.object_]) -> NDArray[np.bool_]:

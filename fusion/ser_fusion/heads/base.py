@@ -114,9 +114,7 @@ class Head(nn.Module):
     def loss(self, batch: Batch, targets: Tensor, weight: Tensor | None = None) -> Tensor:
         """Sum over the batch of what training minimises by default: the cross-entropy of every expert."""
         cross_entropy = nn.functional.cross_entropy
-        losses = [
-            cross_entropy(logits, targets, weight=weight, reduction="sum") for logits in self.expert_logits(batch)
-        ]
+        losses = [cross_entropy(each, targets, weight=weight, reduction="sum") for each in self.expert_logits(batch)]
         return torch.stack(losses).sum()
 
     def forward(self, batch: Batch) -> Tensor:

@@ -125,11 +125,9 @@ def _search(
     """The search for a row on a fold: from its training and development part, without its test part."""
     space = job.space or {name: dict(bounds) for name, bounds in DEFAULT.items()}
     scored = [rows for rows in inner.folds if (study.targets[rows["test"]] >= 0).any()]  # others cannot score
-    learned = {"train": parts["train"], "dev": parts["dev"]}
-    learned |= {f"inner{n}-{part}": rows[part] for n, rows in enumerate(scored) for part in rows}
-    mark = _fingerprint(
-        plan, learned, f"{data}|{row.slug}|{fold}|{job.sampler}|{json.dumps(space, sort_keys=True)}", job
-    )
+    used = {"train": parts["train"], "dev": parts["dev"]}
+    used |= {f"inner{n}-{part}": rows[part] for n, rows in enumerate(scored) for part in rows}
+    mark = _fingerprint(plan, used, f"{data}|{row.slug}|{fold}|{job.sampler}|{json.dumps(space, sort_keys=True)}", job)
     return Search(
         trials=job.tune,
         space=space,
