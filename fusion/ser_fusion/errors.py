@@ -11,7 +11,7 @@ FusionError
  ├─ RunChanged         --from-run finds another cache or other folds
  ├─ RunUnreadable      a folder is not a run directory
  ├─ RecordBroken       a file of a run directory is not there, cut, or holds something else
- ├─ ClassifierUnusable --classifier pkg.mod:Class names no classifier
+ ├─ ClassifierUnusable --classifier pkg.mod:Class is not a classifier
  ├─ ExtraTextUnusable  the file of --extra-text does not fit the cache
  └─ ContextImpossible  --context without dialogues, without their order, or with dialogues on two sides of a fold
 """
@@ -113,7 +113,7 @@ class RunChanged(FusionError, ValueError):
 
 
 class RunUnreadable(FusionError, FileNotFoundError):
-    """A folder that should be a run directory is none."""
+    """A folder that should be a run directory is not one."""
 
     run: str
     reason: str

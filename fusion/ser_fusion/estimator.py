@@ -34,8 +34,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         fusion: Name of the head.
         pooling: Name of the pooling.
         preset: Name of the preset.
-        stride: Mean of so many frames in time before the head.
-        epochs: So many, or at most so many where ``validation`` stops the training; None for the preset's length.
+        stride: Number of successive frames whose mean the head reads.
+        epochs: Number of epochs; the maximum if ``validation`` stops the training. None for the preset's length.
         lr: Learning rate; None for the preset's.
         frame_dropout: Dropout of frames; None for the preset's.
         pool_dropout: Dropout of the classifier's input; None for the preset's.

@@ -212,7 +212,7 @@ def list_runs(folder: Path) -> None:
 
 
 def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool) -> None:
-    """Judges runs anew and writes their reports; prints the path of each."""
+    """Judges runs again and writes their reports; prints the path of each."""
     from rich.console import Console
 
     from ser_fusion.reporting.report import write_report

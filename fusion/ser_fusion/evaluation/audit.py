@@ -58,7 +58,7 @@ def audit_table(
         dev: how development parts are made; a protocol that cannot follow it follows its own rule, or makes none.
         refit: whether rows are fitted on the development part too.
         fits: where probes are looked up and kept.
-        protocols: names of `ser_data.protocols`; one that the corpus cannot serve is skipped, and said.
+        protocols: Names of ``ser_data.protocols``. The corpus may not serve all of them; the others are listed in ``skipped``.
         heads: predictions of trained heads by protocol (`--audit-heads`), as (row information, predictions).
         permutations: label shufflings within folds for each band of chance.
         seed: of folds drawn at random and of the shufflings.

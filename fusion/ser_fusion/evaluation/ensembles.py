@@ -34,7 +34,7 @@ class Ensemble:
     Attributes:
         info: The row as ``run.json`` holds it: ``kind`` is ``ensemble``, ``of`` the row whose heads vote.
         test: Predictions in the run directory's columns, ``seed`` 0.
-        dev: Development predictions of the same kind; None for ``folds``, which have no development part in common.
+        dev: Development predictions of the same kind; None for ``folds``, whose members do not share a development part.
     """
 
     info: dict[str, Any]

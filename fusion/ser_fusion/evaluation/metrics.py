@@ -26,7 +26,7 @@ DEFINITIONS = {
 
 
 def class_positions(values: Any, classes: Sequence[str]) -> np.ndarray:
-    """Class positions `(n,)` int64 of class names (or of positions, which pass through); -1 for a name that is no class."""
+    """Class positions `(n,)` int64 of class names (or of positions, which pass through); -1 for a name that is not a class."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)

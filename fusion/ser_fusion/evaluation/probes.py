@@ -193,7 +193,7 @@ class Fits:
 
 
 def read_probe(path: Path) -> Probe | None:
-    """A stored probe; None where there is none that can be read."""
+    """Reads a stored probe; None if the file is missing or cannot be read."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

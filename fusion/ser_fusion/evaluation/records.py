@@ -242,7 +242,7 @@ class JudgedRow(Record):
 
 
 class Judged(Record):
-    """`metrics.json`, as far as it is read without being made anew."""
+    """The part of ``metrics.json`` that is read without computing it again."""
 
     format: Literal[1]
     rows: list[JudgedRow]
@@ -381,7 +381,7 @@ def check(value: Any, model: type[Record], path: Path) -> dict[str, Any]:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, in words: where, what was got, what belongs there."""
+    """The first fault in words: where it is, what was read, and what was expected."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":

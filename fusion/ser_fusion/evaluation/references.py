@@ -122,7 +122,7 @@ def deterministic_rows(
         features: pooled features of every stream (`stream_features`); may be empty.
         parts: the folds.
         fits: where probes are looked up and kept.
-        fixed: `fixed_rows` of this table, where they are at hand already.
+        fixed: ``fixed_rows`` of this table, if they are already computed.
         progress: called with each row's name before it is computed.
     """
     rows, speakers = [], speakers_of(table)
@@ -158,7 +158,7 @@ def reference_rows(
         study: utterances, classes, folds and streams.
         seeds: the heads' seeds; only the two random rows use them, all others have the one seed 0.
         refit: whether the heads that are tested were fitted on the development part too.
-        features: `stream_features(study)`, where it is at hand already.
+        features: ``stream_features(study)``, if it is already computed.
         fits: where probes are looked up and kept.
         progress: called with each row's name before it is computed.
     """
@@ -183,8 +183,8 @@ _WEARER = re.compile(r"^Ses\d+([FM])_")
 def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Series, classes: int) -> np.ndarray:
     """Class distribution that the training part shows for each test row's key.
 
-    The overall prior counts as one more example of every key, so an unseen or missing key gets the overall prior and
-    ties go to the more frequent class.
+    The overall prior counts as one more example of every key. An unseen or missing key therefore gets the overall prior,
+    and ties go to the more frequent class.
 
     Args:
         train_keys, test_keys: any hashable keys; missing = None/NaN.
@@ -238,7 +238,7 @@ SVM_C = 0.3
 
 
 def word_counts(texts: Sequence[object]) -> Any:
-    """Counts of words and word pairs, sparse `(n, terms)`, of all transcripts; None where there is no word at all."""
+    """Counts of words and word pairs, sparse `(n, terms)`, of all transcripts; None if the transcripts do not hold a word."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     counter = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", dtype=np.float64)

@@ -41,7 +41,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
-        """Reads `run.json`; raises `NotARun` where there is none or it cannot be understood."""
+        """Reads `run.json`; raises ``NotARun`` if it is missing or cannot be read."""
         folder = Path(path)
         if not (folder / "run.json").exists():
             raise NotARun(str(folder), "it has no run.json")

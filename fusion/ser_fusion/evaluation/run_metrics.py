@@ -51,7 +51,7 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
         The content of `metrics.json`; its keys are described in `docs/background/statistics.md`.
 
     Raises:
-        NotARun: the folder is no run directory.
+        NotARun: The folder is not a run directory.
     """
     run = RunDirectory.open(run_dir)
     sweep(run.path, deep=True)

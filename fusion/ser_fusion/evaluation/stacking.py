@@ -45,7 +45,7 @@ def combine(logs: Doubles, log_prior: Doubles, weights: Doubles, balance: float 
     """Posteriors of a stack, `(n, classes)`.
 
     Args:
-        logs: Log-posteriors of the experts, `(experts, n, classes)`; an expert that has no say gives the log prior.
+        logs: Log-posteriors of the experts, `(experts, n, classes)`; an expert without frames gives the log prior.
         log_prior: `(classes,)`, or `(n, classes)`.
         weights: `(experts,)`.
         balance: The share of the log prior that is left out, 0 to 1.

@@ -227,7 +227,7 @@ def swap_test(
         metric: one of `METRICS`; the primary one is UWA.
         draws: assignments drawn where there are more than `exact_to` speakers.
         seed: of the draws.
-        exact_to: enumerate up to so many speakers.
+        exact_to: Largest number of speakers for which all assignments are enumerated.
     """
     if a.shape != b.shape or not np.allclose(a.sum(axis=2), b.sum(axis=2)):
         raise ValueError("the two rows do not score the same utterances; compare rows of the same folds")

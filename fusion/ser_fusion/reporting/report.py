@@ -57,7 +57,7 @@ def write_report(
         Path of `report.html`.
 
     Raises:
-        NotARun: the folder is no run directory.
+        NotARun: The folder is not a run directory.
     """
     run = RunDirectory.open(run_dir)
     step = progress or (lambda name: None)
@@ -93,7 +93,7 @@ def write_report(
 
 
 def current_metrics(run: RunDirectory) -> dict[str, Any]:
-    """metrics.json where it is as new as everything it was made from, else made anew."""
+    """The content of ``metrics.json``, computed again if a file that it follows from is newer."""
     file = run.path / "metrics.json"
     made_from = [run.path / name for name in ("run.json", "predictions.parquet", "development.parquet", "audit.json")]
     if file.exists() and all(not path.exists() or path.stat().st_mtime <= file.stat().st_mtime for path in made_from):

@@ -285,7 +285,7 @@ def resolve_classifier(name: str) -> Recipe:
 
     Raises:
         UnknownName: Not in the table and no path to a class.
-        ClassifierUnusable: The class cannot be imported, or is no classifier.
+        ClassifierUnusable: The class cannot be imported, or is not a classifier.
     """
     return _foreign(name) if _CLASS.fullmatch(name) else CLASSIFIERS[name]
 

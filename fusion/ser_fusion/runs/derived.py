@@ -41,11 +41,11 @@ def lost_stream_rows(
     """One row for each multi-stream head and each proper subset of its streams.
 
     Args:
-        job: For the frames' options and the run directory.
-        job_data: Whose frames.
+        job: The job, with its frame options and its run directory.
+        job_data: The data whose frames are read.
         todo: All finished trainings.
         rows: Row information of the heads.
-        listener: Told that it begins.
+        listener: Receives the name of the step.
 
     Returns:
         Row information (``kind`` ``lost``, ``of`` the head's slug, ``kept`` the streams that are left) and predictions.
@@ -138,7 +138,7 @@ def derive(
     references: "Sequence[Reference]",
     listener: "Listener",
 ) -> Derived:
-    """What ``--stack``, ``--ensemble`` and ``--lost-streams`` ask for.
+    """The rows that ``--stack``, ``--ensemble`` and ``--lost-streams`` add.
 
     Args:
         prepared: The run, with all its trainings done.
@@ -146,7 +146,7 @@ def derive(
         tests: Their test predictions.
         developments: Their development predictions.
         references: The reference rows, whose probes are stacked.
-        listener: Told of long steps.
+        listener: Receives the names of long steps.
     """
     job, derived, study = prepared.job, Derived(), prepared.study
     heads: dict[str, list[pd.DataFrame]] = {"test": [], "dev": []}

@@ -45,10 +45,10 @@ def versions() -> dict[str, str]:
 
 @cache
 def code(*packages: str) -> str:
-    """xxh3-128 of the source files of packages of ours: what an older version stored is not taken for today's.
+    """xxh3-128 of the source files of our packages, so that results of an older version are not reused.
 
     Args:
-        packages: Their names; all that training and judging follow from by default.
+        packages: Names of the packages; by default all that decide training and judging.
     """
     digest = xxhash.xxh3_128()
     for name in packages or _CODE:

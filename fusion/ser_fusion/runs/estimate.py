@@ -1,6 +1,7 @@
 """How long a run will take: a few steps of each row are timed before the first training, on a sample of its own frames.
 
-Nothing of it is kept. What it cannot know is told as "at most" (early stopping) or left out (reading frames, judging).
+The timed steps are not kept. Early stopping makes the estimate an upper bound ("at most"). The time to read frames and to
+judge is left out.
 """
 
 import time
@@ -33,13 +34,13 @@ SCORING = 1 / 3  # cost of scoring an utterance, in units of training on it
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run is expected to take.
+    """The expected duration of a run.
 
     Attributes:
-        seconds: Of training, on so many processes.
-        workers: Processes.
+        seconds: Seconds of training on ``workers`` processes.
+        workers: Number of processes.
         stops: Whether trainings may stop earlier.
-        stride: The smallest larger ``--stride`` with which it is not long, or else the largest that still gains; None for none.
+        stride: The smallest larger ``--stride`` that makes the run short, else the largest that still saves time; else None.
         faster: Seconds with that stride.
     """
 
@@ -146,10 +147,10 @@ def step_seconds(task: "Task", job_data: "JobData", streams: Mapping[str, Stream
     """Seconds of one training step of a task.
 
     Args:
-        task: Which; its rows are sampled evenly.
-        job_data: What it learns from.
+        task: The task; its rows are sampled evenly.
+        job_data: The data that it learns from.
         streams: Frames of all streams.
-        thin: Of speech frames only every so many are kept, as a larger stride would.
+        thin: Keep every ``thin``-th speech frame, as a larger stride does.
     """
     rows, size = sampled_rows(task), task.plan.training.batch
     few = {name: sampled(streams[name], rows, 1 if name == "video" else thin) for name in task.plan.streams}

@@ -1,4 +1,4 @@
-"""A judged run that nothing has changed since: its results are told again without training or judging anything.
+"""A judged run that nothing has changed since: its results are shown again without training or judging.
 
 ``finished.json`` says what the results follow from and how every file of the run directory looked. Both must still hold.
 """
@@ -90,11 +90,11 @@ def note(job: "FuseJob", study: "Study", trainings: int, outcome: Outcome) -> No
 
 
 def recall(job: "FuseJob", study: "Study", made_by: object = None) -> tuple[Outcome, int] | str:
-    """The outcome of a run that is judged already and its number of trainings; else why it is not known, or ``""``.
+    """The outcome of a finished run and its number of trainings; else the reason to judge it again, or ``""``.
 
     Args:
-        job: What is asked.
-        study: On what.
+        job: The job that is asked for.
+        study: The study of the job.
         made_by: Code and versions that would judge it now; None for those of this process.
     """
     try:

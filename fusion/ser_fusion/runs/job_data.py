@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobData:
-    """What a job's trainings read.
+    """The data that the trainings of a job read.
 
     Attributes:
         study: The study; with further rows of class -1 behind its own where turns without a class may train.

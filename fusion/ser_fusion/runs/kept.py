@@ -71,7 +71,7 @@ def kept_references(
         features: Gives ``stream_features(study)``; asked only if the rows have to be computed.
         fits: Where probes are looked up and kept.
         refit: Whether the tested heads were fitted on the development part too.
-        say: Called with what the kept rows are not used for, in words.
+        say: Called with the reason why the kept rows cannot be used.
     """
     key = ground_of(study, FOLDER, study.folds.fingerprint, list(seeds), refit)
     folder = out / FOLDER
@@ -139,7 +139,7 @@ def kept_audit(
         features: Gives ``stream_features(study)``; asked only if the audit has to be made.
         fits: Where probes are looked up.
         refit: Whether rows are fitted on the development part too.
-        say: Called with what a kept audit is not used for, in words.
+        say: Called with the reason why the kept audit cannot be used.
         audit: Makes an audit; options as for ``audit_study``.
         made_by: Code and versions that would make it now; None for those of this process.
     """

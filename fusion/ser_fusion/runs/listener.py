@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Told how a run goes; the command draws it, tests ignore it.
+    """Receives the progress of a run; the command shows it, tests ignore it.
 
     Attributes:
         estimates: Whether the time of training is wanted; it costs up to some seconds.
@@ -18,7 +18,7 @@ class Listener:
     estimates = False
 
     def study(self, study: "Study", trainings: int, done: int) -> None:
-        """The study is open; so many jobs, of which some are done already."""
+        """The study is open: the number of trainings, and how many of them are already done."""
 
     def estimate(self, estimate: "Estimate") -> None:
         """The frames are loaded, and this is how long training will take."""

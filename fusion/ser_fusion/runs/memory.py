@@ -55,10 +55,10 @@ def asked_jobs(out: Path, old: Mapping[str, Any], job: Mapping[str, Any]) -> lis
     Args:
         out: Run directory.
         old: Its ``run.json``.
-        job: A job as JSON holds it: what all of them share.
+        job: A job as JSON holds it, with the options that all of them share.
 
     Raises:
-        RunUnreadable: One of the jobs is none.
+        RunUnreadable: One of the jobs is not valid.
     """
     asked = old.get("asked") or [old]
     try:

@@ -181,8 +181,9 @@ def training_of(job: FuseJob, preset: Preset) -> Training:
 
 
 def refits(job: FuseJob, training: Training, fraction: float = 1.0) -> bool:
-    """Whether the tested head is trained on training and development part: as asked, else where the length is fixed and the
-    row has all training speakers (a share of them and all of the development part would be another share)."""
+    """Whether the tested head is trained on the training and the development part: as asked, else if the length is fixed.
+
+    A row with a share of the training speakers is not: its development part would change that share."""
     return training.patience is None and fraction == 1 if job.refit is None else job.refit
 
 

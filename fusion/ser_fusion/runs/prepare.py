@@ -28,11 +28,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A run directory that is ours, and what is to be trained into it.
+    """A run directory that this command may write, and the trainings that are planned for it.
 
     Attributes:
-        job: What was asked.
-        study: On what.
+        job: The job.
+        study: The study of the job.
         job_data: What trainings read: the study, votes, turns that are never scored.
         rows: Rows of the table.
         tasks: All trainings, of all shares.

@@ -98,7 +98,7 @@ def _entry(study: Study, name: str) -> dict[str, Any]:
 
 
 def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
-    """What of a row differs from the source its preset names."""
+    """How a row deviates from the source that its preset names, in words."""
     preset = PRESETS[row.preset]
     said = list(preset.departures)
     training = training_of(job, preset)

@@ -48,14 +48,14 @@ def run(
     """Trains what is missing, gathers the results, judges them.
 
     Args:
-        job: What to do.
-        command: How it was asked for, kept in ``run.json``.
-        listener: Told of progress.
+        job: The job.
+        command: The command line, kept in ``run.json``.
+        listener: Receives the progress.
         like: ``run.json`` of a run that is to be repeated exactly; refused if cache or folds have changed.
         study: The job's study, if the caller has opened it already (``open_job``).
 
     Raises:
-        FusionError, CacheError, CorpusError: What was asked cannot be done; finished jobs are kept.
+        FusionError, CacheError, CorpusError: The job cannot be done; finished trainings are kept.
     """
     listener, study = listener or Listener(), study or open_job(job)
     repeated = asked_jobs(job.out, like, job.model_dump(mode="json")) if like is not None else ()
@@ -248,8 +248,8 @@ def heads_under(job: FuseJob, listener: Listener) -> Heads:
     """Test predictions of ``job.audit_heads`` under every protocol of the audit that the corpus can serve.
 
     Returns:
-        Protocol to (row information, predictions), as ``audit_table`` takes them. A protocol that the corpus cannot serve, or
-        with which the job cannot be followed (a class is missing, dialogues are cut), is left out and told.
+        Protocol to (row information, predictions), as ``audit_table`` takes them. Protocols that the corpus or the job cannot
+        follow (a class is missing, dialogues are cut) are left out, and the listener receives their names.
     """
     heads: dict[str, list[tuple[dict[str, Any], pd.DataFrame]]] = {}
     for protocol in PROTOCOLS:

@@ -1,4 +1,4 @@
-"""Dialogue context: which turns came before which, and what a head gets to know of them (``--context K``).
+"""Dialogue context: which turns came before which, and what a head reads of them (``--context K``).
 
 Per stream the mean over the content frames of each of the K previous turns of the same dialogue, as tokens behind the
 utterance's own frames. Features only: no label of any turn is read. Turns without a usable label are previous turns like any
@@ -34,7 +34,7 @@ TOLERANCE = 1e-3  # seconds that times in tables are rounded to
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Who came before whom.
+    """The previous turns of every utterance.
 
     Attributes:
         extra: Turns that are not in the study's table (no usable label, or failed in some stream), in sorted order.

@@ -1,7 +1,7 @@
 """More labelled text for the stream ``text``, for training only (``--extra-text FILE``).
 
 Speech with labels is scarce, text is not. Where the pairs of a corpus are artificial, any text of the same class is as good a
-partner as the given one: in every training epoch each utterance's text is drawn anew from all texts of its class, the
+partner as the given one: in every training epoch each utterance's text is drawn again from all texts of its class, the
 training part's and the extra ones. The class frequencies stay those of the corpus. The extra lines lie in the cache's own
 text entry (extract them first, then the corpus); development and test parts never see them.
 """

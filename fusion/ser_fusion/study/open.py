@@ -81,18 +81,18 @@ def open_study(
         drop_seen_text: Leave training and development utterances out whose text is tested.
         modalities: Streams to use; empty for all in the cache.
         layer: Layer of every stream: a number, ``last``, ``all``, or None if there is only one.
-        audio_layer: The same for the stream ``audio`` alone.
-        text_layer: The same for ``text``.
-        video_layer: The same for ``video``.
-        audio_encoder: Which encoder's audio features.
-        text_encoder: Which encoder's text features.
-        video_encoder: Which encoder's video features.
-        dtype: Which stored precision.
+        audio_layer: Layer of the stream ``audio``; overrides ``layer``.
+        text_layer: Layer of ``text``.
+        video_layer: Layer of ``video``.
+        audio_encoder: Encoder of the audio features, if the cache has several.
+        text_encoder: Encoder of the text features.
+        video_encoder: Encoder of the video features.
+        dtype: Stored precision, if the cache has several.
         task: ``vad`` takes all utterances with ratings, labelled or not, as one class.
 
     Raises:
         RatingsMissing: ``vad`` where there are none.
-        CacheError: No cache there, or several entries fit.
+        CacheError: The folder is not a cache, or several entries fit.
         MissingRows: A labelled utterance is neither done nor failed.
         NothingToTrain: Nothing usable is left.
         CorpusError: Labels, manifest or folds cannot be used.
@@ -172,10 +172,10 @@ def open_study(
 
 
 def read_manifest(opened: "Cache", path: Path, asked: str | Path | None) -> "Manifest":
-    """The manifest that is given, else the one that the cache carries.
+    """Reads the manifest that is asked for, else the one in the cache.
 
     Raises:
-        ManifestMissing: Neither is there.
+        ManifestMissing: There is neither.
         BadManifest: It cannot be read.
     """
     from ser_cache import MissingAttachment

@@ -105,12 +105,12 @@ class UtteranceDataset(Dataset[Example]):
 
 
 class UtteranceStream(IterableDataset[Example]):
-    """The same in the order of storage, shuffled within a buffer; worker processes share the utterances among them.
+    """Utterances in the order of storage, shuffled within a buffer; worker processes share them.
 
     Args:
-        dataset: What to read.
-        buffer: Utterances among which the next one is drawn; 1 keeps the order.
-        seed: Of the draws; every pass draws anew.
+        dataset: The utterances to read.
+        buffer: Number of utterances from which the next one is drawn; 1 keeps the order.
+        seed: Seed of the draws; every pass has its own.
     """
 
     collate: Callable[[Sequence[Example]], TorchBatch] = staticmethod(collate_packed)

@@ -109,7 +109,7 @@ CLASS = "rated"  # the one class of a study of ratings
 
 
 class RatingsMissing(FusionError, ValueError):
-    """The corpus has no valence, arousal or dominance."""
+    """The corpus does not have ratings of valence, arousal or dominance."""
 
     option: str
     source: str
@@ -133,7 +133,7 @@ def rated(table: "pd.DataFrame") -> "pd.Series[Any]":
     """``CLASS`` for utterances with a rating in every dimension of the corpus, else None; the table's index.
 
     Raises:
-        RatingsMissing: No utterance has any.
+        RatingsMissing: No utterance has a rating.
     """
     import pandas as pd
 

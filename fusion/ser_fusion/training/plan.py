@@ -1,4 +1,4 @@
-"""What a training is told, and what it gives: plain data. The model is in ``training.train``."""
+"""The settings of a training and its result, as plain data. The training itself is in ``training.train``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,16 +29,17 @@ class Plan:
         training: Optimiser, schedule, patience.
         dropouts: Pairs (frame, pool) of dropout probabilities to choose from on the development part; none for the shape's own.
         normalise: Features normalised by the training part.
-        pad_to: Frames each utterance is filled to with zeros (as-found).
+        pad_to: Number of frames to which zeros fill each utterance (as-found).
         classes: Number of classes.
-        epochs: So many; at most so many with early stopping. None: ``fixed_epochs``, with early stopping ``STOPPED_EPOCHS``.
+        epochs: Number of epochs; with early stopping the maximum. None for ``fixed_epochs``, or for ``STOPPED_EPOCHS`` with
+            early stopping.
         select: ``uwa`` or ``loss``.
         class_weights: ``none`` or ``balanced``.
         refit: Then train again on training and development part together, and test that model. A training of fixed length
             is made in the same way on more utterances; one that stopped early for as many epochs, with the same learning rates.
-        re_pair: In training, pair every stream but the first with another utterance of the same class, anew each epoch.
+        re_pair: In training, pair every stream but the first with another utterance of the same class, again in each epoch.
         levers: Loss, targets and sampling where they are not plain cross-entropy on class numbers.
-        context: Previous turns that are read at most.
+        context: Maximum number of previous turns that are read.
         seed: What all random draws derive from.
         device: ``cpu``, ``cuda`` or one card, as ``cuda:1``.
     """
@@ -62,7 +63,7 @@ class Plan:
     device: str = "cpu"
 
     def lasts(self, utterances: int) -> int:
-        """Epochs of a training on so many utterances; with early stopping at most."""
+        """Number of epochs of a training on this number of utterances; with early stopping the maximum."""
         stops = self.training.patience is not None
         return self.epochs or (STOPPED_EPOCHS if stops else fixed_epochs(utterances, self.training.batch))
 

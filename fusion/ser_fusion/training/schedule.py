@@ -30,8 +30,8 @@ class Schedule:
     Args:
         name: ``plateau`` (halved after 4 epochs without a better development score), ``cosine`` (to 0 over all epochs),
             ``one-cycle`` (up for 30 % of all steps, then down; its peak is the rate given) or ``none``.
-        optimiser: Whose rate.
-        epochs: Epochs at most.
+        optimiser: The optimiser whose learning rate changes.
+        epochs: Maximum number of epochs.
         steps: Steps per epoch.
     """
 

@@ -93,8 +93,9 @@ def _with_headers(send: Send, host: str) -> Send:
 
 
 def names(bound: str, port: int) -> Callable[[str], bool]:
-    """Which values of ``Host`` are this server's: loopback names, the name it is bound to, and, if it is bound to more than
-    loopback, any address in numbers (no name, so nothing that could be pointed here).
+    """Which values of ``Host`` are this server's: loopback names and the name it is bound to.
+
+    A server that is bound to more than loopback also accepts numeric addresses: nobody can point a name at them.
 
     Args:
         bound: As given with ``--host``.

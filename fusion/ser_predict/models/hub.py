@@ -227,8 +227,8 @@ def open_heads(path: str | Path) -> HeadSource:
     """The heads in a folder: of `ser fuse`, or of `ser export --hub`.
 
     Raises:
-        NotARun: It is neither.
-        BadExport: It was exported, and cannot be read.
+        NotARun: The folder is neither.
+        BadExport: It is an export that cannot be read.
     """
     folder = Path(path)
     exported = (folder / CONFIG).exists() and not (folder / "run.json").exists()

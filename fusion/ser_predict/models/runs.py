@@ -23,7 +23,7 @@ class RunHeads(HeadSource):
     """The heads of a run directory.
 
     Raises:
-        NotARun: The folder is none.
+        NotARun: The folder is not a run directory.
     """
 
     def __init__(self, path: Path) -> None:

@@ -60,7 +60,7 @@ class Predictor:
         cache: Where the run's cache is, for old runs that were moved.
         device: ``auto``, ``cpu`` or ``cuda``.
         offline: Never open a connection.
-        encoders: Look for the run's encoders; without them the heads can be exported, and nothing be predicted.
+        encoders: Look for the run's encoders. Without them heads can be exported, but nothing can be predicted.
 
     Attributes:
         classes: Class names in order.

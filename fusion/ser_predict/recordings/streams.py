@@ -107,9 +107,9 @@ class StreamEncoder:
     """One stream's encoder, as in training.
 
     Attributes:
-        encoder: Files, description and specs of what is at hand.
-        specs: What the run was trained with.
-        job: Carries the settings.
+        encoder: Files, description and specs of the encoder on this machine.
+        specs: Specs of the features that the run was trained with.
+        job: The job with the settings.
     """
 
     encoder: "Encoder"

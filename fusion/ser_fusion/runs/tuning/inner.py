@@ -44,13 +44,14 @@ class Inner:
 def inner_folds(study: "Study", parts: Parts, count: int, apart: Separation) -> Inner:
     """Parts of a training part, each held out once.
 
-    The whole groups are values of the first of corpus, session, speaker, scenario and dialogue that the protocol holds out and
-    that has two values or more in the training part; else of speaker or dialogue; else single utterances (column ``id``).
+    The groups are the values of one key: the first of corpus, session, speaker, scenario and dialogue that the protocol holds
+    out and that has two values or more in the training part. Without such a key they are speakers or dialogues, else single
+    utterances (column ``id``).
 
     Args:
-        study: Whose groups.
+        study: The study whose groups are held out.
         parts: ``train`` and ``dev`` of the outer fold.
-        count: Most inner folds; there are no more than groups.
+        count: Maximum number of inner folds; never more than there are groups.
         apart: What keeps the study's rows apart.
     """
     train, asked = parts["train"], study.folds.held_out

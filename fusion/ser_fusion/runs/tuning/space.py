@@ -84,11 +84,11 @@ DEFAULT: Space = MappingProxyType(
 
 
 def check_space(space: Space) -> dict[str, dict[str, Any]]:
-    """The space itself if it can be searched.
+    """Checks a search space and returns it.
 
     Raises:
         UnknownName: A setting that does not exist.
-        ValueError: A range that is none, or a value outside of what the setting allows.
+        ValueError: A range without values, or a value that the setting does not allow.
     """
     if not space:
         raise ValueError(

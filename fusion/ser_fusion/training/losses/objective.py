@@ -101,7 +101,7 @@ _STREAM = 977  # own random numbers, so that a lever leaves the order of utteran
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is known of every utterance.
+    """The labels, votes and ratings of every utterance.
 
     Attributes:
         classes: Class numbers, (utterances,) int64; -1 for an utterance without a class.
@@ -211,7 +211,7 @@ _REMEDY = "Leave the option out, or choose other heads with --fusion."
 def check_heads(
     job: LeverOptions, names: Iterable[str], classes: tuple[str, ...], table: Mapping[str, type[Head]] = HEADS
 ) -> None:
-    """Refuses what could have no effect, or not the one that is meant; asked before anything is trained.
+    """Refuses options that would not have an effect, or not the intended one, before any training.
 
     Args:
         job: The options.

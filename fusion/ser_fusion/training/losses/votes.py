@@ -2,7 +2,7 @@
 
 Sources: Fayek, Lech & Cavedon, IJCNN 2016 (soft labels from annotators in SER); Chou et al. 2022 (arXiv:2203.04443; all
 votes, also of turns without agreement). A turn without a majority (no label, or one such as IEMOCAP's ``xxx`` that nobody
-voted for) has no right answer, so it is never scored; its votes say something nevertheless.
+voted for) does not have a right answer, so it is never scored. Its votes still train.
 """
 
 import json
@@ -27,7 +27,7 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """What the annotators of a study said.
+    """The votes of a study's annotators.
 
     Attributes:
         own: Distributions of the study's utterances, (utterances, classes) float32; one-hot where nobody's vote is known.
