@@ -53,7 +53,7 @@ class BadTranscripts(PredictError, ValueError):
 
 
 class RecogniserBroken(PredictError, ValueError):
-    """The model of `--asr` cannot transcribe."""
+    """The model of ``--asr`` cannot transcribe."""
 
     name: str
     problem: str
@@ -62,7 +62,7 @@ class RecogniserBroken(PredictError, ValueError):
 
 
 class NotServed(PredictError, OSError):
-    """`ser live` cannot serve its page."""
+    """``ser live`` cannot serve its page."""
 
     problem: str
     remedy: str
@@ -80,7 +80,7 @@ class NotExported(PredictError, ValueError):
 
 
 class BadExport(PredictError, ValueError):
-    """A folder of `ser export` cannot be read."""
+    """A folder of ``ser export`` cannot be read."""
 
     path: str
     problem: str

@@ -1,4 +1,4 @@
-"""The command `ser`: its subcommands in the order in which a user needs them, and the options of those that open a run."""
+"""The command ``ser``: its subcommands in the order in which a user needs them, and the options of those that open a run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +81,7 @@ def opens_run(*, predicts: bool) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def predictor_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of a `Predictor`, out of the options of ``opens_run``."""
+    """Keyword arguments of a ``Predictor``, out of the options of ``opens_run``."""
     names = ("row", "fold", "seed", "cache", "asr", "threshold", "device", "offline")
     arguments = {name: options[name] for name in names if name in options}
     if "encoder" in options:

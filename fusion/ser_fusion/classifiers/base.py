@@ -20,7 +20,7 @@ class Recipe:
         name: As given to ``--classifier``.
         title: As printed.
         build: Seed and settings to an unfitted estimator; features come standardised. None for the linear probe, which is
-            `ser_fusion.evaluation.probes.fit_probe`.
+            ``ser_fusion.evaluation.probes.fit_probe``.
         grid: Settings to choose from by development UWA; the first wins a tie.
         random: Whether the seed changes anything; if not, it is fitted once, under seed 0.
         note: What a reader of the table should know.

@@ -1,4 +1,4 @@
-"""`ser compare`, `ser report`, `ser audit` and `ser runs`: what finished runs say. Nothing heavy is loaded before they run."""
+"""``ser compare``, ``ser report``, ``ser audit`` and ``ser runs``: what finished runs say. Nothing heavy is loaded before they run."""
 
 import json
 import sys
@@ -233,7 +233,7 @@ def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool) -> N
 
 
 def mirror_runs(runs: Sequence[str], mirrors: Sequence[str], target: Path) -> None:
-    """Copies runs into TensorBoard or MLflow below `target/<mirror>`; prints where."""
+    """Copies runs into TensorBoard or MLflow below ``target/<mirror>``; prints where."""
     from ser_fusion.reporting.mirrors import MIRRORS
 
     for run in runs:

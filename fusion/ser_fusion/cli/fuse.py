@@ -1,4 +1,4 @@
-"""`ser-fuse`: options in, `FuseJob` out. Nothing heavy is loaded before the command runs."""
+"""``ser-fuse``: options in, ``FuseJob`` out. Nothing heavy is loaded before the command runs."""
 
 import sys
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""`ser probe`: which layer of which encoder carries the label. Nothing heavy is loaded before the command runs."""
+"""``ser probe``: which layer of which encoder carries the label. Nothing heavy is loaded before the command runs."""
 
 import sys
 from pathlib import Path

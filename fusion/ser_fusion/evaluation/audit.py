@@ -1,10 +1,10 @@
 """Leak audit: the same cheap models under four ways of making folds. What falls when a key is held out was leakage.
 
-TF-IDF on the words, linear probes on the pooled features, and the prior rows, under `random`, `session`, `speaker` and
-`session+scenario`. On IEMOCAP (7 classes) TF-IDF falls from WA .506 to .271 once scenarios are held out too, and dropping
-as many turns of other scenarios changes nothing; that control (`session, as small`) is made here too. The rows are the reference rows of a run, by the run's own rules for the
+TF-IDF on the words, linear probes on the pooled features, and the prior rows, under ``random``, ``session``, ``speaker`` and
+``session+scenario``. On IEMOCAP (7 classes) TF-IDF falls from WA .506 to .271 once scenarios are held out too, and dropping
+as many turns of other scenarios changes nothing; that control (``session, as small``) is made here too. The rows are the reference rows of a run, by the run's own rules for the
 development part and for refitting; only the probes on mean and deviation are left out, for time. Training heads under every
-protocol is `--audit-heads`.
+protocol is ``--audit-heads``.
 """
 
 import functools
@@ -52,21 +52,21 @@ def audit_table(
     """Audits a corpus.
 
     Args:
-        table: usable utterances with `target`, the manifest's columns, index = id.
-        classes: class names in order.
-        features: pooled features of every stream, of which the time means are probed; may be empty.
-        dev: how development parts are made; a protocol that cannot follow it follows its own rule, or makes none.
-        refit: whether rows are fitted on the development part too.
-        fits: where probes are looked up and kept.
+        table: Usable utterances with ``target``, the manifest's columns, index = id.
+        classes: Class names in order.
+        features: Pooled features of every stream, of which the time means are probed; may be empty.
+        dev: How development parts are made; a protocol that cannot follow it follows its own rule, or makes none.
+        refit: Whether rows are fitted on the development part too.
+        fits: Where probes are looked up and kept.
         protocols: Names of ``ser_data.protocols``. The corpus may not serve all of them; the others are listed in ``skipped``.
-        heads: predictions of trained heads by protocol (`--audit-heads`), as (row information, predictions).
-        permutations: label shufflings within folds for each band of chance.
-        seed: of folds drawn at random and of the shufflings.
-        progress: called with "protocol: row" before each step.
+        heads: Predictions of trained heads by protocol (``--audit-heads``), as (row information, predictions).
+        permutations: Label shufflings within folds for each band of chance.
+        seed: Of folds drawn at random and of the shufflings.
+        progress: Called with "protocol: row" before each step.
 
     Returns:
-        Plain data: `protocols`, `skipped` (protocol to reason), `rows` (name, slug, `scores` by protocol with `low` and
-        `high` of the permutation band of UWA), `overlap` (share of test texts seen in training), `words`.
+        Plain data: ``protocols``, ``skipped`` (protocol to reason), ``rows`` (name, slug, ``scores`` by protocol with ``low`` and
+        ``high`` of the permutation band of UWA), ``overlap`` (share of test texts seen in training), ``words``.
     """
     fits = fits or Fits()
     means = {name: values for name, values in features.items() if name == "mean"}
@@ -154,7 +154,7 @@ def _scored(predictions: pd.DataFrame, classes: Sequence[str], permutations: int
 
 
 def _as_small(table: pd.DataFrame, parts: Sequence[Part], seed: int) -> list[Part]:
-    """The control for `session+scenario`: the same test parts and as many training utterances of each class, scenarios kept.
+    """The control for ``session+scenario``: the same test parts and as many training utterances of each class, scenarios kept.
 
     Holding scenarios out also shrinks the training part and turns its class frequencies. Only what falls beyond this
     control is the scenario's doing.
@@ -194,13 +194,13 @@ def _against_trivial(
 
 
 def audit_study(study: "Study", *, features: Pooled | None = None, **options: Any) -> dict[str, Any]:
-    """Audits a study with probes on its streams; `features` as from `stream_features`, options as for `audit_table`."""
+    """Audits a study with probes on its streams; ``features`` as from ``stream_features``, options as for ``audit_table``."""
     ground = {"dev": asked_rule(study.folds.dev), **options}
     return audit_table(study.table, study.classes, stream_features(study) if features is None else features, **ground)
 
 
 def asked_rule(dev: str) -> str:
-    """The rule that makes development parts like those of a run: its own, or `next` where it is a protocol's own."""
+    """The rule that makes development parts like those of a run: its own, or ``next`` where it is a protocol's own."""
     return dev if dev.startswith("random:") or dev in ("partner", "speaker", "none") else "next"
 
 
@@ -247,11 +247,11 @@ def label_permutation_band(
     """The middle 95 % of the pooled score over shufflings of the true labels within folds, shared by the seeds.
 
     Args:
-        predictions: `id, fold, seed, label, predicted` of one row.
-        classes: class names in order.
-        metric: which score.
+        predictions: ``id, fold, seed, label, predicted`` of one row.
+        classes: Class names in order.
+        metric: Which score.
         draws: shufflings.
-        seed: of the shufflings.
+        seed: Of the shufflings.
     """
     guess = class_positions(predictions["predicted"], classes)
     rng, k = np.random.default_rng(seed), len(classes)

@@ -25,7 +25,7 @@ def audit_words(audit: dict[str, Any]) -> list[str]:
     """Sentences about drops between protocols, about priors, and about what is left under the strictest protocol.
 
     Args:
-        audit: what `audit_table` has gathered so far (without `words`).
+        audit: What ``audit_table`` has gathered so far (without ``words``).
     """
     chance = 1 / len(audit["classes"])
     lines = _scenario(audit, chance) + _left(audit) + _priors(audit, chance) + _random(audit)

@@ -18,11 +18,11 @@ MERGED = (
 def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None:
     """Per (fold, id) of the test parts: does the same normalised text occur in the fold's training part?
 
-    Two texts are the same if their letters and digits agree (`ser_data.manifest.text.comparison_key`).
+    Two texts are the same if their letters and digits agree (``ser_data.manifest.text.comparison_key``).
 
     Args:
-        utterances: index = id, column `text`.
-        folds: `id, fold, part`.
+        utterances: Index = id, column ``text``.
+        folds: ``id, fold, part``.
 
     Returns:
         Booleans indexed by (fold, id); None where no transcript is known.
@@ -45,12 +45,12 @@ def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None
 
 
 def groupings(utterances: pd.DataFrame, seen: pd.Series | None, predictions: pd.DataFrame) -> dict[str, pd.Series]:
-    """Group names per prediction row for every split that the corpus allows: `style`, `text`, `gender`, `speaker`.
+    """Group names per prediction row for every split that the corpus allows: ``style``, ``text``, ``gender``, ``speaker``.
 
     Args:
-        utterances: index = id.
-        seen: from `seen_text`, made once for all rows.
-        predictions: of one row.
+        utterances: Index = id.
+        seen: From ``seen_text``, made once for all rows.
+        predictions: Of one row.
     """
     groups: dict[str, pd.Series] = {}
     ids = predictions["id"]
@@ -87,8 +87,8 @@ def merged_scores(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, 
     """Scores after confusable pairs count as one class: each pair alone, then both together.
 
     Args:
-        counts: pooled confusion matrix `(classes, classes)`.
-        classes: their names.
+        counts: Pooled confusion matrix ``(classes, classes)``.
+        classes: Their names.
     """
     merges = []
     for name, sides in MERGED:

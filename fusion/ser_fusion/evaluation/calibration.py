@@ -15,13 +15,13 @@ def scores(posteriors: np.ndarray, targets: np.ndarray, bins: int = BINS) -> dic
     """Calibration of one scored set.
 
     Args:
-        posteriors: `(n, classes)`, rows sum to 1.
-        targets: `(n,)` class positions.
-        bins: of equal mass by confidence, for the ECE; equal confidences fall into one bin, whatever the order of rows.
+        posteriors: ``(n, classes)``, rows sum to 1.
+        targets: ``(n,)`` class positions.
+        bins: Of equal mass by confidence, for the ECE; equal confidences fall into one bin, whatever the order of rows.
 
     Returns:
-        `nll` (nats per utterance, posteriors floored at 1e-7), `brier` (sum over classes of squared errors, in [0, 2]),
-        `ece` (mean gap of confidence and accuracy, in [0, 1]).
+        ``nll`` (nats per utterance, posteriors floored at 1e-7), ``brier`` (sum over classes of squared errors, in [0, 2]),
+        ``ece`` (mean gap of confidence and accuracy, in [0, 1]).
     """
     n = len(targets)
     true = posteriors[np.arange(n), targets]
@@ -42,11 +42,11 @@ def calibration(test: pd.DataFrame, temperatures: Mapping[str, Temperature], cla
 
     Args:
         test: Test predictions of the row.
-        temperatures: The row's temperature in each fold, from `fold_temperatures`.
+        temperatures: The row's temperature in each fold, from ``fold_temperatures``.
         classes: Class names in order.
 
     Returns:
-        `raw`; `tempered` with `temperature` (the mean over folds) where there are development predictions; `why`:
+        ``raw``; ``tempered`` with ``temperature`` (the mean over folds) where there are development predictions; ``why``:
         why calibration was not applied, or not in every fold; else empty.
     """
     weights: list[int] = []

@@ -41,7 +41,7 @@ def trained_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _whole_heads(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Heads that saw all training speakers (`fraction` 1)."""
+    """Heads that saw all training speakers (``fraction`` 1)."""
     return [
         row for row in trained_rows(rows) if row.get("kind") == "head" and row.get("fraction", 1.0) in (None, 1, 1.0)
     ]
@@ -55,8 +55,8 @@ def primary_pairs(rows: Sequence[dict[str, Any]], named: str = DEFAULT_NAMED) ->
     """Slugs of the declared pairs that this run can answer; of several rows of one fusion the first in the table counts.
 
     Args:
-        rows: row information of the trained heads, in the table's order.
-        named: slug or fusion of the head declared beforehand.
+        rows: Row information of the trained heads, in the table's order.
+        named: Slug or fusion of the head declared beforehand.
     """
     heads = _whole_heads(rows)
     chosen = next((row["slug"] for row in heads if row["slug"] == named), None) or _first(heads, named)
@@ -87,7 +87,7 @@ def first_declared(rows: Sequence[dict[str, Any]], run: Mapping[str, Any]) -> li
     """The primary pairs of the first declaration; those of the job where a run is too old to have kept it.
 
     Args:
-        rows: row information, in the table's order.
+        rows: Row information, in the table's order.
         run: ``run.json``.
     """
     declared = run.get("declared")
@@ -118,9 +118,9 @@ def declared_pairs(
     """All pairs of trained rows as (family, a, b); primary first, then ablations, then the rest.
 
     Args:
-        rows: row information, in the table's order.
-        named: slug or fusion of the head declared beforehand.
-        primary: the primary pairs, where a run kept its declaration.
+        rows: Row information, in the table's order.
+        named: Slug or fusion of the head declared beforehand.
+        primary: The primary pairs, where a run kept its declaration.
     """
     families = [(PRIMARY, a, b) for a, b in (primary_pairs(rows, named) if primary is None else primary)]
     first = {frozenset(pair[1:]) for pair in families}
@@ -148,8 +148,8 @@ class Judged:
     """One row as the tests see it.
 
     Attributes:
-        name, slug: of the row.
-        units: confusion matrices per speaker.
+        name, slug: Of the row.
+        units: Confusion matrices per speaker.
     """
 
     name: str
@@ -163,13 +163,13 @@ class Comparison:
 
     Attributes:
         p_holm: None outside the declared families.
-        test: `swap` (whole speakers) or `t` (over groups of speakers that no trained model links).
-        units, groups: how many speakers, and groups of them that no trained model links.
-        general: whether the result holds for the methods; else it is about these trained models.
-        exact, assignments: of the swap test; False and 0 otherwise.
-        corrected: the Nadeau-Bengio test, where results hold for the methods.
-        family_size: comparisons that Holm's correction counts.
-        note: why the pair is exploratory although it may look declared; ends the sentence.
+        test: ``swap`` (whole speakers) or ``t`` (over groups of speakers that no trained model links).
+        units, groups: How many speakers, and groups of them that no trained model links.
+        general: Whether the result holds for the methods; else it is about these trained models.
+        exact, assignments: Of the swap test; False and 0 otherwise.
+        corrected: The Nadeau-Bengio test, where results hold for the methods.
+        family_size: Comparisons that Holm's correction counts.
+        note: Why the pair is exploratory although it may look declared; ends the sentence.
     """
 
     a: str
@@ -277,11 +277,11 @@ def compare_rows(
     """Compares two rows that were scored on the same utterances and folds.
 
     Args:
-        a, b: the rows.
-        metric: one of `METRICS`.
-        family: `primary`, `ablation` or `exploratory`; correction over a family is `correct_families`.
-        sizes: fold name to (test utterances, training utterances), for the corrected t-test; without it, none is given.
-        draws, seed: of the swap test where speakers are many.
+        a, b: The rows.
+        metric: One of ``METRICS``.
+        family: ``primary``, ``ablation`` or ``exploratory``; correction over a family is ``correct_families``.
+        sizes: Fold name to (test utterances, training utterances), for the corrected t-test; without it, none is given.
+        draws, seed: Of the swap test where speakers are many.
     """
     test: DifferenceTest = difference_test(a.units, b.units, metric, draws=draws, seed=seed)
     interval = test.interval
@@ -320,7 +320,7 @@ def _corrected(a: UnitCounts, b: UnitCounts, metric: str, sizes: dict[str, tuple
 def correct_families(comparisons: Sequence[Comparison], planned: int = 3) -> list[Comparison]:
     """Puts Holm-corrected p-values into the declared families; exploratory pairs stay as they are.
 
-    The primary family is corrected over the `planned` three even where a run lacks one of them, so that leaving a row out
+    The primary family is corrected over the ``planned`` three even where a run lacks one of them, so that leaving a row out
     buys nothing.
     """
     corrected = list(comparisons)
@@ -334,7 +334,7 @@ def correct_families(comparisons: Sequence[Comparison], planned: int = 3) -> lis
 
 
 def fold_sizes(folds: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """Fold name to (test, training) utterances, from `folds.csv`'s columns `id, fold, part`."""
+    """Fold name to (test, training) utterances, from ``folds.csv``'s columns ``id, fold, part``."""
     counts = folds.groupby(["fold", "part"]).size()
     return {
         str(fold): (int(counts.get((fold, "test"), 0)), int(counts.get((fold, "train"), 0)))

@@ -52,8 +52,8 @@ def sources_of(folds: pd.DataFrame, corpora: pd.Series) -> dict[str, tuple[str, 
     """Fold name -> the corpora it trained on, sorted.
 
     Args:
-        folds: `id, fold, part`.
-        corpora: corpus by id.
+        folds: ``id, fold, part``.
+        corpora: Corpus by id.
     """
     train = folds[folds["part"] == "train"]
     named = train.assign(corpus=train["id"].map(corpora)).groupby("fold")["corpus"].unique()
@@ -73,8 +73,8 @@ def transfer(run: RunDirectory) -> dict[str, Any] | None:
     """The cells of every row, or None where the run has one corpus.
 
     Returns:
-        `corpora`, and `cells`: row (slug), source, target, n (utterances), classes present, unit, units, and per metric
-        `value`, `low`, `high` in [0, 1] (bounds None without an interval).
+        ``corpora``, and ``cells``: row (slug), source, target, n (utterances), classes present, unit, units, and per metric
+        ``value``, ``low``, ``high`` in [0, 1] (bounds None without an interval).
     """
     utterances = run.utterances
     if "corpus" not in utterances or utterances["corpus"].nunique() < 2:

@@ -1,12 +1,12 @@
 """Ensembles as rows of the run: the mean of calibrated log-posteriors over seeds, and over folds where that is honest.
 
-Every member's logits are divided by the temperature of its fold (`temperatures`), which no test prediction has part in.
+Every member's logits are divided by the temperature of its fold (``temperatures``), which no test prediction has part in.
 
 ``seeds``  heads of one fold with different seeds have trained on the same utterances and are tested on the same others:
            their mean is a model like any other, in cross-validation too.
 ``folds``  a head of another fold has, in ordinary cross-validation, trained on the very utterances that this fold tests.
-           Only folds that test the same utterance may vote on it: `official-5` (five development parts, one test part),
-           `source-target` (several sources, one target), or folds of your own. Elsewhere this is refused.
+           Only folds that test the same utterance may vote on it: ``official-5`` (five development parts, one test part),
+           ``source-target`` (several sources, one target), or folds of your own. Elsewhere this is refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -142,7 +142,7 @@ def _with(frame: pd.DataFrame, columns: list[str], values: np.ndarray) -> pd.Dat
 
 
 def mean_log(posteriors: np.ndarray) -> np.ndarray:
-    """The mean log-posterior of several members, normalised: `(n, classes)` from `(members, n, classes)`."""
+    """The mean log-posterior of several members, normalised: ``(n, classes)`` from ``(members, n, classes)``."""
     if len(posteriors) == 1:
         return posteriors[0]
     logs = np.log(np.maximum(posteriors, FLOOR)).mean(axis=0)

@@ -1,8 +1,8 @@
 """WA, UWA, WF1 and UWF1, per fold, averaged over seeds and folds, and pooled over the test parts.
 
-The field swaps these names, so every table prints `DEFINITIONS` below itself. UWA and UWF1 average over the classes that
+The field swaps these names, so every table prints ``DEFINITIONS`` below itself. UWA and UWF1 average over the classes that
 have true examples in the scored set; a prediction into an absent class stays an error. Scores lie in [0, 1].
-`score_fold` is scikit-learn; `scores_of` is the same arithmetic on stacks of confusion matrices, which is what the exact
+``score_fold`` is scikit-learn; ``scores_of`` is the same arithmetic on stacks of confusion matrices, which is what the exact
 tests need (tens of thousands of matrices at once); a test holds the two together.
 """
 
@@ -26,7 +26,7 @@ DEFINITIONS = {
 
 
 def class_positions(values: Any, classes: Sequence[str]) -> np.ndarray:
-    """Class positions `(n,)` int64 of class names (or of positions, which pass through); -1 for a name that is not a class."""
+    """Class positions ``(n,)`` int64 of class names (or of positions, which pass through); -1 for a name that is not a class."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
@@ -37,12 +37,12 @@ def score_fold(labels: Any, predicted: Any, classes: Sequence[str]) -> dict[str,
     """The four scores of one scored set.
 
     Args:
-        labels: true classes, `(n,)`: names, or positions in `classes`.
-        predicted: predicted classes, likewise.
-        classes: all class names in order.
+        labels: True classes, ``(n,)``: names, or positions in ``classes``.
+        predicted: Predicted classes, likewise.
+        classes: All class names in order.
 
     Returns:
-        `{"WA", "UWA", "WF1", "UWF1"}`, each in [0, 1]; NaN where nothing was scored.
+        ``{"WA", "UWA", "WF1", "UWF1"}``, each in [0, 1]; NaN where nothing was scored.
     """
     from sklearn.metrics import accuracy_score, f1_score, recall_score
 
@@ -60,7 +60,7 @@ def score_fold(labels: Any, predicted: Any, classes: Sequence[str]) -> dict[str,
 
 
 def confusion(labels: Any, predicted: Any, classes: Sequence[str], weights: Any = None) -> np.ndarray:
-    """Confusion matrix `(classes, classes)`, rows the true class, columns the predicted one, entries counts (float64)."""
+    """Confusion matrix ``(classes, classes)``, rows the true class, columns the predicted one, entries counts (float64)."""
     true, guess, k = class_positions(labels, classes), class_positions(predicted, classes), len(classes)
     return np.bincount(true * k + guess, weights=weights, minlength=k * k).astype(np.float64).reshape(k, k)
 
@@ -69,10 +69,10 @@ def scores_of(confusions: np.ndarray) -> dict[str, np.ndarray]:
     """The four scores of each matrix of a stack.
 
     Args:
-        confusions: `(..., classes, classes)` counts, rows the true class. Counts may be fractional (averaged over seeds).
+        confusions: ``(..., classes, classes)`` counts, rows the true class. Counts may be fractional (averaged over seeds).
 
     Returns:
-        Metric name to an array of shape `(...)`.
+        Metric name to an array of shape ``(...)``.
     """
     counts = np.asarray(confusions, dtype=np.float64)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
@@ -107,10 +107,10 @@ class UnitCounts:
     """Pooled test predictions of one row, by speaker.
 
     Attributes:
-        kind: what a unit is: `speaker`; `session` or `dialogue` where speakers are unknown; else `fold`.
-        units: their names, sorted.
-        counts: `(units, classes, classes)`, rows the true class, averaged over seeds (so possibly fractional).
-        groups: `(units,)`, from 0; units of one group were tested by the same trained models, directly or by a chain.
+        kind: What a unit is: ``speaker``; ``session`` or ``dialogue`` where speakers are unknown; else ``fold``.
+        units: Their names, sorted.
+        counts: ``(units, classes, classes)``, rows the true class, averaged over seeds (so possibly fractional).
+        groups: ``(units,)``, from 0; units of one group were tested by the same trained models, directly or by a chain.
     """
 
     kind: str
@@ -125,12 +125,12 @@ class UnitCounts:
 
     @property
     def general(self) -> bool:
-        """Whether results hold for the methods, not only for these trained models: at least `ENOUGH` groups."""
+        """Whether results hold for the methods, not only for these trained models: at least ``ENOUGH`` groups."""
         return self.independent >= ENOUGH
 
     @property
     def replicates(self) -> np.ndarray:
-        """What intervals are taken over, `(n, classes, classes)`: the groups where there are enough, else the units."""
+        """What intervals are taken over, ``(n, classes, classes)``: the groups where there are enough, else the units."""
         if not self.general or self.independent == len(self.units):
             return self.counts
         summed = np.zeros((self.independent, *self.counts.shape[1:]))
@@ -139,7 +139,7 @@ class UnitCounts:
 
     @property
     def pooled(self) -> np.ndarray:
-        """The pooled confusion matrix `(classes, classes)`."""
+        """The pooled confusion matrix ``(classes, classes)``."""
         return self.counts.sum(axis=0)
 
 
@@ -147,10 +147,10 @@ def independent_groups(units: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Groups of units that no trained model links.
 
     Args:
-        units, folds: `(n,)` codes from 0; pair i says that the model of this fold tested this unit.
+        units, folds: ``(n,)`` codes from 0; pair i says that the model of this fold tested this unit.
 
     Returns:
-        `(units,)` group numbers from 0.
+        ``(units,)`` group numbers from 0.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -167,10 +167,10 @@ def unit_counts(
     """Sums the predictions of one row by speaker; an utterance's seeds (and folds) share its weight of one.
 
     Args:
-        predictions: `id, fold, seed, label, predicted` of one row.
-        utterances: index = id, with the unit's column.
-        classes: class names in order.
-        kind: the unit; default by `unit_kind`.
+        predictions: ``id, fold, seed, label, predicted`` of one row.
+        utterances: Index = id, with the unit's column.
+        classes: Class names in order.
+        kind: The unit; default by ``unit_kind``.
     """
     kind = kind or unit_kind(utterances)
     owner = predictions["fold"] if kind == "fold" else predictions["id"].map(utterances[kind])

@@ -1,4 +1,4 @@
-"""From what was typed (`RUN`, `RUN:ROW`) to pairs of rows, and their comparisons."""
+"""From what was typed (``RUN``, ``RUN:ROW``) to pairs of rows, and their comparisons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ def _fold_differences(a: RunDirectory, b: RunDirectory) -> list[str]:
 
 
 def require_comparable(a: RunDirectory, b: RunDirectory) -> None:
-    """Raises `NotComparable` with every difference."""
+    """Raises ``NotComparable`` with every difference."""
     if a.path.resolve() != b.path.resolve() and (problems := differences(a, b)):
         raise NotComparable(str(a.path), str(b.path), problems)
 
@@ -96,7 +96,7 @@ class Chosen:
 
 
 def choose(run: RunDirectory, slug: str, label: str | None = None) -> Chosen:
-    """A row by its slug or name; `label` is what sentences call it."""
+    """A row by its slug or name; ``label`` is what sentences call it."""
     rows = {row["slug"]: row for row in run.rows} | {row["name"]: row for row in run.rows}
     if slug not in rows:
         raise UnknownRow(slug, str(run.path), tuple(row["slug"] for row in run.rows))
@@ -107,7 +107,7 @@ def choose(run: RunDirectory, slug: str, label: str | None = None) -> Chosen:
 
 
 def split_argument(argument: str) -> tuple[str, str | None]:
-    """`RUN:ROW` as (run, row); a path that exists as it is has no row."""
+    """``RUN:ROW`` as (run, row); a path that exists as it is has no row."""
     if Path(argument).exists() or ":" not in argument:
         return argument, None
     run, _, row = argument.rpartition(":")

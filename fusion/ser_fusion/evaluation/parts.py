@@ -19,7 +19,7 @@ class Part:
 
     Attributes:
         name: Of the fold.
-        train: `(n,)` int64.
+        train: ``(n,)`` int64.
         test: The same.
         dev: The same; empty where there is no development part.
         refit: Whether what is tested was fitted on the development part too.
@@ -38,7 +38,7 @@ class Part:
 
 
 def parts_of(index: pd.Index, folds: Iterable[Any], refit: bool = False) -> list[Part]:
-    """Folds (with `name`, `train`, `dev`, `test` as ids) as positions in `index`; ids that the table lacks are left out."""
+    """Folds (with ``name``, ``train``, ``dev``, ``test`` as ids) as positions in ``index``; ids that the table lacks are left out."""
 
     def positions(ids: Sequence[str]) -> NDArray[np.int64]:
         places = index.get_indexer(pd.Index(list(ids)))
@@ -58,7 +58,7 @@ def posterior_frame(
     posteriors: np.ndarray,
     guess: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Predictions of one part: `id, fold, seed, label, predicted, p_<class> ...`; `guess` by default the largest posterior."""
+    """Predictions of one part: ``id, fold, seed, label, predicted, p_<class> ...``; ``guess`` by default the largest posterior."""
     names = np.asarray(classes, dtype=object)
     predicted = posteriors.argmax(axis=1) if guess is None else guess
     frame = {
@@ -73,7 +73,7 @@ def posterior_frame(
 
 
 def reference_row(slug: str, name: str, note: str, parameters: int = 0) -> dict[str, Any]:
-    """The row as `run.json` holds it."""
+    """The row as ``run.json`` holds it."""
     return {
         "name": name,
         "slug": slug,
@@ -89,7 +89,7 @@ def reference_row(slug: str, name: str, note: str, parameters: int = 0) -> dict[
 
 
 def class_prior(targets: np.ndarray, classes: int) -> np.ndarray:
-    """Class frequencies `(classes,)` of the training targets; sums to 1."""
+    """Class frequencies ``(classes,)`` of the training targets; sums to 1."""
     counts = np.bincount(targets, minlength=classes).astype(np.float64)
     return counts / counts.sum()
 

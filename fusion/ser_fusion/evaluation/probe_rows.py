@@ -2,7 +2,7 @@
 
 Every probe is there twice, on the mean of the frames over time and on mean and deviation: which is better differs from
 corpus to corpus. The product takes, for each stream and fold, the pooling with the lower development NLL, at the stream's
-temperature: `log p = sum_s log p_s - (S - 1) log prior`. A stream without frames has no say in it.
+temperature: ``log p = sum_s log p_s - (S - 1) log prior``. A stream without frames has no say in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class ProbeRow:
     """One row and its probes.
 
     Attributes:
-        info: The row as `run.json` holds it; `fits` names each fold's probe, `streams` what it reads.
+        info: The row as ``run.json`` holds it; ``fits`` names each fold's probe, ``streams`` what it reads.
         test: Test predictions.
         dev: Development predictions, by the fits that have not seen them; None where there is no development part.
         probes: Fold to probe.
@@ -41,17 +41,17 @@ class ProbeRow:
 
 
 def probe_name(streams: Sequence[str], pooling: str) -> str:
-    """As printed: `Probe (audio, mean)`."""
+    """As printed: ``Probe (audio, mean)``."""
     return f"Probe ({_which(streams)}, {POOLINGS[pooling]})"
 
 
 def probe_slug(streams: Sequence[str], pooling: str) -> str:
-    """As written in files: `probe-audio-mean`."""
+    """As written in files: ``probe-audio-mean``."""
     return f"probe-{_which(streams)}-{pooling}"
 
 
 def joined(features: Mapping[str, NDArray[np.float32]], streams: Sequence[str]) -> NDArray[np.float32]:
-    """Pooled features of some streams side by side, `(n, d)`."""
+    """Pooled features of some streams side by side, ``(n, d)``."""
     parts = [features[name] for name in streams]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
@@ -67,7 +67,7 @@ def probe_rows(
     """All probe rows on some folds.
 
     Args:
-        table: Utterances with `target` (class position), index = id.
+        table: Utterances with ``target`` (class position), index = id.
         classes: Class names in order.
         features: Pooled features of every stream; may be empty.
         parts: The folds.

@@ -1,8 +1,8 @@
 """The solver of the linear probe: multinomial logistic regression with an L2 penalty, on one set of rows, for one C after another.
 
 L-BFGS on rescaled weights, from where the last C ended. With more rows than features the scale is the Cholesky factor of
-`X'X c + I / C`, close to the Hessian. With fewer, the weights are sought within the span of the rows, where the minimum lies, along
-the eigenvectors of `XX'`; the same matrix is then diagonal. A rough descent computes in float32, which halves its time.
+``X'X c + I / C``, close to the Hessian. With fewer, the weights are sought within the span of the rows, where the minimum lies, along
+the eigenvectors of ``XX'``; the same matrix is then diagonal. A rough descent computes in float32, which halves its time.
 """
 
 from typing import Any
@@ -15,17 +15,17 @@ FLAT = 1e-12
 
 Doubles = NDArray[np.float64]
 Point = tuple[Doubles, Doubles]
-"""Weights `(features or axes, known classes)` and intercepts `(known classes,)`."""
+"""Weights ``(features or axes, known classes)`` and intercepts ``(known classes,)``."""
 
 
 def moments(train: np.ndarray, floor: float = 1e-3) -> tuple[Doubles, Doubles]:
-    """Mean and scale of each channel, `(features,)`; the scale is 1 / deviation, and 0 for a channel that hardly varies.
+    """Mean and scale of each channel, ``(features,)``; the scale is 1 / deviation, and 0 for a channel that hardly varies.
 
     MiniLM's last layer has channels without any variance in float16: without the floor they become NaN.
 
     Args:
-        train: `(n, features)`.
-        floor: A channel is left out where its deviation is below `floor` times the median deviation.
+        train: ``(n, features)``.
+        floor: A channel is left out where its deviation is below ``floor`` times the median deviation.
     """
     mean, deviation = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     alive = deviation > max(floor * float(np.median(deviation)), 1e-12)
@@ -36,8 +36,8 @@ class Rows:
     """Standardised features and classes of the rows that a probe is fitted on.
 
     Args:
-        features: `(n, d)`.
-        targets: Class positions, `(n,)`.
+        features: ``(n, d)``.
+        targets: Class positions, ``(n,)``.
         classes: Number of classes.
     """
 
@@ -65,7 +65,7 @@ class Rows:
         return np.zeros((self.x.shape[1], len(self.known))), np.zeros(len(self.known))
 
     def least(self, penalty: float, tolerance: float, start: Point, rough: bool = False) -> Point:
-        """The minimum of `sum of cross-entropies + |w|^2 / (2 C)`.
+        """The minimum of ``sum of cross-entropies + |w|^2 / (2 C)``.
 
         Args:
             penalty: C.
@@ -98,7 +98,7 @@ class Rows:
         return w, b
 
     def _loss(self, x: NDArray[Any], penalty: float, point: Point) -> tuple[float, Point]:
-        """The loss and its gradient; by hand, since these arrays are small and scipy's `log_softmax` checks them for longer."""
+        """The loss and its gradient; by hand, since these arrays are small and scipy's ``log_softmax`` checks them for longer."""
         w, b = point
         z = x @ w.astype(x.dtype)
         z += b
@@ -111,7 +111,7 @@ class Rows:
         return loss, (x.T @ over + w / penalty, over.sum(axis=0, dtype=np.float64))
 
     def straight(self, point: Point) -> Point:
-        """Weights `(classes, d)` and intercepts `(classes,)` for features as they are; -inf for a class that is not there."""
+        """Weights ``(classes, d)`` and intercepts ``(classes,)`` for features as they are; -inf for a class that is not there."""
         w, b = point
         own = (w if self.axes is None else self.samples.T @ (self.axes @ w)) * self.scale[:, None]
         weights, bias = np.zeros((self.classes, len(self.scale))), np.full(self.classes, -np.inf)

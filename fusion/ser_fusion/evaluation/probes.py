@@ -1,16 +1,16 @@
 """The linear probe: multinomial logistic regression on pooled frames. One definition for all that calls itself a probe.
 
-`ser probe`, the reference rows, the leak audit, the classifier `logreg` and stacking all call `fit_probe`:
+``ser probe``, the reference rows, the leak audit, the classifier ``logreg`` and stacking all call ``fit_probe``:
 
 - Features are standardised by the rows that the probe is fitted on; channels that hardly vary there are left out.
-- The penalty is L2 on the weights; C, its inverse strength, is chosen from `PATH` by the NLL of the development part. The path is
-  walked from `DEFAULT` upwards, or downwards where that gains nothing, to the first step without a gain. Without a development
-  part C is `DEFAULT`.
-- It is fitted on what heads are fitted on: the training part; with `refit` then once more on training and development part
+- The penalty is L2 on the weights; C, its inverse strength, is chosen from ``PATH`` by the NLL of the development part. The path is
+  walked from ``DEFAULT`` upwards, or downwards where that gains nothing, to the first step without a gain. Without a development
+  part C is ``DEFAULT``.
+- It is fitted on what heads are fitted on: the training part; with ``refit`` then once more on training and development part
   together, with the C that was chosen before.
-- The gradient of the mean loss ends below `TOLERANCE`; while C is being chosen, below `ROUGH`, which moves the NLL by some 1e-5.
+- The gradient of the mean loss ends below ``TOLERANCE``; while C is being chosen, below ``ROUGH``, which moves the NLL by some 1e-5.
 
-How the minimum is found, the same one as scikit-learn's (a test holds them together), is in `probe_solver`.
+How the minimum is found, the same one as scikit-learn's (a test holds them together), is in ``probe_solver``.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ Positions = NDArray[np.int64]
 Classes = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 Fit = tuple[Values, Classes, Positions, Positions, int, bool]
-"""Arguments of `fit_probe`."""
+"""Arguments of ``fit_probe``."""
 WORTH = 5_000_000
 """Rows times features, summed over fits, from which other processes save more time than their start costs."""
 _SCIPY = version("scipy")
@@ -47,10 +47,10 @@ class Probe:
     """A fitted probe.
 
     Attributes:
-        weights: `(classes, features)`, for features as they are pooled.
-        bias: `(classes,)`; -inf for a class that was not in training.
+        weights: ``(classes, features)``, for features as they are pooled.
+        bias: ``(classes,)``; -inf for a class that was not in training.
         penalty: C.
-        dev: Posteriors of the development part, `(rows, classes)`, by the fit that has not seen it.
+        dev: Posteriors of the development part, ``(rows, classes)``, by the fit that has not seen it.
     """
 
     weights: Doubles
@@ -59,19 +59,19 @@ class Probe:
     dev: Doubles
 
     def log_posteriors(self, features: NDArray[np.floating]) -> Doubles:
-        """Log-posteriors `(n, classes)` of pooled features `(n, d)`."""
+        """Log-posteriors ``(n, classes)`` of pooled features ``(n, d)``."""
         from scipy.special import log_softmax
 
         logs: Doubles = log_softmax(features.astype(np.float64) @ self.weights.T + self.bias, axis=1)
         return logs
 
     def posteriors(self, features: NDArray[np.floating]) -> Doubles:
-        """Posteriors `(n, classes)` of pooled features `(n, d)`."""
+        """Posteriors ``(n, classes)`` of pooled features ``(n, d)``."""
         return np.exp(self.log_posteriors(features))
 
 
 def standardise(train: np.ndarray, test: np.ndarray, floor: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
-    """Zero mean and unit variance by the training part, both float32; see `moments`."""
+    """Zero mean and unit variance by the training part, both float32; see ``moments``."""
     mean, scale = moments(train, floor)
     return ((train - mean) * scale).astype(np.float32), ((test - mean) * scale).astype(np.float32)
 
@@ -82,8 +82,8 @@ def fit_probe(
     """Fits the probe.
 
     Args:
-        features: Pooled features of all utterances, `(n, d)`.
-        targets: Class positions, `(n,)`.
+        features: Pooled features of all utterances, ``(n, d)``.
+        targets: Class positions, ``(n,)``.
         train: Positions of the training part.
         dev: Positions of the development part; may be empty.
         classes: Number of classes.
@@ -156,15 +156,15 @@ class Fits:
     def fit(
         self, features: Values, targets: Classes, train: Positions, dev: Positions, classes: int, refit: bool = False
     ) -> tuple[str, Probe]:
-        """The key and the probe; arguments as for `fit_probe`."""
+        """The key and the probe; arguments as for ``fit_probe``."""
         (key,) = self.fit_all([(features, targets, train, dev, classes, refit)])
         return key, self._known[key]
 
     def fit_all(self, asked: Sequence[Fit]) -> list[str]:
-        """The keys of some fits, which `fit` then gives at once; what is missing is fitted on several processes.
+        """The keys of some fits, which ``fit`` then gives at once; what is missing is fitted on several processes.
 
         Args:
-            asked: Arguments of `fit_probe`.
+            asked: Arguments of ``fit_probe``.
         """
         keys = [self.key(*fit) for fit in asked]
         missing: dict[str, Fit] = {}

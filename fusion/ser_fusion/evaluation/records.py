@@ -1,6 +1,6 @@
 """The JSON records of a run directory, one model for each: what must be there, of which type, within which bounds.
 
-A record may come from anybody. It is read with `read_record`, which gives the record as it is in the file once its model
+A record may come from anybody. It is read with ``read_record``, which gives the record as it is in the file once its model
 has accepted it, and one sentence otherwise. Fields that a model does not name are kept and not looked at.
 """
 
@@ -46,7 +46,7 @@ class Expert(Record):
 
 
 class StackCard(Record):
-    """A fold's stack: `ser_fusion.evaluation.stacking`."""
+    """A fold's stack: ``ser_fusion.evaluation.stacking``."""
 
     weights: Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)]
     log_prior: list[Annotated[float, Field(allow_inf_nan=False)]]
@@ -55,7 +55,7 @@ class StackCard(Record):
 
 
 class Row(Record):
-    """A row of the table, in `run.json`."""
+    """A row of the table, in ``run.json``."""
 
     name: str
     slug: Slug
@@ -78,7 +78,7 @@ class Row(Record):
 
 
 class Spec(Record):
-    """What one layer's features were computed from; `ser_cache.EntrySpec` checks the values."""
+    """What one layer's features were computed from; ``ser_cache.EntrySpec`` checks the values."""
 
     modality: str
     encoder: str
@@ -119,7 +119,7 @@ class Corpus(Record):
 
 
 class Job(Record):
-    """Of a run's settings only what is read without making a job of them again; `FuseJob` checks the rest."""
+    """Of a run's settings only what is read without making a job of them again; ``FuseJob`` checks the rest."""
 
     context: Annotated[int, Field(ge=0, le=10_000)] | None = None
     named_head: str | None = None
@@ -150,7 +150,7 @@ class Declared(Record):
 
 
 class Run(Record):
-    """`run.json`."""
+    """``run.json``."""
 
     format: Literal[1]
     classes: Annotated[list[str], Field(min_length=1)]
@@ -178,7 +178,7 @@ class Run(Record):
 
 
 class Started(Record):
-    """`run.json` of any task, as far as it is needed to go on with the run or to repeat it."""
+    """``run.json`` of any task, as far as it is needed to go on with the run or to repeat it."""
 
     job: dict[str, Any]
     rows: list[Row] = []
@@ -191,7 +191,7 @@ class Started(Record):
 
 
 class Done(Record):
-    """`done.json`: a finished training."""
+    """``done.json``: a finished training."""
 
     fingerprint: str
     fold: str
@@ -201,7 +201,7 @@ class Done(Record):
 
 
 class Card(Record):
-    """`head.json`, or the card of an exported head: how a head is built."""
+    """``head.json``, or the card of an exported head: how a head is built."""
 
     fusion: str
     dims: Annotated[dict[str, Size], Field(min_length=1)]
@@ -235,7 +235,7 @@ class Scored(Record):
 
 
 class JudgedRow(Record):
-    """A row of `metrics.json`."""
+    """A row of ``metrics.json``."""
 
     slug: Slug
     metrics: dict[str, Scored]
@@ -267,7 +267,7 @@ class ExportedRow(Record):
 
 
 class Export(Record):
-    """`config.json` of `ser export --hub`."""
+    """``config.json`` of ``ser export --hub``."""
 
     format: Literal[1]
     classes: Annotated[list[str], Field(min_length=1)]
@@ -311,7 +311,7 @@ class AuditRow(Record):
 
 
 class Audit(Record):
-    """`audit.json`."""
+    """``audit.json``."""
 
     protocols: list[str]
     classes: list[str]
@@ -333,7 +333,7 @@ class BesideRow(Record):
 
 
 class Beside(Record):
-    """`vad.json`: scores of ratings that were learned beside the classes."""
+    """``vad.json``: scores of ratings that were learned beside the classes."""
 
     dimensions: list[str]
     rows: list[BesideRow]

@@ -1,7 +1,7 @@
 """The rows that every table carries for free: chance, priors, a bag of words, and linear probes, on the heads' own folds.
 
-They are fitted on what the heads of the run are fitted on: the training part of each fold, with `refit` the development
-part too. Only the probes choose anything, their penalty, on the development part (`probes`). A head that does not beat them
+They are fitted on what the heads of the run are fitted on: the training part of each fold, with ``refit`` the development
+part too. Only the probes choose anything, their penalty, on the development part (``probes``). A head that does not beat them
 has not shown what it is for.
 """
 
@@ -46,8 +46,8 @@ class Reference:
     """One reference row.
 
     Attributes:
-        info: The row as `run.json` holds it.
-        test: Test predictions: `row, id, fold, seed, label, predicted, p_<class> ...`.
+        info: The row as ``run.json`` holds it.
+        test: Test predictions: ``row, id, fold, seed, label, predicted, p_<class> ...``.
         dev: Development predictions of the same kind; None for rows that learn nothing from the development part.
     """
 
@@ -67,8 +67,8 @@ def fixed_rows(table: pd.DataFrame, classes: Sequence[str]) -> list[tuple[dict[s
     """The rows of priors and words, as pairs of row information and a function from a fold to posteriors.
 
     Args:
-        table: utterances with `target` (class position) and the manifest's columns, index = id.
-        classes: class names in order.
+        table: Utterances with ``target`` (class position) and the manifest's columns, index = id.
+        classes: Class names in order.
     """
     targets, k = table["target"].to_numpy(), len(classes)
     rows: list[tuple[dict[str, Any], Predict]] = []
@@ -117,13 +117,13 @@ def deterministic_rows(
     """All rows without randomness, on some folds; a row that cannot be computed on some fold is left out.
 
     Args:
-        table: utterances with `target` (class position) and the manifest's columns, index = id.
-        classes: class names in order.
-        features: pooled features of every stream (`stream_features`); may be empty.
-        parts: the folds.
-        fits: where probes are looked up and kept.
+        table: Utterances with ``target`` (class position) and the manifest's columns, index = id.
+        classes: Class names in order.
+        features: Pooled features of every stream (``stream_features``); may be empty.
+        parts: The folds.
+        fits: Where probes are looked up and kept.
         fixed: ``fixed_rows`` of this table, if they are already computed.
-        progress: called with each row's name before it is computed.
+        progress: Called with each row's name before it is computed.
     """
     rows, speakers = [], speakers_of(table)
     for info, predict in fixed_rows(table, classes) if fixed is None else fixed:
@@ -155,12 +155,12 @@ def reference_rows(
     """All reference rows of a study, on its folds.
 
     Args:
-        study: utterances, classes, folds and streams.
-        seeds: the heads' seeds; only the two random rows use them, all others have the one seed 0.
-        refit: whether the heads that are tested were fitted on the development part too.
+        study: Utterances, classes, folds and streams.
+        seeds: The heads' seeds; only the two random rows use them, all others have the one seed 0.
+        refit: Whether the heads that are tested were fitted on the development part too.
         features: ``stream_features(study)``, if it is already computed.
-        fits: where probes are looked up and kept.
-        progress: called with each row's name before it is computed.
+        fits: Where probes are looked up and kept.
+        progress: Called with each row's name before it is computed.
     """
     parts = parts_of(study.table.index, study.folds.folds, refit)
     features = stream_features(study) if features is None else features
@@ -187,12 +187,12 @@ def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Se
     and ties go to the more frequent class.
 
     Args:
-        train_keys, test_keys: any hashable keys; missing = None/NaN.
-        train_targets: `(n_train,)` class positions.
-        classes: number of classes.
+        train_keys, test_keys: Any hashable keys; missing = None/NaN.
+        train_targets: ``(n_train,)`` class positions.
+        classes: Number of classes.
 
     Returns:
-        `(n_test, classes)` probabilities.
+        ``(n_test, classes)`` probabilities.
     """
     prior = class_prior(train_targets, classes)
     with_key = train_keys.notna().to_numpy()
@@ -205,7 +205,7 @@ def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Se
 
 
 def wearer(dialogues: pd.Series) -> pd.Series:
-    """Who wears the motion markers, read from IEMOCAP's dialogue names (`Ses01F_impro01` -> `F`); None elsewhere."""
+    """Who wears the motion markers, read from IEMOCAP's dialogue names (``Ses01F_impro01`` -> ``F``); None elsewhere."""
     matches = [_WEARER.match(name) if isinstance(name, str) else None for name in dialogues]
     return pd.Series([match[1] if match else None for match in matches], index=dialogues.index, dtype=object)
 
@@ -218,7 +218,7 @@ def joined_keys(columns: Sequence[pd.Series]) -> pd.Series:
 
 
 def metadata_keys(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """The keys that this corpus has: `scenario-prior`, `dialogue-prior`, `speaker-prior` -> key per row (index as table)."""
+    """The keys that this corpus has: ``scenario-prior``, ``dialogue-prior``, ``speaker-prior`` -> key per row (index as table)."""
     keys: dict[str, pd.Series] = {}
     if "scenario" in table and table["scenario"].notna().any():
         keys["scenario-prior"] = table["scenario"]
@@ -238,7 +238,7 @@ SVM_C = 0.3
 
 
 def word_counts(texts: Sequence[object]) -> Any:
-    """Counts of words and word pairs, sparse `(n, terms)`, of all transcripts; None if the transcripts do not hold a word."""
+    """Counts of words and word pairs, sparse ``(n, terms)``, of all transcripts; None if the transcripts do not hold a word."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     counter = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", dtype=np.float64)
@@ -249,16 +249,16 @@ def word_counts(texts: Sequence[object]) -> Any:
 
 
 def text_svm(counts: Any, train: np.ndarray, test: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray | None:
-    """Scores `(len(test), classes)` of TF-IDF (words and word pairs, sublinear) and a linear SVM on the transcripts.
+    """Scores ``(len(test), classes)`` of TF-IDF (words and word pairs, sublinear) and a linear SVM on the transcripts.
 
     Vocabulary and document frequencies are the training part's own: counting everything once only saves reading the texts
     again for every fold. The scores are a softmax of the margins: right for ranking, not calibrated.
 
     Args:
-        counts: from `word_counts`.
-        train, test: positions of the parts.
-        targets: `(n,)` class positions.
-        classes: number of classes.
+        counts: From ``word_counts``.
+        train, test: Positions of the parts.
+        targets: ``(n,)`` class positions.
+        classes: Number of classes.
 
     Returns:
         None where the training transcripts hold no word.

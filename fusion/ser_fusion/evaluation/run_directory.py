@@ -29,11 +29,11 @@ def job_folders(path: Path, slug: str = "*") -> list[Path]:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """One finished (or interrupted) run of `ser-fuse`.
+    """One finished (or interrupted) run of ``ser-fuse``.
 
     Attributes:
-        path: the directory.
-        run: `run.json` as a dict.
+        path: The directory.
+        run: ``run.json`` as a dict.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
-        """Reads `run.json`; raises ``NotARun`` if it is missing or cannot be read."""
+        """Reads ``run.json``; raises ``NotARun`` if it is missing or cannot be read."""
         folder = Path(path)
         if not (folder / "run.json").exists():
             raise NotARun(str(folder), "it has no run.json")
@@ -133,7 +133,7 @@ class RunDirectory:
 
     @cached_property
     def folds(self) -> pd.DataFrame:
-        """`folds.csv`: columns `id, fold, part` (strings)."""
+        """``folds.csv``: columns ``id, fold, part`` (strings)."""
         try:
             frame = pd.read_csv(self.path / "folds.csv", dtype=str, keep_default_na=False)
         except FileNotFoundError:
@@ -162,7 +162,7 @@ DEPTH = 4
 
 @dataclass(frozen=True)
 class Listed:
-    """One run: what it was, and whether it holds predictions; `problem` where it cannot be read."""
+    """One run: what it was, and whether it holds predictions; ``problem`` where it cannot be read."""
 
     path: Path
     corpus: str
@@ -175,7 +175,7 @@ class Listed:
 
 
 def find_runs(folder: str | Path, depth: int = DEPTH) -> Iterator[Listed]:
-    """Every folder at most `depth` levels down that holds a run.json, sorted by path; symbolic links are not followed."""
+    """Every folder at most ``depth`` levels down that holds a run.json, sorted by path; symbolic links are not followed."""
     root = Path(folder)
     if not root.is_dir():
         raise NotARun(str(root), "the folder does not exist")

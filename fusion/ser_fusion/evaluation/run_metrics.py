@@ -1,6 +1,6 @@
-"""Judges a run directory: everything the report shows, as plain data in `metrics.json`.
+"""Judges a run directory: everything the report shows, as plain data in ``metrics.json``.
 
-Reads only what `ser-fuse` left behind (see `run_directory`), so old runs can be judged again by a newer version.
+Reads only what ``ser-fuse`` left behind (see ``run_directory``), so old runs can be judged again by a newer version.
 """
 
 import math
@@ -41,14 +41,14 @@ HARDEST = 25
 
 
 def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Computes all numbers of a run and writes `metrics.json`.
+    """Computes all numbers of a run and writes ``metrics.json``.
 
     Args:
-        run_dir: the run directory.
-        progress: called with the name of each step that may take more than a moment.
+        run_dir: The run directory.
+        progress: Called with the name of each step that may take more than a moment.
 
     Returns:
-        The content of `metrics.json`; its keys are described in `docs/background/statistics.md`.
+        The content of ``metrics.json``; its keys are described in ``docs/background/statistics.md``.
 
     Raises:
         NotARun: The folder is not a run directory.
@@ -132,7 +132,7 @@ def finite(value: Any) -> Any:
 def _row(
     run: RunDirectory, row: dict[str, Any], kind: str, seen: pd.Series | None, judged: dict[str, Judged]
 ) -> dict[str, Any]:
-    """Everything about one row; its counts per speaker are left in `judged`."""
+    """Everything about one row; its counts per speaker are left in ``judged``."""
     classes, predictions = run.classes, run.of_row(row["slug"])
     counts = unit_counts(predictions, run.utterances, classes, kind)
     judged[row["slug"]] = Judged(str(row["name"]), str(row["slug"]), counts)
@@ -277,7 +277,7 @@ def per_class(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]
 
 
 def fold_confusions(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, list[str], list[int]]:
-    """Confusion matrices of one row of the table, `(folds, seeds, classes, classes)`, with the folds' and seeds' names."""
+    """Confusion matrices of one row of the table, ``(folds, seeds, classes, classes)``, with the folds' and seeds' names."""
     folds, seeds = (
         sorted(predictions["fold"].astype(str).unique()),
         sorted(int(s) for s in predictions["seed"].unique()),
@@ -295,14 +295,14 @@ def summarise(predictions: pd.DataFrame, classes: Sequence[str], *, pooled_only:
     """Headline numbers of one row: seeds are averaged first, for a seed is not a replicate.
 
     Args:
-        predictions: columns `id, fold, seed, label, predicted` of one row, test parts only.
-        classes: class names in order.
-        pooled_only: folds too small or too one-sided for a mean over them (`session+scenario`).
+        predictions: Columns ``id, fold, seed, label, predicted`` of one row, test parts only.
+        classes: Class names in order.
+        pooled_only: Folds too small or too one-sided for a mean over them (``session+scenario``).
 
     Returns:
-        `metrics`: per metric `mean` and `std_folds` (ddof 1) of the fold means, `std_seeds` (ddof 1, of the seeds' own
-        means over folds) and `pooled`; `folds`: per fold the scores averaged over seeds; `confusion`: pooled counts,
-        averaged over seeds; `per_class`; `n`, `seeds`.
+        ``metrics``: per metric ``mean`` and ``std_folds`` (ddof 1) of the fold means, ``std_seeds`` (ddof 1, of the seeds' own
+        means over folds) and ``pooled``; ``folds``: per fold the scores averaged over seeds; ``confusion``: pooled counts,
+        averaged over seeds; ``per_class``; ``n``, ``seeds``.
     """
     counts, folds, seeds = fold_confusions(predictions, classes)
     ran = counts.sum(axis=(-1, -2)) > 0  # a killed run may lack some (fold, seed)

@@ -1,9 +1,9 @@
-"""Stacked rows (`--stack probes`): a head and the linear probes of its streams, weighed on development predictions.
+"""Stacked rows (``--stack probes``): a head and the linear probes of its streams, weighed on development predictions.
 
-`log p(c) = (1 - BALANCE) log prior_c + sum_k w_k (log p_k(c) - log prior_c)`, up to a constant. The experts k are the probes of
+``log p(c) = (1 - BALANCE) log prior_c + sum_k w_k (log p_k(c) - log prior_c)``, up to a constant. The experts k are the probes of
 each stream the head reads, those of these streams side by side, each on every pooling, and the head. The weights are positive,
-`w_k = softplus(a_k)`; L-BFGS minimises the development NLL under the whole prior plus `SHRINK sum_k (w_k - 1/K)^2`, from
-`w_k = 1/K`. An expert without frames of its stream has no say.
+``w_k = softplus(a_k)``; L-BFGS minimises the development NLL under the whole prior plus ``SHRINK sum_k (w_k - 1/K)^2``, from
+``w_k = 1/K``. An expert without frames of its stream has no say.
 
 The whole prior makes the accuracy (WA) best, and none the mean recall (UWA). Tables print both, and the F1 scores between them:
 half of the log prior serves those. It is fixed, not fitted; docs/background/statistics.md has its figures.
@@ -34,7 +34,7 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Stacked:
-    """One stacked row; `info["stack"]` holds each fold's weights, prior and experts, all that a prediction needs."""
+    """One stacked row; ``info["stack"]`` holds each fold's weights, prior and experts, all that a prediction needs."""
 
     info: dict[str, Any]
     test: pd.DataFrame
@@ -42,12 +42,12 @@ class Stacked:
 
 
 def combine(logs: Doubles, log_prior: Doubles, weights: Doubles, balance: float = 0.0) -> Doubles:
-    """Posteriors of a stack, `(n, classes)`.
+    """Posteriors of a stack, ``(n, classes)``.
 
     Args:
-        logs: Log-posteriors of the experts, `(experts, n, classes)`; an expert without frames gives the log prior.
-        log_prior: `(classes,)`, or `(n, classes)`.
-        weights: `(experts,)`.
+        logs: Log-posteriors of the experts, ``(experts, n, classes)``; an expert without frames gives the log prior.
+        log_prior: ``(classes,)``, or ``(n, classes)``.
+        weights: ``(experts,)``.
         balance: The share of the log prior that is left out, 0 to 1.
     """
     from scipy.special import softmax
@@ -58,13 +58,13 @@ def combine(logs: Doubles, log_prior: Doubles, weights: Doubles, balance: float 
 
 
 def fit_weights(logs: Doubles, log_prior: Doubles, targets: NDArray[np.int64], shares: Doubles) -> Doubles:
-    """The weights `(experts,)` of least development NLL, shrunk towards 1 / K; arguments as for `combine`.
+    """The weights ``(experts,)`` of least development NLL, shrunk towards 1 / K; arguments as for ``combine``.
 
     Args:
-        logs: Log-posteriors, `(experts, n, classes)`.
-        log_prior: `(n, classes)`.
-        targets: Class positions, `(n,)`.
-        shares: What each row counts, `(n,)`.
+        logs: Log-posteriors, ``(experts, n, classes)``.
+        log_prior: ``(n, classes)``.
+        targets: Class positions, ``(n,)``.
+        shares: What each row counts, ``(n,)``.
     """
     from scipy.optimize import minimize
     from scipy.special import expit, log_softmax
@@ -99,11 +99,11 @@ def stacked_rows(
     """A stacked row for every head whose streams have probes.
 
     Args:
-        rows: Row information of the heads, each with its `streams`.
+        rows: Row information of the heads, each with its ``streams``.
         tests: Their test predictions.
         developments: Their development predictions; may be empty.
         references: The run's reference rows, the probes among them.
-        table: Utterances with `target`, index = id.
+        table: Utterances with ``target``, index = id.
         parts: The folds.
         present: Stream to whether an utterance has frames of it, rows as the table.
         classes: Class names in order.
@@ -177,9 +177,9 @@ def _expert_logs(
     present: Mapping[str, NDArray[np.bool_]],
     classes: Sequence[str],
 ) -> tuple[Doubles, Doubles]:
-    """Log-posteriors of all experts `(experts, n, classes)` and log priors `(n, classes)` for a head's predictions.
+    """Log-posteriors of all experts ``(experts, n, classes)`` and log priors ``(n, classes)`` for a head's predictions.
 
-    `which` is 0 for test predictions, whose models may be refitted, and 1 for development predictions, by the first fits.
+    ``which`` is 0 for test predictions, whose models may be refitted, and 1 for development predictions, by the first fits.
     """
     experts = len(probes) + 1
     prior = np.zeros((len(frame), len(classes)))

@@ -1,14 +1,14 @@
 """Intervals over independent replicates, and the declared test of a difference.
 
-A replicate is a speaker, or a group of speakers that share trained models (`UnitCounts.replicates`). The interval is
+A replicate is a speaker, or a group of speakers that share trained models (``UnitCounts.replicates``). The interval is
 Student's t over the replicates' jackknife pseudo-values: leave each one out once, see how much the pooled score moves. It
 covers what it says with five groups or ten speakers, where a percentile bootstrap over speakers does not.
 
 The test of a difference is the one that the design allows. Every speaker has trained models of its own (leave one speaker out):
-whole speakers are swapped (`swap_test`). Several speakers share trained models (sessions, folds of speakers): Student's t over
+whole speakers are swapped (``swap_test``). Several speakers share trained models (sessions, folds of speakers): Student's t over
 groups of speakers that no trained model links. Swapping speakers there keeps the luck of a training part, and calls equal methods
-different. Fewer than `ENOUGH` groups (one split for all speakers): speakers are swapped, and the result is about these trained
-models. `tests/benchmarks/bench_statistics.py` measures the level and the coverage of each case.
+different. Fewer than ``ENOUGH`` groups (one split for all speakers): speakers are swapped, and the result is about these trained
+models. ``tests/benchmarks/bench_statistics.py`` measures the level and the coverage of each case.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ser_fusion.evaluation.metrics import UnitCounts, independent_groups, scores
 
 @dataclass(frozen=True)
 class Interval:
-    """Estimate, standard error and 95 % interval, in the score's own unit; `units` is the number of replicates."""
+    """Estimate, standard error and 95 % interval, in the score's own unit; ``units`` is the number of replicates."""
 
     estimate: float
     error: float
@@ -52,8 +52,8 @@ def jackknife(estimate: float, left_out: np.ndarray, level: float = 0.95) -> Int
     """t-interval from leave-one-out estimates.
 
     Args:
-        estimate: of all replicates.
-        left_out: `(units,)`, the estimate without each replicate.
+        estimate: Of all replicates.
+        left_out: ``(units,)``, the estimate without each replicate.
         level: coverage.
     """
     kept = left_out[~np.isnan(left_out)]
@@ -66,13 +66,13 @@ def jackknife(estimate: float, left_out: np.ndarray, level: float = 0.95) -> Int
 
 
 def score_interval(counts: np.ndarray, metric: str) -> Interval:
-    """Interval of one row's pooled score. `counts`: `(units, classes, classes)`."""
+    """Interval of one row's pooled score. ``counts``: ``(units, classes, classes)``."""
     whole = counts.sum(axis=0)
     return jackknife(float(scores_of(whole)[metric]), scores_of(whole - counts)[metric])
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, metric: str) -> Interval:
-    """Interval of A - B, paired by replicate. `a`, `b`: `(units, classes, classes)`."""
+    """Interval of A - B, paired by replicate. ``a``, ``b``: ``(units, classes, classes)``."""
     whole_a, whole_b = a.sum(axis=0), b.sum(axis=0)
     estimate = float(scores_of(whole_a)[metric] - scores_of(whole_b)[metric])
     return jackknife(estimate, scores_of(whole_a - a)[metric] - scores_of(whole_b - b)[metric])
@@ -104,8 +104,8 @@ def corrected_t(differences: np.ndarray, ratio: float) -> CorrectedT:
     """The conservative companion: the variance over groups is enlarged by n_test / n_train, since folds share training data.
 
     Args:
-        differences: `(groups,)` of A - B, each averaged over seeds first.
-        ratio: test utterances of a group for each training utterance of a fold.
+        differences: ``(groups,)`` of A - B, each averaged over seeds first.
+        ratio: Test utterances of a group for each training utterance of a fold.
 
     Source: Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003, eq. 16.
     """
@@ -121,7 +121,7 @@ def corrected_t(differences: np.ndarray, ratio: float) -> CorrectedT:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Two one-sided tests of a score against a value: `p` below .05 says that it lies within `margin` of it."""
+    """Two one-sided tests of a score against a value: ``p`` below .05 says that it lies within ``margin`` of it."""
 
     value: float
     margin: float
@@ -134,7 +134,7 @@ class Equivalence:
 
 
 def equivalence(interval: Interval, value: float, margin: float = 0.03) -> Equivalence:
-    """Is the score equivalent to `value` (chance, 1/K) within `margin`? A constant score of exactly `value` is."""
+    """Is the score equivalent to ``value`` (chance, 1/K) within ``margin``? A constant score of exactly ``value`` is."""
     from scipy.stats import t
 
     gap = interval.estimate - value
@@ -165,11 +165,11 @@ class SwapTest:
     """Outcome of a swap test.
 
     Attributes:
-        difference: score of A minus score of B, in [-1, 1].
-        p: two-sided p-value.
-        units: number of speakers.
-        exact: whether all assignments were enumerated.
-        assignments: how many were looked at.
+        difference: Score of A minus score of B, in [-1, 1].
+        p: Two-sided p-value.
+        units: Number of speakers.
+        exact: Whether all assignments were enumerated.
+        assignments: How many were looked at.
     """
 
     difference: float
@@ -180,7 +180,7 @@ class SwapTest:
 
 
 def all_swaps(units: int) -> np.ndarray:
-    """Every assignment as rows of 0/1 `(2^(units - 1), units)`; unit 0 stays, since swapping all only turns the sign."""
+    """Every assignment as rows of 0/1 ``(2^(units - 1), units)``; unit 0 stays, since swapping all only turns the sign."""
     numbers = np.arange(2 ** max(units - 1, 0), dtype=np.int64)[:, None]
     swaps = (numbers >> np.arange(units - 1)) & 1
     return np.concatenate([np.zeros((len(numbers), 1), dtype=np.int64), swaps], axis=1)
@@ -190,12 +190,12 @@ def swap_differences(a: np.ndarray, b: np.ndarray, swaps: np.ndarray, metric: st
     """Difference of the pooled scores for every assignment.
 
     Args:
-        a, b: `(units, classes, classes)` confusion matrices per speaker.
-        swaps: `(assignments, units)` of 0 and 1.
-        metric: one of `METRICS`.
+        a, b: ``(units, classes, classes)`` confusion matrices per speaker.
+        swaps: ``(assignments, units)`` of 0 and 1.
+        metric: One of ``METRICS``.
 
     Returns:
-        `(assignments,)`.
+        ``(assignments,)``.
     """
     if metric in ("WA", "UWA"):  # linear in the counts: swapping a speaker turns the sign of the speaker's share
         true = a.sum(axis=(0, 2))
@@ -223,10 +223,10 @@ def swap_test(
     """Tests whether A and B score the same.
 
     Args:
-        a, b: `(units, classes, classes)` confusion matrices per speaker, same speakers and true counts in both.
-        metric: one of `METRICS`; the primary one is UWA.
-        draws: assignments drawn where there are more than `exact_to` speakers.
-        seed: of the draws.
+        a, b: ``(units, classes, classes)`` confusion matrices per speaker, same speakers and true counts in both.
+        metric: One of ``METRICS``; the primary one is UWA.
+        draws: Assignments drawn where there are more than ``exact_to`` speakers.
+        seed: Of the draws.
         exact_to: Largest number of speakers for which all assignments are enumerated.
     """
     if a.shape != b.shape or not np.allclose(a.sum(axis=2), b.sum(axis=2)):
@@ -244,10 +244,10 @@ class DifferenceTest:
     """A - B in one metric.
 
     Attributes:
-        interval: estimate, standard error and 95 % interval; over groups where `swap` is None, else over units.
-        swap: the swap test; None where Student's t over groups is the test.
-        units, groups: how many speakers, and how many groups of them that no trained model links.
-        general: whether the p-value and the interval hold for the methods, not only for these trained models.
+        interval: Estimate, standard error and 95 % interval; over groups where ``swap`` is None, else over units.
+        swap: The swap test; None where Student's t over groups is the test.
+        units, groups: How many speakers, and how many groups of them that no trained model links.
+        general: Whether the p-value and the interval hold for the methods, not only for these trained models.
     """
 
     interval: Interval
@@ -268,9 +268,9 @@ def difference_test(
     """Tests whether A and B score the same.
 
     Args:
-        a, b: the rows' counts; same units in the same order, same utterances.
-        metric: one of `METRICS`.
-        draws, seed: of the swap test where speakers are many.
+        a, b: The rows' counts; same units in the same order, same utterances.
+        metric: One of ``METRICS``.
+        draws, seed: Of the swap test where speakers are many.
     """
     a, b = joint_groups(a, b)
     shared = a.general and a.independent < len(a.units)
@@ -300,12 +300,12 @@ _STUDIES = 4000
 
 @lru_cache
 def detectable_errors(replicates: int, alpha: float, *, swap: bool) -> float:
-    """The smallest true difference in standard errors that a two-sided test at `alpha` finds with 80 % power.
+    """The smallest true difference in standard errors that a two-sided test at ``alpha`` finds with 80 % power.
 
     Args:
-        replicates: speakers, or independent groups of them.
-        alpha: level of the single comparison, below 1.
-        swap: whether the test swaps whole speakers, else Student's t.
+        replicates: Speakers, or independent groups of them.
+        alpha: Level of the single comparison, below 1.
+        swap: Whether the test swaps whole speakers, else Student's t.
 
     Returns:
         A positive number; NaN where the test cannot reach 80 % whatever the difference.

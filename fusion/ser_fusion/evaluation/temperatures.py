@@ -1,15 +1,15 @@
 """One rule for temperatures: what logits are divided by, so that posteriors are worth their face value.
 
 A temperature has the least NLL on development predictions, shrunk towards 1. It stays 1 where development data cannot
-support it. Evaluation, ensembles, prediction, export and the head `late-calibrated` all use this rule.
+support it. Evaluation, ensembles, prediction, export and the head ``late-calibrated`` all use this rule.
 
 The rule, with its constants:
 
 - All development predictions of a row are pooled over folds and seeds. A fold's own fit leaves out the speakers that this
   fold tests. The models behind other folds' predictions may have trained on those speakers: an indirect sharing that stays.
 - An utterance that is predicted several times (by seeds, or in several folds) counts once in all.
-- The fit minimises `NLL + (log T)^2 / (2 WIDTH^2)`, in nats over all utterances, with T within `BOUNDS`.
-- T is 1 where there are fewer than `ERRORS` errors, or where the NLL of a cross-fit over speakers does not gain more than
+- The fit minimises ``NLL + (log T)^2 / (2 WIDTH^2)``, in nats over all utterances, with T within ``BOUNDS``.
+- T is 1 where there are fewer than ``ERRORS`` errors, or where the NLL of a cross-fit over speakers does not gain more than
   one standard error (over speakers; over utterances where fewer than two speakers are known).
 
 Source of temperature scaling: Guo et al., ICML 2017.
@@ -41,7 +41,7 @@ class Temperature:
     """A fitted temperature.
 
     Attributes:
-        value: What logits are divided by, within `BOUNDS`; 1 where calibration was not applied.
+        value: What logits are divided by, within ``BOUNDS``; 1 where calibration was not applied.
         why: Why it was not applied, as the rest of a sentence ("there are 3 development errors ..."); empty if it was.
     """
 
@@ -50,7 +50,7 @@ class Temperature:
 
 
 def tempered(posteriors: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
-    """Posteriors of the same logits divided by `temperature`, one for all or `(n, 1)`."""
+    """Posteriors of the same logits divided by ``temperature``, one for all or ``(n, 1)``."""
     logits = np.log(np.maximum(posteriors, FLOOR)) / temperature
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
@@ -62,10 +62,10 @@ def fit_temperature(
     """The temperature of some development predictions.
 
     Args:
-        posteriors: `(n, classes)`, rows sum to 1.
-        targets: `(n,)` class positions.
-        units: `(n,)` speaker of each; they are never on both sides of the cross-fit. None: every row for itself.
-        weights: `(n,)`, 1 / how often the utterance occurs; None: 1 each.
+        posteriors: ``(n, classes)``, rows sum to 1.
+        targets: ``(n,)`` class positions.
+        units: ``(n,)`` speaker of each; they are never on both sides of the cross-fit. None: every row for itself.
+        weights: ``(n,)``, 1 / how often the utterance occurs; None: 1 each.
     """
     logits = np.log(np.maximum(posteriors, FLOOR))
     weights = np.ones(len(targets)) if weights is None else weights
@@ -101,7 +101,7 @@ def fold_temperatures(
     """The temperature of every fold of a row, by the rule of this module.
 
     Args:
-        development: Development predictions of the row, of all folds and seeds: `id, label, p_<class> ...`; None for none.
+        development: Development predictions of the row, of all folds and seeds: ``id, label, p_<class> ...``; None for none.
         tested: Fold to the ids that it tests.
         classes: Class names in order.
         speakers: Speaker by id; missing values and ids count as a speaker of their own. None where none is known.
@@ -127,12 +127,12 @@ def fold_temperatures(
 
 
 def units_of(ids: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.object_]:
-    """The speaker of each id, `(n,)`; an id without one is a speaker of its own."""
+    """The speaker of each id, ``(n,)``; an id without one is a speaker of its own."""
     return _units(ids, _names(speakers))
 
 
 def left_out(ids: Iterable[str], tested: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.bool_]:
-    """Whether a fold that tests `tested` must not look at the development predictions of `ids`: it tests their speaker."""
+    """Whether a fold that tests ``tested`` must not look at the development predictions of ``ids``: it tests their speaker."""
     names = _names(speakers)
     return _held(_units(ids, names), _units(tested, names))
 
@@ -152,14 +152,14 @@ def _held(units: NDArray[np.object_], tested: NDArray[np.object_]) -> NDArray[np
 
 
 def arrays_of(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Posteriors `(n, classes)`, rows summing to 1, and class positions `(n,)` of predictions."""
+    """Posteriors ``(n, classes)``, rows summing to 1, and class positions ``(n,)`` of predictions."""
     posteriors = frame[[f"p_{name}" for name in classes]].to_numpy(dtype=np.float64)
     total = posteriors.sum(axis=1, keepdims=True)
     return posteriors / np.where(total > 0, total, 1.0), class_positions(frame["label"], classes)
 
 
 def _nll(logits: np.ndarray, targets: np.ndarray, temperature: float) -> NDArray[np.float64]:
-    """NLL of each row, in nats, `(n,)`."""
+    """NLL of each row, in nats, ``(n,)``."""
     scaled = logits / temperature
     top = scaled.max(axis=1)
     total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))

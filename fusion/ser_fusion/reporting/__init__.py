@@ -1,1 +1,1 @@
-"""Shows what `evaluation` found: HTML, Markdown, LaTeX, CSV, plots, and tables in the terminal."""
+"""Shows what ``evaluation`` found: HTML, Markdown, LaTeX, CSV, plots, and tables in the terminal."""

@@ -117,7 +117,7 @@ def overview_plot(rows: list[dict[str, Any]], chance: float) -> Any:
     """Dots with intervals, best on top within heads and within references.
 
     Args:
-        rows: of metrics.json.
+        rows: Of metrics.json.
         chance: UWA of guessing, 1/K.
     """
     from matplotlib.figure import Figure
@@ -248,7 +248,7 @@ def _size(k: int) -> float:
 
 
 def confusion_plot(counts: np.ndarray, classes: list[str]) -> Any:
-    """Row percent as shade and number, counts beneath. `counts`: `(classes, classes)`, rows the true class."""
+    """Row percent as shade and number, counts beneath. ``counts``: ``(classes, classes)``, rows the true class."""
     from matplotlib.patches import FancyBboxPatch
 
     k = len(classes)
@@ -341,7 +341,7 @@ def curve_plot(curves: list[list[dict[str, Any]]], key: str) -> Any:
 
 def layer_plot(weights: np.ndarray, layers: list[str]) -> Any:
     """Args:
-    weights: `(jobs, layers)`, rows sum to 1.
+    weights: ``(jobs, layers)``, rows sum to 1.
     layers: their names.
     """
     from matplotlib.figure import Figure

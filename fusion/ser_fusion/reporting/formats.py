@@ -227,7 +227,7 @@ def _latex(text: str) -> str:
 
 
 def latex_text(table: TableData) -> str:
-    """The table as a LaTeX `table` with booktabs rules; needs `\\usepackage{booktabs}`."""
+    """The table as a LaTeX ``table`` with booktabs rules; needs ``\\usepackage{booktabs}``."""
     spec = "".join("l" if i == 0 or i in table.left else "r" for i in range(len(table.columns)))
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.title)}. {_latex(' '.join(table.notes))}}}"]
     lines += [rf"\label{{tab:{table.slug}}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule"]
@@ -243,7 +243,7 @@ def latex_text(table: TableData) -> str:
 
 
 def write_tables(tables: list[TableData], folder: Path) -> list[Path]:
-    """Writes every table as `.md`, `.tex` and `.csv` and returns the files."""
+    """Writes every table as ``.md``, ``.tex`` and ``.csv`` and returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:

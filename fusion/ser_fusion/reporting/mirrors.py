@@ -25,7 +25,7 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _curves(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Job name (`row/fold0-seed0`) and learning curve of every job that has one."""
+    """Job name (``row/fold0-seed0``) and learning curve of every job that has one."""
     for job in job_folders(folder):
         try:
             curve = read_json(job / "curve.json")
@@ -40,7 +40,7 @@ def _numbers(epoch: Mapping[str, Any]) -> dict[str, float]:
 
 
 def to_tensorboard(run_dir: Path, target: Path) -> None:
-    """Writes TensorBoard event files below `target`: one log per job with its curve, and one with the rows' scores."""
+    """Writes TensorBoard event files below ``target``: one log per job with its curve, and one with the rows' scores."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -58,7 +58,7 @@ def to_tensorboard(run_dir: Path, target: Path) -> None:
 
 
 def to_mlflow(run_dir: Path, target: Path) -> None:
-    """Logs the run into an MLflow store below `target`: options as parameters, scores as metrics, report as artifact."""
+    """Logs the run into an MLflow store below ``target``: options as parameters, scores as metrics, report as artifact."""
     try:
         import mlflow  # type: ignore[import-not-found]
     except ImportError:

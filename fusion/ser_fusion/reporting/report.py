@@ -44,17 +44,17 @@ def write_report(
     anew: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """Writes `report.html`, `tables/` and `plots/` into a run directory.
+    """Writes ``report.html``, ``tables/`` and ``plots/`` into a run directory.
 
     Args:
-        run_dir: the run directory; `metrics.json` is made if it is missing or older than the predictions.
-        files: also write the tables (Markdown, LaTeX, CSV) and plots (SVG, PNG, PDF) as files.
-        embed_audio: put the hardest utterances' audio into the page; needs the corpus files and makes the page large.
-        anew: compute metrics.json again even if it looks current.
-        progress: called with the name of each step.
+        run_dir: The run directory; ``metrics.json`` is made if it is missing or older than the predictions.
+        files: Also write the tables (Markdown, LaTeX, CSV) and plots (SVG, PNG, PDF) as files.
+        embed_audio: Put the hardest utterances' audio into the page; needs the corpus files and makes the page large.
+        anew: Compute metrics.json again even if it looks current.
+        progress: Called with the name of each step.
 
     Returns:
-        Path of `report.html`.
+        Path of ``report.html``.
 
     Raises:
         NotARun: The folder is not a run directory.
@@ -131,7 +131,7 @@ class Plot:
 
 
 class Drawer:
-    """Draws plots into a folder; with `files=False` it makes only what the page needs."""
+    """Draws plots into a folder; with ``files=False`` it makes only what the page needs."""
 
     def __init__(self, folder: Path, files: bool) -> None:
         self.folder, self.files = folder, files
@@ -147,12 +147,12 @@ class Drawer:
 
 
 def plots(run: RunDirectory, metrics: dict[str, Any], files: bool) -> dict[str, Any]:
-    """All plots of the page, by their places in it: `curves`, `layers`, `by_row`, `overview`, `differences`.
+    """All plots of the page, by their places in it: ``curves``, ``layers``, ``by_row``, ``overview``, ``differences``.
 
     Args:
-        run: the run.
-        metrics: its metrics.json.
-        files: whether they are written as files too.
+        run: The run.
+        metrics: Its metrics.json.
+        files: Whether they are written as files too.
     """
     drawer, entries = Drawer(run.path / "plots", files), run.run.get("cache", {}).get("entries", {})
     return {
@@ -235,12 +235,12 @@ def curves(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]
 
 
 def layer_weights(run_dir: Path, metrics: dict[str, Any], entries: dict[str, Any], drawer: Drawer) -> list[Plot]:
-    """Learned layer weights, where heads have them: `layer_weights` of head.json, stream to one weight per layer.
+    """Learned layer weights, where heads have them: ``layer_weights`` of head.json, stream to one weight per layer.
 
     Args:
-        run_dir: the run directory.
-        metrics: of the run.
-        entries: `cache.entries` of run.json, which name the layers.
+        run_dir: The run directory.
+        metrics: Of the run.
+        entries: ``cache.entries`` of run.json, which name the layers.
         drawer: draws.
     """
     plots = []
@@ -270,7 +270,7 @@ def audio_clips(utterances: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
     """Clips of these utterances as FLAC data URLs; what cannot be read, or would make the page too large, is left out.
 
     Args:
-        utterances: index = id, columns `path`, and `start`, `end` in seconds.
+        utterances: Index = id, columns ``path``, and ``start``, ``end`` in seconds.
         ids: which.
     """
     import soundfile

@@ -20,7 +20,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line; `quiet` for reference rows; `rule` draws a line above it."""
+    """One line; ``quiet`` for reference rows; ``rule`` draws a line above it."""
 
     cells: tuple[Cell, ...]
     quiet: bool = False
@@ -32,12 +32,12 @@ class Table:
     """A table.
 
     Attributes:
-        slug: file name of its Markdown, LaTeX and CSV forms.
+        slug: File name of its Markdown, LaTeX and CSV forms.
         title: caption.
-        columns: headings; the first column holds names, the others are aligned right unless listed in `left`.
+        columns: Headings; the first column holds names, the others are aligned right unless listed in ``left``.
         rows: lines.
-        notes: sentences printed below, definitions among them.
-        left: positions of further left-aligned columns.
+        notes: Sentences printed below, definitions among them.
+        left: Positions of further left-aligned columns.
     """
 
     slug: str
@@ -144,7 +144,7 @@ def comparison_table(metrics: dict[str, Any]) -> Table:
 
 
 def class_table(row: dict[str, Any], *, compact: bool = False) -> Table:
-    """Precision, recall and F1 of one row by class; `compact` leaves out what the plot beside it shows."""
+    """Precision, recall and F1 of one row by class; ``compact`` leaves out what the plot beside it shows."""
     lines = tuple(
         _row(
             entry["class"],

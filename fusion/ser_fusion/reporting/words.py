@@ -13,7 +13,7 @@ from ser_fusion.heads import SINGLE
 
 # How numbers are written, in every output alike.
 def score(value: float | None) -> str:
-    """A score in [0, 1] as the field prints it: `.522`; `1.000` for one; `–` for none."""
+    """A score in [0, 1] as the field prints it: ``.522``; ``1.000`` for one; ``–`` for none."""
     if value is None:
         return "–"
     text = f"{value:.3f}"
@@ -21,7 +21,7 @@ def score(value: float | None) -> str:
 
 
 def spread(metric: Mapping[str, Any]) -> str:
-    """Mean and standard deviation over folds, `.522 ± .031`; the pooled score where there is no mean over folds."""
+    """Mean and standard deviation over folds, ``.522 ± .031``; the pooled score where there is no mean over folds."""
     if metric.get("mean") is None:
         return score(metric.get("pooled"))
     deviation = metric.get("std_folds")
@@ -29,7 +29,7 @@ def spread(metric: Mapping[str, Any]) -> str:
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """An interval, `[.48, .55]`."""
+    """An interval, ``[.48, .55]``."""
     return "" if low is None or high is None else f"[{score(low)}, {score(high)}]"
 
 
@@ -66,7 +66,7 @@ def _apart(gap: float) -> str:
 
 
 def replicates(unit: dict[str, Any]) -> str:
-    """What tests and intervals are taken over; `unit` as in metrics.json."""
+    """What tests and intervals are taken over; ``unit`` as in metrics.json."""
     if unit["general"] and unit["groups"] < unit["n"]:
         return f"{unit['groups']} groups of {unit['kind']}s that share no trained model"
     return f"{unit['kind']}s"
@@ -84,7 +84,7 @@ def bold(unit: dict[str, Any]) -> str:
 
 
 def tested(pair: dict[str, Any]) -> str:
-    """How a pair of rows was tested; `pair` as in metrics.json's comparisons."""
+    """How a pair of rows was tested; ``pair`` as in metrics.json's comparisons."""
     if pair["test"] == "t":
         over = f"{pair['groups']} groups of {pair['unit']}s that share no trained model"
         return f"Points of pooled {pair['metric']}. p and interval: Student's t over {over}."
@@ -246,7 +246,7 @@ def told_probes(rows: list[dict[str, Any]]) -> list[str]:
     """A sentence for every head that is below its own probe, and one for all that are not.
 
     Args:
-        rows: Of `metrics.json`; a head's `own_probe` is the slug of its probe.
+        rows: Of ``metrics.json``; a head's ``own_probe`` is the slug of its probe.
     """
     by_slug = {row["slug"]: row for row in rows}
     lines, level = [], []

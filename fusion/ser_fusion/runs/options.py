@@ -29,7 +29,7 @@ Layer = int | Literal["last", "all"] | None
 
 
 def _tune(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> values.Parts | None:
-    """``20``, or a TOML file with the keys `TUNE_KEYS`, or both."""
+    """``20``, or a TOML file with the keys ``TUNE_KEYS``, or both."""
     parts = values.Parts()
     for text in sorted(value, key=lambda text: not str(text).lstrip("-").isdecimal()):  # a number goes before a file's
         if str(text).lstrip("-").isdecimal():

@@ -145,15 +145,15 @@ def pool_frames(
 
 
 Pooled = Mapping[str, Mapping[str, NDArray[np.float32]]]
-"""Pooling -> stream -> pooled features `(n, d)`, rows as the table."""
+"""Pooling -> stream -> pooled features ``(n, d)``, rows as the table."""
 
 
 def both_poolings(stats: Mapping[str, NDArray[np.float32]]) -> Pooled:
-    """Mean, and mean and deviation, of streams that were pooled with `stats`: its first half is the mean."""
+    """Mean, and mean and deviation, of streams that were pooled with ``stats``: its first half is the mean."""
     halves = {stream: np.ascontiguousarray(values[:, : values.shape[1] // 2]) for stream, values in stats.items()}
     return {"mean": halves, "stats": stats}
 
 
 def stream_features(study: StudyData) -> Pooled:
-    """Pooled frames of every stream of a study: `mean` and `stats` -> stream -> `(n, d)`."""
+    """Pooled frames of every stream of a study: ``mean`` and ``stats`` -> stream -> ``(n, d)``."""
     return both_poolings({stream: np.asarray(study.pooled(stream, "stats")) for stream in study.streams})

@@ -1,4 +1,4 @@
-"""`ser export`: the heads of a run as ONNX, or as a folder in the layout of the Hugging Face hub."""
+"""``ser export``: the heads of a run as ONNX, or as a folder in the layout of the Hugging Face hub."""
 
 from pathlib import Path
 from typing import Any

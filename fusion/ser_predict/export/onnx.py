@@ -214,7 +214,7 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
 
     Raises:
         PackageMissing: The extra ``onnx`` is not installed.
-        NotExported: torch cannot export these heads, or the result differs.
+        NotExported: Torch cannot export these heads, or the result differs.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:

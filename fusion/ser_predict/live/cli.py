@@ -1,4 +1,4 @@
-"""`ser live`: a finished run behind a local web page. Nothing heavy is loaded before it runs."""
+"""``ser live``: a finished run behind a local web page. Nothing heavy is loaded before it runs."""
 
 from pathlib import Path
 from typing import Any

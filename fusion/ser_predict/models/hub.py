@@ -224,7 +224,7 @@ class HubHeads(HeadSource):
 
 
 def open_heads(path: str | Path) -> HeadSource:
-    """The heads in a folder: of `ser fuse`, or of `ser export --hub`.
+    """The heads in a folder: of ``ser fuse``, or of ``ser export --hub``.
 
     Raises:
         NotARun: The folder is neither.

@@ -1,4 +1,4 @@
-"""The trained heads of a run directory of `ser fuse`: every fold and seed of a row, each with its temperature."""
+"""The trained heads of a run directory of ``ser fuse``: every fold and seed of a row, each with its temperature."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -87,7 +87,7 @@ class RunHeads(HeadSource):
         )
 
     def _refuse(self, row: Mapping[str, Any]) -> None:
-        """Raises `NoModel` for heads that read more than a recording holds."""
+        """Raises ``NoModel`` for heads that read more than a recording holds."""
         problem = None
         if row.get("transductive"):
             problem = (

@@ -1,4 +1,4 @@
-"""`ser predict` and `ser transcribe`. Nothing heavy is loaded before they run."""
+"""``ser predict`` and ``ser transcribe``. Nothing heavy is loaded before they run."""
 
 import sys
 from collections.abc import Callable, Sequence

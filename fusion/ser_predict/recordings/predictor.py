@@ -293,7 +293,7 @@ class Predictor:
 
     @property
     def channel(self) -> str:
-        """What the features took of several channels: `mean`, `left` or `right`."""
+        """What the features took of several channels: ``mean``, ``left`` or ``right``."""
         return self._encoders["audio"].job.channel if "audio" in self._encoders else "mean"
 
     @property

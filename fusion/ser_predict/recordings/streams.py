@@ -61,7 +61,7 @@ def _recipes(folder: Path, spec: EntrySpec) -> list[str]:
 
 
 def _encoders(command: str, stream: str) -> Iterator[str]:
-    """What a recorded command names as the encoder of a stream: `--encoder audio=DIR`, or `--audio-encoder DIR` of earlier ones."""
+    """What a recorded command names as the encoder of a stream: ``--encoder audio=DIR``, or ``--audio-encoder DIR`` of earlier ones."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -255,7 +255,7 @@ class MemoryEntry:
 
 
 def unusable(spec: EntrySpec, encoded: Encoded) -> str | None:
-    """Why hidden states cannot be stored as in training, or None; the rule of `ser extract`."""
+    """Why hidden states cannot be stored as in training, or None; the rule of ``ser extract``."""
     values = encoded.states[spec.layer]
     if not np.isfinite(values).all():
         return f"layer {spec.layer} holds values that are not finite"

@@ -150,7 +150,7 @@ KEYS = ("path", "file", "id")
 class Transcripts(Mapping[str, str]):
     """Texts of a table, found by path, file name, or file name without ending, whichever matches first.
 
-    File names are compared as names (`ser_data.manifest.text`): composed and decomposed letters are the same.
+    File names are compared as names (``ser_data.manifest.text``): composed and decomposed letters are the same.
 
     Args:
         texts: Key as written in the table -> text.

@@ -34,7 +34,7 @@ def run(
     on_epoch: Callable[[], None],
     on_estimate: OnEstimate | None = None,
 ) -> int:
-    """Trains in as many processes as the job asks for; see `Runner`."""
+    """Trains in as many processes as the job asks for; see ``Runner``."""
     devices = each_device(device)
     wanted = job.workers if job.workers is not None else usual_workers(devices)
     workers = max(1, min(wanted, len(todo)))

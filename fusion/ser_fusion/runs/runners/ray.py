@@ -85,7 +85,7 @@ def run(
     on_epoch: Callable[[], None],
     on_estimate: OnEstimate | None = None,
 ) -> int:
-    """Trains on Ray; see `Runner`. Epochs are not heard of, and the time is not estimated: nodes hold the frames."""
+    """Trains on Ray; see ``Runner``. Epochs are not heard of, and the time is not estimated: nodes hold the frames."""
     changed: dict[str, Any] = {name: getattr(job, name).absolute() for name in PATHS if getattr(job, name) is not None}
     if job.labels and Path(job.labels).is_file():
         changed["labels"] = str(Path(job.labels).absolute())

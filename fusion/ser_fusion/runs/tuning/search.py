@@ -32,7 +32,7 @@ Trial = dict[str, Any]
 
 
 class TrialRecord(Record):
-    """`trialNNN.json` of `--tune`."""
+    """``trialNNN.json`` of ``--tune``."""
 
     fingerprint: str
     number: int

@@ -28,7 +28,7 @@ class Setting:
 
     Attributes:
         part: ``training`` or ``shape``: where it belongs in a plan.
-        kind: float, int or str.
+        kind: Float, int or str.
         low: Least value.
         high: Greatest value; for shares the first that is too large.
         words: The words allowed, if it is a word.
