@@ -1,4 +1,4 @@
-"""``ser compare``, ``ser report``, ``ser audit`` and ``ser runs``: what finished runs say. Nothing heavy is loaded before they run."""
+"""``ser compare``, ``ser report``, ``ser audit`` and ``ser runs``, which read finished runs. Imports are lazy."""
 
 import json
 import sys

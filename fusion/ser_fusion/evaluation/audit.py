@@ -1,10 +1,10 @@
 """Leak audit: the same cheap models under four ways of making folds. What falls when a key is held out was leakage.
 
-TF-IDF on the words, linear probes on the pooled features, and the prior rows, under ``random``, ``session``, ``speaker`` and
-``session+scenario``. On IEMOCAP (7 classes) TF-IDF falls from WA .506 to .271 once scenarios are held out too, and dropping
-as many turns of other scenarios changes nothing; that control (``session, as small``) is made here too. The rows are the reference rows of a run, by the run's own rules for the
-development part and for refitting; only the probes on mean and deviation are left out, for time. Training heads under every
-protocol is ``--audit-heads``.
+TF-IDF on the words, linear probes on the pooled features, and the prior rows, under ``random``, ``session``,
+``speaker`` and ``session+scenario``. On IEMOCAP (7 classes) TF-IDF falls from WA .506 to .271 once scenarios are held
+out too, and dropping as many turns of other scenarios changes nothing; that control (``session, as small``) is made
+here too. The rows are the reference rows of a run, by the run's own rules for the development part and for refitting;
+only the probes on mean and deviation are left out, for time. Training heads under every protocol is ``--audit-heads``.
 """
 
 import functools
@@ -58,15 +58,16 @@ def audit_table(
         dev: How development parts are made; a protocol that cannot follow it follows its own rule, or makes none.
         refit: Whether rows are fitted on the development part too.
         fits: Where probes are looked up and kept.
-        protocols: Names of ``ser_data.protocols``. The corpus may not serve all of them; the others are listed in ``skipped``.
+        protocols: Names of ``ser_data.protocols``; those that the corpus cannot serve are listed in ``skipped``.
         heads: Predictions of trained heads by protocol (``--audit-heads``), as (row information, predictions).
         permutations: Label shufflings within folds for each band of chance.
         seed: Of folds drawn at random and of the shufflings.
         progress: Called with "protocol: row" before each step.
 
     Returns:
-        Plain data: ``protocols``, ``skipped`` (protocol to reason), ``rows`` (name, slug, ``scores`` by protocol with ``low`` and
-        ``high`` of the permutation band of UWA), ``overlap`` (share of test texts seen in training), ``words``.
+        Plain data: ``protocols``, ``skipped`` (protocol to reason), ``rows`` (name, slug, ``scores`` by protocol with
+        ``low`` and ``high`` of the permutation band of UWA), ``overlap`` (share of test texts seen in training),
+        ``words``.
     """
     fits = fits or Fits()
     means = {name: values for name, values in features.items() if name == "mean"}

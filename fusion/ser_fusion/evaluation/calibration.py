@@ -20,8 +20,8 @@ def scores(posteriors: np.ndarray, targets: np.ndarray, bins: int = BINS) -> dic
         bins: Of equal mass by confidence, for the ECE; equal confidences fall into one bin, whatever the order of rows.
 
     Returns:
-        ``nll`` (nats per utterance, posteriors floored at 1e-7), ``brier`` (sum over classes of squared errors, in [0, 2]),
-        ``ece`` (mean gap of confidence and accuracy, in [0, 1]).
+        ``nll`` (nats per utterance, posteriors floored at 1e-7), ``brier`` (sum over classes of squared errors,
+        in [0, 2]), ``ece`` (mean gap of confidence and accuracy, in [0, 1]).
     """
     n = len(targets)
     true = posteriors[np.arange(n), targets]
@@ -46,8 +46,8 @@ def calibration(test: pd.DataFrame, temperatures: Mapping[str, Temperature], cla
         classes: Class names in order.
 
     Returns:
-        ``raw``; ``tempered`` with ``temperature`` (the mean over folds) where there are development predictions; ``why``:
-        why calibration was not applied, or not in every fold; else empty.
+        ``raw``; ``tempered`` with ``temperature`` (the mean over folds) where there are development predictions;
+        ``why``: why calibration was not applied, or not in every fold; else empty.
     """
     weights: list[int] = []
     raw: list[dict[str, float]] = []

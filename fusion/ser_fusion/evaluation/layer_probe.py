@@ -1,8 +1,8 @@
 """Linear probes over every cached layer and stream: the cheap question that comes before any head.
 
-The probes are those of the reference rows (``evaluation.probes``), so a layer's numbers here are that row's numbers in a run.
-The layer and the pooling are chosen on development data. The best layer by test score is shown too, marked as what it is:
-chosen on test data, too good by the choice.
+The probes are those of the reference rows (``evaluation.probes``), so a layer's numbers here are that row's numbers in
+a run. The layer and the pooling are chosen on development data. The best layer by test score is shown too, marked as
+what it is: chosen on test data, too good by the choice.
 """
 
 from collections.abc import Callable, Sequence

@@ -38,7 +38,7 @@ class Part:
 
 
 def parts_of(index: pd.Index, folds: Iterable[Any], refit: bool = False) -> list[Part]:
-    """Folds (with ``name``, ``train``, ``dev``, ``test`` as ids) as positions in ``index``; ids that the table lacks are left out."""
+    """Folds (with ``name``, ``train``, ``dev``, ``test`` as ids) as positions in ``index``; unknown ids are left out."""
 
     def positions(ids: Sequence[str]) -> NDArray[np.int64]:
         places = index.get_indexer(pd.Index(list(ids)))
@@ -58,7 +58,7 @@ def posterior_frame(
     posteriors: np.ndarray,
     guess: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Predictions of one part: ``id, fold, seed, label, predicted, p_<class> ...``; ``guess`` by default the largest posterior."""
+    """Predictions of one part: ``id, fold, seed, label, predicted, p_<class> ...``; ``guess`` replaces the argmax."""
     names = np.asarray(classes, dtype=object)
     predicted = posteriors.argmax(axis=1) if guess is None else guess
     frame = {

@@ -1,8 +1,9 @@
 """The solver of the linear probe: multinomial logistic regression with an L2 penalty, on one set of rows, for one C after another.
 
-L-BFGS on rescaled weights, from where the last C ended. With more rows than features the scale is the Cholesky factor of
-``X'X c + I / C``, close to the Hessian. With fewer, the weights are sought within the span of the rows, where the minimum lies, along
-the eigenvectors of ``XX'``; the same matrix is then diagonal. A rough descent computes in float32, which halves its time.
+L-BFGS on rescaled weights, from where the last C ended. With more rows than features the scale is the Cholesky factor
+of ``X'X c + I / C``, close to the Hessian. With fewer, the weights are sought within the span of the rows, where the
+minimum lies, along the eigenvectors of ``XX'``; the same matrix is then diagonal. A rough descent computes in float32,
+which halves its time.
 """
 
 from typing import Any

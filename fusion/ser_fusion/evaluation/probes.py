@@ -3,12 +3,13 @@
 ``ser probe``, the reference rows, the leak audit, the classifier ``logreg`` and stacking all call ``fit_probe``:
 
 - Features are standardised by the rows that the probe is fitted on; channels that hardly vary there are left out.
-- The penalty is L2 on the weights; C, its inverse strength, is chosen from ``PATH`` by the NLL of the development part. The path is
-  walked from ``DEFAULT`` upwards, or downwards where that gains nothing, to the first step without a gain. Without a development
-  part C is ``DEFAULT``.
-- It is fitted on what heads are fitted on: the training part; with ``refit`` then once more on training and development part
-  together, with the C that was chosen before.
-- The gradient of the mean loss ends below ``TOLERANCE``; while C is being chosen, below ``ROUGH``, which moves the NLL by some 1e-5.
+- The penalty is L2 on the weights; C, its inverse strength, is chosen from ``PATH`` by the NLL of the development part.
+  The path is walked from ``DEFAULT`` upwards, or downwards where that gains nothing, to the first step without a gain.
+  Without a development part C is ``DEFAULT``.
+- It is fitted on what heads are fitted on: the training part; with ``refit`` then once more on training and development
+  part together, with the C that was chosen before.
+- The gradient of the mean loss ends below ``TOLERANCE``; while C is being chosen, below ``ROUGH``, which moves the NLL
+  by some 1e-5.
 
 How the minimum is found, the same one as scikit-learn's (a test holds them together), is in ``probe_solver``.
 """

@@ -1,8 +1,8 @@
 """The rows that every table carries for free: chance, priors, a bag of words, and linear probes, on the heads' own folds.
 
-They are fitted on what the heads of the run are fitted on: the training part of each fold, with ``refit`` the development
-part too. Only the probes choose anything, their penalty, on the development part (``probes``). A head that does not beat them
-has not shown what it is for.
+They are fitted on what the heads of the run are fitted on: the training part of each fold, with ``refit`` the
+development part too. Only the probes choose anything, their penalty, on the development part (``probes``). A head that
+does not beat them has not shown what it is for.
 """
 
 import re
@@ -183,8 +183,8 @@ _WEARER = re.compile(r"^Ses\d+([FM])_")
 def key_prior(train_keys: pd.Series, train_targets: np.ndarray, test_keys: pd.Series, classes: int) -> np.ndarray:
     """Class distribution that the training part shows for each test row's key.
 
-    The overall prior counts as one more example of every key. An unseen or missing key therefore gets the overall prior,
-    and ties go to the more frequent class.
+    The overall prior counts as one more example of every key. An unseen or missing key therefore gets the overall
+    prior, and ties go to the more frequent class.
 
     Args:
         train_keys, test_keys: Any hashable keys; missing = None/NaN.
@@ -218,7 +218,7 @@ def joined_keys(columns: Sequence[pd.Series]) -> pd.Series:
 
 
 def metadata_keys(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """The keys that this corpus has: ``scenario-prior``, ``dialogue-prior``, ``speaker-prior`` -> key per row (index as table)."""
+    """The keys of this corpus, by row slug (``scenario-prior``, ...): a key per utterance, index as the table."""
     keys: dict[str, pd.Series] = {}
     if "scenario" in table and table["scenario"].notna().any():
         keys["scenario-prior"] = table["scenario"]
@@ -251,8 +251,8 @@ def word_counts(texts: Sequence[object]) -> Any:
 def text_svm(counts: Any, train: np.ndarray, test: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray | None:
     """Scores ``(len(test), classes)`` of TF-IDF (words and word pairs, sublinear) and a linear SVM on the transcripts.
 
-    Vocabulary and document frequencies are the training part's own: counting everything once only saves reading the texts
-    again for every fold. The scores are a softmax of the margins: right for ranking, not calibrated.
+    Vocabulary and document frequencies are the training part's own: counting everything once only saves reading the
+    texts again for every fold. The scores are a softmax of the margins: right for ranking, not calibrated.
 
     Args:
         counts: From ``word_counts``.

@@ -61,7 +61,7 @@ def _recipes(folder: Path, spec: EntrySpec) -> list[str]:
 
 
 def _encoders(command: str, stream: str) -> Iterator[str]:
-    """What a recorded command names as the encoder of a stream: ``--encoder audio=DIR``, or ``--audio-encoder DIR`` of earlier ones."""
+    """The encoder of a stream in a recorded command: ``--encoder audio=DIR``, or the earlier ``--audio-encoder DIR``."""
     try:
         words = shlex.split(command)
     except ValueError:

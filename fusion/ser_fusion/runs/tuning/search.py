@@ -1,8 +1,9 @@
 """The search for one row on one outer fold: N trials on inner folds, each stored on disk as soon as it is scored.
 
-A trial trains once per inner fold (``ser_fusion.runs.tuning.inner``): on the outer training part without what the held-out groups
-share, stopped on the outer development part, scored on the held-out groups. Its score is the mean UWA. The outer test fold is not
-read: the reader records what was read, and a search that read a tested utterance is an error, not a result.
+A trial trains once per inner fold (``ser_fusion.runs.tuning.inner``): on the outer training part without what the
+held-out groups share, stopped on the outer development part, scored on the held-out groups. Its score is the mean UWA.
+The outer test fold is not read: the reader records what was read, and a search that read a tested utterance is an
+error, not a result.
 
 Trial 0 is the row's own settings. What trial n tries depends on the row, the fold, n, and the trials before it, and on
 nothing else. A killed search therefore continues with the same trials.
