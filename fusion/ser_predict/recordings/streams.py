@@ -240,10 +240,11 @@ class MemoryEntry:
         """Frames of each utterance."""
         return np.array([len(self._rows[name]) for name in ids], dtype=np.int64)
 
-    def gather(self, ids: Sequence[str]) -> Ragged:
-        """Several utterances, ragged."""
+    def gather(self, ids: Sequence[str], out: NDArray[Any] | None = None) -> Ragged:
+        """Several utterances, ragged; in the front of ``out`` if it is given, (at least total frames, features)."""
         offsets = np.concatenate([[0], np.cumsum(self.lengths(ids))]).astype(np.int64)
-        return Ragged(np.concatenate([self._rows[name] for name in ids]), offsets)
+        place = None if out is None else out[: offsets[-1]]
+        return Ragged(np.concatenate([self._rows[name] for name in ids], out=place), offsets)
 
     def read(self, id: str) -> NDArray[Any]:
         """Frames of one utterance, (frames, features)."""
