@@ -18,12 +18,19 @@ from ser_fusion.runs.run import remember, run
 from ser_predict.models.runs import RunHeads
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden/runs-v1"
-CACHE = GOLDEN / "cache"
+COPY: dict[str, Path] = {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A copy of the golden cache: a run keeps its leak audit with the cache."""
+    COPY["cache"] = tmp_path_factory.mktemp("golden") / "cache"
+    shutil.copytree(GOLDEN / "cache", COPY["cache"])
 
 
 def job(out: Path, *fusion: str, **options: Any) -> FuseJob:
     fast = {"epochs": 1, "workers": 0, "audio_layer": 1, "device": "cpu", "stack": "none"}
-    return FuseJob(**{"cache": CACHE, "out": out, "fusion": fusion, **fast, **options})
+    return FuseJob(**{"cache": COPY["cache"], "out": out, "fusion": fusion, **fast, **options})
 
 
 def table(out: Path) -> dict[str, list[int]]:
@@ -85,7 +92,7 @@ def test_the_run_of_an_older_version_grows_too(tmp_path: Path) -> None:
     out = tmp_path / "r"
     shutil.copytree(GOLDEN / "as-found", out)
     old = read(out)
-    asked = FuseJob.model_validate({**old["job"], "cache": CACHE, "out": out, "fusion": ("audio",)})
+    asked = FuseJob.model_validate({**old["job"], "cache": COPY["cache"], "out": out, "fusion": ("audio",)})
     prepared = prepare(asked)
     train_all(prepared)
     whole = remember(prepared)

@@ -96,4 +96,4 @@ def test_the_report_keeps_stacks_apart(judged: Path) -> None:
     assert rows["audio-stats-stacked"]["own_probe"] == rows["audio-stats"]["own_probe"]
     assert (rows["audio-stats-stacked"]["slug"], rows["audio-stats"]["own_probe"]) in pairs
     assert not any("stacked" in a and "stacked" in b for a, b in pairs)
-    assert "unstacked rows" in (judged / "report.html").read_text()
+    assert "by their rows that are not stacked" in (judged / "report.html").read_text()
