@@ -68,6 +68,14 @@ def test_files_of_the_tree_that_a_page_names_are_there(page: Path):
     assert not lost, f"{page.name} names {lost}"
 
 
+def test_pages_that_the_code_names_are_there():
+    """In docstrings and comments, in errors, and at the foot of the report."""
+    sources = [path for package in ("data", "cache", "extract", "fusion") for path in (ROOT / package).rglob("*.*")]
+    texts = [path.read_text("utf-8") for path in sources if path.suffix in (".py", ".j2", ".js")]
+    named = {name for text in texts for name in re.findall(r"docs/[\w./-]+\.md", text)}
+    assert len(named) > 3 and not [name for name in named if not (ROOT / name).exists()]
+
+
 def _script(name: str) -> ModuleType:
     """A script of the docs, which are no package."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")

@@ -12,19 +12,39 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ser_cache import Entry, EntrySpec
+    from ser_cache import EntrySpec, Ragged
 
 
 Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
 Rows = NDArray[np.int64]
 _CHUNK = 4  # utterances read at a time while building: their moments are taken while they are in the processor's cache
 _POPULATE_WRITE = 23  # madvise of Linux 5.14: all pages at once, which costs less than a fault for each
+
+
+class Stored(Protocol):
+    """What stage two reads of one layer: an entry of the cache, or rows in memory that answer alike."""
+
+    @property
+    def spec(self) -> "EntrySpec":
+        """What it was computed from."""
+
+    def lengths(self, ids: Sequence[str], /) -> NDArray[np.int64]:
+        """Frames of each utterance, (utterances,)."""
+
+    def gather(self, ids: Sequence[str], out: NDArray[Any] | None = None, /) -> "Ragged":
+        """Several utterances one behind the other, (sum of frames, features); in the front of ``out`` if it is given."""
+
+    def read(self, utterance: str, /) -> NDArray[Any]:
+        """Frames of one utterance, (frames, features)."""
+
+    def special(self, utterance: str, /) -> NDArray[np.bool_] | None:
+        """Which frames are special tokens, (frames,); None where none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +115,7 @@ def stride_of(spec: "EntrySpec", stride: int) -> int:
 
 
 def read_stream(
-    entries: Sequence["Entry"],
+    entries: Sequence[Stored],
     ids: Sequence[str],
     *,
     stride: int = 1,

@@ -10,6 +10,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_base.errors import UnknownName
+from ser_fusion.frames.features import Stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +104,7 @@ class StudyData:
         return digest.hexdigest()
 
 
-def pool_entry(entry: "Entry", ids: Sequence[str], pooling: str) -> NDArray[np.float32]:
+def pool_entry(entry: Stored, ids: Sequence[str], pooling: str) -> NDArray[np.float32]:
     """Pools the frames of one entry over time; see ``StudyData.pooled``."""
     widths = {"stats": 2, "mean": 1, "max": 1}
     if pooling not in widths:

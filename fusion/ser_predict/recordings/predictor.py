@@ -6,7 +6,7 @@ normalisation inside the head. A test holds the two together on real speech.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ser_data.manifest.text import normalise
 from ser_data.media.audio import AudioError, Limits
@@ -378,7 +378,7 @@ class Predictor:
         entries = {}
         for stream in ensemble.streams:
             own = {str(number): encoded[stream][number] for number in numbers}
-            entries[stream] = [cast(Any, MemoryEntry(spec, own)) for spec in self.specs[stream]]
+            entries[stream] = [MemoryEntry(spec, own) for spec in self.specs[stream]]
         streams = {
             stream: read_stream(own, ids, stride=self._stride, first_only=stream == "text" and ensemble.text_first_only)
             for stream, own in entries.items()
