@@ -116,6 +116,8 @@ def test_a_file_holds_the_whole_search(monkeypatch: pytest.MonkeyPatch):
     ("words", "said"),
     [
         (["--layer", "adio=2"], "Did you mean 'audio'?"),
+        (["--corpus", "ravdes"], "Did you mean 'ravdess'?"),
+        (["--dtype", "float61"], "Did you mean 'float16'?"),
         (["--encoder", "x/y"], "give audio=x/y"),
         (["--part", "3/2"], "i/N"),
         (["--part", "2/4", "--fps", "0"], "0<x<=60"),

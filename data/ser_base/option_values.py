@@ -18,6 +18,15 @@ class Parts(dict[str, Any]):
     """What one option says about several fields: field -> value."""
 
 
+class Choice(click.Choice[str]):
+    """One of several names; another one is refused with the nearest."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """What click says, and the nearest name."""
+        known = [str(choice) for choice in self.choices]
+        return f"{super().get_invalid_choice_message(value, ctx)} {suggestion(str(value), known)}".rstrip()
+
+
 _STREAM = re.compile(r"\s*([A-Za-z_]+)\s*=(.*)", re.DOTALL)
 
 

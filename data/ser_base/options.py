@@ -215,11 +215,11 @@ def _kind(field: Any, about: Option) -> dict[str, Any]:
         known = about.known or (get_args(first) if get_origin(first) is Literal else None)
         return {"multiple": True, "callback": reader or values.words(known), "metavar": "NAMES"}
     if get_origin(kinds) is Literal:
-        return {"type": click.Choice([str(one) for one in get_args(kinds)])}
+        return {"type": values.Choice([str(one) for one in get_args(kinds)])}
     if kinds is bool:
         return {"on_off": "both" if field.annotation is not bool else "on"}
     if about.known:
-        return {"type": click.Choice(list(about.known))}
+        return {"type": values.Choice(list(about.known))}
     if get_origin(kinds) is dict:
         return {"callback": values.toml_table, "metavar": "FILE"}
     if kinds in (int, float):

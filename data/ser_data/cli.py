@@ -12,6 +12,7 @@ import rich_click as click
 
 from ser_base.command_line import console
 from ser_base.errors import SerError
+from ser_base.option_values import Choice
 from ser_base.settings import SettingsGroup
 from ser_data.corpora import CORPORA
 from ser_data.protocols import PROTOCOLS
@@ -57,7 +58,7 @@ def corpus_arguments(command: Callable[..., R]) -> Callable[..., R]:
             "--manifest", type=click.Path(dir_okay=False), help="Read this manifest (.parquet, .csv) instead of NAME and ROOT.",
         ),
         click.argument("root", required=False, type=click.Path()),
-        click.argument("corpus", metavar="NAME", required=False, type=click.Choice(list(CORPORA))),
+        click.argument("corpus", metavar="NAME", required=False, type=Choice(list(CORPORA))),
     ):  # fmt: skip
         run = add(run)
     return run
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 @main.command("list")
-@click.argument("name", required=False, type=click.Choice(list(CORPORA)))
+@click.argument("name", required=False, type=Choice(list(CORPORA)))
 @click.option("--schemes", is_flag=True, help="List the label schemes instead.")
 @click.option("--protocols", is_flag=True, help="List the protocols instead.")
 @reports_errors
@@ -132,9 +133,7 @@ def validate(source: "Source", partial: bool, decode: bool, everything: bool) ->
 @main.command()
 @corpus_arguments
 @click.option("--labels", help="Map the labels by this scheme; without it, the corpus's own labels are shown.")
-@click.option(
-    "--protocol", type=click.Choice(list(PROTOCOLS)), help="Show the classes of each test part of this protocol."
-)
+@click.option("--protocol", type=Choice(list(PROTOCOLS)), help="Show the classes of each test part of this protocol.")
 @click.option(
     "--plot", type=click.Path(dir_okay=False), help="Also draw the numbers into this file (.png, .svg or .pdf)."
 )
@@ -157,7 +156,7 @@ def describe(source: "Source", labels: str | None, protocol: str | None, plot: s
 
 @main.command()
 @corpus_arguments
-@click.option("--protocol", required=True, type=click.Choice(list(PROTOCOLS)), help="Make the folds by this protocol.")
+@click.option("--protocol", required=True, type=Choice(list(PROTOCOLS)), help="Make the folds by this protocol.")
 @click.option(
     "--dev", default="next", show_default=True,
     help="Choose the development part: next, partner, speaker, random:SHARE or none.",
@@ -297,7 +296,7 @@ def generate(
     "--with-clean", is_flag=True, help="Put the clean utterances into the same table; ids of the copies get a suffix."
 )
 @click.option(
-    "--protocol", type=click.Choice(list(PROTOCOLS)),
+    "--protocol", type=Choice(list(PROTOCOLS)),
     help="With --with-clean: also write folds for augmentation and for robustness tests, by this protocol.",
 )  # fmt: skip
 @click.option("--dev", default="next", show_default=True, help="Choose the development part of those folds.")

@@ -75,7 +75,11 @@ def with_near_names(path: str | Path) -> str:
     near = [name for name in names if alike((name, wanted))]
     if wanted == path.name:
         near = near or [name for name in names if alike((Path(name).stem, path.stem)) or Path(name).stem == path.stem]
-    return f"{path}; there is {' and '.join(repr(str(place / name)) for name in near[:3])}" if near else str(path)
+    return (
+        f"{path}; nearly the same name: {' and '.join(repr(str(place / name)) for name in near[:3])}"
+        if near
+        else str(path)
+    )
 
 
 @lru_cache(maxsize=64)

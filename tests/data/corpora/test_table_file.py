@@ -212,4 +212,6 @@ def test_a_missing_file_is_told_with_what_is_there_under_nearly_its_name(tmp_pat
     with (tmp_path / "t.csv").open("a") as file:
         file.write("there.wav,x\n")
     near = [problem.detail.partition("; ")[2] for problem in read(tmp_path / "t.csv").problems]
-    assert near == [f"there is {str(tmp_path / name)!r}" for name in (apart, "take.WAV", "b.flac", "Folder")] + [""]
+    assert near == [
+        f"nearly the same name: {str(tmp_path / name)!r}" for name in (apart, "take.WAV", "b.flac", "Folder")
+    ] + [""]
