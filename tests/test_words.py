@@ -1,4 +1,4 @@
-"""What people read: help of every command, and every error's sentences. The rules stand in CONTRIBUTING.md, Language."""
+"""What people read: help of every command, every error's sentences, and the pages. The rules stand in CONTRIBUTING.md, Language."""
 
 import ast
 import re
@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["extract", "fusion", "data", "cache"]
 LONGEST = 25
 """Words of a sentence."""
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_SO = {
     "so many": "say what is counted: 'Maximum number of epochs.'",
     "who gives": "say what the option does",
@@ -114,3 +115,32 @@ def faults(text: str) -> list[str]:
 def test_words(texts):
     wrong = {f"{place}: {text[:20]}": why for place, text in texts() if (why := faults(text))}
     assert not wrong, "\n".join(f"{place}: {'; '.join(why)}" for place, why in wrong.items())
+
+
+NOT_PROSE = re.compile(
+    r"^```.*?^```$"  # code
+    r"|<!--.*?-->"
+    r"|^[ ]*[|>#][^\n]*$"  # tables, quotes and headings
+    r"|^[ ]*(?:[-*]|\d+\.)(?=[ ])",  # a list item begins a text of its own
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def prose(page: str) -> Iterator[str]:
+    """Sentences of a page; `code` is one word, a link its text. Unlike in a help, only full stops end one."""
+    text = re.sub(r"`[^`]*`", "X", NOT_PROSE.sub("\n\n", page))
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    for block in re.split(r"\n\s*\n", text):
+        yield from filter(None, re.split(r"(?<=[.?!])[)\"*]*\s+(?=[^a-z])", " ".join(block.split())))
+
+
+def test_sentences_of_pages_are_short():
+    example = "# A\n\nOne `a b`. Two [c d](e) f:\n\n- three\n- four g\n"
+    assert [len(part.split()) for part in prose(example)] == [2, 4, 1, 2]
+    long = [
+        f"{page.relative_to(ROOT)}: {len(words)} words: {' '.join(words)}"
+        for page in PAGES
+        for sentence in prose(page.read_text(encoding="utf-8"))
+        if len(words := sentence.split()) > LONGEST
+    ]
+    assert len(PAGES) > 24 and not long, "\n".join(long)
