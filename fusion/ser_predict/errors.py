@@ -79,6 +79,16 @@ class NotExported(PredictError, ValueError):
     next = "{remedy}"
 
 
+class NotExplained(PredictError, ValueError):
+    """A run's heads cannot be explained as asked."""
+
+    run: str
+    problem: str
+    remedy: str
+    got = "{run}: {problem}."
+    next = "{remedy}"
+
+
 class BadExport(PredictError, ValueError):
     """A folder of ``ser export`` cannot be read."""
 

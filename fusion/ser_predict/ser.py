@@ -20,6 +20,7 @@ COMMANDS = {
     "audit": ("ser_fusion.cli.compare:audit", "Audit a run for leaks under four protocols."),
     "runs": ("ser_fusion.cli.compare:runs", "List the runs below a folder."),
     "predict": ("ser_predict.recordings.cli:predict", "Predict the emotions of recordings with the heads of a run."),
+    "explain": ("ser_predict.explain.cli:command", "Show what in an utterance moved the heads of a run."),
     "live": ("ser_predict.live.cli:command", "Serve a local page that listens to the microphone."),
     "export": ("ser_predict.export.cli:command", "Write the heads of a run as ONNX or as a hub folder."),
     "transcribe": ("ser_predict.recordings.cli:transcribe", "Write a corpus with recognised transcripts."),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ser_base.files import replacing, safe_name
 from ser_fusion.errors import RecordBroken
-from ser_fusion.evaluation.records import Judged, read_json, read_record
+from ser_fusion.evaluation.records import Judged, Record, read_json, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import tables, words
@@ -81,6 +81,7 @@ def write_report(
         tables=shown,
         **drawn,
         clips=clips,
+        explained=explained(run.path / "explain"),
         environment=run.run.get("environment", {}),
         run_name=run.path.name,
     )
@@ -90,6 +91,35 @@ def write_report(
     with replacing(target) as scratch:
         scratch.write_text(page, encoding="utf-8")
     return target
+
+
+class Shares(Record):
+    """What each stream contributed to the score of a class."""
+
+    streams: dict[str, float]
+    interaction: float
+
+
+class Explained(Record):
+    """What ``ser explain`` wrote of an utterance, as far as the page shows it."""
+
+    id: str
+    row: str
+    label: str
+    predicted: str
+    target: str
+    shares: Shares
+
+
+def explained(folder: Path) -> list[dict[str, Any]]:
+    """What ``ser explain`` has written of single utterances; other files are left out."""
+    made = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            made.append(read_record(path, Explained))
+        except RecordBroken:
+            continue
+    return made
 
 
 def current_metrics(run: RunDirectory) -> dict[str, Any]:

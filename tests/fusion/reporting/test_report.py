@@ -1,6 +1,7 @@
 """The report: complete, self-contained, escaped; the tables in every form; what a browser makes of it."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -24,6 +25,12 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = write_run(
         tmp_path_factory.mktemp("reports") / "demo", per_speaker=12, seeds=(0, 1), hostile=True, skill=skill
     )
+    classes = dict.fromkeys(("label", "predicted", "target"), "sad")
+    shares = {"streams": {"audio": 0.25, "text": -1.5}, "interaction": 0.125}
+    explained = {"id": "<i>u</i>", "row": "cross", **classes, "shares": shares}
+    (path / "explain").mkdir()
+    (path / "explain" / "u.json").write_text(json.dumps(explained))
+    (path / "explain" / "profiles.json").write_text('{"row": "cross"}')
     write_report(path)
     return path
 
@@ -93,6 +100,12 @@ def test_hostile_transcripts_are_text(page: str):
     assert "&lt;/script&gt;&lt;img src=x onerror=" in page or "hacked" not in page
 
 
+def test_explained_utterances_are_listed(page: str):
+    section = page[page.index('<section id="explained">') :]
+    assert "&lt;i&gt;u&lt;/i&gt;" in section and "audio +0.25, text -1.50" in section and "+0.12" in section
+    assert section[: section.index("</table>")].count("<tr>") == 2, "a file of something else is left out"
+
+
 def test_colours_follow_the_theme(page: str):
     svg = page[page.index("<svg") : page.rindex("</svg>")]
     assert "var(--accent)" in svg and "#2f5fd0" not in svg
@@ -129,8 +142,6 @@ def test_files_lie_beside_the_page(reported: Path):
 
 
 def test_tables_agree_with_metrics(reported: Path):
-    import json
-
     metrics = json.loads((reported / "metrics.json").read_text())
     with open(reported / "tables" / "results.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))
@@ -203,8 +214,6 @@ def test_file_names_stay_inside_the_folder():
 
 
 def test_words_say_what_the_numbers_say(reported: Path):
-    import json
-
     metrics = json.loads((reported / "metrics.json").read_text())
     said = " ".join(summary(metrics))
     assert "10 speakers" in said and "Best baseline without audio or text" in said and "The hardest class" in said
@@ -219,7 +228,6 @@ def test_words_say_what_the_numbers_say(reported: Path):
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_terminal_table_fits_its_console(reported: Path, width: int):
     import io
-    import json
 
     from rich.console import Console
 
@@ -291,8 +299,6 @@ class TestInABrowser:
 
 
 def test_audio_is_embedded_only_on_request(run_copy: Path, tmp_path: Path):
-    import json
-
     import numpy as np
     import pandas as pd
     import soundfile
@@ -314,8 +320,6 @@ def test_audio_is_embedded_only_on_request(run_copy: Path, tmp_path: Path):
 
 
 def test_odd_class_names_two_classes_and_one_fold(tmp_path: Path):
-    import json
-
     import pandas as pd
 
     classes = ("a<b&c", "$x$ %")
