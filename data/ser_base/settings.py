@@ -33,6 +33,7 @@ from ser_base.machine import parse_part
 FILE = "ser.toml"
 SECTIONS = (
     "data", "extract", "fuse", "probe", "compare", "report", "audit", "runs", "predict", "explain", "live", "export", "transcribe",
+    "status",
 )  # fmt: skip
 # What more than one command takes. A command ignores those that it has no option for.
 SHARED = (

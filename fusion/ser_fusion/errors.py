@@ -188,6 +188,15 @@ class NotARun(EvaluationError):
     next = "Name such a folder, or list those below a folder with `ser runs FOLDER`."
 
 
+class CacheGone(EvaluationError, FileNotFoundError):
+    """A run whose feature cache is missing, or holds other features now."""
+
+    folder: str
+    cache: str
+    got = "The features of {folder} are not in the cache {cache} any more."
+    next = "Look at the features that are there: ser probe --cache DIR --map tsne. Or train again: ser fuse."
+
+
 class UnknownRow(EvaluationError):
     """A row that a run does not have."""
 

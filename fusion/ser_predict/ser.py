@@ -10,11 +10,13 @@ from ser_base.command_line import LazyGroup
 from ser_base.option_values import per_stream
 
 COMMANDS = {
+    "init": ("ser_data.init:command", "Look at recordings or a table, and write ser.toml."),
+    "status": ("ser_fusion.cli.status:command", "Show what is extracted, trained, judged and stale."),
     "data": ("ser_data.cli:main", "List, check, describe, split, join and perturb corpora."),
     "cache": ("ser_cache.cli.main:main", "Look after a feature cache: list, verify, repair, merge, remove."),
     "extract": ("ser_extract.cli:command", "Write frame embeddings of a corpus to a feature cache, once."),
     "fuse": ("ser_fusion.cli.fuse:command", "Train fusion heads from a feature cache, and judge them."),
-    "probe": ("ser_fusion.cli.probe:command", "Find the layer of each encoder that carries the label."),
+    "probe": ("ser_fusion.cli.probe:command", "Find the layer that carries the label, and what else it holds."),
     "compare": ("ser_fusion.cli.compare:compare", "Test whether a difference between two heads is more than luck."),
     "report": ("ser_fusion.cli.compare:report", "Write the report of a run again, or copy it to a tracker."),
     "audit": ("ser_fusion.cli.compare:audit", "Audit a run for leaks under four protocols."),

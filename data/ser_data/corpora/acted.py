@@ -42,6 +42,13 @@ class ActedCorpus:
     other: Callable[[Match], str] = lambda name: ""
     twin: Callable[[Match], str | None] = lambda name: None
 
+    def match(self, path: Path) -> Match | None:
+        """What the grammar says of a file's name, or `None` where it does not fit."""
+        match = self.pattern.fullmatch(path.stem)
+        if match is None and self.folder:
+            match = self.pattern.fullmatch(f"{path.parent.name}/{path.stem}")
+        return match
+
     def read(self, root: Path, *, durations: bool = True) -> Manifest:
         """All utterances; see `Corpus.read`.
 
@@ -57,9 +64,7 @@ class ActedCorpus:
         problems: list[Problem] = []
         for path in visible_files(base, self.suffixes):
             where = str(path.relative_to(base))
-            match = self.pattern.fullmatch(path.stem)
-            if match is None and self.folder:
-                match = self.pattern.fullmatch(f"{path.parent.name}/{path.stem}")
+            match = self.match(path)
             if match is None:
                 problems.append(Problem(path.stem, "bad id", f"not {self.grammar}", where))
                 continue

@@ -28,7 +28,7 @@ _SPEAKERS = {
     "1F": (873, 650, 528), "1M": (946, 740, 557), "2F": (859, 654, 481), "2M": (952, 711, 542), "3F": (1048, 736, 522),
     "3M": (1088, 825, 629), "4F": (987, 727, 528), "4M": (1116, 804, 503), "5F": (1033, 758, 590), "5M": (1137, 882, 651),
 }  # fmt: skip
-_SCHEMES = {"iemocap-4": 5531, "iemocap-4-noexc": 4490, "iemocap-5": 7380, "iemocap-6": 7380, "iemocap-7": 7487}
+SCHEME_SIZES = {"iemocap-4": 5531, "iemocap-4-noexc": 4490, "iemocap-5": 7380, "iemocap-6": 7380, "iemocap-7": 7487}
 _KINDS = {"improvised": (4784, 3974, 2943), "scripted": (5255, 3513, 2588)}
 
 
@@ -41,7 +41,7 @@ def _iemocap_expected() -> Cells:
         cells |= {
             f"speaker {speaker}, {name}": n for name, n in zip(("all", "iemocap-7", "iemocap-4"), own, strict=True)
         }
-    cells |= {f"scheme {name}": count for name, count in _SCHEMES.items()}
+    cells |= {f"scheme {name}": count for name, count in SCHEME_SIZES.items()}
     for kind, own in _KINDS.items():
         cells |= {f"{kind}, {name}": n for name, n in zip(("all", "iemocap-7", "iemocap-4"), own, strict=True)}
     return cells
@@ -55,7 +55,7 @@ def _iemocap_found(table: "pd.DataFrame") -> Cells:
         "scenarios": table["scenario"].nunique(),
     }
     kind = table["scripted"].map({True: "scripted", False: "improvised"})
-    kept = {name: SCHEMES[name].apply(table["label"]).notna() for name in _SCHEMES}
+    kept = {name: SCHEMES[name].apply(table["label"]).notna() for name in SCHEME_SIZES}
     for session in _SESSIONS:
         own = table[table["session"] == session]
         cells |= {f"session {session}, {label}": int((own["label"] == label).sum()) for label in _LABELS}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from ser_base import option_values as types
 from ser_base.settings import SettingsCommand
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ def compare(runs: tuple[str, ...], metric: str, draws: int, seed: int, as_json: 
 @_runs
 @_embed_audio
 @click.option(
+    "--map",
+    callback=types.words(["pca", "tsne", "umap"]),
+    metavar="NAMES",
+    help="Add maps of the features by these: pca, tsne, umap. They need the run's cache.",
+)
+@click.option(
     "--mirror",
     type=click.Choice(MIRRORS),
     multiple=True,
@@ -91,12 +98,16 @@ def compare(runs: tuple[str, ...], metric: str, draws: int, seed: int, as_json: 
     "--mirror-to", type=_path, default=Path("mirrors"), show_default=True, help="Write these copies below this folder."
 )
 @_reported
-def report(runs: tuple[str, ...], embed_audio: bool, mirror: tuple[str, ...], mirror_to: Path) -> None:
+def report(
+    runs: tuple[str, ...], embed_audio: bool, map: tuple[str, ...] | None, mirror: tuple[str, ...], mirror_to: Path
+) -> None:
     """Judge each RUN again and write its report: metrics.json, report.html, tables and plots.
+
+    Rows that are far from published results are named, with the usual causes.
 
     Example: ser report runs/demo/results --embed-audio
     """
-    rewrite_reports(runs, audit=False, embed_audio=embed_audio)
+    rewrite_reports(runs, audit=False, embed_audio=embed_audio, methods=map or ())
     mirror_runs(runs, mirror, mirror_to)
 
 
@@ -211,12 +222,16 @@ def list_runs(folder: Path) -> None:
     screen.print(table)
 
 
-def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool) -> None:
+def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool, methods: Sequence[str] = ()) -> None:
     """Judges runs again and writes their reports; prints the path of each."""
     from rich.console import Console
 
-    from ser_fusion.reporting.report import write_report
+    from ser_fusion.evaluation.feature_map import require
+    from ser_fusion.evaluation.published import far_off, place_rows
+    from ser_fusion.evaluation.run_directory import RunDirectory
+    from ser_fusion.reporting.report import current_metrics, write_report
 
+    require(methods)
     console = Console(stderr=True)
     for run in runs:
         with console.status(f"{run} ...") as status:
@@ -229,7 +244,14 @@ def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool) -> N
                 from ser_fusion.evaluation.audit import audit_run
 
                 write_json(Path(run) / "audit.json", audit_run(run, progress=step))
+            if methods:
+                from ser_fusion.reporting.feature_map import map_run
+
+                map_run(run, methods, progress=step)
             print(write_report(run, embed_audio=embed_audio, anew=True, progress=step))
+        judged = RunDirectory.open(run)
+        for line in far_off(place_rows(current_metrics(judged), judged.run)):
+            click.echo(line, err=True)
 
 
 def mirror_runs(runs: Sequence[str], mirrors: Sequence[str], target: Path) -> None:

@@ -1,8 +1,9 @@
-"""``ser probe``: which layer of which encoder carries the label. Nothing heavy is loaded before the command runs."""
+"""``ser probe``: which layer of which encoder carries the label, and what else its frames hold. Heavy imports are lazy."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -10,7 +11,14 @@ from ser_base import option_values as types
 from ser_base.errors import SerError
 from ser_base.settings import SettingsCommand
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_fusion.study.open import Study
+
 _path = click.Path(path_type=Path)
+LEFT = ("stream", "encoder", "pooling", "Stream: column", "tested on")
+"""Columns of words."""
 
 
 @click.command("probe", cls=SettingsCommand, section="probe")
@@ -64,33 +72,57 @@ _path = click.Path(path_type=Path)
     help="Use features of this precision. Needed where the cache holds both.",
 )
 @click.option(
+    "--map",
+    callback=types.words(["pca", "tsne", "umap"]),
+    metavar="NAMES",
+    help="Also draw the mean frames of the chosen layer by these: pca, tsne, umap (needs umap-learn). "
+    "A probe then reads speaker, session, scenario, gender and corpus there too.",
+)
+@click.option(
     "--out", type=_path, help="Write layers.csv, folds.csv and layers.png to this folder.  [default: runs/probe]"
 )
 def command(
-    cache: Path | None, poolings: tuple[str, ...], refit: bool | None, out: Path | None, **options: Any
+    cache: Path | None,
+    poolings: tuple[str, ...],
+    refit: bool | None,
+    map: tuple[str, ...] | None,
+    out: Path | None,
+    **options: Any,
 ) -> None:
     """Find the layer of each encoder that carries the label, with a linear probe on every cached layer: a table and a plot.
 
-    Use it before training heads; it takes seconds to a few minutes. Example: ser probe --cache runs/cache --layers all
+    Use it before training heads; it takes seconds to a few minutes. With --map it also shows what else the frames hold:
+    what is read better than the emotion is what a head may learn instead.
+
+    Example: ser probe --cache runs/cache --layers all --map tsne
     """
     if cache is None:
         raise click.UsageError("No feature cache given. Use --cache DIR or SER_CACHE, or set cache = ... in ser.toml.")
 
     try:
-        sys.exit(_run(cache, poolings, refit, out or Path("runs/probe"), options))
+        sys.exit(_run(cache, poolings, refit, map or (), out or Path("runs/probe"), options))
     except SerError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _run(cache: Path, poolings: tuple[str, ...], refit: bool | None, out: Path, options: dict[str, Any]) -> int:
+def _run(
+    cache: Path,
+    poolings: tuple[str, ...],
+    refit: bool | None,
+    methods: tuple[str, ...],
+    out: Path,
+    options: dict[str, Any],
+) -> int:
     from ser_base.progress import say
+    from ser_fusion.evaluation.feature_map import require
     from ser_fusion.evaluation.layer_probe import folds_of, probe_study, summary
     from ser_fusion.reporting.figures import plot_layers
     from ser_fusion.runs.job import FuseJob
     from ser_fusion.study.open import open_study
 
+    require(methods)
     chosen = {name: value for name, value in options.items() if value is not None}
     study = open_study(cache, **chosen)
     say(
@@ -107,34 +139,42 @@ def _run(cache: Path, poolings: tuple[str, ...], refit: bool | None, out: Path, 
     plot_layers(lines, out / "layers.png", chance, f"{study.info.title}, {study.folds.protocol}")
     _show(lines, chance)
     click.echo(f"Plot: {out / 'layers.png'}")
+    if methods:
+        _map(study, lines, methods, out)
     return 3 if study.failed else 0
 
 
-def _show(lines: Any, chance: float) -> None:
-    from rich.table import Table
+def _map(study: "Study", lines: "pd.DataFrame", methods: tuple[str, ...], out: Path) -> None:
+    """Maps the layer that development data chose; the deepest one where there is not a development part."""
+    import numpy as np
 
-    from ser_base.command_line import console
+    from ser_base.progress import say
+    from ser_fusion.evaluation.feature_map import better_read, feature_map
+    from ser_fusion.reporting.feature_map import write_map
+    from ser_fusion.study.data import pool_entry
 
-    table = Table(
-        title="Linear probes",
-        caption=f"mean ± std over folds; chance UWA {chance:.3f}; use the layer marked 'chosen' (by development data). "
-        "The best on test was chosen on the data that it is scored on.",
-    )
-    for name in (
-        "stream",
-        "encoder",
-        "layer",
-        "pooling",
-        "dev UWA",
-        "test WA",
-        "test UWA",
-        "UWA pooled",
-        "chosen",
-        "best on test",
-    ):
-        table.add_column(name, justify="left" if name in ("stream", "encoder", "pooling") else "right")
-    for line in lines.itertuples():
-        table.add_row(
+    features = {}
+    for stream, entries in study.layers.items():
+        layers = lines.loc[(lines["stream"] == stream) & lines["chosen"], "layer"].tolist()
+        entry = next((entry for entry in entries if entry.spec.layer in layers[:1]), study.streams[stream])
+        values = pool_entry(entry, list(study.table.index), "mean")
+        features[stream] = (entry.spec.encoder, entry.spec.layer, values)
+    table = study.table.assign(**{"class": np.asarray(study.classes, dtype=object)[study.targets]})
+    content = feature_map(table, features, methods, tell=lambda step: say(f"{step} ..."))
+    written = write_map(content, out)
+    rows = [[cell.text for cell in row.cells] for row in written.rows]
+    _print(written.title, " ".join(written.notes), written.columns, rows)
+    for line in better_read(content):
+        click.echo(f"Note: {line}")
+    click.echo(f"Maps: {out / 'map-*.png'}")
+
+
+def _show(lines: "pd.DataFrame", chance: float) -> None:
+    names = (
+        "stream", "encoder", "layer", "pooling", "dev UWA", "test WA", "test UWA", "UWA pooled", "chosen", "best on test",
+    )  # fmt: skip
+    rows = [
+        (
             line.stream,
             line.encoder,
             str(line.layer),
@@ -146,4 +186,24 @@ def _show(lines: Any, chance: float) -> None:
             "chosen" if line.chosen else "",
             "(best)" if line.best_on_test else "",
         )
+        for line in lines.itertuples()
+    ]
+    caption = (
+        f"mean ± std over folds; chance UWA {chance:.3f}; use the layer marked 'chosen' (by development data). "
+        "The best on test was chosen on the data that it is scored on."
+    )
+    _print("Linear probes", caption, names, rows)
+
+
+def _print(title: str, caption: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ser_base.command_line import console
+
+    table = Table(title=title, caption=Text(caption))
+    for name in names:
+        table.add_column(name, justify="left" if name in LEFT else "right")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
     console().print(table)

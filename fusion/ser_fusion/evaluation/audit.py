@@ -215,10 +215,10 @@ def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
     table["target"] = class_positions(table["label"], run.classes)
     table = table.sort_index()
     ground = {"dev": asked_rule(str(run.run.get("dev", "none"))), "refit": bool(run.run.get("refit"))}
-    return audit_table(table, run.classes, _features(run, table), **{**ground, **options})
+    return audit_table(table, run.classes, run_features(run, table), **{**ground, **options})
 
 
-def _features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
+def run_features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
     """Pooled features from the run's cache; empty where it is gone or does not hold these utterances any more."""
     from ser_cache import CacheError, open_cache
     from ser_fusion.study.data import pool_entry

@@ -12,10 +12,13 @@ import pandas as pd
 
 from ser_base.files import replacing, safe_name
 from ser_fusion.errors import RecordBroken
+from ser_fusion.evaluation.feature_map import better_read
+from ser_fusion.evaluation.published import MARGIN, Placed, far_off, place_rows
 from ser_fusion.evaluation.records import Judged, Record, read_json, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import tables, words
+from ser_fusion.reporting.feature_map import map_of, map_plot, read_table
 from ser_fusion.reporting.figures import (
     class_plot,
     confusion_plot,
@@ -64,9 +67,13 @@ def write_report(
     step("metrics")
     metrics = evaluate_run(run.path) if anew else current_metrics(run)
     step("plots")
-    drawn = plots(run, metrics, files)
+    mapped = map_of(run)
+    drawn = plots(run, metrics, mapped, files)
     step("tables")
     shown, everything = tables.report_tables(metrics)
+    placed = place_rows(metrics, run.run)
+    shown |= {"read": read_table(mapped) if mapped else None, "published": published_table(placed)}
+    everything += filter(None, (shown["read"], shown["published"]))
     clips: dict[str, str] = {}
     if embed_audio:
         step("audio")
@@ -76,7 +83,7 @@ def write_report(
         metrics=metrics,
         headline=words.headline(metrics),
         summary=words.summary(metrics),
-        warnings=words.warnings(metrics),
+        warnings=[*words.warnings(metrics), *far_off(placed), *(better_read(mapped) if mapped else ())],
         names={row["slug"]: row["name"] for row in metrics["rows"]},
         tables=shown,
         **drawn,
@@ -120,6 +127,24 @@ def explained(folder: Path) -> list[dict[str, Any]]:
         except RecordBroken:
             continue
     return made
+
+
+def published_table(lines: Sequence[Placed]) -> tables.Table | None:
+    """One line per row and metric that something comparable is published for; None without any."""
+    if not lines:
+        return None
+    rows = []
+    for line in lines:
+        texts = (line.row, line.metric, score(line.value), line.range, line.verdict, line.systems)
+        rows.append(tables.Row(tuple(tables.Cell(text) for text in texts), quiet=line.verdict == "within"))
+    notes = (
+        "Published scores on the same labels, with folds that hold out the same as far as the papers say how they were drawn.",
+        "They are not a target: layers, heads and development parts differ.",
+        f"Far: more than {100 * MARGIN:.0f} points outside the published scores.",
+        f"Sources: {'; '.join(dict.fromkeys(source for line in lines for source in line.sources))}.",
+    )
+    columns = ("Model", "metric", "here", "published", "verdict", "published system")
+    return tables.Table("published", "Beside published results", columns, tuple(rows), notes, frozenset({1, 3, 4, 5}))
 
 
 def current_metrics(run: RunDirectory) -> dict[str, Any]:
@@ -176,12 +201,13 @@ class Drawer:
         return Plot(inline(svg, file, caption), caption, file)
 
 
-def plots(run: RunDirectory, metrics: dict[str, Any], files: bool) -> dict[str, Any]:
-    """All plots of the page, by their places in it: ``curves``, ``layers``, ``by_row``, ``overview``, ``differences``.
+def plots(run: RunDirectory, metrics: dict[str, Any], mapped: dict[str, Any] | None, files: bool) -> dict[str, Any]:
+    """All plots of the page, by their places: ``curves``, ``layers``, ``by_row``, ``overview``, ``differences``, ``maps``.
 
     Args:
         run: The run.
         metrics: Its metrics.json.
+        mapped: Its map.json, where it has one.
         files: Whether they are written as files too.
     """
     drawer, entries = Drawer(run.path / "plots", files), run.run.get("cache", {}).get("entries", {})
@@ -191,7 +217,17 @@ def plots(run: RunDirectory, metrics: dict[str, Any], files: bool) -> dict[str, 
         "by_row": confusions(metrics, drawer),
         "overview": overview(metrics, drawer),
         "differences": differences(metrics, drawer),
+        "maps": maps(mapped, drawer) if mapped else [],
     }
+
+
+def maps(mapped: dict[str, Any], drawer: Drawer) -> list[Plot]:
+    """One figure per stream and method."""
+    return [
+        drawer(f"map-{stream}-{method}", f"{stream}, {method}: each point is an utterance", map_plot, places, mapped)
+        for stream, one in mapped["streams"].items()
+        for method, places in one["places"].items()
+    ]
 
 
 def overview(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:

@@ -96,11 +96,17 @@ def test_an_unknown_key_in_settings_is_refused(tmp_path: Path, monkeypatch: pyte
     assert done.exit_code == 2 and "fusion" in done.output
 
 
-def test_probe_draws_one_plot(small_cache: Path, tmp_path: Path) -> None:
+def test_probe_draws_one_plot_and_maps_the_chosen_layer(small_cache: Path, tmp_path: Path) -> None:
     import pandas as pd
 
-    done = CliRunner().invoke(probe_command, ["--cache", str(small_cache), "--out", str(tmp_path / "probe")])
+    options = ["--map", "pca", "--out", str(tmp_path / "probe")]
+    done = CliRunner().invoke(probe_command, ["--cache", str(small_cache), *options])
     assert done.exit_code == 0, done.output
+    assert "audio: speaker" in done.output and "audio: layer 2 of planted/audio" in done.output
+    content = json.loads((tmp_path / "probe/map.json").read_text())
+    assert content["n"] == 120 and set(content["streams"]) == {"audio", "text"}
+    assert (tmp_path / "probe/map-audio-pca.svg").stat().st_size > 2_000
+    assert "audio: speaker" in (tmp_path / "probe/read-from-features.md").read_text()
     lines = pd.read_csv(tmp_path / "probe/layers.csv")
     asked = [["audio", 2, "mean"], ["audio", 2, "mean+std"], ["text", 6, "mean"], ["text", 6, "mean+std"]]
     assert lines[["stream", "layer", "pooling"]].to_numpy().tolist() == asked
