@@ -175,10 +175,10 @@ def _show(lines: "pd.DataFrame", chance: float) -> None:
     )  # fmt: skip
     rows = [
         (
-            line.stream,
-            line.encoder,
+            str(line.stream),
+            str(line.encoder),
             str(line.layer),
-            line.pooling,
+            str(line.pooling),
             f"{line.dev_uwa:.3f}",
             f"{line.wa:.3f} ± {line.wa_std:.3f}",
             f"{line.uwa:.3f} ± {line.uwa_std:.3f}",
@@ -205,5 +205,5 @@ def _print(title: str, caption: str, names: Sequence[str], rows: Iterable[Sequen
     for name in names:
         table.add_column(name, justify="left" if name in LEFT else "right")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(cell) for cell in row))
     console().print(table)
