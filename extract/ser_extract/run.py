@@ -119,6 +119,9 @@ class Extraction:
                         "Note: this processor has no instructions for bfloat16. float32 is faster here."
                     )
                 encoders = [open_encoder(self._job, modality) for modality in modalities(self._job, manifest)]
+                for encoder in encoders:
+                    if encoder.description.note:
+                        self._reporter.note(f"Note: {encoder.description.note}")
                 fresh = not (self._job.cache / "entries").exists()
                 cache = create_cache(self._job.cache)
                 if fresh and self._job.runner == "local" and self._job.worker_count():  # there will be work

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ser_extract.encoders.source import Source
-from ser_extract.errors import EncoderBroken
+from ser_extract.errors import EncoderBroken, ExtractError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +74,7 @@ class Description:
         final_norms: Layers whose hidden state has been through a final norm, as transformers gives them.
         windowing: The limit of one piece.
         declared: Further facts that change the features and so belong to the fingerprint (JSON values).
+        note: A sentence for the user at the start of a run, or empty.
     """
 
     modality: Modality
@@ -88,6 +89,7 @@ class Description:
     windowing: Windowing
     final_norms: frozenset[int] = frozenset()
     declared: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ class _Named:
     def encode(self, inputs: "Sequence[Any]") -> "list[Encoded | Refused]":
         try:
             return self._engine.encode(inputs)
+        except ExtractError:
+            raise
         except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             problem = f"its model or its tokenizer fails on an input ({type(error).__name__}: {first_line(error)})"
             remedy = "Compare config.json, preprocessor and tokenizer with those of the model's repository."

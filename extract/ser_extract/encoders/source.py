@@ -285,6 +285,7 @@ class Source:
         config_hash: `xxh3:<hex>` of the config without the keys in `VOLATILE`.
         preprocessing_hash: `xxh3:<hex>` over the preprocessing and tokenizer files.
         files: The weight files: those that are hashed are read, and no others.
+        plugin: `package.module:Class` of an encoder that is a class and not a folder (`plugged`); never from a file.
     """
 
     name: str
@@ -295,6 +296,7 @@ class Source:
     config_hash: str
     preprocessing_hash: str
     files: WeightFiles
+    plugin: str | None = None
 
     @property
     def model_type(self) -> str:
@@ -361,13 +363,13 @@ def _read(name: str, folder: Path, revision: str | None, rehash: bool) -> Source
         revision=revision,
         config=config,
         weights=_hash_files(files.paths, partial(file_hash, again=rehash)),
-        config_hash=_hash_bytes(json.dumps(kept, sort_keys=True).encode()),
+        config_hash=hash_bytes(json.dumps(kept, sort_keys=True).encode()),
         preprocessing_hash=_hash_files(others, read_hash),
         files=files,
     )
 
 
-def _hash_bytes(data: bytes) -> str:
+def hash_bytes(data: bytes) -> str:
     import xxhash
 
     return f"xxh3:{xxhash.xxh3_128_hexdigest(data)}"
@@ -376,4 +378,4 @@ def _hash_bytes(data: bytes) -> str:
 def _hash_files(files: Sequence[Path], digest: Callable[[Path], str]) -> str:
     """Hash over (name, content hash) of files in the order of their names."""
     parts = [f"{path.name} {digest(path)}" for path in sorted(files, key=lambda path: path.name)]
-    return _hash_bytes("\n".join(parts).encode())
+    return hash_bytes("\n".join(parts).encode())

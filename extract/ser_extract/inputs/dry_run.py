@@ -72,7 +72,7 @@ def forecast(job: ExtractJob, reporter: Display) -> str:
 
 def _frames(stream: Stream, utterances: Sequence[Utterance]) -> dict[str, int]:
     """Frames that each utterance will have: counted by the tokenizer for text, by duration for the rest."""
-    if stream.modality != "text":
+    if stream.modality != "text" or stream.encoder.source.plugin is not None:
         return {entry.item.id: entry.item.frames or 0 for entry in stream.inputs}
     from ser_extract.encoders.text_engine import load_tokenizer
 

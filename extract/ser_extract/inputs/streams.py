@@ -16,6 +16,8 @@ from ser_data.manifest.table import Manifest, Problem
 from ser_data.media.video import require_video
 from ser_extract.encoders import ENCODERS
 from ser_extract.encoders.base import Description, Family, Modality
+from ser_extract.encoders.generic import generic_family
+from ser_extract.encoders.plugged import family_of, find_class, is_class, open_class
 from ser_extract.encoders.source import Source, open_source
 from ser_extract.errors import EncoderNotFound, EncoderNotSupported, LayerOutOfRange, NoVideo, SettingMissing
 from ser_extract.inputs.items import Input, collect
@@ -126,6 +128,8 @@ def open_encoder(job: ExtractJob, modality: Modality) -> Encoder:
         EncoderNotFound, EncoderBroken, EncoderNotSupported, LayerOutOfRange: See `ser_extract.errors`.
     """
     name = job.encoder_of(modality)
+    if modality != "video" and (path := find_class(name)) is not None:
+        return describe(job, modality, open_class(path, modality))
     source = open_source(
         demo_folder(modality) if name == DEMO else name,
         modality,
@@ -138,10 +142,10 @@ def open_encoder(job: ExtractJob, modality: Modality) -> Encoder:
 
 def describe(job: ExtractJob, modality: Modality, source: Source) -> Encoder:
     """An encoder from its opened files: what a worker does with the source that its parent has hashed."""
-    known = tuple(kind for kind in ENCODERS if ENCODERS[kind].modality == modality)
-    if source.model_type not in known:
+    family = family_of(source, modality) or generic_family(source, modality)
+    if family is None:
+        known = tuple(kind for kind in ENCODERS if ENCODERS[kind].modality == modality and not is_class(ENCODERS[kind]))
         raise EncoderNotSupported(source.name, source.model_type, modality, known)
-    family = ENCODERS[source.model_type]
     description = family.describe(source, job.inputs)
     layers = parse_layers(job.layer_of(modality), description.depth, name=source.name, modality=modality)
     specs = tuple(entry_spec(job, source, description, layer) for layer in layers)
@@ -160,7 +164,7 @@ def demo_folder(modality: Modality) -> str:
 def entry_spec(job: ExtractJob, source: Source, description: Description, layer: int) -> EntrySpec:
     """The cache entry of one layer: its address, and everything declared that changes a value."""
     declared = {
-        "model_type": source.model_type,
+        "model_type": source.plugin or source.model_type,
         **source.declared(),
         "final_norm": layer in description.final_norms,
         **description.declared,

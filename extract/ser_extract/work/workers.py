@@ -57,6 +57,8 @@ def server(job: ExtractJob, sources: Iterable[Source]) -> Server:
 
 def libraries(source: Source) -> tuple[str, ...]:
     """Modules that the engine of an encoder needs."""
+    if source.plugin is not None:
+        return (source.plugin.partition(":")[0],)
     if Packable.fitting(source.config) is not None:
         return ("ser_extract.encoders.speech_engine",)
     kind = source.model_type.replace("-", "_")

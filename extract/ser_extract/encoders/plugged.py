@@ -1,0 +1,284 @@
+"""An encoder of your own: one small class that `ser extract` runs as it runs the built-in families.
+
+The class is named by its path, `--encoder audio=package.module:Class`, or by the name of an entry point `ser.encoders` of an
+installed package. Only what the user types is imported; a file of a checkpoint never names code.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ser_base.catalog import resolve
+from ser_cache.format.spec import canonical
+from ser_extract.encoders import ENCODERS
+from ser_extract.encoders.base import (
+    CORE_FLOPS,
+    Description,
+    Encoded,
+    Engine,
+    EngineOptions,
+    Family,
+    InputOptions,
+    Modality,
+    Refused,
+    Windowing,
+    first_line,
+)
+from ser_extract.encoders.source import Source, WeightFiles, hash_bytes, read_hash
+from ser_extract.errors import EncoderBroken
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+FRAME_COST = 2e8
+"""Operations of one frame, roughly: an unknown encoder is cut into shards like a small one."""
+CHARACTERS = 4
+"""Characters per token, roughly."""
+
+
+class Encoder(Protocol):
+    """What an encoder of your own offers. Everything but `frames` is a class attribute: planning makes no instance.
+
+    Attributes:
+        name: Public name; part of the cache's address, as `lab/prosody`.
+        modality: `audio` or `text`.
+        layers: Number of hidden states that `frames` gives; `--layer` counts them from 0.
+        features: Width of a frame.
+        identity: What makes the values: versions, settings, `Path`s of weight files (their bytes are hashed). It enters
+            the fingerprint, so that features of two versions never meet in one cache.
+        rate: Samples per second that `frames` wants, in Hz (audio).
+        frame_rate: Frames per second (audio).
+        shortest: Fewest samples that give a frame (audio); below it an utterance is listed as `too_short`. Default 1.
+        window: Most samples of one call (audio); longer recordings go in overlapping windows. Default: `--max-seconds`.
+    """
+
+    name: str
+    modality: Modality
+    layers: int
+    features: int
+    identity: Any
+
+    def __init__(self, device: str) -> None:
+        """Loads the weights on `cpu`, `cuda` or `cuda:0`; called once in each worker."""
+        ...
+
+    def frames(self, given: Any) -> Any:
+        """Encodes one utterance; its result depends on nothing else.
+
+        Args:
+            given: Waveform `(samples,)` float32 at `rate`, or a normalised text of any length.
+
+        Returns:
+            Audio: `(layers, frames, features)`. Text: a pair of `(layers, tokens, features)` and `(tokens,)` bool, true
+            at special tokens. The first token is what `--text-pooling cls` reads.
+        """
+        ...
+
+
+def find_class(name: str) -> str | None:
+    """`package.module:Class` for what the user typed, or None where it is a folder or a hub id."""
+    if Path(name).expanduser().exists():
+        return None
+    if PATH.fullmatch(name):
+        return name
+    if name in ENCODERS and not ENCODERS.own(name) and is_class(ENCODERS[name]):
+        part: Any = ENCODERS[name]
+        return f"{part.__module__}:{part.__qualname__}"
+    return None
+
+
+def is_class(part: object) -> bool:
+    """Whether a part is an `Encoder` and not a family of transformers models."""
+    return isinstance(part, type) and callable(getattr(part, "frames", None))
+
+
+def open_class(path: str, modality: Modality) -> Source:
+    """The class as a source: its identity stands where a folder has the hashes of its files.
+
+    Raises:
+        EncoderBroken: It cannot be imported, or an attribute is missing or of the wrong kind.
+    """
+    kind = load_class(path)
+    check_attributes(kind, path, modality)
+    identity = hash_bytes(canonical(plain(kind.identity)))
+    files = WeightFiles((), safetensors=True)
+    return Source(kind.name, Path(path), None, {}, identity, identity, identity, files, path)
+
+
+def load_class(path: str) -> Any:
+    """Imports the class.
+
+    Raises:
+        EncoderBroken: There is none at that path.
+    """
+    try:
+        kind = resolve(path)
+    except Exception as error:  # whatever a module of the user's raises
+        why = f"it cannot be imported ({first_line(error)})"
+        remedy = "Install its package, or put its folder on PYTHONPATH."
+        raise EncoderBroken(path, why, remedy) from error
+    if not is_class(kind):
+        raise EncoderBroken(path, "it is not a class with a method frames", PROTOCOL)
+    return kind
+
+
+PROTOCOL = "See ser_extract.Encoder in docs/guides/add-a-part.md; ser_extract.testing.check_encoder tests a class."
+
+
+def check_attributes(kind: Any, path: str, modality: Modality | None = None) -> None:
+    """Refuses a class whose attributes do not describe an encoder.
+
+    Raises:
+        EncoderBroken: The message names the first attribute.
+    """
+    numbers = ("layers", "features") + (("rate", "frame_rate") if getattr(kind, "modality", "") == "audio" else ())
+    wrong = next((key for key in ("name", "modality", *numbers, "identity") if not hasattr(kind, key)), None)
+    if wrong is not None:
+        raise EncoderBroken(path, f"it has no attribute {wrong}", PROTOCOL)
+    if kind.modality not in ("audio", "text"):
+        raise EncoderBroken(path, f"its modality is {kind.modality!r}", "Known are 'audio' and 'text'.")
+    if modality not in (None, kind.modality):
+        raise EncoderBroken(path, f"it encodes {kind.modality}", f"Give it as --encoder {kind.modality}={path}")
+    for key in numbers:
+        value = getattr(kind, key)
+        whole = isinstance(value, int) or (key == "frame_rate" and isinstance(value, float))
+        if isinstance(value, bool) or not whole or not 0 < value < 1 << 24:
+            raise EncoderBroken(path, f"its {key} is {value!r}", "Give a number above 0.")
+    if kind.modality == "audio" and not float(kind.rate / kind.frame_rate).is_integer():
+        raise EncoderBroken(
+            path,
+            f"a frame takes {kind.rate / kind.frame_rate:g} samples (rate / frame_rate)",
+            "Give rates with a whole number of samples per frame, so that windows lie on the grid of frames.",
+        )
+    try:
+        empty = plain(kind.identity) in (None, "", [], {})
+        canonical(plain(kind.identity))
+    except (OSError, TypeError, ValueError) as error:
+        raise EncoderBroken(path, f"its identity is not usable ({first_line(error)})", "Give JSON values and Paths.") from error
+    if empty:
+        raise EncoderBroken(path, "its identity is empty", "Say what makes the values: version, settings, Paths of weights.")
+
+
+def plain(identity: Any) -> Any:
+    """An identity as JSON values: a `Path` becomes the hash of the file's bytes."""
+    if isinstance(identity, Path):
+        return f"xxh3:{read_hash(identity)}"
+    if isinstance(identity, Mapping):
+        return {str(key): plain(value) for key, value in identity.items()}
+    if isinstance(identity, list | tuple):
+        return [plain(value) for value in identity]
+    return identity
+
+
+class ClassFamily:
+    """An `Encoder` class as a family of its own.
+
+    Args:
+        path: `package.module:Class`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._kind = load_class(path)
+        self.modality: Modality = self._kind.modality
+
+    def describe(self, source: Source, options: InputOptions) -> Description:
+        kind, audio = self._kind, self.modality == "audio"
+        shortest = int(getattr(kind, "shortest", 1) or 1)
+        step = round(kind.rate / kind.frame_rate) if audio else 1
+        count = (lambda units: (units - shortest) // step + 1 if units >= shortest else 0) if audio else tokens
+        windowing = Windowing("characters", 1 << 62, 0)
+        if audio:
+            longest = min(int(getattr(kind, "window", 0) or 1 << 62), int(options.max_seconds * kind.rate))
+            overlap = min(int(options.overlap_seconds * kind.rate), longest // 4) // step * step
+            least = (-(-shortest // step) + 1) * step
+            windowing = Windowing("samples", max(longest // step * step, 4 * least), max(overlap, least))
+        return Description(
+            modality=self.modality,
+            family=source.plugin or "",
+            depth=kind.layers - 1,
+            features=kind.features,
+            rate=kind.rate if audio else None,
+            frame_rate=float(kind.frame_rate) if audio else None,
+            shortest=shortest,
+            frames=count,
+            cost=lambda units: count(units) * FRAME_COST / CORE_FLOPS,
+            windowing=windowing,
+            declared={
+                "identity": plain(kind.identity),
+                **(
+                    {
+                        "rate": kind.rate,
+                        "windowing": {"unit": "samples", "length": windowing.length, "overlap": windowing.overlap},
+                    }
+                    if audio
+                    else {}
+                ),
+            },
+        )
+
+    def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
+        return ClassEngine(self._kind(options.device), description, layers, options, source.name)
+
+
+def tokens(characters: int) -> int:
+    """A rough number of tokens of a text."""
+    return -(-characters // CHARACTERS)
+
+
+class ClassEngine:
+    """Runs an `Encoder` on one input at a time, and refuses what is not of the described shape."""
+
+    def __init__(
+        self, encoder: Any, description: Description, layers: tuple[int, ...], options: EngineOptions, name: str
+    ) -> None:
+        self._encoder, self._description, self._layers, self._name = encoder, description, layers, name
+        self.policy: Mapping[str, Any] = {"engine": description.family, "batch": "solo", "device": options.device}
+
+    def encode(self, inputs: Sequence[Any]) -> "list[Encoded | Refused]":
+        """Encodes waveforms `(samples,)` float32 at the encoder's rate, or normalised texts."""
+        return [self._text(given) if isinstance(given, str) else self._audio(given) for given in inputs]
+
+    def _text(self, text: str) -> Encoded:
+        import numpy as np
+
+        made = self._encoder.frames(text)
+        if not isinstance(made, tuple) or len(made) != 2:
+            got = f"frames of a text gave {type(made).__name__}"
+            raise EncoderBroken(self._name, got, "Give a pair: (layers, tokens, features) and the mask of special tokens.")
+        states, special = self._checked(made[0]), np.asarray(made[1])
+        if special.dtype != bool or special.shape != states.shape[1:2]:
+            got = f"its special is {special.dtype} {special.shape} for {states.shape[1]} tokens"
+            raise EncoderBroken(self._name, got, "Give (tokens,) bool, true at special tokens.")
+        return Encoded({layer: states[layer] for layer in self._layers}, special)
+
+    def _audio(self, waveform: "np.ndarray[Any, Any]") -> Encoded | Refused:
+        from ser_extract.encoders.batches import cut, join_layers
+
+        about = self._description
+        if len(waveform) < about.shortest:
+            return Refused("too_short", f"{len(waveform)} samples; a frame of {self._name} needs {about.shortest}")
+        step = round((about.rate or 1) / (about.frame_rate or 1.0))
+        windows = cut(len(waveform), about.windowing.length, about.windowing.overlap, step)
+        pieces = [self._checked(self._encoder.frames(waveform[start:stop])) for start, stop in windows]
+        states = [{layer: piece[layer] for layer in self._layers} for piece in pieces]
+        return Encoded(join_layers(states, [start // step for start, _ in windows]))
+
+    def _checked(self, states: Any) -> "np.ndarray[Any, Any]":
+        import numpy as np
+
+        values: np.ndarray[Any, Any] = np.asarray(states, np.float32)
+        wanted = (self._description.depth + 1, self._description.features)
+        if values.ndim != 3 or (values.shape[0], values.shape[2]) != wanted:
+            got = f"frames gave the shape {values.shape}"
+            raise EncoderBroken(self._name, got, f"Give ({wanted[0]}, frames, {wanted[1]}): (layers, frames, features).")
+        return values
+
+
+def family_of(source: Source, modality: Modality) -> Family | None:
+    """The family of a source: a class's own, or the table's; None where neither has one of this modality."""
+    if source.plugin is not None:
+        return ClassFamily(source.plugin)
+    part: Any = ENCODERS[source.model_type] if source.model_type in ENCODERS else None
+    return part if part is not None and not is_class(part) and part.modality == modality else None
