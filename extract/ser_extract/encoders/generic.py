@@ -5,6 +5,7 @@ alone. Every input goes through transformers' own forward pass by itself, so fea
 than those of the families of the table. What does not fit (patches of a fixed picture, as in AST and CLAP) is one sentence.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ UNUSED = ("pooler", "decoder", "adapter", "masked_spec_embed", "text_encoder", "
 """Modules that no hidden state goes through; their weights may be missing."""
 TOWERS = ("audio_tower", "audio_encoder", "speech_encoder")
 INPUTS = ("input_values", "input_features")
+TRANSFORMERS, BLOCKS = "as transformers has it", "not included"
+"""What the last state is: transformers' own, or, where an adapter makes other frames behind it, the last block's output."""
 OTHER = "Give another encoder, or write one of your own: docs/guides/add-a-part.md"
 
 
@@ -64,6 +67,8 @@ class GenericFamily:
 
         encoder = encoder_in(load_model(source, options, UNUSED), self.modality)
         encoder.config.use_cache = False
+        if description.declared["final_norm"] == BLOCKS:
+            encoder.config.tie_last_hidden_states = False
         states = States(encoder, description, layers, source.name)
         if self.modality == "audio":
             from ser_extract.encoders.batches import BatchRule
@@ -129,12 +134,18 @@ class States:
         """Layer -> `(1, frames, features)` of one input; the number of frames is that of the tokens unless given."""
         hidden = self._encoder(**inputs, output_hidden_states=True).hidden_states or ()
         wanted = (1, inputs["input_ids"].shape[1] if frames is None else frames, self._description.features)
-        shapes = {tuple(state.shape) for state in hidden}
+        shapes = {(*state.shape[:1], valid(inputs, state.shape[1]), *state.shape[2:]) for state in hidden}
         if shapes != {wanted} or len(hidden) != self._description.depth + 1:
             got = f"{len(hidden)} hidden states of {' and '.join(map(str, sorted(shapes, key=str))) or 'no shape'}"
             problem = f"it gives {got}, and {self._description.depth + 1} of {wanted} are needed"
             raise EncoderBroken(self._name, problem, OTHER)
-        return {layer: hidden[layer] for layer in self._layers}
+        return {layer: hidden[layer][:, : wanted[1]] for layer in self._layers}
+
+
+def valid(inputs: Mapping[str, Any], frames: int) -> int:
+    """How many frames of a model's are not padding: some extractors fill up the last one and say so in a mask."""
+    mask = inputs.get("attention_mask")
+    return frames if mask is None or mask.shape[-1] != frames else int(mask.sum())
 
 
 # Text: tokens and a mask are all that a model gets.
@@ -190,7 +201,7 @@ def _declared(windowing: Windowing, **more: Any) -> dict[str, Any]:
     return {
         "preprocessing": PREPROCESSING,
         "engine": "generic",
-        "final_norm": "as transformers has it",
+        "final_norm": TRANSFORMERS,
         "windowing": {"unit": windowing.unit, "length": windowing.length, "overlap": windowing.overlap},
         **more,
     }
@@ -244,6 +255,7 @@ class Grid:
     start: int
     step: int
     gain: int
+    last: str
 
     def frames(self, samples: int) -> int:
         """Frames of a waveform."""
@@ -295,6 +307,10 @@ def measure(source: Source) -> Grid:
     return _measured[key]
 
 
+class _Reached(Exception):
+    """The first block is reached; says how many frames it gets."""
+
+
 class _Probe:
     """Runs a model on the meta device, where tensors have a shape and nothing else."""
 
@@ -304,40 +320,65 @@ class _Probe:
 
         self._source, self._extractor = source, load_extractor(source)
         self._rate = int(self._extractor.sampling_rate)
-        models = []
-        for depth in (None, 1):
-            config = read_config(source)
-            if depth is not None:
-                config.num_hidden_layers = depth
-            if _number(source, config, "num_hidden_layers") > DEEPEST:
-                raise EncoderBroken(source.name, f"its config.json describes more than {DEEPEST} blocks", OTHER)
-            with torch.device("meta"):
-                models.append(encoder_in(MODEL_MAPPING[type(config)](config).eval(), "audio"))
-        self._whole, self._shallow = models
+        config = read_config(source)
+        if _number(source, config, "num_hidden_layers") > DEEPEST:
+            raise EncoderBroken(source.name, f"its config.json describes more than {DEEPEST} blocks", OTHER)
+        with torch.device("meta"):
+            self._encoder = encoder_in(MODEL_MAPPING[type(config)](config).eval(), "audio")
 
-    def shapes(self, encoder: Any, samples: int) -> list[tuple[int, ...]]:
-        """Shapes of all hidden states of a waveform."""
+    def states(self, samples: int) -> Sequence[Any]:
+        """All hidden states of a waveform; `self.inputs` are what the extractor made of it."""
         import numpy as np
         import torch
 
-        made = self._extractor(np.zeros(samples, np.float32), sampling_rate=self._rate, return_tensors="pt")
-        values = next(made[key] for key in INPUTS if key in made)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy on waveforms that are too short for one frame
+            self.inputs = self._extractor(np.zeros(samples, np.float32), sampling_rate=self._rate, return_tensors="pt")
+        values = next(self.inputs[key] for key in INPUTS if key in self.inputs)
         with torch.device("meta"), torch.inference_mode():
-            return [tuple(state.shape) for state in encoder(values.to("meta"), output_hidden_states=True).hidden_states]
+            hidden: Sequence[Any] = self._encoder(values.to("meta"), output_hidden_states=True).hidden_states
+        return hidden
+
+    def stop_at_first_block(self, samples: int) -> list[tuple[int, ...]]:
+        """Shapes of all hidden states of a waveform; from now on a pass ends where the first of them is used."""
+        calls: list[tuple[Any, tuple[Any, ...]]] = []
+
+        def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            calls.append((module, (*args, *kwargs.values())))
+
+        hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in self._encoder.modules()]
+        hidden = self.states(samples)
+        for hook in hooks:
+            hook.remove()
+        block = next(module for module, given in calls if any(value is hidden[0] for value in given))
+
+        def reached(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            raise _Reached((*args, *kwargs.values())[0].shape[1])
+
+        block.register_forward_pre_hook(reached, with_kwargs=True)
+        return [tuple(state.shape) for state in hidden]
 
     def count(self, samples: int) -> int:
         """Frames of a waveform; 0 where it is too short for the model."""
         try:
-            return self.shapes(self._shallow, samples)[0][1]
+            self.states(samples)
+        except _Reached as reached:
+            return valid(self.inputs, reached.args[0])
         except Exception:  # noqa: BLE001  # a convolution or a spectrogram that does not fit says so in its own way
             return 0
+        return 0
 
     def grid(self) -> Grid:
-        shapes = self.shapes(self._whole, 2 * self._rate)
+        samples = 2 * self._rate
+        shapes = [tuple(state.shape) for state in self.states(samples)]
+        tied = len({*shapes[:-1]}) > 1 or shapes[-1] == shapes[0]
+        if not tied:  # a tied last state is what comes out of the whole model, behind an adapter
+            self._encoder.config.tie_last_hidden_states = False
+        shapes = self.stop_at_first_block(samples)
         if len(set(shapes)) != 1 or len(shapes[0]) != 3 or shapes[0][0] != 1:
             several = " and ".join(map(str, dict.fromkeys(shapes)))
             raise EncoderBroken(self._source.name, f"its hidden states are {several}, not one vector per frame", OTHER)
-        if self.count(self._rate) == self.count(2 * self._rate):
+        if self.count(self._rate) == self.count(samples):
             problem = f"it gives {shapes[0][1]} vectors whatever the length (patches of a fixed picture), not frames"
             raise EncoderBroken(self._source.name, problem, OTHER)
         shortest = self._rise(0, 0)
@@ -354,6 +395,7 @@ class _Probe:
             start=start,
             step=following - start,
             gain=second - first,
+            last=TRANSFORMERS if tied else BLOCKS,
         )
         for samples in (following, self._rate - 1, self._rate, 2 * self._rate, 3 * self._rate + 17):
             if self.count(samples) != grid.frames(samples) or grid.step % grid.gain:
@@ -390,7 +432,7 @@ def _describe_audio(source: Source, options: InputOptions) -> Description:
             + grid.depth * block_flops(grid.frames(samples), grid.features) / CORE_FLOPS
         ),
         windowing=windowing,
-        declared=_declared(windowing, rate=rate),
+        declared=_declared(windowing, rate=rate, final_norm=grid.last),
         note=_note(source),
     )
 
@@ -411,5 +453,6 @@ class _OneWaveform:
             made = self._extractor(piece, sampling_rate=self._description.rate, return_tensors="pt")
             inputs = {key: to_device(value, self._options.device) for key, value in made.items()}
             with torch.inference_mode(), autocast(self._options):
-                results.append(to_host(self._states(self._description.frames(len(piece)), **inputs))())
+                states = self._states(self._description.frames(len(piece)), **inputs)
+            results.append({layer: state[0] for layer, state in to_host(states)().items()})
         return results

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,6 @@ TEXTS: dict[str, tuple[dict[str, Any], str, str]] = {
 AUDIO: dict[str, tuple[dict[str, Any], str]] = {
     "wav2vec2-conformer": (WAVE | {"position_embeddings_type": "relative"}, "Wav2Vec2FeatureExtractor"),
     "wav2vec2-bert": (SMALL | {"feature_projection_input_dim": 160, "max_source_positions": 40}, "SeamlessM4TFeatureExtractor"),
-    "unispeech": (WAVE, "Wav2Vec2FeatureExtractor"),
     "unispeech-sat": (WAVE | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}, "Wav2Vec2FeatureExtractor"),
     "sew": (WAVE | {"conv_dim": [24] * 13}, "Wav2Vec2FeatureExtractor"),
     "seamless_m4t": (
@@ -143,18 +143,31 @@ def opened(folder: Path, modality: Any, layers: tuple[int, ...] | None = None) -
     return source, description, load_engine(family, source, description, wanted, EngineOptions())
 
 
-def alone(folder: Path, modality: Any, given: Any) -> list[Array]:
-    """All hidden states of the model itself."""
-    from transformers import AutoModel, AutoTokenizer
+@cache
+def model_of(folder: Path, modality: Any) -> Any:
+    from transformers import AutoModel
 
     model = encoder_in(AutoModel.from_pretrained(folder, dtype=torch.float32).eval(), modality)
+    if model.config.model_type == "seamless_m4t":  # its last state has been through an adapter, which makes fewer frames
+        model.config.tie_last_hidden_states = False
+    return model
+
+
+def alone(folder: Path, modality: Any, given: Any) -> list[Array]:
+    """All hidden states of the model itself, of frames that its extractor does not mark as padding."""
+    from transformers import AutoTokenizer
+
+    model = model_of(folder, modality)
     if modality == "text":
         inputs = dict(AutoTokenizer.from_pretrained(folder)(given, return_tensors="pt", truncation=False, padding=False))
         inputs.pop("token_type_ids", None)
     else:
         inputs = load_extractor(open_source(str(folder), modality))(given, sampling_rate=16_000, return_tensors="pt")
     with torch.inference_mode():
-        return [state[0].numpy() for state in model(**inputs, output_hidden_states=True).hidden_states]
+        hidden = model(**inputs, output_hidden_states=True).hidden_states
+    mask = inputs.get("attention_mask")
+    kept = slice(int(mask.sum()) if mask is not None and mask.shape[1] == hidden[0].shape[1] else None)
+    return [state[0, kept].numpy() for state in hidden]
 
 
 def relative(got: Array, expected: Array) -> float:
