@@ -190,8 +190,8 @@ class ClassFamily:
         count = (lambda units: (units - shortest) // step + 1 if units >= shortest else 0) if audio else tokens
         windowing = Windowing("characters", 1 << 62, 0)
         if audio:
-            longest = min(int(getattr(kind, "window", 0) or 1 << 62), int(options.max_seconds * kind.rate))
-            overlap = min(int(options.overlap_seconds * kind.rate), longest // 4) // step * step
+            longest = min(int(getattr(kind, "window", 0) or 1 << 62), round(options.max_seconds * kind.rate))
+            overlap = min(round(options.overlap_seconds * kind.rate), longest // 4) // step * step
             least = (-(-shortest // step) + 1) * step
             windowing = Windowing("samples", max(longest // step * step, 4 * least), max(overlap, least))
         return Description(

@@ -1,0 +1,38 @@
+"""Two encoders of one's own: log-mel energies of speech, and letters of a text. No weights, no transformers."""
+
+import numpy as np
+
+
+class LogMel:
+    """40 log-mel energies, 100 frames a second."""
+
+    name, modality, layers, features = "log-mel", "audio", 1, 40
+    rate, frame_rate, shortest = 16_000, 100.0, 400
+    identity = {"version": 1, "window": 400, "mel": "htk, 0 to 8,000 Hz"}
+
+    def __init__(self, device):
+        from torchaudio.transforms import MelSpectrogram
+
+        self.mel = MelSpectrogram(16_000, n_fft=400, hop_length=160, n_mels=40, center=False).to(device)
+        self.device = device
+
+    def frames(self, waveform):
+        import torch
+
+        energies = self.mel(torch.from_numpy(waveform).to(self.device))
+        return energies.clamp(min=1e-10).log().T[None].cpu().numpy()  # (layers, frames, features)
+
+
+class Letters:
+    """One frame per character: a one-hot vector of 32 classes. The first frame is the mean, for `--text-pooling cls`."""
+
+    name, modality, layers, features = "letters", "text", 1, 32
+    identity = "code point modulo 32, version 1"
+
+    def __init__(self, device):
+        self.classes = np.eye(32, dtype=np.float32)
+
+    def frames(self, text):
+        states = self.classes[[ord(letter) % 32 for letter in text]]
+        states = np.concatenate([states.mean(0, keepdims=True), states])
+        return states[None], np.arange(len(states)) == 0  # the mean is a special token

@@ -1,0 +1,160 @@
+"""The contract of encoders, public: what every encoder promises, as functions that raise AssertionError.
+
+`check_encoder(MyEncoder)` asks an encoder class of your own everything (docs/guides/add-a-part.md). The other functions
+take a loaded engine; the repository's own contract test asks them of every family of the table.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_extract.encoders.base import Description, Encoded, Engine, EngineOptions, InputOptions, Refused, load_engine
+from ser_extract.encoders.plugged import ClassFamily, check_attributes, load_class, open_class
+
+if TYPE_CHECKING:
+    from ser_extract.encoders.plugged import Encoder
+
+TOLERANCE = 1e-5
+"""Largest relative L2 distance of a hidden state to that of the encoder alone."""
+TEXTS = ("a b c", "I can't believe it!", "z", "What a day: first the rain, then the sun, and you.")
+SECONDS = (0.31, 0.1, 1.7, 0.93)
+EDGE = 2
+"""Frames by which an encoder may differ from `(samples - shortest) * frame_rate / rate + 1`: borders that are padded or not."""
+
+Array = np.ndarray[Any, Any]
+
+
+def relative_error(got: Array, expected: Array) -> float:
+    """Relative L2 distance of two arrays, which must have one shape."""
+    assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
+    norm = float(np.linalg.norm(expected.astype(np.float64)))
+    distance = float(np.linalg.norm(got.astype(np.float64) - expected))
+    return distance / norm if norm else distance
+
+
+def waveform(seconds: float, rate: int, seed: int = 0) -> Array:
+    """Noise that swells and falls, with an offset: `(samples,)` float32 between about -0.6 and 0.6."""
+    random = np.random.default_rng(seed)
+    samples = round(seconds * rate)
+    envelope = 0.2 + np.abs(np.sin(np.arange(samples) * 16 / (3 * rate) + seed))
+    return (0.1 * random.standard_normal(samples) * envelope + 0.01 * (seed % 3)).astype(np.float32)
+
+
+def check_exact(engine: Engine, inputs: Sequence[Any], expected: Sequence[Sequence[Array]]) -> float:
+    """An engine gives the states of the encoder alone, one input at a time.
+
+    Args:
+        engine: Loaded with all layers.
+        inputs: What it encodes, together.
+        expected: Per input all hidden states of the encoder itself.
+
+    Returns:
+        The largest relative error, below `TOLERANCE`.
+    """
+    worst = 0.0
+    for encoded, states in zip(engine.encode(inputs), expected, strict=True):
+        assert isinstance(encoded, Encoded), encoded
+        assert set(encoded.states) == set(range(len(states))), f"layers {sorted(encoded.states)}"
+        worst = max(worst, *(relative_error(encoded.states[layer], state) for layer, state in enumerate(states)))
+    assert worst < TOLERANCE, f"relative error {worst:.2g} to the encoder alone"
+    return worst
+
+
+def check_company(engine: Engine, inputs: Sequence[Any]) -> None:
+    """Neighbours and order change nothing beyond rounding, and a second pass gives the same."""
+    alone = [engine.encode([given])[0] for given in inputs]
+    together = engine.encode(list(inputs)[::-1])[::-1]
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one, Encoded), one
+        assert isinstance(other, Encoded), other
+        for layer, state in one.states.items():
+            error = relative_error(other.states[layer], state)
+            assert error < TOLERANCE, f"layer {layer} depends on the company: relative error {error:.2g}"
+
+
+def check_shape(engine: Engine, description: Description, given: Any, edge: int = 0) -> None:
+    """The description foretells depth, width and (audio, video) the number of frames, up to `edge` frames."""
+    encoded = engine.encode([given])[0]
+    assert isinstance(encoded, Encoded), encoded
+    assert set(encoded.states) == set(range(description.depth + 1)), f"layers {sorted(encoded.states)}"
+    lengths = {len(state) for state in encoded.states.values()}
+    assert len(lengths) == 1, f"layers of different lengths: {lengths}"
+    assert all(state.shape[1] == description.features for state in encoded.states.values())
+    assert all(np.isfinite(state).all() for state in encoded.states.values())
+    if description.modality == "text":
+        assert encoded.special is not None and encoded.special.shape == (lengths.pop(),)
+        assert not encoded.special.all(), "no token of the text is content"
+    else:
+        foretold = description.frames(len(given))
+        assert encoded.special is None
+        assert abs(lengths.pop() - foretold) <= edge, f"{foretold} frames are foretold for {len(given)} units"
+
+
+def check_short(engine: Engine, description: Description, given: Array) -> None:
+    """Audio below the shortest input is refused, and the rest continues."""
+    refused, encoded = engine.encode([given[: description.shortest - 1], given])
+    assert isinstance(refused, Refused) and refused.reason == "too_short", refused
+    assert isinstance(encoded, Encoded), encoded
+
+
+def check_encoder(encoder: "type[Encoder] | str", inputs: Sequence[Any] = (), device: str = "cpu") -> None:
+    """Everything that an encoder class promises: attributes, identity, exactness, determinism, lengths, windows.
+
+    Args:
+        encoder: The class, or its path `package.module:Class`.
+        inputs: Waveforms at its rate, or texts, beside those of this module.
+        device: Where it runs.
+
+    Raises:
+        AssertionError: A promise is not kept; the message says which.
+        EncoderBroken: The class is not usable at all.
+    """
+    path = encoder if isinstance(encoder, str) else f"{encoder.__module__}:{encoder.__qualname__}"
+    kind = load_class(path)
+    check_attributes(kind, path)
+    source, family = open_class(path, kind.modality), ClassFamily(path)
+    description = family.describe(source, InputOptions())
+    json.dumps(description.declared, allow_nan=False)
+    assert source == open_class(path, kind.modality), "its identity is another one each time"
+    assert description.declared == family.describe(source, InputOptions()).declared
+    given: list[Any] = [*(_waveforms(description) if kind.modality == "audio" else TEXTS), *inputs]
+    layers = tuple(range(description.depth + 1))
+    engine = load_engine(family, source, description, layers, EngineOptions(device))
+    alone, again = kind(device), kind(device)
+    expected = [_states(alone, one) for one in given]
+    for first, second in zip(expected, [_states(again, one) for one in given[::-1]][::-1], strict=True):
+        assert np.array_equal(first, second), "a second instance, in another order, gives other values"
+    check_exact(engine, given, [list(states) for states in expected])
+    check_company(engine, given)
+    for one in given:
+        check_shape(engine, description, one, EDGE)
+    deepest = load_engine(family, source, description, layers[-1:], EngineOptions(device)).encode(given[:1])[0]
+    assert isinstance(deepest, Encoded) and set(deepest.states) == {layers[-1]}
+    if kind.modality == "audio":
+        if description.shortest > 1:
+            check_short(engine, description, given[0])
+        _check_windows(kind, path, device)
+
+
+def _waveforms(description: Description) -> list[Array]:
+    rate = description.rate or 16_000
+    edges = [description.shortest / rate, (description.shortest + 1) / rate]
+    return [waveform(seconds, rate, seed) for seed, seconds in enumerate((*SECONDS, *edges)) if seconds * rate >= description.shortest]
+
+
+def _states(encoder: Any, given: Any) -> Array:
+    made = encoder.frames(given)
+    return np.asarray(made[0] if isinstance(given, str) else made, np.float32)
+
+
+def _check_windows(kind: Any, path: str, device: str) -> None:
+    """A long recording in windows has the frames of the whole, within `EDGE` for each border."""
+    family = ClassFamily(path)
+    source = open_class(path, kind.modality)
+    description = family.describe(source, InputOptions(max_seconds=1.0, overlap_seconds=0.25))
+    samples = description.windowing.length * 5 // 2
+    given = waveform(samples / kind.rate, kind.rate, 5)
+    engine = load_engine(family, source, description, tuple(range(description.depth + 1)), EngineOptions(device))
+    check_shape(engine, description, given, EDGE)

@@ -1,0 +1,153 @@
+"""Encoders of one's own: the example of docs/plugin through the whole of stage one, and the public contract on broken ones."""
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from ser_cache import CacheError, open_cache
+from ser_extract.encoders.base import EngineOptions, InputOptions, load_engine
+from ser_extract.encoders.plugged import ClassFamily, open_class
+from ser_extract.errors import EncoderBroken
+from ser_extract.run import run
+from ser_extract.testing import check_encoder
+
+ROOT = Path(__file__).resolve().parents[3]
+LOG_MEL, LETTERS = "ser_example.log_mel:LogMel", "ser_example.log_mel:Letters"
+
+
+@pytest.fixture(autouse=True)
+def _example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs/plugin")
+
+
+class Halves:
+    """Two values per half of a hundred samples: what the broken ones below are made from."""
+
+    name, modality, layers, features = "halves", "audio", 2, 2
+    rate, frame_rate, shortest = 8_000, 80.0, 100
+    identity: ClassVar[Any] = 1
+
+    def __init__(self, device: str) -> None:
+        self.calls = 0
+
+    def frames(self, given: Any) -> Any:
+        count = len(given) // 100
+        halves = given[: count * 100].reshape(count, 2, 50).mean(2)
+        return np.stack([halves, halves * 2])
+
+
+class Counting(Halves):
+    def frames(self, given: Any) -> Any:
+        self.calls += 1
+        return super().frames(given) + self.calls
+
+
+class Narrow(Halves):
+    features = 3
+
+
+class Slower(Halves):
+    frame_rate = 40.0
+
+
+class Nothing(Halves):
+    identity = ""
+
+
+class Crooked(Halves):
+    frame_rate = 77.0
+
+
+class Infinite(Halves):
+    def frames(self, given: Any) -> Any:
+        return super().frames(given) / np.float32(0)
+
+
+class Lost:
+    name, modality, layers, features, identity = "lost", "text", 1, 2, 1
+
+    def __init__(self, device: str) -> None: ...
+
+    def frames(self, given: Any) -> Any:
+        return np.zeros((1, len(given), 2))
+
+
+@pytest.mark.parametrize("kind", [LOG_MEL, LETTERS, Halves])
+def test_an_encoder_keeps_the_contract(kind: Any):
+    check_encoder(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Counting, "gives other values"),
+        (Narrow, r"Give \(2, frames, 3\)"),
+        (Slower, "frames are foretold"),
+        (Nothing, "identity is empty"),
+        (Crooked, "a frame takes 103.896 samples"),
+        (Infinite, "."),
+        (Lost, "gave ndarray"),
+        ("ser_example.log_mel:Nobody", "PYTHONPATH"),
+        ("pathlib:Path", "not a class with a method frames"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value", "ignore:divide by zero")
+def test_a_broken_one_is_found(kind: Any, message: str):
+    with pytest.raises((AssertionError, EncoderBroken), match=message):
+        check_encoder(kind)
+
+
+def test_windows_meet_on_the_grid():
+    """Halves see no neighbour, so a recording in windows gives what it gives as a whole."""
+    path = f"{Halves.__module__}:Halves"
+    source, family = open_class(path, "audio"), ClassFamily(path)
+    wave = np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
+    states = [
+        load_engine(family, source, description, (1,), EngineOptions()).encode([wave])[0].states[1]
+        for description in (family.describe(source, InputOptions(seconds, 0.3)) for seconds in (60.0, 1.0))
+    ]
+    np.testing.assert_array_equal(*states)
+
+
+def test_a_run_stores_what_the_classes_give(corpus, job, monkeypatch: pytest.MonkeyPatch):
+    root = corpus(3)
+    own = job(root, audio_encoder=LOG_MEL, text_encoder=LETTERS, dtype="float32")
+    result = run(own)
+    assert result.encoded == {"audio": 3, "text": 3} and not result.skipped
+    assert not any(run(own).encoded.values())
+    cache = open_cache(own.cache)
+    audio, text = cache.select(modality="audio"), cache.select(modality="text")
+    assert (audio.spec.encoder, audio.spec.frame_rate, audio.spec.declared["model_type"]) == ("log-mel", 100.0, LOG_MEL)
+    from ser_example.log_mel import Letters
+
+    np.testing.assert_array_equal(text.read("u01"), Letters("cpu").frames("b the sad")[0][0])
+    assert text.special("u01").tolist() == [True] + [False] * 9
+    monkeypatch.setattr(Letters, "identity", "version 2")
+    with pytest.raises(CacheError, match="identity"):
+        run(own)
+
+
+def test_the_other_modality_is_refused(corpus, job):
+    with pytest.raises(EncoderBroken, match=f"--encoder text={LETTERS}"):
+        run(job(corpus(1), audio_encoder=LETTERS))
+
+
+def test_a_checkpoint_never_names_code(tiny, tmp_path: Path):
+    """Only what is typed is imported; a config's model_type is a word and nothing more."""
+    from ser_extract.encoders.generic import generic_family
+    from ser_extract.encoders.plugged import family_of
+    from ser_extract.encoders.source import open_source
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for file in tiny("bert").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    text = (folder / "config.json").read_text().replace('"model_type": "bert"', f'"model_type": "{LETTERS}"')
+    assert LETTERS in text
+    (folder / "config.json").write_text(text)
+    source = open_source(str(folder), "text")
+    assert family_of(source, "text") is None and generic_family(source, "text") is None
+    assert "ser_example" not in str(sys.modules.get(source.model_type))
