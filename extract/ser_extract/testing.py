@@ -89,6 +89,7 @@ def check_shape(engine: Engine, description: Description, given: Any, edge: int 
     else:
         foretold = description.frames(len(given))
         assert encoded.special is None
+        assert not description.frames(description.shortest - 1) or description.shortest == 1
         assert abs(lengths.pop() - foretold) <= edge, f"{foretold} frames are foretold for {len(given)} units"
 
 
@@ -141,7 +142,11 @@ def check_encoder(encoder: "type[Encoder] | str", inputs: Sequence[Any] = (), de
 def _waveforms(description: Description) -> list[Array]:
     rate = description.rate or 16_000
     edges = [description.shortest / rate, (description.shortest + 1) / rate]
-    return [waveform(seconds, rate, seed) for seed, seconds in enumerate((*SECONDS, *edges)) if seconds * rate >= description.shortest]
+    return [
+        waveform(seconds, rate, seed)
+        for seed, seconds in enumerate((*SECONDS, *edges))
+        if seconds * rate >= description.shortest
+    ]
 
 
 def _states(encoder: Any, given: Any) -> Array:

@@ -18,6 +18,7 @@ from ser_cache.items import Failure
 from ser_data.manifest.table import CorpusInfo, Manifest
 from ser_data.manifest.text import text_hash
 from ser_fusion.frames.batches import Packed
+from ser_fusion.testing import random_batch
 
 sys.path.insert(0, str(Path(__file__).parent))  # for fake_run: tests are imported by path, not as a package
 
@@ -34,26 +35,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def make_batch() -> Callable[..., dict[str, Packed]]:
     """Random packed batches: ``make_batch({stream: lengths}, {stream: features})``."""
-    return _make_batch
-
-
-def _make_batch(
-    lengths: dict[str, Sequence[int]], dims: dict[str, int], seed: int = 0, special: bool = True
-) -> dict[str, Packed]:
-    """Random frames; in ``text`` the first and the last token are special, as in a BERT."""
-    generator = torch.Generator().manual_seed(seed)
-    batch = {}
-    for stream, counts in lengths.items():
-        values = torch.randn(sum(counts), dims[stream], generator=generator)
-        content = torch.ones(sum(counts), dtype=torch.bool)
-        if stream == "text" and special:
-            start = 0
-            for count in counts:
-                if count > 2:
-                    content[start] = content[start + count - 1] = False
-                start += count
-        batch[stream] = Packed(values, counts, content)
-    return batch
+    return random_batch
 
 
 @dataclass

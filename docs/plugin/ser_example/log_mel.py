@@ -8,7 +8,7 @@ class LogMel:
 
     name, modality, layers, features = "log-mel", "audio", 1, 40
     rate, frame_rate, shortest = 16_000, 100.0, 400
-    identity = {"version": 1, "window": 400, "mel": "htk, 0 to 8,000 Hz"}
+    identity = "htk mel, 400 samples, no padding, version 1"
 
     def __init__(self, device):
         from torchaudio.transforms import MelSpectrogram

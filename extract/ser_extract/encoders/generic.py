@@ -105,7 +105,9 @@ def read_config(source: Source) -> Any:
     try:
         return CONFIG_MAPPING[source.model_type].from_dict(dict(source.config))
     except Exception as error:  # whatever a foreign file makes transformers raise
-        raise EncoderBroken(source.name, f"transformers cannot read its config.json ({first_line(error)})", OTHER) from error
+        raise EncoderBroken(
+            source.name, f"transformers cannot read its config.json ({first_line(error)})", OTHER
+        ) from error
 
 
 def encoder_in(model: Any, modality: Modality) -> Any:
@@ -168,9 +170,13 @@ def _describe_text(source: Source) -> Description:
     config = read_config(source).get_text_config()
     depth, width = _number(source, config, "num_hidden_layers"), _number(source, config, "hidden_size")
     positions = getattr(config, "max_position_embeddings", None)
-    positions = positions if isinstance(positions, int) and positions > LEAST_POSITIONS + BEHIND else LONGEST_TEXT + BEHIND
+    positions = (
+        positions if isinstance(positions, int) and positions > LEAST_POSITIONS + BEHIND else LONGEST_TEXT + BEHIND
+    )
     path = source.folder / TOKENIZER
-    stated = Tokenizer.of(read_json(path, source.name), source.name, TOKENIZER).model_max_length if path.is_file() else None
+    stated = (
+        Tokenizer.of(read_json(path, source.name), source.name, TOKENIZER).model_max_length if path.is_file() else None
+    )
     inside = stated is not None and LEAST_POSITIONS <= stated <= positions
     length = min(int(stated) if inside and stated is not None else positions - BEHIND, LONGEST_TEXT)
     windowing = Windowing("tokens", length, min(OVERLAP_TEXT, length // 4))
@@ -303,7 +309,9 @@ def measure(source: Source) -> Grid:
         except EncoderBroken:
             raise
         except Exception as error:  # whatever a model that was not made for this raises
-            raise EncoderBroken(source.name, f"it does not take a waveform alone ({first_line(error)})", OTHER) from error
+            raise EncoderBroken(
+                source.name, f"it does not take a waveform alone ({first_line(error)})", OTHER
+            ) from error
     return _measured[key]
 
 

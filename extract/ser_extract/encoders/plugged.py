@@ -25,7 +25,7 @@ from ser_extract.encoders.base import (
     Windowing,
     first_line,
 )
-from ser_extract.encoders.source import Source, WeightFiles, hash_bytes, read_hash
+from ser_extract.encoders.source import Source, WeightFiles, file_hash, hash_bytes
 from ser_extract.errors import EncoderBroken
 
 if TYPE_CHECKING:
@@ -156,15 +156,19 @@ def check_attributes(kind: Any, path: str, modality: Modality | None = None) -> 
         empty = plain(kind.identity) in (None, "", [], {})
         canonical(plain(kind.identity))
     except (OSError, TypeError, ValueError) as error:
-        raise EncoderBroken(path, f"its identity is not usable ({first_line(error)})", "Give JSON values and Paths.") from error
+        raise EncoderBroken(
+            path, f"its identity is not usable ({first_line(error)})", "Give JSON values and Paths."
+        ) from error
     if empty:
-        raise EncoderBroken(path, "its identity is empty", "Say what makes the values: version, settings, Paths of weights.")
+        raise EncoderBroken(
+            path, "its identity is empty", "Say what makes the values: version, settings, Paths of weights."
+        )
 
 
 def plain(identity: Any) -> Any:
     """An identity as JSON values: a `Path` becomes the hash of the file's bytes."""
     if isinstance(identity, Path):
-        return f"xxh3:{read_hash(identity)}"
+        return f"xxh3:{file_hash(identity)}"
     if isinstance(identity, Mapping):
         return {str(key): plain(value) for key, value in identity.items()}
     if isinstance(identity, list | tuple):
@@ -246,7 +250,9 @@ class ClassEngine:
         made = self._encoder.frames(text)
         if not isinstance(made, tuple) or len(made) != 2:
             got = f"frames of a text gave {type(made).__name__}"
-            raise EncoderBroken(self._name, got, "Give a pair: (layers, tokens, features) and the mask of special tokens.")
+            raise EncoderBroken(
+                self._name, got, "Give a pair: (layers, tokens, features) and the mask of special tokens."
+            )
         states, special = self._checked(made[0]), np.asarray(made[1])
         if special.dtype != bool or special.shape != states.shape[1:2]:
             got = f"its special is {special.dtype} {special.shape} for {states.shape[1]} tokens"
@@ -272,7 +278,9 @@ class ClassEngine:
         wanted = (self._description.depth + 1, self._description.features)
         if values.ndim != 3 or (values.shape[0], values.shape[2]) != wanted:
             got = f"frames gave the shape {values.shape}"
-            raise EncoderBroken(self._name, got, f"Give ({wanted[0]}, frames, {wanted[1]}): (layers, frames, features).")
+            raise EncoderBroken(
+                self._name, got, f"Give ({wanted[0]}, frames, {wanted[1]}): (layers, frames, features)."
+            )
         return values
 
 
@@ -280,5 +288,7 @@ def family_of(source: Source, modality: Modality) -> Family | None:
     """The family of a source: a class's own, or the table's; None where neither has one of this modality."""
     if source.plugin is not None:
         return ClassFamily(source.plugin)
-    part: Any = ENCODERS[source.model_type] if source.model_type in ENCODERS else None
-    return part if part is not None and not is_class(part) and part.modality == modality else None
+    if source.model_type not in ENCODERS:
+        return None
+    part: Any = ENCODERS[source.model_type]
+    return part if not is_class(part) and part.modality == modality else None

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from ser_extract.encoders import ENCODERS
-from ser_extract.encoders.base import Encoded, Engine, EngineOptions, InputOptions, Refused
+from ser_extract.encoders.base import Encoded, Engine, EngineOptions, InputOptions
 from ser_extract.encoders.source import open_source
+from ser_extract.testing import TOLERANCE, check_company, check_exact, check_shape, check_short, relative_error
 
-TOLERANCE = 1e-5
 Array = np.ndarray[Any, Any]
 TEXTS = [
     "a b c",
@@ -29,11 +29,6 @@ TEXTS = [
 ]
 # One frame, just under and over a frame's border, and mixed lengths in seconds.
 SECONDS = [400 / 16_000, 719 / 16_000, 720 / 16_000, 0.1, 0.93, 2.0, 2.0, 1.31]
-
-
-def relative(got: Array, expected: Array) -> float:
-    assert got.shape == expected.shape
-    return float(np.linalg.norm(got.astype(np.float64) - expected) / np.linalg.norm(expected))
 
 
 def loaded(
@@ -88,15 +83,6 @@ def reference(folder: Path, inputs: list[Any], modality: str) -> list[list[Array
     return states
 
 
-def worst(engine: Engine, inputs: list[Any], expected: list[list[Array]]) -> float:
-    found = 0.0
-    for encoded, states in zip(engine.encode(inputs), expected, strict=True):
-        assert isinstance(encoded, Encoded)
-        assert set(encoded.states) == set(range(len(states)))
-        found = max(found, *(relative(encoded.states[layer], state) for layer, state in enumerate(states)))
-    return found
-
-
 @pytest.fixture
 def inputs(speech: Callable[[float, int], Array], clip: Callable[[int, int], Array]) -> Callable[[str], list[Any]]:
     makers: dict[str, Callable[[], list[Any]]] = {
@@ -125,7 +111,7 @@ def test_features_equal_batch_one_of_transformers(variant, batch, tiny, variant_
     if variant == "whisper":
         given = given[2:5]  # 30 s of context each
     engine = loaded(tiny(variant), batch=batch)
-    assert worst(engine, given, reference(tiny(variant), given, modality)) < TOLERANCE
+    check_exact(engine, given, reference(tiny(variant), given, modality))
 
 
 def test_texts_are_packed_where_the_family_can(text_variant, tiny):
@@ -144,7 +130,7 @@ def test_bfloat16_on_a_cpu_is_near_and_packed_where_float32_is(name, tiny, varia
     assert rough.policy == {**exact.policy, "compute": "bfloat16"}
     for one, other in zip(exact.encode(given), rough.encode(given), strict=True):
         assert isinstance(one, Encoded) and isinstance(other, Encoded)
-        errors = [relative(other.states[layer], state) for layer, state in one.states.items()]
+        errors = [relative_error(other.states[layer], state) for layer, state in one.states.items()]
         assert all(other.states[layer].dtype == np.float32 for layer in other.states)
         assert 1e-5 < max(errors) < 3e-2  # bfloat16 keeps 8 bits: 4e-3 for each rounding
 
@@ -168,13 +154,7 @@ def test_the_packed_speech_engine_loads_no_transformers(tiny):
 
 def test_neighbours_and_order_change_nothing_beyond_rounding(variant, tiny, variant_types, inputs):
     given = inputs(ENCODERS[variant_types[variant]].modality)[2:6]
-    engine = loaded(tiny(variant), batch=100_000)
-    alone = [engine.encode([one])[0] for one in given]
-    together = engine.encode(given[::-1])[::-1]
-    for one, other in zip(alone, together, strict=True):
-        assert isinstance(one, Encoded) and isinstance(other, Encoded)
-        for layer, state in one.states.items():
-            assert relative(other.states[layer], state) < TOLERANCE
+    check_company(loaded(tiny(variant), batch=100_000), given)
 
 
 def test_an_early_exit_gives_the_same_bits(variant, tiny, variant_types, inputs):
@@ -193,15 +173,11 @@ def test_the_description_foretells_depth_width_and_frames(variant, tiny, inputs)
     family = ENCODERS[source.model_type]
     description = family.describe(source, InputOptions())
     given = inputs(family.modality)[3]
-    encoded = loaded(tiny(variant), batch=0).encode([given])[0]
-    assert isinstance(encoded, Encoded)
-    assert set(encoded.states) == set(range(description.depth + 1))
-    assert all(state.shape[1] == description.features for state in encoded.states.values())
-    if family.modality != "text":
-        assert all(len(state) == description.frames(len(given)) for state in encoded.states.values())
-        assert encoded.special is None
-    else:
-        assert encoded.special is not None
+    engine = loaded(tiny(variant), batch=0)
+    check_shape(engine, description, given)
+    if family.modality == "text":
+        encoded = engine.encode([given])[0]
+        assert isinstance(encoded, Encoded) and encoded.special is not None
         assert encoded.special.tolist() == [True] + [False] * (len(encoded.special) - 2) + [True]
 
 
@@ -216,16 +192,13 @@ def test_padding_without_the_masked_norm_would_be_wrong(tiny, speech):
         alone = model(short).last_hidden_state[0]
         mask = (torch.arange(32_000) < 16_000).long()[None]
         batched = model(padded, attention_mask=mask).last_hidden_state[0, : len(alone)]
-    assert relative(batched.numpy(), alone.numpy()) > 1e-2
+    assert relative_error(batched.numpy(), alone.numpy()) > 1e-2
 
 
 def test_audio_below_the_receptive_field_is_refused_and_the_rest_goes_on(audio_variant, tiny, speech):
-    engine = loaded(tiny(audio_variant))
     source = open_source(str(tiny(audio_variant)), "audio")
-    shortest = ENCODERS[source.model_type].describe(source, InputOptions()).shortest
-    first, second = engine.encode([speech(1.0, 0)[: shortest - 1], speech(0.5, 1)])
-    assert isinstance(first, Refused) and first.reason == "too_short"
-    assert isinstance(second, Encoded)
+    description = ENCODERS[source.model_type].describe(source, InputOptions())
+    check_short(loaded(tiny(audio_variant)), description, speech(0.5, 1))
 
 
 def test_long_audio_in_windows_keeps_the_frame_grid(audio_variant, tiny, speech):
@@ -254,7 +227,7 @@ def test_long_text_in_windows_loses_no_token(text_variant, tiny):
     assert isinstance(start, Encoded)
     deepest = max(start.states)
     # tokens far from a seam come from a window that starts as the text does
-    assert relative(encoded.states[deepest][:20], start.states[deepest][:20]) < TOLERANCE
+    assert relative_error(encoded.states[deepest][:20], start.states[deepest][:20]) < TOLERANCE
 
 
 def test_pixels_are_those_of_transformers(video_variant, tiny, clip):

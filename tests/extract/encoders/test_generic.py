@@ -15,6 +15,7 @@ from ser_extract.encoders.generic import encoder_in, generic_family, load_extrac
 from ser_extract.encoders.plugged import family_of
 from ser_extract.encoders.source import Source, open_source
 from ser_extract.errors import EncoderBroken
+from ser_extract.testing import relative_error
 
 Array = np.ndarray[Any, Any]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
@@ -23,7 +24,11 @@ DECODER = TEXT | {"num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 2, "e
 WAVE = SMALL | {"conv_dim": [24] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
 # model type -> config, special tokens around a text, and what stands in front of it
 TEXTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "modernbert": (TEXT | {"cls_token_id": 2, "sep_token_id": 3, "global_attn_every_n_layers": 2}, "[CLS] $A [SEP]", "own"),
+    "modernbert": (
+        TEXT | {"cls_token_id": 2, "sep_token_id": 3, "global_attn_every_n_layers": 2},
+        "[CLS] $A [SEP]",
+        "own",
+    ),
     "albert": (TEXT | {"embedding_size": 16}, "[CLS] $A [SEP]", "own"),
     "deberta": (TEXT | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, "[CLS] $A [SEP]", "own"),
     "xlnet": (
@@ -35,7 +40,15 @@ TEXTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "qwen3": (DECODER, "$A", "last token"),
     "gemma": (DECODER, "[CLS] $A", "last token"),
     "gpt2": (
-        {"vocab_size": 60, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 42, "bos_token_id": 2, "eos_token_id": 3},
+        {
+            "vocab_size": 60,
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 42,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+        },
         "$A",
         "last token",
     ),
@@ -48,7 +61,10 @@ TEXTS: dict[str, tuple[dict[str, Any], str, str]] = {
 # model type -> config and feature extractor
 AUDIO: dict[str, tuple[dict[str, Any], str]] = {
     "wav2vec2-conformer": (WAVE | {"position_embeddings_type": "relative"}, "Wav2Vec2FeatureExtractor"),
-    "wav2vec2-bert": (SMALL | {"feature_projection_input_dim": 160, "max_source_positions": 40}, "SeamlessM4TFeatureExtractor"),
+    "wav2vec2-bert": (
+        SMALL | {"feature_projection_input_dim": 160, "max_source_positions": 40},
+        "SeamlessM4TFeatureExtractor",
+    ),
     "unispeech-sat": (WAVE | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}, "Wav2Vec2FeatureExtractor"),
     "sew": (WAVE | {"conv_dim": [24] * 13}, "Wav2Vec2FeatureExtractor"),
     "seamless_m4t": (
@@ -95,7 +111,14 @@ AUDIO: dict[str, tuple[dict[str, Any], str]] = {
 }
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "audio-spectrogram-transformer": (SMALL | {"max_length": 64}, "ASTFeatureExtractor"),
-    "clap": ({"audio_config": SMALL | {"depths": [1, 1], "num_attention_heads": [2, 2], "patch_embeds_hidden_size": 16, "hidden_size": 32}, "text_config": TEXT}, "ClapFeatureExtractor"),
+    "clap": (
+        {
+            "audio_config": SMALL
+            | {"depths": [1, 1], "num_attention_heads": [2, 2], "patch_embeds_hidden_size": 16, "hidden_size": 32},
+            "text_config": TEXT,
+        },
+        "ClapFeatureExtractor",
+    ),
 }
 
 
@@ -148,7 +171,9 @@ def model_of(folder: Path, modality: Any) -> Any:
     from transformers import AutoModel
 
     model = encoder_in(AutoModel.from_pretrained(folder, dtype=torch.float32).eval(), modality)
-    if model.config.model_type == "seamless_m4t":  # its last state has been through an adapter, which makes fewer frames
+    if (
+        model.config.model_type == "seamless_m4t"
+    ):  # its last state has been through an adapter, which makes fewer frames
         model.config.tie_last_hidden_states = False
     return model
 
@@ -159,7 +184,9 @@ def alone(folder: Path, modality: Any, given: Any) -> list[Array]:
 
     model = model_of(folder, modality)
     if modality == "text":
-        inputs = dict(AutoTokenizer.from_pretrained(folder)(given, return_tensors="pt", truncation=False, padding=False))
+        inputs = dict(
+            AutoTokenizer.from_pretrained(folder)(given, return_tensors="pt", truncation=False, padding=False)
+        )
         inputs.pop("token_type_ids", None)
     else:
         inputs = load_extractor(open_source(str(folder), modality))(given, sampling_rate=16_000, return_tensors="pt")
@@ -168,11 +195,6 @@ def alone(folder: Path, modality: Any, given: Any) -> list[Array]:
     mask = inputs.get("attention_mask")
     kept = slice(int(mask.sum()) if mask is not None and mask.shape[1] == hidden[0].shape[1] else None)
     return [state[0, kept].numpy() for state in hidden]
-
-
-def relative(got: Array, expected: Array) -> float:
-    assert got.shape == expected.shape
-    return float(np.linalg.norm(got.astype(np.float64) - expected) / np.linalg.norm(expected))
 
 
 @pytest.mark.parametrize("kind", list(TEXTS))
@@ -192,7 +214,7 @@ def test_a_text_model_gives_its_own_states(kind: str, made):
                 np.testing.assert_allclose(led[0], inside.mean(0), rtol=1e-5, atol=1e-6)
                 assert one.special[0]
                 led = led[1:]
-            assert relative(led, state) < 1e-6
+            assert relative_error(led, state) < 1e-6
         assert (~one.special).sum() == len(text.split())
 
 
@@ -213,7 +235,7 @@ def test_an_audio_model_gives_its_own_states(kind: str, made, speech):
         for layer, state in enumerate(expected):
             np.testing.assert_array_equal(one.states[layer], other.states[layer])
             assert len(state) == description.frames(len(wave))
-            assert relative(one.states[layer], state) < 1e-6
+            assert relative_error(one.states[layer], state) < 1e-6
     short, _ = engine.encode([given[1][: description.shortest - 1], given[1]])
     assert isinstance(short, Refused) and short.reason == "too_short"
     long = engine.encode([speech(7.3, 3)])[0]
@@ -228,7 +250,6 @@ def test_what_does_not_fit_is_one_sentence(kind: str, made):
     with pytest.raises(EncoderBroken) as caught:
         family.describe(source, InputOptions())
     assert len(str(caught.value).splitlines()) == 2
-    print(caught.value)
 
 
 def test_a_family_of_the_table_is_never_generic(tiny):
