@@ -11,8 +11,8 @@ import ser_data.corpora
 from ser_data.corpora import CORPORA
 from ser_data.corpora.meld import seconds
 from ser_data.errors import BadManifest, BadRoot
-from ser_data.manifest.labels import SCHEMES
 from ser_data.protocols import make_folds
+from ser_data.testing import check_card, check_wrong_root
 
 FILES_THAT_ARE_NO_CORPUS = {"__init__", "base", "contained", "iemocap_files"}
 
@@ -30,14 +30,10 @@ def test_every_file_of_the_folder_is_in_the_table():
 
 @pytest.mark.parametrize("name", list(CORPORA))
 def test_cards_are_complete_and_wrong_roots_are_told(name: str, tmp_path: Path):
-    info = CORPORA[name].info
-    assert info.name == name and info.title and info.licence and info.layout and info.transcripts
-    assert info.scheme in SCHEMES or not info.scheme
+    check_card(CORPORA[name])
+    assert CORPORA[name].info.name == name
     if name != "demo":
-        (tmp_path / "something.else").write_text("x")
-        with pytest.raises((BadRoot, BadManifest)) as caught:
-            read(name, tmp_path)
-        assert str(tmp_path) in str(caught.value) and len(str(caught.value).splitlines()) == 2
+        check_wrong_root(CORPORA[name], tmp_path)
 
 
 def test_meld(tmp_path: Path, tone):
