@@ -38,18 +38,35 @@ def test_the_page_shows_the_corpus_of_the_package():
     assert reader in (ROOT / "docs/guides/add-a-part.md").read_text(encoding="utf-8")
 
 
-def test_the_head_keeps_the_contract_of_heads(env: dict[str, str], tmp_path: Path):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "tensor-fusion"]
-    done = subprocess.run(
-        [*command, "tests/fusion/heads/test_contract.py"],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=env,
-        cwd=ROOT,
+def test_the_page_shows_the_encoder_of_the_package():
+    """The class without its docstring, which the page says in words."""
+    module = (ROOT / "docs/plugin/ser_example/log_mel.py").read_text(encoding="utf-8")
+    start, end = module.index("class LogMel:"), module.index("\n\n\nclass Letters")
+    shown = "\n".join(line for line in module[start:end].splitlines() if '"""' not in line).replace(
+        ":\n\n    name", ":\n    name"
     )
+    assert "def frames" in shown and shown in (ROOT / "docs/guides/add-a-part.md").read_text(encoding="utf-8")
+
+
+def test_its_parts_keep_the_public_contracts(env: dict[str, str], tmp_path: Path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "docs/plugin/test_parts.py")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout and "no tests ran" not in done.stdout
+    assert "3 passed" in done.stdout
+
+
+def test_its_encoders_are_found_by_name(env: dict[str, str], tmp_path: Path):
+    code = """
+from ser_extract.encoders.plugged import find_class
+print(find_class("log-mel"), find_class("letters"), find_class("unispeech-sat"), find_class("wav2vec2"), find_class("a/b"))
+"""
+    assert _python(code, env, tmp_path).split() == [
+        "ser_example.log_mel:LogMel",
+        "ser_example.log_mel:Letters",
+        "None",
+        "None",
+        "None",
+    ]
 
 
 def test_the_corpus_is_listed_and_read(env: dict[str, str], tmp_path: Path):

@@ -11,16 +11,15 @@ class LogMel:
     identity = "htk mel, 400 samples, no padding, version 1"
 
     def __init__(self, device):
+        import torch
         from torchaudio.transforms import MelSpectrogram
 
         self.mel = MelSpectrogram(16_000, n_fft=400, hop_length=160, n_mels=40, center=False).to(device)
-        self.device = device
+        self.tensor = lambda values: torch.as_tensor(values, device=device)
 
     def frames(self, waveform):
-        import torch
-
-        energies = self.mel(torch.from_numpy(waveform).to(self.device))
-        return energies.clamp(min=1e-10).log().T[None].cpu().numpy()  # (layers, frames, features)
+        energies = self.mel(self.tensor(waveform)).clamp(min=1e-10).log()
+        return energies.T[None].cpu().numpy()  # (layers, frames, features)
 
 
 class Letters:

@@ -39,17 +39,8 @@ class Weather:
                 continue
             text, label, take = match.groups()
             speaker = path.parent.name
-            rows.append(
-                {
-                    "id": f"{speaker}_{path.stem}",
-                    "path": str(path),
-                    "speaker": speaker,
-                    "label": label,
-                    "text": TEXTS[text],
-                    "duration": length(path),
-                    "take": take,  # a column of your own is carried along
-                }
-            )
+            place = {"id": f"{speaker}_{path.stem}", "path": str(path), "speaker": speaker, "duration": length(path)}
+            rows.append({**place, "label": label, "text": TEXTS[text], "take": take})  # `take` is carried along
         if not rows:
             raise BadRoot("weather", str(root), "wav such as ann/rain_sad_1.wav", tuple(p.name for p in base.iterdir()))
         return Manifest(pd.DataFrame(rows), self.info, problems)
