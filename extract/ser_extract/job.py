@@ -61,7 +61,8 @@ class ExtractJob(BaseModel):
     encoder: Annotated[
         str | None,
         Option(
-            "Encoder of a stream: a hub id, a local folder, or demo. A commit, tag or branch of the hub may follow @.",
+            "Encoder of a stream: a hub id, a local folder, demo, or a class of your own (package.module:Class). "
+            "A commit, tag or branch of the hub may follow @.",
             "Streams",
             common=True,
             default=f"{AUDIO_ENCODER}, {TEXT_ENCODER}, {VIDEO_ENCODER}",
