@@ -36,8 +36,11 @@ def helpers_of(bodies: dict[str, ast.AST]) -> set[str]:
 
 
 def without_assertion(folder: Path) -> list[str]:
-    """Tests below a folder whose bodies assert nothing. Helpers are found in the file, in each ``conftest.py`` above it, and
-    in modules of the folder from which it imports."""
+    """Tests below a folder whose bodies assert nothing. Helpers are found in the file, in each ``conftest.py`` above it, in
+    modules of the folder from which it imports, and in the public contracts (``testing.py``) of our packages."""
+    contracts = [
+        functions(ast.parse(path.read_text(encoding="utf-8"))) for path in TESTS.parent.glob("*/ser_*/testing.py")
+    ]
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.py"))}
     silent = []
     for path, tree in trees.items():
@@ -49,7 +52,7 @@ def without_assertion(folder: Path) -> list[str]:
             for place, other in trees.items()
             if (place.name == "conftest.py" and place.parent in path.parents) or place.stem in imports
         ]
-        bodies = {name: body for own in [*shared, functions(tree)] for name, body in own.items()}
+        bodies = {name: body for own in [*contracts, *shared, functions(tree)] for name, body in own.items()}
         helpers = helpers_of(bodies)
         for name, body in functions(tree).items():
             if name.startswith("test_") and not asserts(body, helpers - {name}):

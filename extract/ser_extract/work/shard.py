@@ -313,6 +313,7 @@ class ShardProcessor:
             "threads": self._threads,
             "policy": dict(self.engine(modality).policy),
             "revision": source.revision,
-            "weights_format": "safetensors" if source.files.safetensors else "bin, read with weights_only",
+            "weights_format": source.plugin
+            or ("safetensors" if source.files.safetensors else "bin, read with weights_only"),
             "seconds": round(seconds, 3),
         } | ({"compute_error": self._compute_error[modality]} if modality in self._compute_error else {})

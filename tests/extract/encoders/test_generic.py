@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from ser_extract.encoders.base import Encoded, EngineOptions, InputOptions, Refused, load_engine
-from ser_extract.encoders.generic import encoder_in, generic_family, load_extractor
+from ser_extract.encoders.generic import generic_family
 from ser_extract.encoders.plugged import family_of
+from ser_extract.encoders.probing import encoder_in, load_extractor
 from ser_extract.encoders.source import Source, open_source
 from ser_extract.errors import EncoderBroken
 from ser_extract.testing import relative_error
