@@ -20,6 +20,11 @@ def asserts(body: ast.AST, helpers: set[str]) -> bool:
     if any(isinstance(node, ast.Assert) for node in ast.walk(body)):
         return True
     names = names_called(body)
+    raised = [
+        node.exc.func for node in ast.walk(body) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    ]
+    if any(isinstance(func, ast.Name) and func.id == "AssertionError" for func in raised):
+        return True
     return bool(names & (RAISING | helpers)) or any(name.startswith("assert_") for name in names)
 
 

@@ -10,6 +10,7 @@ from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 
 DEEPEST = 1_000
+"""Blocks; no encoder known has a tenth of the bound."""
 TOWERS = ("audio_tower", "audio_encoder", "speech_encoder")
 INPUTS = ("input_values", "input_features")
 TRANSFORMERS, BLOCKS = "as transformers has it", "not included"
@@ -42,6 +43,11 @@ def encoder_in(model: Any, modality: Modality) -> Any:
 
 
 def number(source: Source, config: Any, key: str) -> int:
+    """A whole number above 0 from a config.
+
+    Raises:
+        EncoderBroken: It is something else.
+    """
     value = getattr(config, key, None)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise EncoderBroken(source.name, f"its config.json has {key} = {value!r}", OTHER)
@@ -54,7 +60,6 @@ def valid(inputs: Mapping[str, Any], frames: int) -> int:
     return frames if mask is None or mask.shape[-1] != frames else int(mask.sum())
 
 
-# Audio: how many frames a waveform gives is measured, on a model without weights.
 @dataclass(frozen=True)
 class Grid:
     """Frames by samples: 0 below `shortest`, `first` from there, and `gain` more at `start` and every `step` behind it.
