@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ def make_head(kind: type[Head], name: str, shape: Shape, streams: tuple[str, ...
     head = kind({stream: DIMS[stream] for stream in kind.reads(name, streams)}, CLASSES, shape).eval()
     head.prepare(torch.tensor([0, 0, 0, 1, 1, 2, 3]))
     for norm in (module for module in head.modules() if isinstance(module, PoolNorm)):
+        assert norm.running_mean is not None and norm.running_var is not None
         torch.nn.init.normal_(norm.running_mean)
         torch.nn.init.uniform_(norm.running_var, 0.1, 2.0)
     return head
@@ -123,7 +125,7 @@ def _padded(batch: Mapping[str, Packed]) -> dict[str, Padded]:
 def _same_gradients(head: Head, one: Any, other: Any, rows: int = 4) -> None:
     ours, theirs = gradients(head, one, _weights(rows)), gradients(head, other, _weights(rows))
     for key in ours:
-        assert_close(ours[key], theirs[key], rtol=1e-5, atol=1e-5, msg=lambda said, key=key: f"{key}: {said}")
+        assert_close(ours[key], theirs[key], rtol=1e-5, atol=1e-5, msg=partial("{}: {}".format, key))
 
 
 def packed_equals_padded(kind: type[Head], name: str, shape: Shape) -> None:

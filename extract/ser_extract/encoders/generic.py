@@ -247,7 +247,7 @@ class _OneWaveform:
 
         from ser_extract.encoders.loading import autocast, to_device, to_host
 
-        results = []
+        results: list[Mapping[int, np.ndarray[Any, Any]]] = []
         for piece in pieces:
             made = self._extractor(piece, sampling_rate=self._description.rate, return_tensors="pt")
             inputs = {key: to_device(value, self._options.device) for key, value in made.items()}
