@@ -67,11 +67,19 @@ class Catalog(Mapping[str, Part_co], Generic[Part_co]):
             UnknownName: No row of that name; the message lists the known ones.
         """
         if name not in self._loaded:
-            path = self._own.get(name) or self._rows.get(name)
-            if path is None:
-                raise UnknownName(self.kind, name, tuple(self._rows))
-            self._loaded[name] = cast(Part_co, resolve(path))
+            self._loaded[name] = cast(Part_co, resolve(self.path(name)))
         return self._loaded[name]
+
+    def path(self, name: str) -> str:
+        """The `package.module:attribute` of a row, which is not loaded.
+
+        Raises:
+            UnknownName: No row of that name; the message lists the known ones.
+        """
+        path = self._own.get(name) or self._rows.get(name)
+        if path is None:
+            raise UnknownName(self.kind, name, tuple(self._rows))
+        return path
 
     def own(self, name: str) -> bool:
         """Whether the name is of this table itself, and not of another package."""

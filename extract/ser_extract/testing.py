@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_extract.encoders.base import Description, Encoded, Engine, EngineOptions, InputOptions, Refused, load_engine
-from ser_extract.encoders.plugged import ClassFamily, check_attributes, load_class, open_class
+from ser_extract.encoders.plugged import EDGE, ClassFamily, check_attributes, load_class, open_class
 
 if TYPE_CHECKING:
     from ser_extract.encoders.plugged import Encoder
@@ -20,8 +20,6 @@ TOLERANCE = 1e-5
 """Largest relative L2 distance of a hidden state to that of the encoder alone."""
 TEXTS = ("a b c", "I can't believe it!", "z", "What a day: first the rain, then the sun, and you.")
 SECONDS = (0.31, 0.1, 1.7, 0.93)
-EDGE = 2
-"""Frames by which an encoder may differ from `(samples - shortest) * frame_rate / rate + 1`: borders that are padded or not."""
 
 Array = np.ndarray[Any, Any]
 
@@ -42,24 +40,26 @@ def waveform(seconds: float, rate: int, seed: int = 0) -> Array:
     return (0.1 * random.standard_normal(samples) * envelope + 0.01 * (seed % 3)).astype(np.float32)
 
 
-def check_exact(engine: Engine, inputs: Sequence[Any], expected: Sequence[Sequence[Array]]) -> float:
-    """An engine gives the states of the encoder alone, one input at a time.
+def worst_error(engine: Engine, inputs: Sequence[Any], expected: Sequence[Sequence[Array]]) -> float:
+    """The largest relative error of an engine to the encoder alone, one input at a time.
 
     Args:
         engine: Loaded with all layers.
         inputs: What it encodes, together.
         expected: Per input all hidden states of the encoder itself.
-
-    Returns:
-        The largest relative error, below `TOLERANCE`.
     """
     worst = 0.0
     for encoded, states in zip(engine.encode(inputs), expected, strict=True):
         assert isinstance(encoded, Encoded), encoded
         assert set(encoded.states) == set(range(len(states))), f"layers {sorted(encoded.states)}"
         worst = max(worst, *(relative_error(encoded.states[layer], state) for layer, state in enumerate(states)))
-    assert worst < TOLERANCE, f"relative error {worst:.2g} to the encoder alone"
     return worst
+
+
+def check_exact(engine: Engine, inputs: Sequence[Any], expected: Sequence[Sequence[Array]]) -> None:
+    """An engine gives the states of the encoder alone; see `worst_error`."""
+    worst = worst_error(engine, inputs, expected)
+    assert worst < TOLERANCE, f"relative error {worst:.2g} to the encoder alone"
 
 
 def check_company(engine: Engine, inputs: Sequence[Any]) -> None:

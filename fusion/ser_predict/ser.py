@@ -64,7 +64,7 @@ PREDICTING = (
         "--encoder",
         metavar="audio=DIR|ID,text=DIR|ID",
         callback=per_stream(STREAMS, general=False),
-        help="Read the run's encoders here. Use it if they are not found by their recorded names.",
+        help="Read the run's encoders here. Use it if they are not found by their recorded names, and for your own classes.",
     ),
     *(click.option(f"--{stream}-encoder", hidden=True) for stream in STREAMS),  # of recorded commands
     click.option("--device", default="auto", show_default=True, help="Compute on cpu or cuda; auto prefers cuda."),

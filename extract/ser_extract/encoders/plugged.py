@@ -5,8 +5,11 @@ installed package. Only what the user types is imported; a file of a checkpoint 
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ser_base.catalog import resolve
@@ -31,11 +34,17 @@ from ser_extract.errors import EncoderBroken
 if TYPE_CHECKING:
     import numpy as np
 
+INSTALL = "Install its package, or put its folder on PYTHONPATH."
 PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 FRAME_COST = 2e8
 """Operations of one frame, roughly: an unknown encoder is cut into shards like a small one."""
 CHARACTERS = 4
 """Characters per token, roughly."""
+EDGE = 2
+"""Frames by which an encoder may differ from `(samples - shortest) * frame_rate / rate + 1`: borders that are padded or not."""
+WINDOWS = 4
+"""Steps of `shortest` that a window needs, so that two windows overlap by a quarter at most."""
+PROTOCOL = "See ser_extract.Encoder in docs/guides/add-a-part.md; ser_extract.testing.check_encoder tests a class."
 
 
 class Encoder(Protocol):
@@ -78,15 +87,19 @@ class Encoder(Protocol):
 
 
 def find_class(name: str) -> str | None:
-    """`package.module:Class` for what the user typed, or None where it is a folder or a hub id."""
+    """`package.module:Class` for what the user typed, or None where it is a folder or a hub id.
+
+    Raises:
+        EncoderBroken: The package of an entry point cannot be imported.
+    """
     if Path(name).expanduser().exists():
         return None
     if PATH.fullmatch(name):
         return name
-    if name in ENCODERS and not ENCODERS.own(name) and is_class(ENCODERS[name]):
-        part: Any = ENCODERS[name]
-        return f"{part.__module__}:{part.__qualname__}"
-    return None
+    if name not in ENCODERS or ENCODERS.own(name):
+        return None
+    path = ENCODERS.path(name)
+    return path if is_class(imported(path)) else None
 
 
 def is_class(part: object) -> bool:
@@ -104,7 +117,25 @@ def open_class(path: str, modality: Modality) -> Source:
     check_attributes(kind, path, modality)
     identity = hash_bytes(canonical(plain(kind.identity)))
     files = WeightFiles((), safetensors=True)
-    return Source(kind.name, Path(path), None, {}, identity, identity, identity, files, path)
+    return Source(kind.name, Path(path), None, {}, identity, identity, identity, files, _written(kind, path))
+
+
+def _written(kind: Any, path: str) -> str:
+    """Where a class is written, so that another name of it is not another encoder; a class made by a call has only the name."""
+    there = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
+    return f"{kind.__module__}:{kind.__qualname__}" if there is kind else path
+
+
+def imported(path: str) -> Any:
+    """The object at `package.module:name`.
+
+    Raises:
+        EncoderBroken: There is none, or its module cannot be imported.
+    """
+    try:
+        return resolve(path)
+    except Exception as error:  # whatever a module of the user's raises
+        raise EncoderBroken(path, f"it cannot be imported ({first_line(error)})", INSTALL) from error
 
 
 def load_class(path: str) -> Any:
@@ -113,18 +144,10 @@ def load_class(path: str) -> Any:
     Raises:
         EncoderBroken: There is none at that path.
     """
-    try:
-        kind = resolve(path)
-    except Exception as error:  # whatever a module of the user's raises
-        why = f"it cannot be imported ({first_line(error)})"
-        remedy = "Install its package, or put its folder on PYTHONPATH."
-        raise EncoderBroken(path, why, remedy) from error
+    kind = imported(path)
     if not is_class(kind):
         raise EncoderBroken(path, "it is not a class with a method frames", PROTOCOL)
     return kind
-
-
-PROTOCOL = "See ser_extract.Encoder in docs/guides/add-a-part.md; ser_extract.testing.check_encoder tests a class."
 
 
 def check_attributes(kind: Any, path: str, modality: Modality | None = None) -> None:
@@ -146,23 +169,48 @@ def check_attributes(kind: Any, path: str, modality: Modality | None = None) -> 
         whole = isinstance(value, int) or (key == "frame_rate" and isinstance(value, float))
         if isinstance(value, bool) or not whole or not 0 < value < 1 << 24:
             raise EncoderBroken(path, f"its {key} is {value!r}", "Give a number above 0.")
-    if kind.modality == "audio" and not float(kind.rate / kind.frame_rate).is_integer():
-        raise EncoderBroken(
-            path,
-            f"a frame takes {kind.rate / kind.frame_rate:g} samples (rate / frame_rate)",
-            "Give rates with a whole number of samples per frame, so that windows lie on the grid of frames.",
-        )
+    if kind.modality == "audio":
+        _check_grid(kind, path)
     try:
         empty = plain(kind.identity) in (None, "", [], {})
         canonical(plain(kind.identity))
     except (OSError, TypeError, ValueError) as error:
-        raise EncoderBroken(
-            path, f"its identity is not usable ({first_line(error)})", "Give JSON values and Paths."
-        ) from error
+        why = f"its identity is not usable ({first_line(error)})"
+        raise EncoderBroken(path, why, "Give JSON values and Paths.") from error
     if empty:
+        remedy = "Say what makes the values: version, settings, Paths of weights."
+        raise EncoderBroken(path, "its identity is empty", remedy)
+
+
+def _check_grid(kind: Any, path: str) -> None:
+    if not float(kind.rate / kind.frame_rate).is_integer():
+        why = f"a frame takes {kind.rate / kind.frame_rate:g} samples (rate / frame_rate)"
+        remedy = "Give rates with a whole number of samples per frame, so that windows lie on the grid of frames."
+        raise EncoderBroken(path, why, remedy)
+    wrong = next((key for key in ("shortest", "window") if not _samples(getattr(kind, key, None))), None)
+    if wrong is not None:
         raise EncoderBroken(
-            path, "its identity is empty", "Say what makes the values: version, settings, Paths of weights."
+            path, f"its {wrong} is {getattr(kind, wrong)!r}", "Give a number of samples, or leave it out."
         )
+    shortest, step, window = grid(kind)
+    least = WINDOWS * overlap(shortest, step)
+    if window is not None and window < least:
+        why = f"its window of {window} samples is too short to overlap with the next"
+        raise EncoderBroken(path, why, f"Give at least {least} samples.")
+
+
+def _samples(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def grid(kind: Any) -> tuple[int, int, int | None]:
+    """Fewest samples of a frame, samples per frame, and most samples of one call, of an audio class."""
+    return getattr(kind, "shortest", None) or 1, round(kind.rate / kind.frame_rate), getattr(kind, "window", None)
+
+
+def overlap(shortest: int, step: int) -> int:
+    """Least overlap of two windows in samples: a frame and a step, on the grid of frames."""
+    return (-(-shortest // step) + 1) * step
 
 
 def plain(identity: Any) -> Any:
@@ -188,42 +236,52 @@ class ClassFamily:
         self.modality: Modality = self._kind.modality
 
     def describe(self, source: Source, options: InputOptions) -> Description:
-        kind, audio = self._kind, self.modality == "audio"
-        shortest = int(getattr(kind, "shortest", 1) or 1)
-        step = round(kind.rate / kind.frame_rate) if audio else 1
-        count = (lambda units: (units - shortest) // step + 1 if units >= shortest else 0) if audio else tokens
-        windowing = Windowing("characters", 1 << 62, 0)
-        if audio:
-            longest = min(int(getattr(kind, "window", 0) or 1 << 62), round(options.max_seconds * kind.rate))
-            overlap = min(round(options.overlap_seconds * kind.rate), longest // 4) // step * step
-            least = (-(-shortest // step) + 1) * step
-            windowing = Windowing("samples", max(longest // step * step, 4 * least), max(overlap, least))
-        return Description(
+        text = Description(
             modality=self.modality,
             family=source.plugin or "",
-            depth=kind.layers - 1,
-            features=kind.features,
-            rate=kind.rate if audio else None,
-            frame_rate=float(kind.frame_rate) if audio else None,
+            depth=self._kind.layers - 1,
+            features=self._kind.features,
+            rate=None,
+            frame_rate=None,
+            shortest=1,
+            frames=tokens,
+            cost=lambda characters: tokens(characters) * FRAME_COST / CORE_FLOPS,
+            windowing=Windowing("characters", 1 << 62, 0),
+            declared={"identity": plain(self._kind.identity)},
+        )
+        return text if self.modality == "text" else self._audio(text, options)
+
+    def _audio(self, shared: Description, options: InputOptions) -> Description:
+        rate, (shortest, step, window) = self._kind.rate, grid(self._kind)
+        least = overlap(shortest, step)
+        longest = max(min(window or 1 << 62, round(options.max_seconds * rate)) // step * step, WINDOWS * least)
+        shared_samples = max(min(round(options.overlap_seconds * rate), longest // WINDOWS) // step * step, least)
+
+        def frames(samples: int) -> int:
+            return (samples - shortest) // step + 1 if samples >= shortest else 0
+
+        return replace(
+            shared,
+            rate=rate,
+            frame_rate=float(self._kind.frame_rate),
             shortest=shortest,
-            frames=count,
-            cost=lambda units: count(units) * FRAME_COST / CORE_FLOPS,
-            windowing=windowing,
+            frames=frames,
+            cost=lambda samples: frames(samples) * FRAME_COST / CORE_FLOPS,
+            windowing=Windowing("samples", longest, shared_samples),
             declared={
-                "identity": plain(kind.identity),
-                **(
-                    {
-                        "rate": kind.rate,
-                        "windowing": {"unit": "samples", "length": windowing.length, "overlap": windowing.overlap},
-                    }
-                    if audio
-                    else {}
-                ),
+                **shared.declared,
+                "rate": rate,
+                "windowing": {"unit": "samples", "length": longest, "overlap": shared_samples},
             },
         )
 
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
-        return ClassEngine(self._kind(options.device), description, layers, options, source.name)
+        try:
+            encoder = self._kind(options.device)
+        except Exception as error:  # whatever a class of the user's raises
+            why = f"{source.plugin} cannot be made for the device {options.device} ({_told(error)})"
+            raise EncoderBroken(source.name, why, PROTOCOL) from error
+        return ClassEngine(encoder, description, layers, options, source.name)
 
 
 def tokens(characters: int) -> int:
@@ -247,13 +305,11 @@ class ClassEngine:
     def _text(self, text: str) -> Encoded:
         import numpy as np
 
-        made = self._encoder.frames(text)
+        made = self._frames(text)
         if not isinstance(made, tuple) or len(made) != 2:
-            got = f"frames of a text gave {type(made).__name__}"
-            raise EncoderBroken(
-                self._name, got, "Give a pair: (layers, tokens, features) and the mask of special tokens."
-            )
-        states, special = self._checked(made[0]), np.asarray(made[1])
+            remedy = "Give a pair: (layers, tokens, features) and the mask of special tokens."
+            raise EncoderBroken(self._name, f"frames of a text gave {type(made).__name__}", remedy)
+        states, special = self._states(made[0]), np.asarray(made[1])
         if special.dtype != bool or special.shape != states.shape[1:2]:
             got = f"its special is {special.dtype} {special.shape} for {states.shape[1]} tokens"
             raise EncoderBroken(self._name, got, "Give (tokens,) bool, true at special tokens.")
@@ -267,21 +323,43 @@ class ClassEngine:
             return Refused("too_short", f"{len(waveform)} samples; a frame of {self._name} needs {about.shortest}")
         step = round((about.rate or 1) / (about.frame_rate or 1.0))
         windows = cut(len(waveform), about.windowing.length, about.windowing.overlap, step)
-        pieces = [self._checked(self._encoder.frames(waveform[start:stop])) for start, stop in windows]
+        pieces = [self._piece(waveform[start:stop]) for start, stop in windows]
         states = [{layer: piece[layer] for layer in self._layers} for piece in pieces]
         return Encoded(join_layers(states, [start // step for start, _ in windows]))
 
-    def _checked(self, states: Any) -> "np.ndarray[Any, Any]":
+    def _piece(self, waveform: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        states, about = self._states(self._frames(waveform)), self._description
+        foretold = about.frames(len(waveform))
+        if abs(states.shape[1] - foretold) > EDGE:
+            got = f"frames gave {states.shape[1]} for {len(waveform)} samples; its frame_rate foretells {foretold}"
+            raise EncoderBroken(self._name, got, f"Correct rate, frame_rate or shortest; {EDGE} frames may differ.")
+        return states
+
+    def _frames(self, given: Any) -> Any:
+        try:
+            return self._encoder.frames(given)
+        except Exception as error:  # whatever a class of the user's raises
+            raise EncoderBroken(self._name, f"frames fails on an input ({_told(error)})", PROTOCOL) from error
+
+    def _states(self, given: Any) -> "np.ndarray[Any, Any]":
         import numpy as np
 
-        values: np.ndarray[Any, Any] = np.asarray(states, np.float32)
         wanted = (self._description.depth + 1, self._description.features)
+        remedy = f"Give ({wanted[0]}, frames, {wanted[1]}): (layers, frames, features)."
+        try:
+            values: np.ndarray[Any, Any] = np.asarray(given, np.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            why = f"frames gave a {type(given).__name__} that is not an array ({first_line(error)})"
+            raise EncoderBroken(self._name, why, remedy) from error
         if values.ndim != 3 or (values.shape[0], values.shape[2]) != wanted:
-            got = f"frames gave the shape {values.shape}"
-            raise EncoderBroken(
-                self._name, got, f"Give ({wanted[0]}, frames, {wanted[1]}): (layers, frames, features)."
-            )
+            raise EncoderBroken(self._name, f"frames gave the shape {values.shape}", remedy)
         return values
+
+
+def _told(error: Exception) -> str:
+    """An error of the user's own code, with the line where it was raised."""
+    place = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first_line(error)}; line {place.lineno} of {Path(place.filename).name}"
 
 
 def family_of(source: Source, modality: Modality) -> Family | None:

@@ -58,7 +58,7 @@ def server(job: ExtractJob, sources: Iterable[Source]) -> Server:
 def libraries(source: Source) -> tuple[str, ...]:
     """Modules that the engine of an encoder needs."""
     if source.plugin is not None:
-        return (source.plugin.partition(":")[0],)
+        return ()  # a foreign module may start threads, which a fork does not survive
     if Packable.fitting(source.config) is not None:
         return ("ser_extract.encoders.speech_engine",)
     kind = source.model_type.replace("-", "_")

@@ -35,7 +35,8 @@ def places(stream: str, spec: EntrySpec, run: Mapping[str, Any], cache: Path | N
         cache: Where the run's cache lies now; None: where it was.
 
     Yields:
-        The recorded name (a hub id is found by it), the folder in the command that wrote the cache, ``demo``.
+        The recorded name (a hub id or an entry point is found by it), the folder in the command that wrote the cache,
+        ``demo``.
     """
     yield spec.encoder
     folder = cache or Path(str(run.get("cache", {}).get("path", "")))
@@ -154,7 +155,7 @@ def open_stream_encoder(
         ExtractError: None of them is there, or the first that is there is broken.
         EncoderDiffers: There is one, but with other weights or settings than the run's.
     """
-    from ser_extract.errors import EncoderNotFound
+    from ser_extract.errors import EncoderBroken, EncoderNotFound
     from ser_extract.inputs.streams import open_encoder
 
     modality: Modality = cast("Modality", stream)
@@ -172,6 +173,11 @@ def open_stream_encoder(
                 problem = error
             continue
         return StreamEncoder(encoder, specs, job)
+    own = str(specs[0].declared.get("model_type", ""))
+    if isinstance(problem, EncoderNotFound) and ":" in own:
+        raise EncoderBroken(
+            problem.name, f"it is the class {own}, and files of a run never name code", f"Give --encoder {stream}={own}"
+        )
     if isinstance(problem, EncoderNotFound) and "hub" in problem.tried:
         raise EncoderNotFound(
             problem.name, modality, "a run records the name of its encoder, not its path, and this name leads nowhere"

@@ -52,6 +52,25 @@ class Slower(Halves):
     frame_rate = 40.0
 
 
+class Failing(Halves):
+    def frames(self, given: Any) -> Any:
+        return given.reshape(3, -1, 7)
+
+
+class Unmade(Halves):
+    def __init__(self, device: str) -> None:
+        raise OSError("halves.bin is not there")
+
+
+class Talking(Halves):
+    def frames(self, given: Any) -> Any:
+        return "halves"
+
+
+class Shuttered(Halves):
+    window = 300
+
+
 class Nothing(Halves):
     identity = ""
 
@@ -84,7 +103,11 @@ def test_an_encoder_keeps_the_contract(kind: Any):
     [
         (Counting, "gives other values"),
         (Narrow, r"Give \(2, frames, 3\)"),
-        (Slower, "frames are foretold"),
+        (Slower, "frames gave .* its frame_rate foretells"),
+        (Failing, r"frames fails on an input \(ValueError: cannot reshape .*; line \d+ of test_plugged.py\)"),
+        (Unmade, "cannot be made for the device cpu .*halves.bin is not there"),
+        (Talking, "gave a str that is not an array"),
+        (Shuttered, "Give at least 800 samples"),
         (Nothing, "identity is empty"),
         (Crooked, "a frame takes 103.896 samples"),
         (Infinite, "."),
@@ -127,6 +150,24 @@ def test_a_run_stores_what_the_classes_give(corpus, job, monkeypatch: pytest.Mon
     monkeypatch.setattr(Letters, "identity", "version 2")
     with pytest.raises(CacheError, match="identity"):
         run(own)
+
+
+def test_two_workers_go_on_where_a_part_ended(corpus, job, finest: float):
+    from ser_example.log_mel import Letters
+
+    own = {"text_encoder": LETTERS, "modalities": ("text",), "dtype": "float32"}
+    root = corpus(4)
+    assert run(job(root, **own, part=(1, 2)), pace=finest).encoded == {"text": 2}
+    assert run(job(root, **own, workers=2), pace=finest).encoded == {"text": 2}
+    entry = open_cache(job(root).cache).select(modality="text")
+    for name, first in zip(entry.ids, "abcd", strict=True):
+        np.testing.assert_array_equal(entry.read(name), Letters("cpu").frames(f"{first} the sad")[0][0])
+
+
+def test_another_name_of_a_class_is_the_same_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "ser_other_name.py").write_text("from ser_example.log_mel import Letters as Other\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert open_class("ser_other_name:Other", "text").plugin == LETTERS
 
 
 def test_the_other_modality_is_refused(corpus, job):
