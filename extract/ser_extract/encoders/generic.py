@@ -28,11 +28,13 @@ from ser_extract.encoders.probing import (
     OTHER,
     TRANSFORMERS,
     encoder_in,
+    extract,
     load_extractor,
     measure,
     number,
     read_config,
     valid,
+    with_masks,
 )
 from ser_extract.encoders.source import Source, read_json
 from ser_extract.encoders.stated import LEAST_POSITIONS, TOKENIZER, Tokenizer
@@ -113,7 +115,7 @@ class States:
 
     def __call__(self, frames: int | None = None, **inputs: Any) -> dict[int, Any]:
         """Layer -> `(1, frames, features)` of one input; the number of frames is that of the tokens unless given."""
-        hidden = self._encoder(**inputs, output_hidden_states=True).hidden_states or ()
+        hidden = self._encoder(**with_masks(self._encoder, inputs), output_hidden_states=True).hidden_states or ()
         wanted = (1, inputs["input_ids"].shape[1] if frames is None else frames, self._description.features)
         shapes = {(*state.shape[:1], valid(inputs, state.shape[1]), *state.shape[2:]) for state in hidden}
         if shapes != {wanted} or len(hidden) != self._description.depth + 1:
@@ -216,7 +218,11 @@ def _describe_audio(source: Source, options: InputOptions) -> Description:
     step, rate = grid.step, grid.rate
     least = -(-(grid.start + step) // step) * step
     overlap = max(round(options.overlap_seconds * rate) // step * step, least)
-    windowing = Windowing("samples", max(round(options.max_seconds * rate) // step * step, 2 * overlap), overlap)
+    length = max(round(options.max_seconds * rate) // step * step, 2 * overlap)
+    if grid.window is not None:
+        length = min(length, grid.window // step * step)
+        overlap = min(overlap, length // 2 // step * step)
+    windowing = Windowing("samples", length, overlap)
     return Description(
         modality="audio",
         family="generic",
@@ -249,7 +255,7 @@ class _OneWaveform:
 
         results: list[Mapping[int, np.ndarray[Any, Any]]] = []
         for piece in pieces:
-            made = self._extractor(piece, sampling_rate=self._description.rate, return_tensors="pt")
+            made = extract(self._extractor, piece, self._description.rate or 0)
             inputs = {key: to_device(value, self._options.device) for key, value in made.items()}
             with torch.inference_mode(), autocast(self._options):
                 states = self._states(self._description.frames(len(piece)), **inputs)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from ser_extract.encoders.base import Modality, first_line
@@ -54,17 +55,47 @@ def number(source: Source, config: Any, key: str) -> int:
     return value
 
 
+def extract(extractor: Any, waveform: Any, rate: int) -> dict[str, Any]:
+    """What a feature extractor makes of a waveform; one that fills up a fixed window (Whisper's) also says how far it is full."""
+    fixed = {"return_attention_mask": True} if fixed_window(extractor) else {}
+    return dict(extractor(waveform, sampling_rate=rate, return_tensors="pt", **fixed))
+
+
+def fixed_window(extractor: Any) -> int | None:
+    """Samples of the window that an extractor always fills up, or None."""
+    return extractor.n_samples if hasattr(extractor, "nb_max_frames") else None
+
+
 def valid(inputs: Mapping[str, Any], frames: int) -> int:
-    """How many frames of a model's are not padding: some extractors fill up the last one and say so in a mask."""
+    """How many frames of a model's are not padding: some extractors fill up the last one, or a window, and say so in a mask."""
     mask = inputs.get("attention_mask")
-    return frames if mask is None or mask.shape[-1] != frames else int(mask.sum())
+    return frames if mask is None else -(-int(mask.sum()) * frames // mask.shape[-1])
+
+
+def with_masks(encoder: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as an encoder takes them. Of a fixed window, the mask goes where the families of transformers want it, if anywhere."""
+    mask, mel = inputs.get("attention_mask"), inputs.get("input_features")
+    if mask is None or mel is None or mask.shape[-1] != mel.shape[-1]:
+        return dict(inputs)
+    if "input_features_mask" in signature(encoder.forward).parameters:
+        return {"input_features": mel, "input_features_mask": mask}
+    if encoder.config.model_type != "qwen2_audio_encoder":  # Voxtral's and GLM's towers see the silence too
+        return {"input_features": mel}
+    import torch
+    from transformers.masking_utils import create_bidirectional_mask
+
+    positions = encoder.config.max_source_positions
+    own = (torch.arange(positions, device=mel.device) < valid(inputs, positions)).long()[None]
+    embeds = torch.zeros(1, positions, 1, device=mel.device)
+    wide = create_bidirectional_mask(config=encoder.config, inputs_embeds=embeds, attention_mask=own)
+    return {"input_features": mel, "attention_mask": wide}
 
 
 @dataclass(frozen=True)
 class Grid:
     """Frames by samples: 0 below `shortest`, `first` from there, and `gain` more at `start` and every `step` behind it.
 
-    All stacks of convolutions, poolings and frames of a spectrogram count so.
+    All stacks of convolutions, poolings and frames of a spectrogram count so. `window` is the most that a model takes at once.
     """
 
     depth: int
@@ -76,6 +107,7 @@ class Grid:
     step: int
     gain: int
     last: str
+    window: int | None
 
     def frames(self, samples: int) -> int:
         """Frames of a waveform."""
@@ -143,7 +175,7 @@ class _Probe:
         self._source, self._extractor = source, load_extractor(source)
         self._rate = int(self._extractor.sampling_rate)
         config = read_config(source)
-        if number(source, config, "num_hidden_layers") > DEEPEST:
+        if number(source, getattr(config, "audio_config", config), "num_hidden_layers") > DEEPEST:
             raise EncoderBroken(source.name, f"its config.json describes more than {DEEPEST} blocks", OTHER)
         with torch.device("meta"):
             self._encoder = encoder_in(MODEL_MAPPING[type(config)](config).eval(), "audio")
@@ -155,7 +187,7 @@ class _Probe:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy on waveforms that are too short for one frame
-            self.inputs = self._extractor(np.zeros(samples, np.float32), sampling_rate=self._rate, return_tensors="pt")
+            self.inputs = extract(self._extractor, np.zeros(samples, np.float32), self._rate)
         values = next(self.inputs[key] for key in INPUTS if key in self.inputs)
         with torch.device("meta"), torch.inference_mode():
             hidden: Sequence[Any] = self._encoder(values.to("meta"), output_hidden_states=True).hidden_states
@@ -218,6 +250,7 @@ class _Probe:
             step=following - start,
             gain=second - first,
             last=TRANSFORMERS if tied else BLOCKS,
+            window=fixed_window(self._extractor),
         )
         for samples in (following, self._rate - 1, self._rate, 2 * self._rate, 3 * self._rate + 17):
             if self.count(samples) != grid.frames(samples) or grid.step % grid.gain:

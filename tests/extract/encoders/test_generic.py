@@ -14,7 +14,7 @@ import torch
 from ser_extract.encoders.base import Encoded, EngineOptions, InputOptions, load_engine
 from ser_extract.encoders.generic import generic_family
 from ser_extract.encoders.plugged import family_of
-from ser_extract.encoders.probing import encoder_in, load_extractor
+from ser_extract.encoders.probing import encoder_in
 from ser_extract.encoders.source import Source, open_source
 from ser_extract.errors import EncoderBroken
 from ser_extract.testing import check_short, relative_error, waveform
@@ -112,6 +112,18 @@ AUDIO: dict[str, tuple[dict[str, Any], str]] = {
         "Wav2Vec2FeatureExtractor",
     ),
 }
+AUDIO["qwen2_audio_encoder"] = (
+    {
+        "num_mel_bins": 80,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "max_source_positions": 200,
+    },
+    "WhisperFeatureExtractor",
+)
+SETTINGS = {"ASTFeatureExtractor": {"max_length": 64}, "WhisperFeatureExtractor": {"chunk_length": 4}}
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "audio-spectrogram-transformer": (SMALL | {"max_length": 64}, "ASTFeatureExtractor"),
     "clap": (
@@ -134,7 +146,7 @@ def save_model(save: Callable[..., Path], folder: Path, kind: str) -> Path:
         around(folder, TEXTS[kind][1].split())
     else:
         name = (AUDIO | UNFIT)[kind][1]
-        getattr(transformers, name)(**({"max_length": 64} if name.startswith("AST") else {})).save_pretrained(folder)
+        getattr(transformers, name)(**SETTINGS.get(name, {})).save_pretrained(folder)
     return folder
 
 
@@ -171,16 +183,16 @@ def model_of(folder: Path, modality: Any) -> Any:
     from transformers import AutoModel
 
     model = encoder_in(AutoModel.from_pretrained(folder, dtype=torch.float32).eval(), modality)
-    if (
-        model.config.model_type == "seamless_m4t"
-    ):  # its last state has been through an adapter, which makes fewer frames
-        model.config.tie_last_hidden_states = False
+    if model.config.model_type in ("seamless_m4t", "qwen2_audio_encoder"):
+        model.config.tie_last_hidden_states = (
+            False  # the last state has been through an adapter or a pooling: fewer frames
+        )
     return model
 
 
 def alone(folder: Path, modality: Any, given: Any) -> list[Array]:
     """All hidden states of the model itself, of frames that its extractor does not mark as padding."""
-    from transformers import AutoTokenizer
+    from transformers import AutoFeatureExtractor, AutoTokenizer
 
     model = model_of(folder, modality)
     if modality == "text":
@@ -189,12 +201,17 @@ def alone(folder: Path, modality: Any, given: Any) -> list[Array]:
         )
         inputs.pop("token_type_ids", None)
     else:
-        inputs = load_extractor(open_source(str(folder), modality))(given, sampling_rate=16_000, return_tensors="pt")
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
+        whisper = {"return_attention_mask": True} if model.config.model_type == "qwen2_audio_encoder" else {}
+        inputs = dict(extractor(given, sampling_rate=16_000, return_tensors="pt", **whisper))
+    mask = inputs.get("attention_mask")
+    frames = None if mask is None or modality == "text" or mask.shape[1] == len(given) else int(mask.sum())
+    if model.config.model_type == "qwen2_audio_encoder":  # as Qwen2AudioModel masks it, in full
+        frames = (int(mask.sum()) - 1) // 2 + 1
+        inputs["attention_mask"] = torch.zeros(1, 1, 200, 200).masked_fill(torch.arange(200) >= frames, -torch.inf)
     with torch.inference_mode():
         hidden = model(**inputs, output_hidden_states=True).hidden_states
-    mask = inputs.get("attention_mask")
-    kept = slice(int(mask.sum()) if mask is not None and mask.shape[1] == hidden[0].shape[1] else None)
-    return [state[0, kept].numpy() for state in hidden]
+    return [state[0, :frames].numpy() for state in hidden]
 
 
 @dataclass(frozen=True)
