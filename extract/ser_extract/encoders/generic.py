@@ -27,13 +27,14 @@ from ser_extract.encoders.probing import (
     BLOCKS,
     OTHER,
     TRANSFORMERS,
+    depth_of,
     encoder_in,
     extract,
     load_extractor,
     measure,
-    number,
     read_config,
     valid,
+    width_of,
     with_masks,
 )
 from ser_extract.encoders.source import Source, read_json
@@ -143,7 +144,7 @@ def _describe_text(source: Source) -> Description:
     from ser_extract.encoders.text import tokens
 
     config = read_config(source).get_text_config()
-    depth, width = number(source, config, "num_hidden_layers"), number(source, config, "hidden_size")
+    depth, width = depth_of(source, config), width_of(source, config)
     positions = getattr(config, "max_position_embeddings", None)
     positions = (
         positions if isinstance(positions, int) and positions > LEAST_POSITIONS + BEHIND else LONGEST_TEXT + BEHIND

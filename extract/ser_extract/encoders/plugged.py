@@ -192,8 +192,8 @@ def _check_grid(kind: Any, path: str) -> None:
         raise EncoderBroken(
             path, f"its {wrong} is {getattr(kind, wrong)!r}", "Give a number of samples, or leave it out."
         )
-    shortest, step, window = grid(kind)
-    least = WINDOWS * overlap(shortest, step)
+    shortest, step, window = _grid(kind)
+    least = WINDOWS * least_overlap(shortest, step)
     if window is not None and window < least:
         why = f"its window of {window} samples is too short to overlap with the next"
         raise EncoderBroken(path, why, f"Give at least {least} samples.")
@@ -203,12 +203,12 @@ def _samples(value: Any) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
 
 
-def grid(kind: Any) -> tuple[int, int, int | None]:
+def _grid(kind: Any) -> tuple[int, int, int | None]:
     """Fewest samples of a frame, samples per frame, and most samples of one call, of an audio class."""
     return getattr(kind, "shortest", None) or 1, round(kind.rate / kind.frame_rate), getattr(kind, "window", None)
 
 
-def overlap(shortest: int, step: int) -> int:
+def least_overlap(shortest: int, step: int) -> int:
     """Least overlap of two windows in samples: a frame and a step, on the grid of frames."""
     return (-(-shortest // step) + 1) * step
 
@@ -252,10 +252,10 @@ class ClassFamily:
         return text if self.modality == "text" else self._audio(text, options)
 
     def _audio(self, shared: Description, options: InputOptions) -> Description:
-        rate, (shortest, step, window) = self._kind.rate, grid(self._kind)
-        least = overlap(shortest, step)
-        longest = max(min(window or 1 << 62, round(options.max_seconds * rate)) // step * step, WINDOWS * least)
-        shared_samples = max(min(round(options.overlap_seconds * rate), longest // WINDOWS) // step * step, least)
+        rate, (shortest, step, window) = self._kind.rate, _grid(self._kind)
+        least = least_overlap(shortest, step)
+        length = max(min(window or 1 << 62, round(options.max_seconds * rate)) // step * step, WINDOWS * least)
+        overlap = max(min(round(options.overlap_seconds * rate), length // WINDOWS) // step * step, least)
 
         def frames(samples: int) -> int:
             return (samples - shortest) // step + 1 if samples >= shortest else 0
@@ -267,11 +267,11 @@ class ClassFamily:
             shortest=shortest,
             frames=frames,
             cost=lambda samples: frames(samples) * FRAME_COST / CORE_FLOPS,
-            windowing=Windowing("samples", longest, shared_samples),
+            windowing=Windowing("samples", length, overlap),
             declared={
                 **shared.declared,
                 "rate": rate,
-                "windowing": {"unit": "samples", "length": longest, "overlap": shared_samples},
+                "windowing": {"unit": "samples", "length": length, "overlap": overlap},
             },
         )
 

@@ -10,8 +10,6 @@ from ser_extract.encoders.base import Modality, first_line
 from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 
-DEEPEST = 1_000
-"""Blocks; no encoder known has a tenth of the bound."""
 TOWERS = ("audio_tower", "audio_encoder", "speech_encoder")
 INPUTS = ("input_values", "input_features")
 TRANSFORMERS, BLOCKS = "as transformers has it", "not included"
@@ -43,15 +41,25 @@ def encoder_in(model: Any, modality: Modality) -> Any:
     return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
-def number(source: Source, config: Any, key: str) -> int:
-    """A whole number above 0 from a config.
+def depth_of(source: Source, config: Any) -> int:
+    """Blocks, by a config.
 
     Raises:
-        EncoderBroken: It is something else.
+        EncoderBroken: The config does not say how many, or far too many.
     """
+    return _number(source, config, "num_hidden_layers", 1_000)  # no encoder known has a tenth of it
+
+
+def width_of(source: Source, config: Any) -> int:
+    """Features, by a config; see `depth_of`."""
+    return _number(source, config, "hidden_size", 1 << 16)
+
+
+def _number(source: Source, config: Any, key: str, most: int) -> int:
     value = getattr(config, key, None)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise EncoderBroken(source.name, f"its config.json has {key} = {value!r}", OTHER)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        problem = f"its config.json has {key} = {value!r}; a number from 1 to {most:,} is needed"
+        raise EncoderBroken(source.name, problem, OTHER)
     return value
 
 
@@ -175,8 +183,7 @@ class _Probe:
         self._source, self._extractor = source, load_extractor(source)
         self._rate = int(self._extractor.sampling_rate)
         config = read_config(source)
-        if number(source, getattr(config, "audio_config", config), "num_hidden_layers") > DEEPEST:
-            raise EncoderBroken(source.name, f"its config.json describes more than {DEEPEST} blocks", OTHER)
+        depth_of(source, getattr(config, "audio_config", config))
         with torch.device("meta"):
             self._encoder = encoder_in(MODEL_MAPPING[type(config)](config).eval(), "audio")
 
