@@ -104,9 +104,7 @@ def test_an_encoder_keeps_the_contract(kind: Any):
         (Counting, "gives other values"),
         (Narrow, r"Give \(2, frames, 3\)"),
         (Slower, "frames gave .* its frame_rate foretells"),
-        (Failing, r"frames fails on an input \(ValueError: cannot reshape .*; line \d+ of test_plugged.py\)"),
         (Unmade, "cannot be made for the device cpu .*halves.bin is not there"),
-        (Talking, "gave a str that is not an array"),
         (Shuttered, "Give at least 800 samples"),
         (Nothing, "identity is empty"),
         (Crooked, "a frame takes 103.896 samples"),
@@ -120,6 +118,23 @@ def test_an_encoder_keeps_the_contract(kind: Any):
 def test_a_broken_one_is_found(kind: Any, message: str):
     with pytest.raises((AssertionError, EncoderBroken), match=message):
         check_encoder(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Failing, r"frames fails on an input \(ValueError: cannot reshape .*; line \d+ of test_plugged.py\)"),
+        (Talking, "gave a str that is not an array"),
+        (Slower, "frames gave 9 for 900 samples; its frame_rate foretells 5"),
+    ],
+)
+def test_a_fault_of_the_class_is_a_sentence(kind: type[Halves], message: str):
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    source, family = open_class(path, "audio"), ClassFamily(path)
+    engine = load_engine(family, source, family.describe(source, InputOptions()), (0,), EngineOptions())
+    with pytest.raises(EncoderBroken, match=message) as caught:
+        engine.encode([np.ones(900, np.float32)])
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_windows_meet_on_the_grid():
