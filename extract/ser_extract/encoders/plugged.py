@@ -122,8 +122,8 @@ def open_class(path: str, modality: Modality) -> Source:
 
 def _written(kind: Any, path: str) -> str:
     """Where a class is written, so that another name of it is not another encoder; a class made by a call has only the name."""
-    there = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
-    return f"{kind.__module__}:{kind.__qualname__}" if there is kind else path
+    module, name = str(kind.__module__), str(kind.__qualname__)
+    return f"{module}:{name}" if getattr(sys.modules.get(module), name, None) is kind else path
 
 
 def imported(path: str) -> Any:
