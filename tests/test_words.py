@@ -72,11 +72,17 @@ def texts_in(node: ast.AST) -> Iterator[str]:
             yield from texts_in(child)
 
 
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    """Path and syntax tree of every file of the packages."""
+    for path in sorted(path for source in SOURCES for path in (ROOT / source).rglob("*.py")):
+        yield "/".join(path.relative_to(ROOT).parts[1:]), ast.parse(path.read_text(encoding="utf-8"))
+
+
 def error_texts() -> Iterator[tuple[str, str]]:
     """Place and text of every error: ``got``, ``known`` and ``next`` of classes, and what stands where it is raised."""
-    for path in sorted(path for source in SOURCES for path in (ROOT / source).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            place = f"{'/'.join(path.relative_to(ROOT).parts[1:])}:{getattr(node, 'lineno', 0)}"
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            place = f"{path}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.ClassDef):
                 parts = [line for line in node.body if isinstance(line, ast.Assign)]
                 parts = [line for line in parts if getattr(line.targets[0], "id", "") in ("got", "known", "next")]
@@ -115,6 +121,29 @@ def faults(text: str) -> list[str]:
 def test_words(texts):
     wrong = {f"{place}: {text[:20]}": why for place, text in texts() if (why := faults(text))}
     assert not wrong, "\n".join(f"{place}: {'; '.join(why)}" for place, why in wrong.items())
+
+
+VAGUE = {"found", "known", "one", "given", "told", "had"}
+
+
+def test_names_say_what_the_value_is():
+    """A noun; ``known`` is also a part of an error's text (`ser_base.errors.SerError`)."""
+    vague = []
+    for path, tree in trees():
+        fields: set[int] = set()
+        for node in ast.walk(tree):  # a class before what is in it
+            name = None
+            if isinstance(node, ast.ClassDef):
+                fields |= {id(name) for line in node.body for name in ast.iter_child_nodes(line)}
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+            elif isinstance(node, ast.arg):
+                name = node.arg
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = node.name
+            if name in VAGUE and not (name == "known" and id(node) in fields):
+                vague.append(f"{path}:{getattr(node, 'lineno', 0)}: {name}")
+    assert not vague, vague
 
 
 NOT_PROSE = re.compile(

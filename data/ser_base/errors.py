@@ -20,14 +20,14 @@ from typing import Any, ClassVar, dataclass_transform
 
 def listing(names: Iterable[object], limit: int = 12) -> str:
     """Names joined by commas, at most `limit` of them, with a count of the rest."""
-    known = [str(name) for name in names]
-    more = f" and {len(known) - limit:,} more" if len(known) > limit else ""
-    return ", ".join(known[:limit]) + more if known else "nothing"
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - limit:,} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more if texts else "nothing"
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'? ` for the closest known name, or nothing."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`Did you mean 'x'? ` for the closest of these names, or nothing."""
+    close = get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f"Did you mean '{close[0]}'? " if close else ""
 
 

@@ -23,8 +23,8 @@ class Choice(click.Choice[str]):
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """What click says, and the nearest name."""
-        known = [str(choice) for choice in self.choices]
-        return f"{super().get_invalid_choice_message(value, ctx)} {suggestion(str(value), known)}".rstrip()
+        nearest = suggestion(str(value), (str(choice) for choice in self.choices))
+        return f"{super().get_invalid_choice_message(value, ctx)} {nearest}".rstrip()
 
 
 _STREAM = re.compile(r"\s*([A-Za-z_]+)\s*=(.*)", re.DOTALL)
@@ -38,14 +38,14 @@ def separate(value: Any) -> list[str] | None:
     return [item for text in values for item in str(text).split(",")]
 
 
-def words(known: Iterable[str] | None = None) -> Callback:
+def words(allowed: Iterable[str] | None = None) -> Callback:
     """``a,b`` to ``("a", "b")``; names that the table does not have are refused, with the nearest one."""
 
     def read(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[str, ...] | None:
         items = separate(value)
         if items is None:
             return None
-        table = None if known is None else tuple(known)
+        table = None if allowed is None else tuple(allowed)
         names = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
         if not names:
             raise click.BadParameter("give at least one name")
@@ -104,11 +104,11 @@ def streams_of(text: str) -> dict[str, str]:
     return {name: ",".join(pieces) for name, pieces in pieces_of.items()}
 
 
-def per_stream(known: Iterable[str], item: Callback | None = None, general: bool = True) -> Callback:
+def per_stream(streams: Iterable[str], item: Callback | None = None, general: bool = True) -> Callback:
     """One value for all streams, or one for each: ``12``, ``audio=12,text=9``; given once or several times.
 
     Args:
-        known: Names of streams.
+        streams: Their names.
         item: Reads the value of one stream.
         general: Whether a value may stand alone, for all streams.
 
@@ -121,12 +121,12 @@ def per_stream(known: Iterable[str], item: Callback | None = None, general: bool
         texts: dict[str, str] = {}
         for several in values:
             for name, text in streams_of(str(several)).items():
-                if name and name not in known:
+                if name and name not in streams:
                     raise click.BadParameter(
-                        f"'{name}' is not a stream. {suggestion(name, known)}Known are {', '.join(known)}."
+                        f"'{name}' is not a stream. {suggestion(name, streams)}Known are {', '.join(streams)}."
                     )
                 if not name and not general:
-                    raise click.BadParameter(f"'{text}' names no stream; give {next(iter(known))}={text}")
+                    raise click.BadParameter(f"'{text}' names no stream; give {next(iter(streams))}={text}")
                 texts[name] = ",".join(filter(None, (texts.get(name), text)))
         fields = {f"{name}_{parameter.name}" if name else str(parameter.name): text for name, text in texts.items()}
         return Parts({name: item(context, parameter, text) if item else text for name, text in fields.items()}) or None

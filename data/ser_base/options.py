@@ -47,7 +47,7 @@ class Option:
         common: Whether `--help` shows it; else only `--help-all` does.
         default: Words for the default, where the field's own value says nothing.
         metavar: Words for the value.
-        known: Names that may be given.
+        choices: Names that may be given.
         read: Reads the value, where the field's type does not say how.
         several: Whether `read` takes all values of an option that is given several times.
         streams: Names of streams, where each may have a value of its own: ``audio=12,text=9``.
@@ -61,7 +61,7 @@ class Option:
     common: bool = False
     default: str = ""
     metavar: str | None = None
-    known: Collection[str] = ()
+    choices: Collection[str] = ()
     read: values.Callback | None = None
     several: bool = False
     streams: Collection[str] = ()
@@ -111,7 +111,7 @@ class JobCommand(SettingsCommand):
         super().__init__(
             *args,
             params=[*ours, *(params or []), more],
-            panels=[click.RichOptionPanel(one) for one in panels],
+            panels=[click.RichOptionPanel(panel) for panel in panels],
             **kwargs,
         )
 
@@ -130,7 +130,7 @@ def _show_all(context: click.Context, parameter: click.Parameter, value: bool) -
         context.exit()
 
 
-def given(context: click.Context) -> dict[str, Any]:
+def job_values(context: click.Context) -> dict[str, Any]:
     """What is given for the job: field -> value, without what is not given, earlier spellings under their names of today.
 
     Flag goes before environment and environment before `ser.toml`, also between two spellings of one option.
@@ -148,9 +148,9 @@ def given(context: click.Context) -> dict[str, Any]:
     for name, value in list(settings.items()):
         if isinstance(value, values.Parts):
             del settings[name]
-            for field, one in value.items():
+            for field, part in value.items():
                 if field not in settings or _strength(context, name) > _strength(context, field):
-                    settings[field] = one
+                    settings[field] = part
     return settings
 
 
@@ -160,7 +160,7 @@ def _strength(context: click.Context, name: str) -> int:
 
 
 def spread(job: dict[str, Any], name: str) -> None:
-    """Takes a text for each stream apart, as `given` does: ``layer`` to ``audio_layer``, ``text_layer``, ...
+    """Takes a text for each stream apart, as `job_values` does: ``layer`` to ``audio_layer``, ``text_layer``, ...
 
     Args:
         job: What is given to a model; changed. A field that is there already stays.
@@ -168,13 +168,13 @@ def spread(job: dict[str, Any], name: str) -> None:
     """
     if isinstance(text := job.get(name), str):
         del job[name]
-        for stream, one in values.streams_of(text).items():
-            job.setdefault(f"{stream}_{name}" if stream else name, one)
+        for stream, part in values.streams_of(text).items():
+            job.setdefault(f"{stream}_{name}" if stream else name, part)
 
 
 def _options(name: str, field: Any) -> Iterator[JobOption]:
     """The option of a field and its earlier spellings; none if the field has no `Option`."""
-    about = next((one for one in field.metadata if isinstance(one, Option)), None)
+    about = next((item for item in field.metadata if isinstance(item, Option)), None)
     if about is None:
         return
     flag = "--" + name.replace("_", "-")
@@ -212,14 +212,14 @@ def _kind(field: Any, about: Option) -> dict[str, Any]:
         if rest != [Ellipsis]:
             return {"type": PartType()}
         reader = {int: values.numbers, float: values.shares}.get(first)
-        known = about.known or (get_args(first) if get_origin(first) is Literal else None)
-        return {"multiple": True, "callback": reader or values.words(known), "metavar": "NAMES"}
+        names = about.choices or (get_args(first) if get_origin(first) is Literal else None)
+        return {"multiple": True, "callback": reader or values.words(names), "metavar": "NAMES"}
     if get_origin(kinds) is Literal:
-        return {"type": values.Choice([str(one) for one in get_args(kinds)])}
+        return {"type": values.Choice([str(name) for name in get_args(kinds)])}
     if kinds is bool:
         return {"on_off": "both" if field.annotation is not bool else "on"}
-    if about.known:
-        return {"type": values.Choice(list(about.known))}
+    if about.choices:
+        return {"type": values.Choice(list(about.choices))}
     if get_origin(kinds) is dict:
         return {"callback": values.toml_table, "metavar": "FILE"}
     if kinds in (int, float):
@@ -229,17 +229,17 @@ def _kind(field: Any, about: Option) -> dict[str, Any]:
 
 def _without_none(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, UnionType):
-        rest = [one for one in get_args(annotation) if one is not NoneType]
+        rest = [kind for kind in get_args(annotation) if kind is not NoneType]
         return rest[0] if len(rest) == 1 else annotation
     return annotation
 
 
 def _range(kind: type, limits: Any) -> "click.ParamType[Any]":
     low = {
-        side: getattr(one, side)
-        for one in limits
+        side: getattr(limit, side)
+        for limit in limits
         for side in ("ge", "gt", "le", "lt")
-        if getattr(one, side, None) is not None
+        if getattr(limit, side, None) is not None
     }
     if not low:
         return click.INT if kind is int else click.FLOAT

@@ -64,7 +64,7 @@ def load_settings(section: str, options: Iterable[str], directory: str | Path = 
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadSettings(FILE, f"cannot be read: {error}", "Correct the file, or move it away.") from error
-    known = set(options)
+    names = set(options)
     values: dict[str, Any] = {}
     for key, value in content.items():
         name = key.replace("-", "_")
@@ -78,19 +78,19 @@ def load_settings(section: str, options: Iterable[str], directory: str | Path = 
                 )
         elif name in SHARED:
             values[name] = value
-        elif name in known and section in SECTIONS:
+        elif name in names and section in SECTIONS:
             raise BadSettings(FILE, f"'{key}' is not shared by all commands", f"Move it into the table [{section}].")
         else:
-            remedy = f"{suggestion(name, (*SHARED, *known))}Shared keys are {listing(SHARED, 40)}."
+            remedy = f"{suggestion(name, (*SHARED, *names))}Shared keys are {listing(SHARED, 40)}."
             raise BadSettings(FILE, f"unknown key '{key}'", remedy)
     own = content.get(section, {})
     for key, value in (own if isinstance(own, dict) else {}).items():
         name = key.replace("-", "_")
-        if name not in known:
-            remedy = f"{suggestion(name, known)}Keys of this table are {listing(sorted(known), 60)}."
+        if name not in names:
+            remedy = f"{suggestion(name, names)}Keys of this table are {listing(sorted(names), 60)}."
             raise BadSettings(FILE, f"unknown key '{key}' in [{section}]", remedy)
         values[name] = value
-    return {name: value for name, value in values.items() if name in known}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def parameter_names(command: click.Command) -> set[str]:

@@ -7,7 +7,7 @@ import rich_click as click
 
 from ser_base.command_line import typed
 from ser_base.errors import SerError
-from ser_base.options import JobCommand, JobOption, given
+from ser_base.options import JobCommand, JobOption, job_values
 from ser_extract.errors import SettingMissing
 from ser_extract.job import ExtractJob
 
@@ -49,7 +49,7 @@ def command(ctx: click.RichContext, /, dry_run: bool, check: int | None, log_jso
 
     Example: ser extract --corpus csv --root corpus.csv --cache runs/cache --layer 12
     """
-    job = given(ctx)
+    job = job_values(ctx)
     if "corpus" not in job:
         raise _usage(SettingMissing("The corpus", "--corpus", "SER_CORPUS"))
     if "cache" not in job:

@@ -36,7 +36,7 @@ class ExtractJob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     corpus: Annotated[
-        str, Option("Read this corpus. Use csv for a table of your own.", "Data", common=True, known=CORPORA)
+        str, Option("Read this corpus. Use csv for a table of your own.", "Data", common=True, choices=CORPORA)
     ]
     root: Annotated[Path | None, Option("Folder of the corpus; for csv, the file.", "Data", common=True)] = None
     cache: Annotated[

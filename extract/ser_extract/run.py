@@ -109,7 +109,7 @@ class Extraction:
         started = time.monotonic()
         done: Result | None = None
         starter: Server | None = None
-        with Stop(self._told) as stop:
+        with Stop(self._explain_stop) as stop:
             try:
                 manifest = read_corpus(self._job)
                 for note in manifest.notes:
@@ -153,7 +153,7 @@ class Extraction:
     def _device(self) -> str:
         return resolve_device(self._job.device)
 
-    def _told(self, level: int) -> None:
+    def _explain_stop(self, level: int) -> None:
         if level == 1:
             self._reporter.note(
                 f"Stopping after the shards in hand{f': {self._waiting}' if self._waiting else ''}. "

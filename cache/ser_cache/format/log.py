@@ -144,7 +144,7 @@ class Log(Generic[T]):
         witnesses = names(self.anchor, WITNESSES, self.name, like=PLAN_NAME)
         return records | {self.anchor / WITNESSES / self.name / name for name in witnesses}
 
-    def known(self) -> int:
+    def last_number(self) -> int:
         """The highest number that anything of the log has."""
         return max((int(path.stem) for path in self._there()), default=0)
 

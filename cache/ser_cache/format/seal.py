@@ -227,8 +227,8 @@ def checked(kind: type[R], record: Any, where: str) -> R:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:40] for part in first["loc"])
-        found = repr(first["input"])[:60] if first["type"] != "missing" else "nothing"
-        problem = f"field {place}: {first['msg'][:100]}; found {found}"
+        value = repr(first["input"])[:60] if first["type"] != "missing" else "nothing"
+        problem = f"field {place}: {first['msg'][:100]}; found {value}"
     except (OverflowError, RecursionError, UnicodeError) as error:
         problem = f"a field cannot be used ({error})"
     raise Damaged(where, visible(problem))

@@ -125,7 +125,7 @@ def _restore_plan(entry: Path, generation: int) -> str | None:
 
 def _good_plans(entry: Path) -> list[Plan]:
     log, plans = plan_log(entry), []
-    for number in range(1, log.known() + 1):
+    for number in range(1, log.last_number() + 1):
         with contextlib.suppress(CacheError, OSError):
             plans.append(log.read(log.record(number), number))
     return plans
@@ -151,7 +151,7 @@ def _known_spec(entry: Path) -> tuple[SpecRecord | None, str | None, str]:
 
 def _restore_entry(entry: Path) -> str | None:
     spec, _, fingerprint = _known_spec(entry)
-    if spec is None and (plan_log(entry).known() or any(commit_files(entry))):
+    if spec is None and (plan_log(entry).last_number() or any(commit_files(entry))):
         return _no_spec(entry)
     quarantine(entry, entry / "entry.json")
     if spec is not None:  # else killed before anything was planned: the next run makes the record again

@@ -96,7 +96,7 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
     log = withdrawal_log(root)
     faults = [
         Finding("withdrawal", path, _line(error), key=(number, 0))
-        for number in range(1, log.known() + 1)
+        for number in range(1, log.last_number() + 1)
         for path, error in log.inspect(number)[1]
     ]
     report.findings += faults
@@ -169,7 +169,7 @@ def _records(path: Path, report: Report, withdrawn: frozenset[str]) -> tuple[lis
     generations = names(path, "commits", like=GENERATION_NAME)
     used = [int(name) for name in generations if names(path, "commits", name, like=COMMIT_NAME)]
     log = plan_log(path)
-    for number in range(1, max([log.known(), *used]) + 1):
+    for number in range(1, max([log.last_number(), *used]) + 1):
         made, faults = log.inspect(number)
         findings += [Finding("plan", bad, _line(error), path, (number, 0)) for bad, error in faults]
         if made is not None:

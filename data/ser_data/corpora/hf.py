@@ -82,8 +82,8 @@ class HuggingFace:
                 row = {target: raw[source] for target, source in columns.items() if target != "audio"}
                 ident = as_name(row.get("id")) or f"{split or 'row'}-{len(rows) + len(problems):06d}"
                 if names and isinstance(row.get("label"), int):
-                    known = 0 <= row["label"] < len(names)
-                    row["label"] = names[row["label"]] if known else None
+                    named = 0 <= row["label"] < len(names)
+                    row["label"] = names[row["label"]] if named else None
                 path = _audio(raw.get(columns.get("audio", "")), base, audio_dir)
                 if isinstance(path, str):
                     problems.append(Problem(ident, "missing file", path, where))

@@ -68,11 +68,11 @@ def _rows(path: Path, kind: str) -> tuple[Iterable[Row], list[Problem]]:
     return _jsonl_rows(decode(path.read_bytes(), path)), []
 
 
-def resolve_path(base: Path, given: str) -> str:
+def resolve_path(base: Path, written: str) -> str:
     """The absolute path of a row's file: as written, or with backslashes as separators where that is not a file."""
-    path = os.path.normpath(os.path.join(base, given))
-    if "\\" in given and not os.path.isfile(path):
-        windows = PureWindowsPath(given)
+    path = os.path.normpath(os.path.join(base, written))
+    if "\\" in written and not os.path.isfile(path):
+        windows = PureWindowsPath(written)
         path = windows.as_posix() if windows.drive else os.path.normpath(os.path.join(base, windows.as_posix()))
     return path
 
@@ -93,9 +93,9 @@ class PathIds:
         self.longer: list[str] = []
         """Ids that keep the ending."""
 
-    def of(self, given: str, start: str) -> str:
+    def of(self, written: str, start: str) -> str:
         """The id of a row with this path and this start of its span, both as written and maybe empty."""
-        path = self._relative(given) if os.path.isabs(given) else given
+        path = self._relative(written) if os.path.isabs(written) else written
         span = f"@{start}" if start else ""
         short = (as_name(os.path.splitext(path)[0]) or "") + span
         if self._stems.setdefault(short, path) == path:
@@ -103,13 +103,13 @@ class PathIds:
         self.longer.append((as_name(path) or "") + span)
         return self.longer[-1]
 
-    def _relative(self, given: str) -> str:
-        folder, name = os.path.split(os.path.normpath(given))
+    def _relative(self, written: str) -> str:
+        folder, name = os.path.split(os.path.normpath(written))
         for place in (folder, os.path.realpath(folder)):
             for own in self._folders:
                 if place == own or place.startswith(own.rstrip(os.sep) + os.sep):
                     return os.path.relpath(os.path.join(place, name), own)
-        return given
+        return written
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,11 +117,11 @@ def originals(table: "pd.DataFrame") -> npt.NDArray[np.object_]:
     if SOURCE not in table.columns:
         return ids
     copies = MARK in table.columns and bool(table[MARK].notna().any())
-    known = set(ids)
+    present = set(ids)
     parents: dict[Any, Any] = {
         name: source
         for name, source in zip(ids, table[SOURCE].to_numpy(dtype=object), strict=True)
-        if isinstance(source, str) and source != name and (copies or source in known)
+        if isinstance(source, str) and source != name and (copies or source in present)
     }
     return np.array([_root(name, parents) for name in ids], dtype=object)
 

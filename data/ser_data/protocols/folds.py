@@ -99,11 +99,11 @@ class Folds:
         dev: str = "as given",
         held_out: Iterable[str] = (),
         once: bool = True,
-        known: Container[str] = (),
+        verbatim: Container[str] = (),
     ) -> "Folds":
         """Reads `id,fold,part`. The file does not hold the promises: give them, and call `check`.
 
-        Names are cleaned (`ser_data.manifest.text`), but for ids that are `known` as they are written: those of an older cache.
+        Names are cleaned (`ser_data.manifest.text`), but for the ids that are `verbatim`: those of an older cache.
 
         Raises:
             BadFolds: No such file, other columns, a quote that is not closed, an unknown part, or an id twice in a fold.
@@ -119,7 +119,7 @@ class Folds:
             raise BadFolds(name, what, "Give a CSV with the columns id,fold,part.") from error
         if not {"id", "fold", "part"} <= set(table.columns):
             raise BadFolds(name, f"{path} has the columns {listing(table.columns)}", "It needs id, fold and part.")
-        table["id"] = [name if name in known else clean_name(name) for name in table["id"]]
+        table["id"] = [name if name in verbatim else clean_name(name) for name in table["id"]]
         for column in ("fold", "part"):
             table[column] = [clean_name(value) for value in table[column]]
         strange = table.index[~table["part"].isin(PARTS)]
@@ -151,12 +151,12 @@ class Folds:
         """
         # plain sets and dicts: pandas' label lookups are 20 times slower here, and a protocol has up to 25 folds
         tested: dict[str, str] = {}
-        known = set(table["id"])
+        present = set(table["id"])
         for fold in self.folds:
-            for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
-                both = set(getattr(fold, one)) & set(getattr(fold, other))
+            for part, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+                both = set(getattr(fold, part)) & set(getattr(fold, other))
                 if both:
-                    what = f"fold {fold.name}: {len(both):,} ids are in {one} and {other}: {listing(sorted(both), 3)}"
+                    what = f"fold {fold.name}: {len(both):,} ids are in {part} and {other}: {listing(sorted(both), 3)}"
                     raise BadFolds(self.protocol, what, "Correct the folds.")
             for name in fold.test:
                 if name in tested and self.once:
@@ -164,7 +164,7 @@ class Folds:
                     remedy = "Test every utterance once, or use --protocol source-target if this is intended."
                     raise BadFolds(self.protocol, what, remedy)
                 tested[name] = fold.name
-            strange = sorted({*fold.train, *fold.dev, *fold.test} - known)
+            strange = sorted({*fold.train, *fold.dev, *fold.test} - present)
             if strange:
                 what = f"fold {fold.name}: {len(strange):,} ids are not in the manifest: {listing(strange, 3)}"
                 raise BadFolds(self.protocol, what, "Use the manifest that the folds were made from.")
@@ -201,8 +201,8 @@ def values_by_id(table: "pd.DataFrame", column: str) -> dict[str, str]:
     """Id -> the column's value (`key_values`); a missing one is `(missing)`, which counts as a value, except of audio and text."""
     ids = table["id"].to_numpy(dtype=object)
     empty = [f"(none: {name})" for name in ids] if column in SPARSE else ["(missing)"] * len(ids)
-    known = (none if v is None else v for v, none in zip(key_values(table, column), empty, strict=True))
-    return dict(zip(ids, known, strict=True))
+    values = (none if v is None else v for v, none in zip(key_values(table, column), empty, strict=True))
+    return dict(zip(ids, values, strict=True))
 
 
 def shared_values(values: Mapping[str, str], fold: Fold) -> list[str]:
@@ -227,8 +227,8 @@ def seen_text(table: "pd.DataFrame", fold: Fold, keys: dict[str, str | None] | N
     import pandas as pd
 
     keys = text_keys(table) if keys is None else keys
-    known = {keys[name] for name in fold.train} - {None}
-    return pd.Series([keys[name] in known for name in fold.test], index=list(fold.test), dtype=bool)
+    trained = {keys[name] for name in fold.train} - {None}
+    return pd.Series([keys[name] in trained for name in fold.test], index=list(fold.test), dtype=bool)
 
 
 def text_overlap(table: "pd.DataFrame", folds: Folds) -> "pd.DataFrame":

@@ -174,8 +174,10 @@ def _require(protocol: Protocol, table: pd.DataFrame, needs: dict[str, tuple[str
                 for name, columns in needs.items()
                 if columns and all(not gaps[key] for key in columns) and table[columns[0]].nunique() > 1
             )
-            given = ("manifest",) if gaps["fold"] < len(table) or gaps["part"] < len(table) else ()
-            raise MissingColumn(protocol.name, column, gaps[column], len(table), filled, (*possible, *given, "random"))
+            by_table = ("manifest",) if gaps["fold"] < len(table) or gaps["part"] < len(table) else ()
+            raise MissingColumn(
+                protocol.name, column, gaps[column], len(table), filled, (*possible, *by_table, "random")
+            )
     for column in protocol.needs:
         if table[column].nunique() < 2:
             what = f"all {len(table):,} utterances have the same {column} '{table[column].iloc[0]}'"

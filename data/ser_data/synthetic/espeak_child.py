@@ -61,8 +61,8 @@ class Engine:
             self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         _, _, variant = question["voice"].partition("+")
         # The library itself passes over a variant that it does not have.
-        known = not variant or os.path.isfile(os.path.join(self.data, "voices", "!v", variant))
-        if not known or self.library.espeak_SetVoiceByName(question["voice"].encode()):
+        has_variant = not variant or os.path.isfile(os.path.join(self.data, "voices", "!v", variant))
+        if not has_variant or self.library.espeak_SetVoiceByName(question["voice"].encode()):
             return b""
         for name, code in PARAMETERS.items():
             self.library.espeak_SetParameter(code, int(question[name]), 0)

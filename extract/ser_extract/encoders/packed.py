@@ -256,7 +256,7 @@ class _Block:
         attended = []
         for rows in mixed.split(lengths):
             q, k, v = rows.view(1, len(rows), 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            one = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-            attended.append(one.transpose(1, 2).reshape(len(rows), -1))
+            mean = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+            attended.append(mean.transpose(1, 2).reshape(len(rows), -1))
         h = self._norm(h + self._out(torch.cat(attended) if len(attended) > 1 else attended[0]))
         return self._last(h + self._down(F.gelu(self._up(h))))

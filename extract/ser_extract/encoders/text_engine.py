@@ -167,8 +167,8 @@ class TextEngine:
             ids[row, : len(piece)] = torch.tensor(piece)
             mask[row, : len(piece)] = 1
         with torch.inference_mode(), autocast(self._options):
-            given, where = (to_device(one, self._options.device) for one in (ids, mask))
-            states = self._taps.run(lambda: self._model(input_ids=given, attention_mask=where))
+            tokens, real = (to_device(tensor, self._options.device) for tensor in (ids, mask))
+            states = self._taps.run(lambda: self._model(input_ids=tokens, attention_mask=real))
             host = to_host(states)
 
         def taken() -> list[batches.States]:

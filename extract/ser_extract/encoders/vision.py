@@ -157,8 +157,8 @@ def read_pixels(source: Source, defaults: Mapping[str, Any], *, square: bool) ->
 
 
 def _three(values: Any) -> tuple[float, float, float]:
-    one, two, three = (float(value) for value in values)
-    return one, two, three
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 PREPROCESSING = 1

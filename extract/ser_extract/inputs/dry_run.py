@@ -78,7 +78,8 @@ def _frames(stream: Stream, utterances: Sequence[Utterance]) -> dict[str, int]:
 
     texts = [utterance.text_normalised or "" for utterance in utterances]
     tokens = load_tokenizer(stream.encoder.source)(texts, truncation=False, padding=False)["input_ids"] if texts else []
-    return {one.id: len(ids) if one.text_normalised else 0 for one, ids in zip(utterances, tokens, strict=True)}
+    counts = (len(ids) if text else 0 for text, ids in zip(texts, tokens, strict=True))
+    return {utterance.id: count for utterance, count in zip(utterances, counts, strict=True)}
 
 
 def _missing(job: ExtractJob, stream: Stream, address: str) -> tuple[list[Input], int]:

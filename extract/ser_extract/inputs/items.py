@@ -108,7 +108,7 @@ def _videos(utterances: list[Utterance], description: Description, tick: Callabl
         with suppress(VideoError):  # told per utterance, below
             video_hash(path)
 
-    def found(utterance: Utterance, decoder: IsolatedVideoDecoder) -> Input:
+    def video_input(utterance: Utterance, decoder: IsolatedVideoDecoder) -> Input:
         if utterance.video_path is None:
             return Input(Item(utterance.id, NO_VIDEO, 0.0, 0), 0, 0.0)
         start, end = utterance.video_span
@@ -125,11 +125,12 @@ def _videos(utterances: list[Utterance], description: Description, tick: Callabl
         )
 
     # one file may hold the videos of hundreds of utterances: each is read once, by one thread
+    files = dict.fromkeys(utterance.video_path for utterance in utterances)
     with ThreadPoolExecutor(HASHING_THREADS) as pool:
-        list(pool.map(hashed, dict.fromkeys(one.video_path for one in utterances if one.video_path is not None)))
+        list(pool.map(hashed, (path for path in files if path is not None)))
     results = []
     with IsolatedVideoDecoder() as decoder:
         for utterance in utterances:
-            results.append(found(utterance, decoder))
+            results.append(video_input(utterance, decoder))
             tick()
     return results

@@ -144,8 +144,8 @@ def describe(job: ExtractJob, modality: Modality, source: Source) -> Encoder:
     """An encoder from its opened files: what a worker does with the source that its parent has hashed."""
     family = family_of(source, modality) or generic_family(source, modality)
     if family is None:
-        known = tuple(kind for kind in ENCODERS if ENCODERS[kind].modality == modality and not is_class(ENCODERS[kind]))
-        raise EncoderNotSupported(source.name, source.model_type, modality, known)
+        kinds = (kind for kind in ENCODERS if ENCODERS[kind].modality == modality and not is_class(ENCODERS[kind]))
+        raise EncoderNotSupported(source.name, source.model_type, modality, tuple(kinds))
     description = family.describe(source, job.inputs)
     layers = parse_layers(job.layer_of(modality), description.depth, name=source.name, modality=modality)
     specs = tuple(entry_spec(job, source, description, layer) for layer in layers)

@@ -34,10 +34,10 @@ class Stop:
             runs in this process, 3 (never) while a pool looks at `level`.
     """
 
-    def __init__(self, told: Callable[[int], None] = lambda level: None) -> None:
+    def __init__(self, on_level: Callable[[int], None] = lambda level: None) -> None:
         self.level = 0
         self.raise_at = 1
-        self._told = told
+        self._on_level = on_level
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -56,7 +56,7 @@ class Stop:
         self.level = 2 if number == signal.SIGTERM else min(self.level + 1, 2)
         if self.level >= self.raise_at:
             raise KeyboardInterrupt
-        self._told(self.level)
+        self._on_level(self.level)
 
 
 Progress = Callable[[str, int, float], None]

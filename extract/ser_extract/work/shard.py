@@ -223,11 +223,11 @@ class ShardProcessor:
         )
         rough = self.engine(modality).encode(inputs[:COMPARED])
         pairs = [
-            (one.states[max(layers)], other.states[max(layers)])
-            for one, other in zip(exact, rough, strict=True)
-            if isinstance(one, Encoded) and isinstance(other, Encoded)
+            (full.states[max(layers)], short.states[max(layers)])
+            for full, short in zip(exact, rough, strict=True)
+            if isinstance(full, Encoded) and isinstance(short, Encoded)
         ]
-        errors = [float(np.linalg.norm(other - one) / np.linalg.norm(one)) for one, other in pairs]
+        errors = [float(np.linalg.norm(short - full) / np.linalg.norm(full)) for full, short in pairs]
         self._compute_error[modality] = max(errors, default=float("nan"))
 
     def _cut(self, unit: Unit, poison: set[str], *, alone: bool) -> list[list[str]]:

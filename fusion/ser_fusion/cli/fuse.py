@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from ser_base.command_line import typed
 from ser_base.errors import SerError
-from ser_base.options import JobCommand, JobOption, given
+from ser_base.options import JobCommand, JobOption, job_values
 from ser_base.progress import display
 from ser_fusion.runs.job import MACHINERY, FuseJob
 from ser_fusion.runs.listener import Listener
@@ -57,7 +57,7 @@ def command(ctx: click.RichContext, /, from_run: Path | None, **options: Any) ->
 
 def asked_of(context: click.Context) -> dict[str, Any]:
     """The fields of the job that are given; classifiers alone stand for no heads."""
-    asked = {name: value for name, value in given(context).items() if _meant_here(context, name)}
+    asked = {name: value for name, value in job_values(context).items() if _meant_here(context, name)}
     if "classifier" in asked and not {"fusion", "table"} & set(asked):
         asked["fusion"] = ()
     return asked

@@ -45,8 +45,8 @@ class Rows:
     def __init__(self, features: np.ndarray, targets: NDArray[np.int64], classes: int) -> None:
         self.classes = classes
         self.mean, self.scale = moments(features)
-        self.known, codes = np.unique(targets, return_inverse=True)
-        self.truth = np.eye(len(self.known))[codes]
+        self.present, codes = np.unique(targets, return_inverse=True)
+        self.truth = np.eye(len(self.present))[codes]
         x = (features.astype(np.float64) - self.mean) * self.scale
         self.samples, self.axes = x, None
         self.spread: NDArray[Any]  # X'X, or its diagonal along the axes
@@ -63,7 +63,7 @@ class Rows:
     @property
     def nowhere(self) -> Point:
         """Where the first descent begins."""
-        return np.zeros((self.x.shape[1], len(self.known))), np.zeros(len(self.known))
+        return np.zeros((self.x.shape[1], len(self.present))), np.zeros(len(self.present))
 
     def least(self, penalty: float, tolerance: float, start: Point, rough: bool = False) -> Point:
         """The minimum of ``sum of cross-entropies + |w|^2 / (2 C)``.
@@ -76,10 +76,10 @@ class Rows:
         """
         from scipy.optimize import minimize
 
-        if len(self.known) < 2:
+        if len(self.present) < 2:
             return start
         x = self.rough if rough else self.x
-        (n, k), curvature = self.truth.shape, (1 - 1 / len(self.known)) / len(self.known) / 2
+        (n, k), curvature = self.truth.shape, (1 - 1 / len(self.present)) / len(self.present) / 2
         scale, step = _scale(self.spread * curvature, penalty), 1 / np.sqrt(n * curvature)
 
         def objective(u: Doubles) -> tuple[float, Doubles]:
@@ -116,14 +116,14 @@ class Rows:
         w, b = point
         own = (w if self.axes is None else self.samples.T @ (self.axes @ w)) * self.scale[:, None]
         weights, bias = np.zeros((self.classes, len(self.scale))), np.full(self.classes, -np.inf)
-        weights[self.known], bias[self.known] = own.T, b - self.mean @ own
+        weights[self.present], bias[self.present] = own.T, b - self.mean @ own
         return weights, bias
 
     def nearest(self, straight: Point) -> Point:
         """Where to begin if a fit on other rows ended at these weights and intercepts."""
         weights, bias = straight
-        own = weights[self.known].T
-        b = bias[self.known] + self.mean @ own
+        own = weights[self.present].T
+        b = bias[self.present] + self.mean @ own
         own = own * np.divide(1, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)[:, None]
         return (own if self.axes is None else self.axes.T @ (self.samples @ own)), np.where(np.isfinite(b), b, 0.0)
 

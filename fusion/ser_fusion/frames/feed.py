@@ -105,10 +105,10 @@ class Feed:
             rows: Rows of the study.
             partners: Other rows for some streams (``--re-pair``).
         """
-        given = partners or {}
+        rows_of = partners or {}
         for name in self.streams if self.on_read else ():
-            self.tell(given.get(name, rows))
-        return {name: self._stream(name, given.get(name, rows)) for name in self.streams}
+            self.tell(rows_of.get(name, rows))
+        return {name: self._stream(name, rows_of.get(name, rows)) for name in self.streams}
 
     def tell(self, rows: Rows) -> None:
         """Reports that these rows are read, and the rows of the study that are their previous turns."""

@@ -109,8 +109,8 @@ def jagged_attention(
             nested_tensor_from_jagged(t.view(-1, heads, size), at, min_seqlen=min(lengths), max_seqlen=max(lengths))
             for t, at, lengths in ((query, cuts[0], q_lengths), (key, cuts[1], k_lengths), (value, cuts[1], k_lengths))
         )
-        found = scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        return found.transpose(1, 2).values().reshape(query.shape)
+        attended = scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        return attended.transpose(1, 2).values().reshape(query.shape)
     # the kernels allow no empty utterance: those with queries and keys alone, zeros for the others
     q_kept, k_kept = (np.asarray(lengths)[both].tolist() for lengths in (q_lengths, k_lengths))
     q_rows, k_rows = (
@@ -172,11 +172,11 @@ class _LastState(torch.autograd.Function):
             h = state[:size]
             before[rows] = h
             own = torch.addmm(b, h, w.t())
-            given = gates[rows]
-            torch.sigmoid(given[:, :width] + own[:, :width], out=reset[rows])
-            torch.sigmoid(given[:, width : 2 * width] + own[:, width : 2 * width], out=update[rows])
+            fed = gates[rows]
+            torch.sigmoid(fed[:, :width] + own[:, :width], out=reset[rows])
+            torch.sigmoid(fed[:, width : 2 * width] + own[:, width : 2 * width], out=update[rows])
             inner[rows] = own[:, 2 * width :]
-            torch.tanh(torch.addcmul(given[:, 2 * width :], reset[rows], own[:, 2 * width :]), out=fresh[rows])
+            torch.tanh(torch.addcmul(fed[:, 2 * width :], reset[rows], own[:, 2 * width :]), out=fresh[rows])
             torch.lerp(fresh[rows], h, update[rows], out=h)
             start += size
         ctx.save_for_backward(w, before, reset, update, fresh, inner)
@@ -199,11 +199,11 @@ class _LastState(torch.autograd.Function):
             rows = slice(stop - size, stop)
             d = d_state[:size]
             n = d * d_fresh[rows]
-            given, own = d_gates[rows], d_own[rows]
-            torch.mul(n, d_reset[rows], out=given[:, :width])
-            torch.mul(d, d_update[rows], out=given[:, width : 2 * width])
-            given[:, 2 * width :] = n
-            own[:, : 2 * width] = given[:, : 2 * width]
+            d_fed, own = d_gates[rows], d_own[rows]
+            torch.mul(n, d_reset[rows], out=d_fed[:, :width])
+            torch.mul(d, d_update[rows], out=d_fed[:, width : 2 * width])
+            d_fed[:, 2 * width :] = n
+            own[:, : 2 * width] = d_fed[:, : 2 * width]
             torch.mul(n, reset[rows], out=own[:, 2 * width :])
             torch.addmm(d * update[rows], own, w, out=d)
             stop -= size

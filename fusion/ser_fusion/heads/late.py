@@ -130,9 +130,9 @@ class LateCalibratedHead(LateHead):
         """
         from ser_fusion.evaluation.temperatures import fit_temperature  # pandas: not needed to predict
 
-        for number, (one, rows) in enumerate(zip(logits, heard, strict=True)):
+        for number, (expert, rows) in enumerate(zip(logits, heard, strict=True)):
             if rows.any():
-                posteriors = one[rows].softmax(1).double().cpu().numpy()
+                posteriors = expert[rows].softmax(1).double().cpu().numpy()
                 self.temperature[number] = fit_temperature(posteriors, targets[rows.cpu()].numpy()).value
 
     def calibrate_like(self, other: Head) -> None:

@@ -154,11 +154,11 @@ class FuseOptions(LeverOptions):
     ] = "tokens"
     fusion: Annotated[
         tuple[str, ...],
-        Option(f"Train these heads: {', '.join(HEADS)}.", HEADS_PANEL, common=True, known=HEADS),
+        Option(f"Train these heads: {', '.join(HEADS)}.", HEADS_PANEL, common=True, choices=HEADS),
     ] = ("cross",)
     pooling: Annotated[
         tuple[str, ...],
-        Option(f"Pool frames over time by: {', '.join(POOLINGS)}.", HEADS_PANEL, common=True, known=POOLINGS),
+        Option(f"Pool frames over time by: {', '.join(POOLINGS)}.", HEADS_PANEL, common=True, choices=POOLINGS),
     ] = ("stats",)
     classifier: Annotated[
         tuple[str, ...],
@@ -170,7 +170,9 @@ class FuseOptions(LeverOptions):
     ] = ()
     preset: Annotated[
         tuple[str, ...],
-        Option(f"Train with the settings of a preset: {', '.join(PRESETS)}.", HEADS_PANEL, common=True, known=PRESETS),
+        Option(
+            f"Train with the settings of a preset: {', '.join(PRESETS)}.", HEADS_PANEL, common=True, choices=PRESETS
+        ),
     ] = ("corrected",)
     table: Annotated[
         Literal["study"] | None,
@@ -320,7 +322,7 @@ class FuseOptions(LeverOptions):
             "Train these heads under every protocol of the leak audit as well. This costs a whole run per protocol.",
             ROWS,
             common=True,
-            known=HEADS,
+            choices=HEADS,
         ),
     ] = ()
     save_attention: Annotated[

@@ -31,9 +31,9 @@ class Leak(FusionError, RuntimeError):
 
     key: str
     count: int
-    one: str
-    other: str
-    got = "{count:,} rows {one} share a value of {key!r} with the {other} part, which the folds keep apart."
+    learned: str
+    part: str
+    got = "{count:,} rows {learned} share a value of {key!r} with the {part} part, which the folds keep apart."
     next = "Nothing was trained. This is a fault of ser-fuse: please report it with the command."
 
 
@@ -147,11 +147,11 @@ class Separation:
         there[-1] = False
         return there[values[rows]]
 
-    def _refuse(self, keys: Iterable[str], rows: Rows, part: Rows, one: str, other: str) -> None:
+    def _refuse(self, keys: Iterable[str], rows: Rows, part: Rows, learned: str, name: str) -> None:
         for key in keys if len(rows) and len(part) else ():
             count = int(self._shared(key, rows, part).sum()) if key in self.values else 0
             if count:
-                raise Leak(key, count, one, other)
+                raise Leak(key, count, learned, name)
 
 
 def _numbers(values: NDArray[np.object_]) -> NDArray[np.int32]:

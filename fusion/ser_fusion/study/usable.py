@@ -35,7 +35,7 @@ def given_folds(path: str | Path, once: bool, table: "pd.DataFrame", usable: "pd
     from ser_data.protocols import Folds
     from ser_data.protocols.make import measured
 
-    read = Folds.from_csv(path, once=once, known=set(table["id"]))
+    read = Folds.from_csv(path, once=once, verbatim=set(table["id"]))
     kept = set(usable["id"])
 
     def part(ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class LeverOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    loss: Annotated[str, Option("Train with this loss.", PANEL, common=True, known=LOSSES)] = "cross-entropy"
+    loss: Annotated[str, Option("Train with this loss.", PANEL, common=True, choices=LOSSES)] = "cross-entropy"
     loss_strength: Annotated[
         float | None,
         Option(
