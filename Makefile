@@ -48,6 +48,7 @@ static: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python docs/prose.py
 
 # One line for each reason to skip, then pytest's closing line, which counts them.
 unit: $(VENV)/.installed-test

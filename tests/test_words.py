@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,25 +14,8 @@ from ser_predict.ser import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["extract", "fusion", "data", "cache"]
-LONGEST = 25
-"""Words of a sentence."""
-PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
-NOT_SO = {
-    "so many": "say what is counted: 'Maximum number of epochs.'",
-    "who gives": "say what the option does",
-    "that fails does": "say what the option does",
-    "how much harder": "name the quantity: 'Weight of ...'",
-    "is not said": "say what is missing and which option gives it",
-    "hears nor reads": "say 'without audio or text'",
-    "was to stay": "give goal and result",
-    "dies for good": "say 'fails permanently'",
-    "made up for": "say what to run",
-    "anew": "say 'again'",
-    "is no(?! longer)": "say 'is not a', 'does not have' or 'is missing'",
-    "are no(?! longer)": "say 'are not', 'does not have' or 'are missing'",
-    "is told": "say what is printed, or who is asked",
-    "was told": "say what is printed, or who is asked",
-}
+PROSE = runpy.run_path(str(ROOT / "docs" / "prose.py"))
+RULES = PROSE["RULES"]
 
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -108,11 +92,13 @@ def sentences(text: str) -> Iterator[str]:
 def faults(text: str) -> list[str]:
     found = [
         f"'{phrase}': {remedy}"
-        for phrase, remedy in NOT_SO.items()
+        for phrase, remedy in RULES["words"].items()
         if re.search(rf"\b{phrase}\b", " ".join(text.lower().split()))
     ]
     found += [
-        f"{len(words)} words: {' '.join(words)}" for one in sentences(text) if len(words := one.split()) > LONGEST
+        f"{len(words)} words: {' '.join(words)}"
+        for one in sentences(text)
+        if len(words := one.split()) > RULES["longest"]
     ]
     return found
 
@@ -146,30 +132,7 @@ def test_names_say_what_the_value_is():
     assert not vague, vague
 
 
-NOT_PROSE = re.compile(
-    r"^```.*?^```$"  # code
-    r"|<!--.*?-->"
-    r"|^[ ]*[|>#][^\n]*$"  # tables, quotes and headings
-    r"|^[ ]*(?:[-*]|\d+\.)(?=[ ])",  # a list item begins a text of its own
-    re.MULTILINE | re.DOTALL,
-)
-
-
-def prose(page: str) -> Iterator[str]:
-    """Sentences of a page; `code` is one word, a link its text. Unlike in a help, only full stops end one."""
-    text = re.sub(r"`[^`]*`", "X", NOT_PROSE.sub("\n\n", page))
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    for block in re.split(r"\n\s*\n", text):
-        yield from filter(None, re.split(r"(?<=[.?!])[)\"*]*\s+(?=[^a-z])", " ".join(block.split())))
-
-
 def test_sentences_of_pages_are_short():
-    example = "# A\n\nOne `a b`. Two [c d](e) f:\n\n- three\n- four g\n"
-    assert [len(part.split()) for part in prose(example)] == [2, 4, 1, 2]
-    long = [
-        f"{page.relative_to(ROOT)}: {len(words)} words: {' '.join(words)}"
-        for page in PAGES
-        for sentence in prose(page.read_text(encoding="utf-8"))
-        if len(words := sentence.split()) > LONGEST
-    ]
-    assert len(PAGES) > 24 and not long, "\n".join(long)
+    example = "# A\n\nOne `a b`. Two [c d](e) f:\n\n- three\n- four g\n| t u |\n"
+    assert [len(part.split()) for part in PROSE["sentences"](example)] == [2, 4, 1, 2]
+    assert len(PROSE["PAGES"]) > 24 and not (long := list(PROSE["long_sentences"]())), "\n".join(long)
