@@ -218,6 +218,18 @@ def open_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache
     Args:
         path: directory of the cache.
         verify_reads: compare each utterance with its crc32c when it is first read.
+
+    Examples:
+        >>> from ser_cache import open_cache
+        >>> cache = open_cache("cache")
+        >>> for info in cache.entries():
+        ...     print(info.spec.modality, info.spec.layer)
+        audio 1
+        audio 2
+        text 2
+        >>> entry = cache.select(modality="text", layer=2)
+        >>> entry["u00"].shape  # (frames, features)
+        (8, 32)
     """
     root = Path(path)
     check_format(root)
@@ -225,7 +237,15 @@ def open_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache
 
 
 def create_cache(path: str | os.PathLike[str], verify_reads: bool = True) -> Cache:
-    """Opens a cache for writing; makes it if the directory is missing or empty."""
+    """Opens a cache for writing; makes it if the directory is missing or empty.
+
+    Examples:
+        >>> from ser_cache import EntrySpec, create_cache
+        >>> spec = EntrySpec(modality="audio", encoder="energy", layer=0, dtype="float32", features=2)
+        >>> writer = create_cache("own").writer(spec, container="zarr")
+        >>> writer.spec.features
+        2
+    """
     root = Path(path)
     with writing(root):
         make_directory(root.absolute())

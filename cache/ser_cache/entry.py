@@ -38,6 +38,15 @@ class Entry:
         input_hashes: id -> hash of the input its row was computed from.
         missing: ids that are planned and neither committed nor failed nor withdrawn.
         verify_reads: whether each utterance is checked when it is first read.
+
+    Examples:
+        >>> from ser_cache import open_cache
+        >>> entry = open_cache("cache").select(modality="audio", layer=1)
+        >>> len(entry), entry.ids[0], entry.spec.frame_rate
+        (36, 'u00', 50.0)
+        >>> batch = entry.gather(["u00", "u01"])  # one behind the other, without padding
+        >>> batch.lengths.tolist() == [entry.frames("u00"), entry.frames("u01")]
+        True
     """
 
     @uncollected()

@@ -16,6 +16,13 @@ class Ragged:
     Attributes:
         values: ``(total frames, features)``.
         offsets: ``(rows + 1,)`` int64; row i is ``values[offsets[i]:offsets[i + 1]]``.
+
+    Examples:
+        >>> import numpy as np
+        >>> from ser_cache import Ragged
+        >>> rows = Ragged(values=np.zeros((5, 2)), offsets=np.array([0, 3, 5]))
+        >>> len(rows), rows.lengths.tolist(), rows[1].shape
+        (2, [3, 2], (2, 2))
     """
 
     values: NDArray[np.floating]

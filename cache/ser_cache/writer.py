@@ -53,6 +53,17 @@ class Writer:
         spec: what is written.
         container: name of the container of new shards; shards of both kinds may live in one entry.
         recipe: command that makes these rows, printed by ``ser cache verify --repair``; opaque here.
+
+    Examples:
+        >>> import numpy as np
+        >>> from ser_cache import EntrySpec, Item, Row, create_cache
+        >>> spec = EntrySpec(modality="audio", encoder="zeros", layer=0, dtype="float32", features=2)
+        >>> writer = create_cache("mine").writer(spec, container="zarr")
+        >>> plan = writer.plan(Item(f"clip{n}", input_hash=f"hash {n}", cost=0.1, frames=50) for n in range(4))
+        >>> for shard in writer.pending():
+        ...     rows = [Row(item.id, np.zeros((50, 2), np.float32)) for item in shard.items]
+        ...     print(shard.name, writer.commit(shard, rows))
+        0001/00000000 committed
     """
 
     def __init__(

@@ -31,6 +31,12 @@ class ExtractJob(BaseModel):
 
     ``layer`` and ``encoder`` are taken apart into the fields of each stream when the job is made, and are None afterwards;
     layer L is transformers' ``hidden_states[L]``.
+
+    Examples:
+        >>> from ser_extract import ExtractJob
+        >>> job = ExtractJob(corpus="csv", root="corpus.csv", cache="cache", layer="audio=12,text=9")
+        >>> job.audio_layer, job.text_layer
+        ('12', '9')
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

@@ -285,5 +285,14 @@ def _as_planned(seconds: float, cost: float) -> float:
 def run(
     job: ExtractJob, reporter: Display | None = None, recipe: str | None = None, pace: float | None = None
 ) -> Result:
-    """Extracts a corpus into a cache; see `Extraction`."""
+    """Extracts a corpus into a cache; see `Extraction`.
+
+    Examples:
+        >>> from ser_extract import ExtractJob, run
+        >>> choice = {"encoder": "audio=tiny-audio,text=tiny-text", "layer": "audio=1,2,text=2"}  # folders or hub ids
+        >>> job = ExtractJob(corpus="csv", root="corpus.csv", cache="cache", workers=0, **choice)
+        >>> result = run(job)
+        >>> result.utterances, result.exit_code
+        (36, 0)
+    """
     return Extraction(job, reporter or Lines(), recipe, pace).run()

@@ -25,10 +25,6 @@ _frames: "OrderedDict[tuple[int, int], tuple[Study, dict[str, StreamFrames]]]" =
 class FusionClassifier(ClassifierMixin, BaseEstimator):
     """A head trained from a study's cached frames.
 
-    >>> study = open_study("cache", protocol="session")
-    >>> X, y, groups, splits = np.array(study.table.index), *study.to_sklearn()[1:]
-    >>> cross_val_predict(FusionClassifier(study, "cross"), X, y, cv=splits)
-
     Args:
         study: From ``open_study``.
         fusion: Name of the head.
@@ -49,6 +45,15 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         model_: The trained model.
         curve_: One dict per epoch.
         validation_ids_: Utterances held back from training.
+
+    Examples:
+        >>> import numpy as np
+        >>> from ser_fusion import FusionClassifier, open_study
+        >>> study = open_study("cache", layer="last")
+        >>> ids, y = np.array(study.table.index), study.to_sklearn().y
+        >>> head = FusionClassifier(study, fusion="audio", stride=2, epochs=1).fit(ids[:24], y[:24])
+        >>> head.predict_proba(ids[24:]).shape  # (utterances, classes)
+        (12, 3)
     """
 
     def __init__(

@@ -28,8 +28,10 @@ def canonical(value: Any) -> bytes:
 def slug(name: str) -> str:
     """A file name for an encoder's name; a short hash is added where letters had to be replaced.
 
-    >>> slug("facebook/wav2vec2-base")
-    'facebook--wav2vec2-base'
+    Examples:
+        >>> from ser_cache.format.spec import slug
+        >>> slug("facebook/wav2vec2-base")
+        'facebook--wav2vec2-base'
     """
     plain = name.replace("/", "--")
     safe = re.sub(r"[^A-Za-z0-9._-]", "-", plain).lstrip(".-")[:80]

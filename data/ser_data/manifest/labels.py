@@ -100,6 +100,13 @@ def resolve_scheme(name: str | Path | None, manifest: "Manifest") -> LabelScheme
     Raises:
         UnknownName: No such scheme and no such file.
         BadSettings: A file that is not a scheme.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ser_data import CORPORA, resolve_scheme
+        >>> manifest = CORPORA["csv"].read(Path("corpus.csv"))
+        >>> resolve_scheme("own", manifest).classes
+        ('happy', 'neutral', 'sad')
     """
     text = "auto" if name is None else str(name)
     if text == "auto":

@@ -95,6 +95,14 @@ class Manifest:
 
     Raises:
         BadManifest: Missing or doubled ids.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from ser_data import CorpusInfo, Manifest
+        >>> table = pd.DataFrame({"id": ["u1", "u2"], "label": ["happy", "sad"], "speaker": ["Ann ", "Ben"]})
+        >>> manifest = Manifest(table, CorpusInfo(name="mine", title="My recordings", licence="not stated"))
+        >>> [utterance.speaker for utterance in manifest.utterances()]
+        ['Ann', 'Ben']
     """
 
     def __init__(

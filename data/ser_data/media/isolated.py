@@ -95,8 +95,11 @@ class Isolated:
 class IsolatedDecoder(Isolated):
     """`load_audio` with the decoder in a child process. A context manager; threads wait for each other.
 
-    >>> with IsolatedDecoder() as decoder:
-    ...     samples = decoder.load("speech.flac", rate=16_000)
+    Examples:
+        >>> from ser_data.media.isolated import IsolatedDecoder
+        >>> with IsolatedDecoder() as decoder:
+        ...     print(decoder.load("u00.wav", rate=16_000).shape)
+        (9600,)
     """
 
     kind, error = "audio", AudioError
@@ -132,8 +135,10 @@ class IsolatedDecoder(Isolated):
 class IsolatedVideoDecoder(Isolated):
     """`decode_video` in a child process. A context manager; threads wait for each other.
 
-    >>> with IsolatedVideoDecoder() as decoder:
-    ...     frames = decoder.load("clip.mp4", fps=2.0, start=1.0, end=4.5, crop="left")
+    ```python
+    with IsolatedVideoDecoder() as decoder:
+        frames = decoder.load("clip.mp4", fps=2.0, start=1.0, end=4.5, crop="left")
+    ```
     """
 
     kind, error = "video", VideoError

@@ -56,6 +56,16 @@ def make_folds(
         UnknownName: No such protocol.
         MissingColumn: A column that the protocol needs has gaps; the message says which protocols would work.
         BadFolds: Too few sessions, speakers or groups, an unknown rule, or a held-out key on both sides.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ser_data import CORPORA, make_folds
+        >>> folds = make_folds(CORPORA["csv"].read(Path("corpus.csv")), "session")
+        >>> for fold in folds.folds:
+        ...     print(fold.name, len(fold.train), len(fold.dev), len(fold.test))
+        0 12 12 12
+        1 12 12 12
+        2 12 12 12
     """
     rule_of = PROTOCOLS[protocol]
     table = _sorted_table(manifest if isinstance(manifest, pd.DataFrame) else manifest.table)

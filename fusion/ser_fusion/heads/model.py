@@ -134,7 +134,15 @@ class Model(nn.Module):
 
 
 def load_model(folder: Path) -> Model:
-    """A trained model from a job's folder (``head.json``, ``weights.safetensors``); ready to predict."""
+    """A trained model from a job's folder (``head.json``, ``weights.safetensors``); ready to predict.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ser_fusion import load_model
+        >>> model = load_model(Path("run/jobs/cross-stats/fold0-seed0"))
+        >>> model.card["fusion"], model.card["classes"]
+        ('cross', 3)
+    """
     from safetensors import SafetensorError, safe_open
 
     card, path = read_record(folder / "head.json", Card), folder / "weights.safetensors"

@@ -84,6 +84,12 @@ class FuseJob(FuseOptions):
 
     ``encoder`` is taken apart into the fields of each stream when the job is made, and is None afterwards; so is what
     ``layer`` says about single streams.
+
+    Examples:
+        >>> from ser_fusion import FuseJob
+        >>> job = FuseJob(cache="cache", out="results", fusion=("audio", "cross"), seeds=(0, 1, 2))
+        >>> [row.slug for row in job.rows(("audio", "text"))]
+        ['audio-stats', 'cross-stats']
     """
 
     @model_validator(mode="before")

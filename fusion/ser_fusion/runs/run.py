@@ -56,6 +56,13 @@ def run(
 
     Raises:
         FusionError, CacheError, CorpusError: The job cannot be done; finished trainings are kept.
+
+    Examples:
+        >>> from ser_fusion import FuseJob, run
+        >>> job = FuseJob(cache="cache", out="results", fusion=("audio",), layer="last", epochs=1, workers=0)
+        >>> outcome = run(job)
+        >>> [row["name"] for row in outcome.metrics["rows"]][0], outcome.report.name
+        ('Audio', 'report.html')
     """
     listener, study = listener or Listener(), study or open_job(job)
     repeated = asked_jobs(job.out, like, job.model_dump(mode="json")) if like is not None else ()

@@ -24,7 +24,14 @@ Layer = int | Literal["last", "all"] | None
 
 
 class Study(StudyData):
-    """A study as ``open_study`` gives it: its data, and the ways out of it into other libraries."""
+    """A study as ``open_study`` gives it: its data, and the ways out of it into other libraries.
+
+    Examples:
+        >>> from ser_fusion import open_study
+        >>> X, y, groups, splits = open_study("cache", layer="last").to_sklearn(pooling="stats")
+        >>> X.shape, y.shape, len(splits)  # mean and deviation of 32 features in each of two streams
+        ((36, 128), (36,), 3)
+    """
 
     __slots__ = ()
 
@@ -96,6 +103,12 @@ def open_study(
         MissingRows: A labelled utterance is neither done nor failed.
         NothingToTrain: Nothing usable is left.
         CorpusError: Labels, manifest or folds cannot be used.
+
+    Examples:
+        >>> from ser_fusion import open_study
+        >>> study = open_study("cache", protocol="session", layer="last")
+        >>> study.classes, len(study.table), len(study.folds.folds)
+        (('happy', 'neutral', 'sad'), 36, 3)
     """
     import pandas as pd
 

@@ -36,10 +36,6 @@ CHUNK = 16
 class Predictor:
     """Predicts emotions of recordings with the heads of a run.
 
-    >>> predictor = Predictor("runs/demo/results")
-    >>> for prediction in predictor.predict(["speech.wav"], {"speech.wav": "that is wonderful"}):
-    ...     print(prediction.label, prediction.confidence)
-
     Args:
         run: Run directory of ser-fuse, or a folder that ``ser export --hub`` wrote.
         row: Row (name or slug) whose heads predict; None: the best on development data.
@@ -73,6 +69,13 @@ class Predictor:
 
     Raises:
         NotARun, NoModel, FeaturesUnknown, EncoderDiffers, RecogniserBroken, ExtractError: See their messages.
+
+    Examples:
+        >>> from ser_predict import Predictor
+        >>> predictor = Predictor("run", row="cross", audio_encoder="tiny-audio", text_encoder="tiny-text")
+        >>> for prediction in predictor.predict(["u00.wav"], {"u00.wav": "so very good night we go"}):
+        ...     print(prediction.label in predictor.classes, len(prediction.posteriors))
+        True 3
     """
 
     def __init__(
