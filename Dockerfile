@@ -1,5 +1,6 @@
 # CPU:   docker build -t ser-fusion .
-# CUDA:  docker build -t ser-fusion --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 .     (not tested: no GPU at hand)
+# CUDA:  docker build -t ser-fusion --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 .
+# Not built yet: no docker daemon and no GPU were at hand. tests/test_wheel.py builds the package from what is copied here.
 # Clusters convert it: apptainer build ser-fusion.sif docker-daemon://ser-fusion:latest
 ARG BASE=ubuntu:24.04
 FROM ${BASE}

@@ -1,7 +1,8 @@
 """Jupyter notebooks from pages of the docs, without outputs: ``python docs/notebooks.py``.
 
 A page is the one source. Its blocks that run become cells (bash by the magic ``%%bash``); everything else becomes text. Tests
-run the blocks of the page, and compare the notebooks with the pages.
+run the blocks of the page, and compare the notebooks with the pages. No kernel runs the cells: it would do the same minutes of
+work once more.
 """
 
 import json

@@ -95,13 +95,14 @@ def test_figures_show_the_numbers_of_the_page():
 
 def test_notebooks_are_their_pages():
     notebooks = _script("notebooks")
-    made = {
-        f"{(ROOT / 'docs' / name).stem}.ipynb": notebooks.notebook(ROOT / "docs" / name) for name in notebooks.PAGES
-    }
+    pages = {f"{Path(name).stem}.ipynb": ROOT / "docs" / name for name in notebooks.PAGES}
     kept = {path.name: path.read_text(encoding="utf-8") for path in notebooks.FOLDER.glob("*.ipynb")}
-    assert made == kept, "run: python docs/notebooks.py"
-    cells = [cell for text in kept.values() for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-    assert cells and all(cell["outputs"] == [] for cell in cells)
+    assert {name: notebooks.notebook(page) for name, page in pages.items()} == kept, "run: python docs/notebooks.py"
+    for name, page in pages.items():  # every cell is a block that `test_blocks_run` runs, in its order
+        cells = [cell for cell in json.loads(kept[name])["cells"] if cell["cell_type"] == "code"]
+        assert cells and all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+        blocks_run = [code if language == "python" else f"%%bash\n{code}" for language, code in runnable(page)]
+        assert [f"{''.join(cell['source'])}\n" for cell in cells] == blocks_run
 
 
 SHARED = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))
