@@ -62,7 +62,7 @@ def run(
         >>> job = FuseJob(cache="cache", out="results", fusion=("audio",), layer="last", epochs=1, workers=0)
         >>> outcome = run(job)
         >>> [row["name"] for row in outcome.metrics["rows"]][0], outcome.report.name
-        ('Audio', 'report.html')
+        ('audio', 'report.html')
     """
     listener, study = listener or Listener(), study or open_job(job)
     repeated = asked_jobs(job.out, like, job.model_dump(mode="json")) if like is not None else ()
