@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from ser_base.command_line import options_page as page
-from ser_base.options import JobOption, given
+from ser_base.options import JobOption, job_values
 from ser_extract.cli import command as extract
 from ser_extract.job import ExtractJob
 from ser_fusion.cli.fuse import asked_of
@@ -22,7 +22,7 @@ from ser_fusion.runs.job import FuseJob
 COMMANDS: dict[
     str, tuple[click.Command, Callable[[click.Context], dict[str, Any]], type[BaseModel], list[str], dict[str, Any]]
 ] = {
-    "extract": (extract, given, ExtractJob, ["--corpus", "csv", "--root", "r", "--cache", "c"], {}),
+    "extract": (extract, job_values, ExtractJob, ["--corpus", "csv", "--root", "r", "--cache", "c"], {}),
     "fuse": (fuse, asked_of, FuseJob, ["--cache", "c"], {"out": "out"}),
 }
 MOST = {"extract": 25, "fuse": 45}
@@ -65,7 +65,9 @@ def test_help_shows_few_options_in_panels_and_help_all_shows_the_rest(name: str)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_option_has_no_default_of_its_own(name: str):
     command, _, model, base, _ = COMMANDS[name]
-    assert set(given(command.make_context(name, list(base)))) == {word[2:] for word in base if word.startswith("--")}
+    assert set(job_values(command.make_context(name, list(base)))) == {
+        word[2:] for word in base if word.startswith("--")
+    }
     assert {option.name for option in command.params if getattr(option, "of_job", False)} >= set(model.model_fields)
 
 
