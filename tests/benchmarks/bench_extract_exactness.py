@@ -113,7 +113,7 @@ def architectures(folder: Path, only: Sequence[str]) -> list[dict[str, Any]]:
         yes = ["no", "yes"]
         print(
             f"| `{kind}` | {line.layers} | {line.own} | {yes[line.same]} | {yes[line.lengths]} | {line.first or '-'} "
-            f"| {line.worst:.0e} |"
+            f"| {line.worst:.1g} |"
         )
         lines.append(asdict(line))
     return lines
