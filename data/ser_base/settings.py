@@ -38,8 +38,8 @@ SECTIONS = (
 # What more than one command takes. A command ignores those that it has no option for.
 SHARED = (
     "cache", "corpus", "root", "manifest", "labels", "protocol", "dev", "out", "layer", "device", "seed", "seeds",
-    "container", "workers", "offline", "encoder", "audio_encoder", "text_encoder", "video_encoder", "audio_layer",
-    "text_layer", "video_layer", "modalities",
+    "container", "workers", "offline", "encoder", "audio_encoder", "text_encoder", "video_encoder", "prosody_encoder",
+    "audio_layer", "text_layer", "video_layer", "modalities",
 )  # fmt: skip
 
 

@@ -14,8 +14,11 @@ from ser_extract.encoders.base import EngineOptions, InputOptions, Modality
 AUDIO_ENCODER = "facebook/wav2vec2-base"
 TEXT_ENCODER = "google-bert/bert-base-uncased"
 VIDEO_ENCODER = "openai/clip-vit-base-patch32"
+PROSODY = "acoustic"
 DEMO = "demo"
 STREAMS: tuple[Modality, ...] = get_args(Modality)
+LAYERED: tuple[Modality, ...] = ("audio", "text", "video")
+"""Streams whose encoders have layers and revisions."""
 
 
 def _list(context: Any, parameter: Any, value: tuple[str, ...]) -> str | None:
@@ -58,7 +61,7 @@ class ExtractJob(BaseModel):
     modalities: Annotated[
         tuple[Modality, ...] | None,
         Option(
-            "Encode these streams: any of audio,text,video.",
+            "Encode these streams: any of audio,text,video,prosody. Prosody is hand-crafted features of the sound.",
             "Streams",
             common=True,
             default="of audio and text what the corpus has",
@@ -68,10 +71,10 @@ class ExtractJob(BaseModel):
         str | None,
         Option(
             "Encoder of a stream: a hub id, a local folder, demo, or a class of your own (package.module:Class). "
-            "A commit, tag or branch of the hub may follow @.",
+            "A commit, tag or branch of the hub may follow @. Of prosody: acoustic, egemaps or egemaps-lld.",
             "Streams",
             common=True,
-            default=f"{AUDIO_ENCODER}, {TEXT_ENCODER}, {VIDEO_ENCODER}",
+            default=f"{AUDIO_ENCODER}, {TEXT_ENCODER}, {VIDEO_ENCODER}, {PROSODY}",
             metavar="audio=ID@REVISION,text=DIR",
             streams=STREAMS,
             for_all=False,
@@ -85,12 +88,13 @@ class ExtractJob(BaseModel):
             common=True,
             default="last",
             metavar="L | audio=L,text=L",
-            streams=STREAMS,
+            streams=LAYERED,
         ),
     ] = Field(None, exclude=True)
     audio_encoder: Annotated[str, _former("--encoder audio=ID")] = AUDIO_ENCODER
     text_encoder: Annotated[str, _former("--encoder text=ID")] = TEXT_ENCODER
     video_encoder: Annotated[str, _former("--encoder video=ID")] = VIDEO_ENCODER
+    prosody_encoder: Annotated[str, _former("--encoder prosody=NAME")] = PROSODY
     audio_revision: Annotated[str | None, _former("--encoder audio=ID@REVISION")] = None
     text_revision: Annotated[str | None, _former("--encoder text=ID@REVISION")] = None
     video_revision: Annotated[str | None, _former("--encoder video=ID@REVISION")] = None
@@ -231,7 +235,7 @@ class ExtractJob(BaseModel):
         spread(job, "layer")
         spread(job, "encoder")
         layer = job.pop("layer", None)
-        for name in STREAMS:
+        for name in LAYERED:
             if layer is not None:
                 job.setdefault(f"{name}_layer", str(layer))
             encoder = str(job.get(f"{name}_encoder", ""))
@@ -260,15 +264,20 @@ class ExtractJob(BaseModel):
 
     def encoder_of(self, modality: Modality) -> str:
         """The encoder asked for, by modality."""
-        return {"audio": self.audio_encoder, "text": self.text_encoder, "video": self.video_encoder}[modality]
+        return {
+            "audio": self.audio_encoder,
+            "text": self.text_encoder,
+            "video": self.video_encoder,
+            "prosody": self.prosody_encoder,
+        }[modality]
 
     def revision_of(self, modality: Modality) -> str | None:
         """The revision asked for, by modality."""
-        return {"audio": self.audio_revision, "text": self.text_revision, "video": self.video_revision}[modality]
+        return {"audio": self.audio_revision, "text": self.text_revision, "video": self.video_revision}.get(modality)
 
     def layer_of(self, modality: Modality) -> str:
         """The layers asked for, by modality."""
-        return {"audio": self.audio_layer, "text": self.text_layer, "video": self.video_layer}[modality]
+        return {"audio": self.audio_layer, "text": self.text_layer, "video": self.video_layer}.get(modality, "last")
 
     def engine_options(self, modality: Modality, rate: int | None) -> EngineOptions:
         """How the engine of a modality computes, with the device resolved."""

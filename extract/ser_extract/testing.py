@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_extract.encoders.base import Description, Encoded, Engine, EngineOptions, InputOptions, Refused, load_engine
-from ser_extract.encoders.plugged import EDGE, ClassFamily, check_attributes, load_class, open_class
+from ser_extract.encoders.plugged import EDGE, SOUND, ClassFamily, check_attributes, load_class, open_class
 
 if TYPE_CHECKING:
     from ser_extract.encoders.plugged import Encoder
@@ -120,7 +120,7 @@ def check_encoder(encoder: "type[Encoder] | str", inputs: Sequence[Any] = (), de
     json.dumps(description.declared, allow_nan=False)
     assert source == open_class(path, kind.modality), "its identity is another one each time"
     assert description.declared == family.describe(source, InputOptions()).declared
-    given: list[Any] = [*(_waveforms(description) if kind.modality == "audio" else TEXTS), *inputs]
+    given: list[Any] = [*(_waveforms(description) if kind.modality in SOUND else TEXTS), *inputs]
     layers = tuple(range(description.depth + 1))
     engine = load_engine(family, source, description, layers, EngineOptions(device))
     alone, again = kind(device), kind(device)
@@ -133,9 +133,9 @@ def check_encoder(encoder: "type[Encoder] | str", inputs: Sequence[Any] = (), de
         check_shape(engine, description, one, EDGE)
     deepest = load_engine(family, source, description, layers[-1:], EngineOptions(device)).encode(given[:1])[0]
     assert isinstance(deepest, Encoded) and set(deepest.states) == {layers[-1]}
-    if kind.modality == "audio":
-        if description.shortest > 1:
-            check_short(engine, description, given[0])
+    if kind.modality in SOUND and description.shortest > 1:
+        check_short(engine, description, given[0])
+    if description.frame_rate is not None:
         _check_windows(kind, path, device)
 
 

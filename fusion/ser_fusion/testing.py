@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ser_fusion.classifiers.base import Recipe
 
 CLASSES = 4
-DIMS = {"audio": 12, "text": 10, "video": 6}
-LENGTHS = {"audio": [7, 1, 30, 12], "text": [5, 3, 1, 9], "video": [2, 8, 3, 1]}
+DIMS = {"audio": 12, "text": 10, "video": 6, "prosody": 5}
+LENGTHS = {"audio": [7, 1, 30, 12], "text": [5, 3, 1, 9], "video": [2, 8, 3, 1], "prosody": [9, 1, 4, 1]}
 SHAPES = {
     "corrected": Shape(width=16, frame_dropout=0.0, pool_dropout=0.0, pool_norm="batch", norm_first=True),
     "as-found": Shape(
@@ -94,10 +94,10 @@ def make_head(kind: type[Head], name: str, shape: Shape, streams: tuple[str, ...
         kind: The class.
         name: As given to `--fusion`.
         shape: Widths and poolings.
-        streams: Which it reads; none: audio and text, of a head `video` that alone.
+        streams: Which it reads; none: the one of a head of a single stream, else audio and text.
     """
     torch.manual_seed(1)
-    streams = streams or (("video",) if name == "video" else ("audio", "text"))
+    streams = streams or ((kind.single_stream,) if kind.single_stream else ("audio", "text"))
     head = kind({stream: DIMS[stream] for stream in kind.reads(name, streams)}, CLASSES, shape).eval()
     head.prepare(torch.tensor([0, 0, 0, 1, 1, 2, 3]))
     for norm in (module for module in head.modules() if isinstance(module, PoolNorm)):
@@ -192,19 +192,22 @@ def empty_stream_is_finite(kind: type[Head], name: str, shape: Shape) -> None:
     """An utterance without frames of a stream gives finite logits and gradients."""
     head, batch = (
         make_head(kind, name, shape),
-        random_batch({"audio": [3, 9, 4], "text": [0, 4, 2], "video": [2, 0, 3]}),
+        random_batch({"audio": [3, 9, 4], "text": [0, 4, 2], "video": [2, 0, 3], "prosody": [1, 0, 1]}),
     )
     logits = head(batch)
     assert torch.isfinite(logits).all()
     assert_close(logits, head(_padded(batch)), rtol=1e-5, atol=1e-6)
     assert all(torch.isfinite(grad).all() for grad in gradients(head, batch, torch.ones(3, CLASSES)).values())
-    nothing = random_batch({"audio": [3, 2], "text": [0, 0], "video": [0, 0]})
+    nothing = random_batch({"audio": [3, 2], "text": [0, 0], "video": [0, 0], "prosody": [0, 0]})
     assert torch.isfinite(head(nothing)).all()
 
 
 def one_frame_and_two_thousand(kind: type[Head], name: str, shape: Shape) -> None:
     """Very short and very long utterances share a batch."""
-    head, batch = make_head(kind, name, shape), random_batch({"audio": [1, 2000], "text": [1, 40], "video": [1, 60]})
+    head, batch = (
+        make_head(kind, name, shape),
+        random_batch({"audio": [1, 2000], "text": [1, 40], "video": [1, 60], "prosody": [1, 70]}),
+    )
     together = head(batch)
     assert torch.isfinite(together).all()
     assert_close(head(utterance(batch, 0))[0], together[0], rtol=1e-4, atol=1e-5)

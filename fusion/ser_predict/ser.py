@@ -46,7 +46,7 @@ HEADS = (
     click.option("--seed", type=int, help="Use only the heads of this seed.  [default: all seeds]"),
     click.option("--cache", type=PLACE, help="Read the run's feature cache here. Use it when an early run was moved."),
 )
-STREAMS = ("audio", "text", "video")
+STREAMS = ("audio", "text", "video", "prosody")
 PREDICTING = (
     click.option(
         "--asr",

@@ -129,14 +129,14 @@ def contract(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
 
 def heads(device: str) -> dict[str, Any]:
     """Every head: packed and padded on the device, packed on the CPU."""
-    dims = {"audio": 24, "text": 20, "video": 12}
-    lengths = {"audio": [70, 1, 301, 120], "text": [5, 3, 1, 9], "video": [2, 8, 3, 1]}
+    dims = {"audio": 24, "text": 20, "video": 12, "prosody": 10}
+    lengths = {"audio": [70, 1, 301, 120], "text": [5, 3, 1, 9], "video": [2, 8, 3, 1], "prosody": [9, 1, 4, 1]}
     shape = Shape(width=32, frame_dropout=0.0, pool_dropout=0.0, attention_heads=4)
     torch.manual_seed(0)
     values = {stream: torch.randn(sum(counts), dims[stream]) for stream, counts in lengths.items()}
     rows: dict[str, Any] = {}
     for name, kind in HEADS.items():
-        streams = kind.reads(name, ("video",) if name == "video" else ("audio", "text"))
+        streams = kind.reads(name, (name,) if name in ("video", "prosody") else ("audio", "text"))
         head = kind({stream: dims[stream] for stream in streams}, 4, shape).eval()
         head.prepare(torch.tensor([0, 0, 1, 2, 3]))
         found = []

@@ -1,9 +1,9 @@
-"""The table of encoder families, keyed by the `model_type` of an encoder's config.
+"""The table of encoder families, keyed by the `model_type` of an encoder's config; and that of encoder classes, by name.
 
 A new family is one object in `speech`, `text` or `vision` (or a file of its own) and one line below (docs/guides/add-a-part.md); the contract test walks the table.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ser_base.catalog import Catalog
 
@@ -35,3 +35,13 @@ ENCODERS: "Catalog[Family]" = Catalog(
     },
     group="ser.encoders",
 )
+
+FEATURES: "Catalog[Any]" = Catalog(
+    "set of hand-crafted features",
+    {
+        "acoustic": "ser_extract.encoders.prosody:Acoustic",
+        "egemaps": "ser_extract.encoders.prosody:Egemaps",
+        "egemaps-lld": "ser_extract.encoders.prosody:EgemapsFrames",
+    },
+)
+"""Names of `--encoder prosody=NAME`; each is a `ser_extract.Encoder`."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-Modality = Literal["audio", "text", "video"]
+Modality = Literal["audio", "text", "video", "prosody"]
+"""A stream; `prosody` is hand-crafted features of the sound."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Description:
     """What the config of an encoder says; everything that planning needs.
 
     Attributes:
-        modality: `audio`, `text` or `video`.
+        modality: `audio`, `text`, `video` or `prosody`.
         family: The table's name of the family, e.g. `wav2vec2`.
         depth: Number of blocks; the valid layers are 0 (input of the first block) to `depth`.
         features: Width of a hidden state.

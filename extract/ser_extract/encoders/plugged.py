@@ -1,4 +1,4 @@
-"""An encoder of your own: one small class that `ser extract` runs as it runs the built-in families.
+"""An encoder as one small class, your own or a set of hand-crafted features, that `ser extract` runs as it runs families.
 
 The class is named by its path, `--encoder audio=package.module:Class`, or by the name of an entry point `ser.encoders` of an
 installed package. Only what the user types is imported; a file of a checkpoint never names code.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ser_base.catalog import resolve
 from ser_cache.format.spec import canonical
-from ser_extract.encoders import ENCODERS
+from ser_extract.encoders import ENCODERS, FEATURES
 from ser_extract.encoders.base import (
     CORE_FLOPS,
     Description,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 INSTALL = "Install its package, or put its folder on PYTHONPATH."
 PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+SOUND = ("audio", "prosody")
+"""Modalities of encoders that hear a waveform."""
 FRAME_COST = 2e8
 """Operations of one frame, roughly: an unknown encoder is cut into shards like a small one."""
 CHARACTERS = 4
@@ -52,15 +54,15 @@ class Encoder(Protocol):
 
     Attributes:
         name: Public name; part of the cache's address, as `lab/prosody`.
-        modality: `audio` or `text`.
+        modality: `audio` or `text`; `prosody` is a stream of its own beside that of the audio encoder.
         layers: Number of hidden states that `frames` gives; `--layer` counts them from 0.
         features: Width of a frame.
         identity: What makes the values: versions, settings, `Path`s of weight files (their bytes are hashed). It enters
             the fingerprint, so that features of two versions never meet in one cache.
-        rate: Samples per second that `frames` wants, in Hz (audio).
-        frame_rate: Frames per second (audio).
-        shortest: Fewest samples that give a frame (audio); below it an utterance is listed as `too_short`. Default 1.
-        window: Most samples of one call (audio); longer recordings go in overlapping windows. Default: `--max-seconds`.
+        rate: Samples per second that `frames` wants, in Hz (sound).
+        frame_rate: Frames per second (sound); None where `frames` gives one vector of the whole utterance.
+        shortest: Fewest samples that give a frame (sound); below it an utterance is listed as `too_short`. Default 1.
+        window: Most samples of one call (sound); longer recordings go in overlapping windows. Default: `--max-seconds`.
     """
 
     name: str
@@ -80,7 +82,7 @@ class Encoder(Protocol):
             given: Waveform `(samples,)` float32 at `rate`, or a normalised text of any length.
 
         Returns:
-            Audio: `(layers, frames, features)`. Text: a pair of `(layers, tokens, features)` and `(tokens,)` bool, true
+            Sound: `(layers, frames, features)`. Text: a pair of `(layers, tokens, features)` and `(tokens,)` bool, true
             at special tokens. The first token is what `--text-pooling cls` reads.
         """
         ...
@@ -92,6 +94,8 @@ def find_class(name: str) -> str | None:
     Raises:
         EncoderBroken: The package of an entry point cannot be imported.
     """
+    if name in FEATURES:
+        return FEATURES.path(name)
     if Path(name).expanduser().exists():
         return None
     if PATH.fullmatch(name):
@@ -156,20 +160,22 @@ def check_attributes(kind: Any, path: str, modality: Modality | None = None) -> 
     Raises:
         EncoderBroken: The message names the first attribute.
     """
-    numbers = ("layers", "features") + (("rate", "frame_rate") if getattr(kind, "modality", "") == "audio" else ())
+    numbers = ("layers", "features") + (("rate", "frame_rate") if getattr(kind, "modality", "") in SOUND else ())
     wrong = next((key for key in ("name", "modality", *numbers, "identity") if not hasattr(kind, key)), None)
     if wrong is not None:
         raise EncoderBroken(path, f"it has no attribute {wrong}", PROTOCOL)
-    if kind.modality not in ("audio", "text"):
-        raise EncoderBroken(path, f"its modality is {kind.modality!r}", "Known are 'audio' and 'text'.")
+    if kind.modality not in ("text", *SOUND):
+        raise EncoderBroken(path, f"its modality is {kind.modality!r}", "Known are 'audio', 'text' and 'prosody'.")
     if modality not in (None, kind.modality):
         raise EncoderBroken(path, f"it encodes {kind.modality}", f"Give it as --encoder {kind.modality}={path}")
     for key in numbers:
         value = getattr(kind, key)
+        if value is None and key == "frame_rate":
+            continue
         whole = isinstance(value, int) or (key == "frame_rate" and isinstance(value, float))
         if isinstance(value, bool) or not whole or not 0 < value < 1 << 24:
             raise EncoderBroken(path, f"its {key} is {value!r}", "Give a number above 0.")
-    if kind.modality == "audio":
+    if kind.modality in SOUND:
         _check_grid(kind, path)
     try:
         empty = plain(kind.identity) in (None, "", [], {})
@@ -183,15 +189,17 @@ def check_attributes(kind: Any, path: str, modality: Modality | None = None) -> 
 
 
 def _check_grid(kind: Any, path: str) -> None:
-    if not float(kind.rate / kind.frame_rate).is_integer():
-        why = f"a frame takes {kind.rate / kind.frame_rate:g} samples (rate / frame_rate)"
-        remedy = "Give rates with a whole number of samples per frame, so that windows lie on the grid of frames."
-        raise EncoderBroken(path, why, remedy)
     wrong = next((key for key in ("shortest", "window") if not _samples(getattr(kind, key, None))), None)
     if wrong is not None:
         raise EncoderBroken(
             path, f"its {wrong} is {getattr(kind, wrong)!r}", "Give a number of samples, or leave it out."
         )
+    if kind.frame_rate is None:
+        return
+    if not float(kind.rate / kind.frame_rate).is_integer():
+        why = f"a frame takes {kind.rate / kind.frame_rate:g} samples (rate / frame_rate)"
+        remedy = "Give rates with a whole number of samples per frame, so that windows lie on the grid of frames."
+        raise EncoderBroken(path, why, remedy)
     shortest, step, window = _grid(kind)
     least = WINDOWS * least_overlap(shortest, step)
     if window is not None and window < least:
@@ -249,9 +257,23 @@ class ClassFamily:
             windowing=Windowing("characters", 1 << 62, 0),
             declared={"identity": plain(self._kind.identity)},
         )
-        return text if self.modality == "text" else self._audio(text, options)
+        if self.modality == "text":
+            return text
+        return self._vector(text) if self._kind.frame_rate is None else self._frames(text, options)
 
-    def _audio(self, shared: Description, options: InputOptions) -> Description:
+    def _vector(self, shared: Description) -> Description:
+        rate, shortest = self._kind.rate, getattr(self._kind, "shortest", None) or 1
+        return replace(
+            shared,
+            rate=rate,
+            shortest=shortest,
+            frames=lambda samples: int(samples >= shortest),
+            cost=lambda samples: 100 * samples / rate * FRAME_COST / CORE_FLOPS,  # as of frames of 10 ms
+            windowing=Windowing("samples", 1 << 62, 0),
+            declared={**shared.declared, "rate": rate},
+        )
+
+    def _frames(self, shared: Description, options: InputOptions) -> Description:
         rate, (shortest, step, window) = self._kind.rate, _grid(self._kind)
         least = least_overlap(shortest, step)
         length = max(min(window or 1 << 62, round(options.max_seconds * rate)) // step * step, WINDOWS * least)

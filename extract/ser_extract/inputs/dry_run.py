@@ -131,7 +131,7 @@ def _load(utterance: Utterance, modality: Modality, description: Description, ch
     """What an engine of the modality takes."""
     if modality == "text":
         return utterance.text_normalised
-    if modality == "audio":
+    if modality != "video":
         with IsolatedDecoder(limits=Limits(channel=channel)) as sound:
             return sound.load(utterance.path or "", description.rate or 16_000, utterance.start, utterance.end)
     with IsolatedVideoDecoder() as decoder:

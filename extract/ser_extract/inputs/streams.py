@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 from platformdirs import user_cache_path
 
+from ser_base.errors import UnknownName
 from ser_cache import EntrySpec
 from ser_data.corpora import CORPORA
 from ser_data.manifest.columns import Utterance
 from ser_data.manifest.labels import resolve_scheme
 from ser_data.manifest.table import Manifest, Problem
 from ser_data.media.video import require_video
-from ser_extract.encoders import ENCODERS
+from ser_extract.encoders import ENCODERS, FEATURES
 from ser_extract.encoders.base import Description, Family, Modality
 from ser_extract.encoders.generic import generic_family
-from ser_extract.encoders.plugged import family_of, find_class, is_class, open_class
+from ser_extract.encoders.plugged import SOUND, family_of, find_class, is_class, open_class
 from ser_extract.encoders.source import Source, open_source
 from ser_extract.errors import EncoderNotFound, EncoderNotSupported, LayerOutOfRange, NoVideo, SettingMissing
 from ser_extract.inputs.items import Input, collect
@@ -130,6 +131,8 @@ def open_encoder(job: ExtractJob, modality: Modality) -> Encoder:
     name = job.encoder_of(modality)
     if modality != "video" and (path := find_class(name)) is not None:
         return describe(job, modality, open_class(path, modality))
+    if modality == "prosody":
+        raise UnknownName(FEATURES.kind, name, tuple(FEATURES))
     source = open_source(
         demo_folder(modality) if name == DEMO else name,
         modality,
@@ -171,7 +174,7 @@ def entry_spec(job: ExtractJob, source: Source, description: Description, layer:
     }
     if description.modality == "text":
         declared["field"] = TEXT_FIELD
-    if description.modality == "audio" and job.channel != "mean":
+    if description.modality in SOUND and job.channel != "mean":
         declared["channel"] = job.channel
     if job.compute != "float32":
         declared["compute"] = job.compute
@@ -189,7 +192,7 @@ def entry_spec(job: ExtractJob, source: Source, description: Description, layer:
 def modalities(job: ExtractJob, manifest: Manifest) -> tuple[Modality, ...]:
     """What to encode: as asked, else audio and text where at least one utterance has them.
 
-    Video must be asked for: it costs far more, and needs an extra.
+    Video must be asked for: it costs far more, and needs an extra. So must prosody.
 
     Raises:
         PackageMissing: It is asked for and PyAV is not installed.

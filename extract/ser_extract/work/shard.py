@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,9 @@ from ser_extract.work.units import Unit, open_writers
 if TYPE_CHECKING:
     from ser_cache.writer import Writer
 
-CHUNK_SECONDS = {"audio": 48.0, "video": 30.0}
+CHUNK_SECONDS = {"audio": 48.0, "prosody": 48.0, "video": 30.0}
 """Seconds decoded at once, and between two signs of progress; of video 60 frames at 2 fps, which are 60 MB in IEMOCAP's size."""
-CARD_CHUNK_SECONDS = {"audio": 640.0, "video": 120.0}
+CARD_CHUNK_SECONDS = {"audio": 640.0, "prosody": 48.0, "video": 120.0}
 """The same where a card encodes: several of its batches, so that it never waits for the next chunk."""
 CHUNK_TEXTS = 512
 COMPARED = 4
@@ -255,7 +256,10 @@ class ShardProcessor:
         utterances = [self._utterances[name] for name in ids]
         if modality == "text":
             return [self._text(utterance) for utterance in utterances]
-        return self._decoders.map({"audio": self._audio, "video": self._video}[modality], utterances)
+        if modality == "video":
+            return self._decoders.map(self._video, utterances)
+        rate = self._encoders[modality].description.rate or 16_000
+        return self._decoders.map(partial(self._audio, rate=rate), utterances)
 
     def _text(self, utterance: Utterance) -> str | Refused:
         if utterance.text is None:
@@ -264,10 +268,9 @@ class ShardProcessor:
             return Refused("missing_text", "nothing is left of the text after normalisation")
         return utterance.text_normalised or ""
 
-    def _audio(self, decoders: Pair, utterance: Utterance) -> Array | Refused:
+    def _audio(self, decoders: Pair, utterance: Utterance, rate: int) -> Array | Refused:
         if utterance.path is None:
             return Refused("missing", "the row names no audio file")
-        rate = self._encoders["audio"].description.rate or 16_000
         try:
             return decoders.sound.load(utterance.path, rate, utterance.start, utterance.end)
         except AudioError as error:

@@ -16,6 +16,7 @@ HEADS: "Catalog[type[Head]]" = Catalog(
         "audio": "ser_fusion.heads.late:AudioHead",
         "text": "ser_fusion.heads.late:TextHead",
         "video": "ser_fusion.heads.late:VideoHead",
+        "prosody": "ser_fusion.heads.late:ProsodyHead",
         "concat": "ser_fusion.heads.pooled:ConcatHead",
         "mdre": "ser_fusion.heads.pooled:MdreHead",
         "self": "ser_fusion.heads.attention:SelfHead",
@@ -32,7 +33,7 @@ HEADS: "Catalog[type[Head]]" = Catalog(
     group="ser.heads",
 )
 
-SINGLE = {"audio": "audio", "text": "text", "video": "video"}
+SINGLE = {"audio": "audio", "text": "text", "video": "video", "prosody": "prosody"}
 """``Head.single_stream`` of the heads of this table, known before torch is loaded; None for all others. A test holds it true."""
 
 

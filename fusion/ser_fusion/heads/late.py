@@ -1,4 +1,4 @@
-"""``audio``, ``text``, ``video``: one stream alone, the yardstick of every fusion; and fusions of such heads' posteriors.
+"""``audio``, ``text``, ``video``, ``prosody``: one stream alone, the yardstick of every fusion; and fusions of such heads' posteriors.
 
 ``late``, ``late-calibrated`` and ``late-average`` train one single-stream head for each stream; only their posteriors meet.
 
@@ -64,6 +64,12 @@ class VideoHead(SingleHead):
     """Self-attention over the frames, pooled."""
 
     single_stream = "video"
+
+
+class ProsodyHead(SingleHead):
+    """Self-attention over hand-crafted features of the sound, pooled."""
+
+    single_stream = "prosody"
 
 
 class LateHead(Head):

@@ -51,7 +51,13 @@ class ClassifierRow:
         safe = "".join(letter if letter.isalnum() else "-" for letter in self.recipe.name.rpartition(":")[2]).lower()
         return f"{safe}-{'+'.join(self.streams)}" + ("" if self.pooling == "stats" else f"-{self.pooling}")
 
-    def info(self, seeds: Sequence[int], norm: str, layers: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    def name(self, encoders: Mapping[str, str]) -> str:
+        """As printed; the baseline of the field by the name under which it is known. ``encoders``: name by stream."""
+        if self.streams == ("prosody",) and encoders.get("prosody") == "egemaps" and self.recipe.name == "svm":
+            return "eGeMAPS + SVM"
+        return f"{self.recipe.name.rpartition(':')[2]}, {'+'.join(self.streams)}"
+
+    def info(self, norm: str, layers: Mapping[str, Sequence[int]], encoders: Mapping[str, str]) -> dict[str, Any]:
         """The row as ``run.json`` holds it."""
         joined = [
             f"{name} layers {', '.join(map(str, layers[name]))} joined"
@@ -63,7 +69,7 @@ class ClassifierRow:
         note = [self.recipe.title, f"{pooled} over all frames", self.recipe.note, chosen, *joined]
         note.append(NORMS[norm])
         return {
-            "name": f"{self.recipe.name.rpartition(':')[2]}, {'+'.join(self.streams)}",
+            "name": self.name(encoders),
             "slug": self.slug,
             "kind": "classifier",
             "fusion": None,
@@ -132,6 +138,7 @@ def fit_classifiers(
             before.setdefault(row.slug, set()).update(old_seeds)
             rows = rows if any(row.slug == listed.slug for listed in rows) else (*rows, row)
     layers = {name: [entry.spec.layer for entry in entries] for name, entries in study.layers.items()}
+    encoders = {name: entry.spec.encoder for name, entry in study.streams.items()}
     pooled: dict[tuple[str, str], NDArray[np.float32]] = {}
     parts = [
         {"train": study.rows(fold.train), "dev": study.rows(fold.dev), "test": study.rows(fold.test)}
@@ -154,7 +161,7 @@ def fit_classifiers(
         if not todo:
             continue
         missing = [job for job in todo if _done(job[2]) != marks[job[2]]]
-        info = row.info(seeds, norm, layers)
+        info = row.info(norm, layers, encoders)
         if missing:
             progress(info["name"])
             features = np.concatenate(

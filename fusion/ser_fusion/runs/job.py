@@ -315,8 +315,8 @@ def study_options(job: Any) -> dict[str, Any]:
     """The arguments of ``open_study`` among the fields of a job."""
     names = (
         "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "drop_seen_text", "modalities", "layer", "audio_layer",
-        "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder", "dtype",
-        "task",
+        "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder",
+        "prosody_encoder", "dtype", "task",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}
 

@@ -21,7 +21,8 @@ from ser_fusion.training.presets import PRESETS
 
 PANELS = ("Data and folds", "Streams", "Heads", "Training", "Losses", "Tuning", "Extra rows", "Machine")
 DATA, STREAMS, HEADS_PANEL, TRAINING, _, TUNING, ROWS, MACHINE = PANELS
-STREAM_NAMES = ("audio", "text", "video")
+LAYERED = ("audio", "text", "video")
+"""Streams whose encoders have layers; hand-crafted features have none."""
 TUNE_KEYS = {"trials": "tune", "space": "space", "sampler": "sampler", "inner": "inner"}
 THE_PRESETS = "the preset's"
 
@@ -109,14 +110,14 @@ class FuseOptions(LeverOptions):
         Layer,
         Option(
             "Use this layer of all streams, or of each: a number, last, or all (a learned weighted sum).", STREAMS, common=True,
-            metavar="L | audio=L,text=L", streams=STREAM_NAMES, read=values.layer, default="the one in the cache",
+            metavar="L | audio=L,text=L", streams=LAYERED, read=values.layer, default="the one in the cache",
         ),
     ] = None  # fmt: skip
     encoder: Annotated[
         str | None,
         Option(
             "Use this encoder's features of a stream. Needed where the cache holds several.", STREAMS, common=True,
-            metavar="audio=ID,text=ID", streams=STREAM_NAMES, for_all=False,
+            metavar="audio=ID,text=ID", streams=(*LAYERED, "prosody"), for_all=False,
         ),
     ] = Field(None, exclude=True)  # fmt: skip
     audio_layer: Annotated[Layer, _former("--layer audio=L", values.layer)] = None
@@ -125,6 +126,7 @@ class FuseOptions(LeverOptions):
     audio_encoder: Annotated[str | None, _former("--encoder audio=ID")] = None
     text_encoder: Annotated[str | None, _former("--encoder text=ID")] = None
     video_encoder: Annotated[str | None, _former("--encoder video=ID")] = None
+    prosody_encoder: Annotated[str | None, _former("--encoder prosody=NAME")] = None
     dtype: Annotated[
         Literal["float16", "float32"] | None,
         Option("Use features of this precision. Needed where the cache holds both.", STREAMS),

@@ -72,6 +72,7 @@ def open_study(
     audio_encoder: str | None = None,
     text_encoder: str | None = None,
     video_encoder: str | None = None,
+    prosody_encoder: str | None = None,
     dtype: str | None = None,
     task: str = "emotion",
 ) -> Study:
@@ -94,6 +95,7 @@ def open_study(
         audio_encoder: Encoder of the audio features, if the cache has several.
         text_encoder: Encoder of the text features.
         video_encoder: Encoder of the video features.
+        prosody_encoder: Set of hand-crafted features.
         dtype: Stored precision, if the cache has several.
         task: ``vad`` takes all utterances with ratings, labelled or not, as one class.
 
@@ -124,7 +126,7 @@ def open_study(
         modalities,
         {"audio": audio_layer, "text": text_layer, "video": video_layer},
         layer,
-        {"audio": audio_encoder, "text": text_encoder, "video": video_encoder},
+        {"audio": audio_encoder, "text": text_encoder, "video": video_encoder, "prosody": prosody_encoder},
         dtype,
     )
     table = source.table.copy()
@@ -219,7 +221,7 @@ def _select(
         if name not in available:
             raise StreamMissing("--modalities", f"the stream {name}", tuple(available))
         which = own_layers.get(name)
-        which = layer if which is None else which
+        which = "last" if name == "prosody" else layer if which is None else which  # prosody has one layer
         encoder = encoders.get(name)
         if isinstance(which, str):
             fitting = [

@@ -27,7 +27,9 @@ from ser_predict.recordings.transcripts import Recogniser
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STREAMS = ("audio", "text")
+STREAMS = ("audio", "text", "prosody")
+HEARD = ("audio", "prosody")
+"""Streams that are computed from the sound."""
 NO_VIDEO = "which is missing (ser predict --video)"
 CHUNK = 16
 """Pieces that are encoded at a time."""
@@ -50,6 +52,7 @@ class Predictor:
         audio_encoder: Where the run's speech encoder is, if its recorded name leads nowhere.
         text_encoder: The same for text.
         video_encoder: The same for video.
+        prosody_encoder: The same for hand-crafted features.
         text: Whether transcripts come with the recordings; rows that read them are then preferred.
         video: Whether videos come with the recordings; rows that read them are then preferred, else not used.
         video_crop: ``left`` or ``right`` half of the pictures; None: all of them.
@@ -94,6 +97,7 @@ class Predictor:
         audio_encoder: str | None = None,
         text_encoder: str | None = None,
         video_encoder: str | None = None,
+        prosody_encoder: str | None = None,
         text: bool = False,
         video: bool = False,
         video_crop: str | None = None,
@@ -115,7 +119,7 @@ class Predictor:
             self._note(f"the posteriors are not calibrated: {self.main.uncalibrated}")
         self.specs = specs_of(self.source.facts, self.source.path, None if cache is None else Path(cache))
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
-        named = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder}
+        named = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder, "prosody": prosody_encoder}
         old = None if cache is None else Path(cache)
         self._encoders: dict[str, StreamEncoder] = {}
         for stream in self._needed() if encoders else ():
@@ -255,7 +259,7 @@ class Predictor:
     ) -> tuple[int, Iterable[Piece]]:
         """The number of a recording's pieces, and the pieces; segments are decoded one by one as they are asked for."""
         text = find(file) if find is not None else None
-        if not ("audio" in self._encoders or self._recogniser):
+        if not (self._recogniser or any(stream in self._encoders for stream in HEARD)):
             return 1, [Piece(file, text=text, text_source="given" if text else "none")]
         try:
             if self._segment:
@@ -290,14 +294,15 @@ class Predictor:
     @property
     def rate(self) -> int:
         """Samples per second of what the heads hear, in Hz."""
-        if "audio" in self._encoders:
-            return self._encoders["audio"].rate
+        for stream in HEARD:
+            if stream in self._encoders:
+                return self._encoders[stream].rate
         return self._recogniser.rate if self._recogniser else 16_000
 
     @property
     def channel(self) -> str:
         """What the features took of several channels: ``mean``, ``left`` or ``right``."""
-        return self._encoders["audio"].job.channel if "audio" in self._encoders else "mean"
+        return next((self._encoders[stream].job.channel for stream in HEARD if stream in self._encoders), "mean")
 
     @property
     def hears(self) -> bool:
@@ -340,8 +345,8 @@ class Predictor:
         """Hidden states of the pieces that have this stream."""
         inputs: dict[int, NDArray[Any] | str] = {}
         for number, piece in enumerate(pieces):
-            if piece.error is None and stream == "audio" and piece.samples is not None:
-                inputs[number] = piece.samples
+            if piece.error is None and stream in HEARD and piece.samples is not None:
+                inputs[number] = resample(piece.samples, self.rate, self._encoders[stream].rate)
             elif piece.error is None and stream == "text" and (text := normalise(piece.text or "")):
                 inputs[number] = text
             elif piece.error is None and stream == "video" and piece.pictures is not None:

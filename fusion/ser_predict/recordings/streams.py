@@ -193,7 +193,7 @@ def _job(specs: tuple[EntrySpec, ...], modality: str, name: str, device: str, of
     declared = first.declared
     values: dict[str, Any] = {
         f"{modality}_encoder": name,
-        f"{modality}_layer": ",".join(str(spec.layer) for spec in specs),
+        **({} if modality == "prosody" else {f"{modality}_layer": ",".join(str(spec.layer) for spec in specs)}),
         "dtype": first.dtype,
         "device": device,
         "offline": offline,

@@ -154,3 +154,9 @@ def test_ser_fuse_with_classifiers_only(small_cache: Path, tmp_path: Path):
         command, ["--cache", str(small_cache), "--classifier", "no.where:X", "--out", str(tmp_path / "y")]
     )
     assert foreign.exit_code == 1 and "no.where:X cannot be used" in foreign.output
+
+
+def test_the_baseline_of_the_field_has_its_known_name():
+    svm, others = classifier_table(["svm"], ["audio", "prosody"], ())[1], {"prosody": "acoustic", "audio": "x"}
+    assert svm.name({"prosody": "egemaps"}) == "eGeMAPS + SVM" and svm.slug == "svm-prosody"
+    assert svm.name(others) == "svm, prosody"

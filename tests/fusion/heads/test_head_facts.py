@@ -18,7 +18,7 @@ from ser_fusion.poolings import POOLINGS
 from ser_fusion.runs import job as jobs
 from ser_fusion.runs.job import FuseJob
 
-STREAMS = ("audio", "text", "video")
+STREAMS = ("audio", "text", "video", "prosody")
 FUSING = [name for name in HEADS if HEADS[name].single_stream is None]
 
 

@@ -17,7 +17,7 @@ from ser_fusion.training.train import train
 
 TRAIN, DEV, TEST = 600, 200, 2500
 HEARD = [
-    name for name in HEADS if name != "video"
+    name for name in HEADS if name not in ("video", "prosody")
 ]  # nothing is seen in these worlds; tests/fusion/runs/test_together.py has three streams
 ADDITIVE = [name for name in HEARD if not HEADS[name].interacts]
 STRENGTH = {"audio": 0.35, "text": 0.75, "conjunction": 0.45}

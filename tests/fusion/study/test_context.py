@@ -308,7 +308,7 @@ def test_every_head_says_whether_it_reads_the_context(fusion: str, attention: bo
     """Tokens behind the frames that are no content change its answer, or they do not."""
     torch.manual_seed(0)
     shape = Shape(width=8, attention=attention)
-    streams = HEADS[fusion].reads(fusion, ("audio", "text", "video"))
+    streams = HEADS[fusion].reads(fusion, ("audio", "text", "video", "prosody"))
     head = HEADS[fusion]({stream: 5 for stream in streams}, 3, shape).eval()
     plain, longer = {}, {}
     for stream in streams:

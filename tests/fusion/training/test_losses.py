@@ -26,8 +26,8 @@ from ser_fusion.training.losses.objective import Mix, Objective, Truth, check_he
 
 COUNTS = torch.tensor([50.0, 7.0, 300.0, 1.0])
 ROWS = np.arange(4)
-DIMS = {"audio": 12, "text": 10, "video": 6}
-LENGTHS = {"audio": [7, 1, 9, 12], "text": [5, 3, 4, 9], "video": [2, 4, 1, 3]}
+DIMS = {"audio": 12, "text": 10, "video": 6, "prosody": 5}
+LENGTHS = {"audio": [7, 1, 9, 12], "text": [5, 3, 4, 9], "video": [2, 4, 1, 3], "prosody": [4, 1, 1, 2]}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def objective(levers: Levers, targets: Tensor | None = None, **options: Any) -> 
 
 def make_model(name: str = "self", **shape: Any) -> Model:
     torch.manual_seed(1)
-    streams = HEADS[name].reads(name, ("video",) if name == "video" else ("audio", "text"))
+    streams = HEADS[name].reads(name, (name,) if name in ("video", "prosody") else ("audio", "text"))
     dims = {s: DIMS[s] for s in streams}
     return Model(
         name,

@@ -16,7 +16,7 @@ from ser_predict.models.ensemble import Chosen, Ensemble, HeadSource, Member
 from ser_predict.models.hub import HubHeads, write_heads
 
 CLASSES = ("angry", "neutral", "sad")
-DIMS = {"audio": 6, "text": 4, "video": 5}
+DIMS = {"audio": 6, "text": 4, "video": 5, "prosody": 3}
 SMALL: dict[str, Any] = {"width": 4, "attention_heads": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
