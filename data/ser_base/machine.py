@@ -1,7 +1,9 @@
 """What this machine has, and which part of the work is this process's: devices, cores, `i/N`."""
 
+import ctypes
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ser_base.errors import SerError
@@ -60,6 +62,20 @@ def each_device(device: str, visible: int | None = None) -> tuple[str, ...]:
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Lets this process keep what it frees, for its next tensors: at most 1 GiB, and tensors of at most 32 MiB.
+
+    glibc gives large blocks back at once and asks for them again. Every new page then costs a fault and is filled with
+    zeros, which a training pays in each step (docs/background/performance.md#training). Other C libraries are left as
+    they are.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # as in malloc.h
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, 1 << 30)
+        mallopt(mmap_threshold, 32 << 20)
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from ser_base.errors import SerError
+from ser_base.machine import keep_freed_memory
 
 TICK = 0.2
 """Seconds between looks at the stop signal."""
@@ -256,6 +257,7 @@ def _serve(pipe: Connection, work: Callable[..., None], arguments: tuple[Any, ..
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent()
+    keep_freed_memory()
     try:
         work(Jobs(pipe), *arguments)
     except (EOFError, BrokenPipeError, ConnectionResetError):

@@ -15,7 +15,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from ser_base.machine import each_device, usable_cores
+from ser_base.machine import each_device, keep_freed_memory, usable_cores
 from ser_base.workers import Jobs, Pool, Server
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
@@ -70,6 +70,7 @@ def _work_here(
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
+    keep_freed_memory()
     try:
         _tell(job, job_data, todo, names, 1, on_estimate)
         data = job_data.data(read_frames(job, job_data.study, names))
