@@ -133,6 +133,8 @@ def _read(guesses: Sequence[Recognised]) -> tuple[Recognised, Manifest]:
     assert refused is not None
     if guesses[0].corpus == "csv" and (renames := _renames(_header(guesses[0].root))):
         refused.add_note(" ".join(renames))
+    if guesses[0].corpus == "audiofolder":
+        refused.add_note("Or write a CSV with the columns path and label: ser init TABLE.csv")
     raise refused
 
 

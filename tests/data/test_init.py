@@ -69,7 +69,7 @@ def test_recordings_without_labels_are_named(here: Path):
     own_table(here)
     (here / "own.csv").unlink()
     done = init(".")
-    assert done.exit_code == 1 and "folder LABEL" in done.output and not (here / "ser.toml").exists()
+    assert done.exit_code == 1 and "columns path and label" in done.output and not (here / "ser.toml").exists()
 
 
 def test_other_names_of_columns_are_named(here: Path):
