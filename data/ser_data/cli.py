@@ -161,6 +161,10 @@ def describe(source: "Source", labels: str | None, protocol: str | None, plot: s
 @corpus_arguments
 @click.option("--protocol", required=True, type=Choice(list(PROTOCOLS)), help="Make the folds by this protocol.")
 @click.option(
+    "--folds-root", type=click.Path(exists=True, file_okay=False), metavar="DIR",
+    help="Read EmoBox's published folds from this folder (data of its repository). Use it with --protocol emobox.",
+)  # fmt: skip
+@click.option(
     "--dev", default="next", show_default=True,
     help="Choose the development part: next, partner, speaker, random:SHARE or none.",
 )  # fmt: skip
@@ -176,14 +180,16 @@ def describe(source: "Source", labels: str | None, protocol: str | None, plot: s
 @click.option("--out", type=click.Path(dir_okay=False), help="Write the folds to this CSV (`id,fold,part`).")
 @reports_errors
 def folds(
-    source: "Source", protocol: str, dev: str, labels: str | None, seed: int, allow_overlap: tuple[str, ...],
-    drop_seen_text: bool, out: str | None,
+    source: "Source", protocol: str, folds_root: str | None, dev: str, labels: str | None, seed: int,
+    allow_overlap: tuple[str, ...], drop_seen_text: bool, out: str | None,
 ) -> None:  # fmt: skip
     """Make the folds of a protocol, show what they hold out, and save them."""
     from ser_data import protocols, show
 
     manifest = source.read(labels)
-    made = protocols.make_folds(manifest, protocol, dev=dev, seed=seed, allow_overlap=allow_overlap)
+    made = protocols.make_folds(
+        manifest, protocol, dev=dev, seed=seed, allow_overlap=allow_overlap, folds_root=folds_root
+    )
     if drop_seen_text:
         made = protocols.drop_seen_text(manifest.table, made)
     console().print(show.folds(made, protocols.text_overlap(manifest.table, made)))

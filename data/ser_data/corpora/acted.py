@@ -4,89 +4,16 @@ Each pattern is the published grammar of the names. A file that does not match b
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ser_data.corpora.base import AUDIO_SUFFIXES, length, names_in, require_folder, visible_files
-from ser_data.errors import BadRoot
-from ser_data.manifest.table import CorpusInfo, Manifest, Problem
+from ser_data.corpora.acted_reader import ActedCorpus, tab_table
+from ser_data.corpora.base import AUDIO_SUFFIXES, visible_files
+from ser_data.manifest.table import CorpusInfo, Problem
 from ser_data.protocols.given import RAVDESS_FOLD
 
-Match = re.Match[str]
 GENDER = {"f": "female", "m": "male"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActedCorpus:
-    """Reader of the recordings at any depth under the root.
-
-    Attributes:
-        info: The corpus's card.
-        pattern: What a file's stem must match in full; with `folder`, the path of the last two parts without suffix.
-        grammar: The pattern in words, for the problem of a name that does not match.
-        row: Speaker, label and other columns of the manifest that the match gives.
-        folder: Whether the name is only complete with the folder above it.
-        suffixes: Endings of the files.
-        other: Why a file of the archive is not speech, for the problem; empty if it is.
-        twin: The stem of the file that has the same take, where one of the two is enough.
-    """
-
-    info: CorpusInfo
-    pattern: re.Pattern[str]
-    grammar: str
-    row: Callable[[Match], dict[str, Any]]
-    folder: bool = False
-    suffixes: tuple[str, ...] = (".wav", ".flac", ".aiff", ".aif")
-    other: Callable[[Match], str] = lambda name: ""
-    twin: Callable[[Match], str | None] = lambda name: None
-
-    def match(self, path: Path) -> Match | None:
-        """What the grammar says of a file's name, or `None` where it does not fit."""
-        match = self.pattern.fullmatch(path.stem)
-        if match is None and self.folder:
-            match = self.pattern.fullmatch(f"{path.parent.name}/{path.stem}")
-        return match
-
-    def read(self, root: Path, *, durations: bool = True) -> Manifest:
-        """All utterances; see `Corpus.read`.
-
-        Args:
-            root: Folder with the recordings at any depth.
-            durations: Whether to read every file's header for its length.
-        """
-        import pandas as pd
-
-        base = require_folder(self.info.name, root)
-        rows: dict[str, dict[str, Any]] = {}
-        twins: dict[str, str] = {}
-        problems: list[Problem] = []
-        for path in visible_files(base, self.suffixes):
-            where = str(path.relative_to(base))
-            match = self.match(path)
-            if match is None:
-                problems.append(Problem(path.stem, "bad id", f"not {self.grammar}", where))
-                continue
-            name = match[0].replace("/", "_")
-            if other := self.other(match):
-                problems.append(Problem(name, "not speech", other, where))
-                continue
-            if name in rows:
-                problems.append(Problem(name, "duplicate id", f"first in {rows[name]['path']}", where))
-                continue
-            seconds = length(path) if durations else None
-            rows[name] = {"id": name, "path": str(path), "scripted": True, "duration": seconds, **self.row(match)}
-            if twin := self.twin(match):
-                twins[name] = twin
-        for name, twin in twins.items():
-            if twin in rows:
-                detail = f"the same take as {twin}, with pictures; the sound alone is used"
-                where = str(Path(rows.pop(name)["path"]).relative_to(base))
-                problems.append(Problem(name, "twin", detail, where))
-        if not rows:
-            raise BadRoot(self.info.name, str(root), f"file {self.grammar}", names_in(base))
-        return Manifest(pd.DataFrame(list(rows.values())), self.info, problems)
 
 
 def _one_of(names: Iterable[str]) -> str:
@@ -187,7 +114,7 @@ SAVEE = ActedCorpus(
     pattern=re.compile(rf"(DC|JE|JK|KL)[/_]({_one_of(_SAVEE)})(\d\d)"),
     grammar="SPEAKER/EMOTION NUMBER, as DC/sa01 or DC_sa01",
     row=lambda name: {"speaker": name[1], "gender": "male", "label": _SAVEE[name[2]]},
-    folder=True,
+    folders=1,
 )
 
 _TESS = {
@@ -336,6 +263,74 @@ JL_CORPUS = ActedCorpus(
     row=lambda name: {"speaker": name[1], "gender": name[1][:-1], "label": name[2], "repetition": name[4]},
 )
 
+_ESD = {"Angry": "anger", "Happy": "happiness", "Neutral": "neutral", "Sad": "sadness", "Surprise": "surprise"}
+# The label is the folder's; one archive has train, evaluation and test in it, which share their speakers
+ESD = ActedCorpus(
+    info=CorpusInfo(
+        name="esd",
+        title="ESD, Emotional Speech Dataset (10 Mandarin and 10 English speakers)",
+        licence="research only, by a signed form",
+        citation="Zhou et al. 2022, Speech Communication 137",
+        url="https://github.com/HLTSingapore/Emotional-Speech-Data",
+        transcripts="script (350 sentences of each language), from 0011/0011.txt",
+        layout="{0001..0020}/{Angry,Happy,Neutral,Sad,Surprise}/0011_000351.wav",
+    ),
+    pattern=re.compile(
+        rf"({_one_of(_ESD)})/(?:(?:train|evaluation|test)/)?(?P<id>(?P<speaker>00(?:0[1-9]|1\d|20))_\d{{6}})"
+    ),
+    grammar="EMOTION/SPEAKER_NUMBER, as Angry/0011_000351",
+    row=lambda name: {
+        "speaker": name["speaker"],
+        "label": _ESD[name[1]],
+        "language": "Mandarin" if int(name["speaker"]) <= 10 else "English",
+    },
+    folders=2,
+    beside=lambda root, problems: {
+        cells[0]: {"text": cells[1]}
+        for path in visible_files(root, (".txt",))
+        if re.fullmatch(r"00\d\d", path.stem)
+        for cells in tab_table(path, problems)
+        if len(cells) > 1
+    },
+)
+
+
+def _nemo(root: Path, problems: list[Problem]) -> dict[str, dict[str, Any]]:
+    """Words, gender and age of the corpus's own table."""
+    header, *lines = (tab_table(root / "data.tsv", problems) if (root / "data.tsv").is_file() else []) or [[]]
+    rows = [dict(zip(header, cells, strict=False)) for cells in lines]
+    return {
+        row["file_id"].removesuffix(".wav"): {
+            "text": row.get("raw_text"),
+            "gender": row.get("gender"),
+            "age": row.get("age"),
+        }
+        for row in rows
+        if row.get("file_id")
+    }
+
+
+_NEMO = {
+    "anger": "anger", "fear": "fear", "happiness": "happiness", "neutral": "neutral", "sadness": "sadness",
+    "surprised": "surprise",
+}  # fmt: skip
+NEMO = ActedCorpus(
+    info=CorpusInfo(
+        name="nemo",
+        title="nEMO, emotional speech in Polish",
+        licence="CC BY-NC-SA 4.0",
+        citation="Christop 2024, arXiv:2404.06292",
+        url="https://github.com/amu-cai/nEMO",
+        transcripts="script (90 Polish sentences), from data.tsv",
+        layout="samples/WR0_surprised_64.wav, data.tsv",
+    ),
+    pattern=re.compile(rf"([A-Z]{{2}}\d)_({_one_of(_NEMO)})_(\d{{1,2}})"),
+    grammar="SPEAKER_EMOTION_SENTENCE, as WR0_surprised_64",
+    row=lambda name: {"speaker": name[1], "label": _NEMO[name[2]]},
+    beside=_nemo,
+)
+
 ACTED = {
-    corpus.info.name: corpus for corpus in (EMODB, RAVDESS, SAVEE, TESS, EMOVO, CAFE, SHEMO, AESDD, SUBESCO, JL_CORPUS)
+    corpus.info.name: corpus
+    for corpus in (EMODB, RAVDESS, SAVEE, TESS, EMOVO, CAFE, SHEMO, AESDD, SUBESCO, JL_CORPUS, ESD, NEMO)
 }

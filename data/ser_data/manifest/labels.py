@@ -85,6 +85,11 @@ SCHEMES: dict[str, LabelScheme] = {
         _same("ravdess-7", "angry disgust fearful happy neutral sad surprised", "calm"),
         _same("cremad-6", "anger disgust fear happy neutral sad"),
         _same("emodb-7", "anger boredom disgust fear happiness neutral sadness"),
+        _same(
+            "msp-podcast-8",
+            "anger contempt disgust fear happiness neutral sadness surprise",
+            "other no-agreement",
+        ),
     )
 }
 

@@ -10,16 +10,21 @@ Folds of others, for comparison with their numbers: `s3prl-er` and `emobox`.
 - `s3prl-er` (SUPERB's emotion recognition): IEMOCAP, four classes with excited merged into happy (5,531), one session is
   tested, a random 20 % of the others is the development part. Test and training sessions are theirs; which 20 % they drew
   depends on the order of their file list, which the ids do not give.
-- `emobox`: IEMOCAP by session, RAVDESS in six groups of actors, MELD as published. EmoBox's code uses the whole training
-  part as development part as well; here a random 20 % of it is taken out.
+- `emobox`: IEMOCAP by session, RAVDESS in six groups of actors, MELD as published. The folds of the other corpora are read
+  from EmoBox's own files (`published_folds`). EmoBox's code uses the whole training part as development part as well; here
+  a random 20 % of it is taken out, where EmoBox does not publish a validation file.
 """
 
+import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ser_base.errors import listing
 from ser_data.errors import BadFolds, MissingColumn
-from ser_data.protocols.base import Draft, Protocol, balanced_groups, natural, originals, rotate
+from ser_data.protocols.base import Draft, Mask, Protocol, balanced_groups, natural, originals, rotate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,8 +156,86 @@ def _emobox(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
         return [replace(draft, dev=None) for draft in rotate(table.assign(fold=folds), "fold")], [note]
     if corpora == ["meld"]:
         return from_parts(table, "emobox"), []
-    remedy = "Give --protocol session, speaker or manifest; EmoBox's folds are known for iemocap, meld and ravdess."
+    remedy = "Give --folds-root DIR with the folder data of EmoBox's repository, or --protocol session or speaker."
     raise BadFolds("emobox", f"no folds for the corpus {listing(corpora)}", remedy)
+
+
+def published_folds(table: "pd.DataFrame", root: Path) -> tuple[list[Draft], list[str]]:
+    """EmoBox's published folds: `fold_1/NAME_train_fold_1.jsonl`, `_test_` and, of some corpora, `_valid_`.
+
+    A line is an utterance by the name of its recording, which is its id or the name of its file here. Utterances of this
+    corpus that EmoBox does not list are in no part.
+
+    Args:
+        table: Manifest with `id`, `corpus` and `path`.
+        root: The folder `data` of EmoBox's repository, or a corpus's folder in it.
+
+    Raises:
+        BadFolds: There are no folds of this corpus, a file cannot be read, or none of its utterances is here.
+    """
+    corpora = {str(name).replace("-", "") for name in table["corpus"].dropna().unique()}
+    homes = [home for home in (root, *(root / name for name in sorted(corpora))) if (home / "fold_1").is_dir()]
+    if not homes:
+        what = f"{root} has no folds of {listing(sorted(corpora))} (no folder fold_1)"
+        raise BadFolds("emobox", what, "Give the folder data of EmoBox's repository, or the corpus's folder in it.")
+    places = _places(table)
+    drafts, listed, absent = [], set[int](), 0
+    for number, folder in enumerate(sorted(homes[-1].glob("fold_*"), key=lambda path: natural(path.name)), 1):
+        masks: dict[str, Mask] = {}
+        for part in ("train", "valid", "test"):
+            mask = np.zeros(len(table), dtype=bool)
+            names = _keys(folder, part)
+            rows = [next((places[name] for name in own if name in places), None) for own in names]
+            mask[[row for row in rows if row is not None]] = True
+            absent += rows.count(None) if part == "test" else 0
+            masks[part] = mask
+        listed |= set(np.flatnonzero(masks["train"] | masks["valid"] | masks["test"]).tolist())
+        dev = masks["valid"] if masks["valid"].any() else None
+        drafts.append(
+            Draft(name=str(number), test=masks["test"], pool=masks["train"] | masks["valid"], dev=dev, own="official")
+        )
+    if not listed:
+        what = f"none of the utterances in {homes[-1]} is in this corpus"
+        raise BadFolds("emobox", what, "Give the folder of the same corpus; names of recordings must be as published.")
+    notes = [f"folds of EmoBox, {homes[-1]}"]
+    notes += [f"{absent:,} tested utterances of EmoBox are not here"] if absent else []
+    notes += (
+        [f"{left:,} utterances that EmoBox does not list are in no part"] if (left := len(table) - len(listed)) else []
+    )
+    return drafts, notes
+
+
+def _places(table: "pd.DataFrame") -> dict[str, int]:
+    """Name -> row: the name of the recording where only one row has it, and before it the id."""
+    stems: dict[str, list[int]] = {}
+    for row, path in enumerate(table["path"]):
+        if isinstance(path, str):
+            stems.setdefault(Path(path).stem, []).append(row)
+    unique = {stem: rows[0] for stem, rows in stems.items() if len(rows) == 1}
+    return unique | {str(name): row for row, name in enumerate(table["id"])}
+
+
+def _keys(folder: Path, part: str) -> list[tuple[str, ...]]:
+    """The names that each line of a part's file may have here; empty where there is no validation file."""
+    number = folder.name.removeprefix("fold_")
+    path = next(iter(sorted(folder.glob(f"*_{part}_fold_{number}.jsonl"))), None)
+    if path is None:
+        if part == "valid":
+            return []
+        raise BadFolds(
+            "emobox", f"{folder} has no file *_{part}_fold_{number}.jsonl", "Fetch EmoBox's repository whole."
+        )
+    names: list[tuple[str, ...]] = []
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row: dict[str, Any] = json.loads(text)
+            stem, key = PurePosixPath(row["wav"]).stem, str(row["key"]).removeprefix(f"{row['dataset']}-")
+        except (ValueError, KeyError, TypeError) as error:
+            what = f"{path}, line {line}: {type(error).__name__}: {error}"
+            raise BadFolds("emobox", what, "Fetch EmoBox's repository again.") from error
+        # MELD's names occur in each part: dia0_utt0-train is train_dia0_utt0 here
+        names.append((f"{key.rpartition('-')[2]}_{stem}", stem, key))
+    return names
 
 
 def _actor(speaker: str | None) -> int:
@@ -170,7 +253,7 @@ S3PRL_ER = Protocol(
 )
 EMOBOX = Protocol(
     name="emobox",
-    title="EmoBox's: IEMOCAP sessions, six groups of RAVDESS actors, MELD's split",
+    title="EmoBox's: IEMOCAP sessions, six groups of RAVDESS actors, MELD's split; others from its files (--folds-root)",
     held_out=None,
     dev="random:0.2",
     draft=_emobox,

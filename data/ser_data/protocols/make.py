@@ -11,6 +11,7 @@ How the development part is chosen (`--dev`):
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
@@ -21,6 +22,7 @@ from ser_data.errors import BadFolds, BadManifest, MissingColumn
 from ser_data.protocols import PROTOCOLS
 from ser_data.protocols.base import MARK, SOURCE, Draft, Mask, Protocol, firsts, has_copies, values_in_order
 from ser_data.protocols.folds import SPARSE, Fold, Folds, shared_values, values_by_id
+from ser_data.protocols.given import published_folds
 from ser_data.protocols.groups import partners
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 KEYS = ("session", "speaker", "scenario", "dialogue")
 RULES = ("next", "partner", "speaker", "random:0.2", "none")
-_COLUMNS = ("id", "corpus", "label", "fold", "part", "audio_hash", SOURCE, MARK, *KEYS)
+_COLUMNS = ("id", "path", "corpus", "label", "fold", "part", "audio_hash", SOURCE, MARK, *KEYS)
 
 
 def make_folds(
@@ -39,6 +41,7 @@ def make_folds(
     dev: str = "next",
     seed: int = 0,
     allow_overlap: Iterable[str] = (),
+    folds_root: str | Path | None = None,
 ) -> Folds:
     """The folds of a protocol.
 
@@ -48,6 +51,7 @@ def make_folds(
         dev: `next`, `partner`, `speaker`, `random:SHARE` or `none`; see the module's text.
         seed: For what is drawn at random.
         allow_overlap: Held-out keys that may be broken; what is shared is then said in the notes.
+        folds_root: Folder with EmoBox's fold files, for `emobox`.
 
     Returns:
         Folds in which every tested id is tested once (`source-target`: once per pair), checked against the keys that the protocol holds out.
@@ -70,7 +74,12 @@ def make_folds(
     rule_of = PROTOCOLS[protocol]
     table = _sorted_table(manifest if isinstance(manifest, pd.DataFrame) else manifest.table)
     _require(rule_of, table, {name: PROTOCOLS[name].needs for name in PROTOCOLS})
-    drafts, notes = rule_of.draft(table, seed)
+    if folds_root is None:
+        drafts, notes = rule_of.draft(table, seed)
+    elif protocol == "emobox":
+        drafts, notes = published_folds(table, Path(folds_root))
+    else:
+        raise BadFolds(protocol, "--folds-root is for the protocol emobox", "Give --protocol emobox, or leave it out.")
     rule = resolve_rule(rule_of, dev, drafts)
     ids = table["id"].to_numpy()
     folds: list[Fold] = []

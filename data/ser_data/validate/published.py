@@ -117,6 +117,29 @@ _SHEMO = {"anger": 1059, "fear": 38, "happiness": 201, "neutral": 1028, "sadness
 _SUBESCO = {label: 1000 for label in ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")}
 _EMODB = {"anger": 127, "boredom": 81, "neutral": 79, "happiness": 71, "fear": 69, "sadness": 62, "disgust": 46}
 
+_ESD = {label: 7000 for label in ("anger", "happiness", "neutral", "sadness", "surprise")}
+# s3prl's CSV, downstream/mosei; its largest of six intensities is happiness where all are 0
+_MOSEI = {"sadness": 3782, "anger": 2730, "surprise": 437, "disgust": 1291, "fear": 452, "happiness or neutral": 14567}
+_EMORYNLP = {
+    "neutral": 3776,
+    "joyful": 2755,
+    "peaceful": 1191,
+    "powerful": 1063,
+    "scared": 1645,
+    "mad": 1332,
+    "sad": 844,
+}
+
+
+def _mosei_found(table: "pd.DataFrame") -> Cells:
+    counts = _by_label(table)
+    return {**counts, **_by_part(table), "happiness or neutral": counts.get("happiness", 0) + counts.get("neutral", 0)}
+
+
+def _by_part(table: "pd.DataFrame") -> Cells:
+    return {f"{part}, all": int(count) for part, count in table["part"].value_counts().items()}
+
+
 # Corpus -> what it must have, and the function that counts it
 PUBLISHED: dict[str, tuple[Cells, "Callable[[pd.DataFrame], Cells]"]] = {
     "iemocap": (_iemocap_expected(), _iemocap_found),
@@ -135,4 +158,14 @@ PUBLISHED: dict[str, tuple[Cells, "Callable[[pd.DataFrame], Cells]"]] = {
     "shemo": ({"all utterances": 3000, "speakers": 87, **_SHEMO}, _by_label),
     "subesco": ({"all utterances": 7000, "speakers": 20, **_SUBESCO}, _by_label),
     "jl-corpus": ({"all utterances": 2400, "speakers": 4}, _by_label),
+    "esd": ({"all utterances": 35000, "speakers": 20, **_ESD}, _by_label),
+    "nemo": ({"all utterances": 4481, "speakers": 9}, _by_label),
+    "cmu-mosei": (
+        {"all utterances": 23259, "train, all": 16327, "dev, all": 1871, "test, all": 4662, **_MOSEI},
+        _mosei_found,
+    ),
+    "emorynlp": (
+        {"all utterances": 12606, "train, all": 9934, "dev, all": 1344, "test, all": 1328, **_EMORYNLP},
+        lambda table: {**_by_label(table), **_by_part(table)},
+    ),
 }

@@ -314,8 +314,8 @@ def in_todays_words(values: Mapping[str, Any]) -> dict[str, Any]:
 def study_options(job: Any) -> dict[str, Any]:
     """The arguments of ``open_study`` among the fields of a job."""
     names = (
-        "labels", "protocol", "dev", "manifest", "folds", "allow_overlap", "drop_seen_text", "modalities", "layer", "audio_layer",
-        "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder",
+        "labels", "protocol", "dev", "manifest", "folds", "folds_root", "allow_overlap", "drop_seen_text", "modalities", "layer",
+        "audio_layer", "text_layer", "video_layer", "audio_encoder", "text_encoder", "video_encoder",
         "prosody_encoder", "dtype", "task",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}

@@ -90,6 +90,13 @@ class FuseOptions(LeverOptions):
         Path | None,
         Option("Read the folds from this CSV (id,fold,part). Use it to repeat a published split.", DATA, common=True),
     ] = None
+    folds_root: Annotated[
+        Path | None,
+        Option(
+            "Read EmoBox's published folds from this folder (data of its repository). Use it with --protocol emobox.",
+            DATA, metavar="DIR",
+        ),
+    ] = None  # fmt: skip
     allow_overlap: Annotated[
         tuple[str, ...],
         Option(

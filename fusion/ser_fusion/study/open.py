@@ -62,6 +62,7 @@ def open_study(
     dev: str = "next",
     manifest: str | Path | None = None,
     folds: str | Path | None = None,
+    folds_root: str | Path | None = None,
     allow_overlap: Sequence[str] = (),
     drop_seen_text: bool = False,
     modalities: Sequence[str] = (),
@@ -85,6 +86,7 @@ def open_study(
         dev: How the development part is chosen.
         manifest: Labels, speakers and folds from this file instead of the cache's own manifest.
         folds: CSV with id, fold, part; overrides ``protocol``, which then only says whether folds may share test utterances.
+        folds_root: Folder with EmoBox's fold files, for the protocol ``emobox``.
         allow_overlap: Held-out keys that may be on both sides.
         drop_seen_text: Leave training and development utterances out whose text is tested.
         modalities: Streams to use; empty for all in the cache.
@@ -166,7 +168,7 @@ def open_study(
     if folds is not None:
         split = given_folds(folds, PROTOCOLS[protocol].once, table, usable)
     else:
-        split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap))
+        split = make_folds(usable, protocol, dev=dev, allow_overlap=tuple(allow_overlap), folds_root=folds_root)
     if drop_seen_text:
         split = without_seen_text(usable, split)
     return Study(

@@ -47,6 +47,14 @@ NAMES: dict[str, dict[str, tuple[str, str | None, str, str | None]]] = {
         "female1_angry_10a_1.wav": ("female1", "female", "angry", None),
         "male2_encouraging_15b_2.wav": ("male2", "male", "encouraging", None),
     },
+    "esd": {
+        "0011/Angry/0011_000351.wav": ("0011", None, "anger", None),
+        "0001/Surprise/train/0001_001401.wav": ("0001", None, "surprise", None),
+    },
+    "nemo": {
+        "samples/WR0_surprised_64.wav": ("WR0", None, "surprise", None),
+        "samples/EB0_neutral_1.wav": ("EB0", None, "neutral", None),
+    },
 }
 
 
@@ -77,6 +85,28 @@ def test_a_copy_in_a_second_folder_is_a_duplicate(tmp_path: Path, tone):
     tone(tmp_path / "again" / "DC_a01.wav")
     manifest = CORPORA["savee"].read(tmp_path)
     assert len(manifest) == 1 and [problem.reason for problem in manifest.dropped] == ["duplicate id"]
+
+
+def test_tables_beside_the_recordings_give_words(tmp_path: Path, tone):
+    for file in ("esd/0011/Sad/0011_001051.wav", "esd/0001/Happy/0001_000701.wav", "nemo/samples/WR0_anger_1.wav"):
+        tone(tmp_path / file)
+    (tmp_path / "esd/0011/0011.txt").write_text('\ufeff0011_001051\tThe nine "chairs".\tSad\n\n')
+    (tmp_path / "esd/0001/0001.txt").write_bytes("0001_000701\t打远一看\t快乐\n".encode("gbk"))
+    (tmp_path / "nemo/data.tsv").write_text(
+        "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage\n"
+        "WR0_anger_1.wav\tanger\tLubię czytać.\tlubię czytać\t        WR0\tmale\t23\n"
+    )
+    esd, nemo = (CORPORA[name].read(tmp_path / name) for name in ("esd", "nemo"))
+    chinese, english = sorted(esd.table.to_dict("records"), key=lambda row: row["id"])
+    assert (
+        english["id"] == "0011_001051" and english["text"] == 'The nine "chairs".' and english["language"] == "English"
+    )
+    assert chinese["text"] is None and chinese["language"] == "Mandarin"
+    assert [(problem.reason, problem.where, problem.dropped) for problem in esd.problems] == [
+        ("not UTF-8", "0001.txt", False)
+    ]
+    (row,) = nemo.utterances()
+    assert (row.speaker, row.gender, row.text, row.label) == ("WR0", "male", "Lubię czytać.", "anger")
 
 
 def test_published_counts_add_up():
