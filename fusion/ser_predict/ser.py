@@ -83,6 +83,19 @@ def opens_run(*, predicts: bool) -> Callable[[Callable[..., Any]], Callable[...,
     return add
 
 
+def segments(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds ``--segment``, which does ``what`` here, and ``--vad``."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option(
+            "--vad", type=click.Choice(["energy", "silero"]), default="energy", show_default=True,
+            help="Find speech by its level, or by Silero VAD (extra vad). Use silero in noise and music.",
+        )(command)  # fmt: skip
+        return click.option("--segment", is_flag=True, help=what)(command)
+
+    return add
+
+
 def predictor_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of a ``Predictor``, out of the options of ``opens_run``."""
     names = ("row", "fold", "seed", "cache", "asr", "threshold", "device", "offline")

@@ -78,7 +78,8 @@ def write_report(
     if embed_audio:
         step("audio")
         clips = audio_clips(run.utterances, [entry["id"] for entry in metrics["hardest"]])
-    page = _render(
+    page = render(
+        "report.html.j2",
         run=run.run,
         metrics=metrics,
         headline=words.headline(metrics),
@@ -161,11 +162,18 @@ def current_metrics(run: RunDirectory) -> dict[str, Any]:
     return evaluate_run(run.path)
 
 
-def _render(**content: Any) -> str:
+def render(template: str, folder: Path = TEMPLATES, **content: Any) -> str:
+    """A page that needs no other file, from a template that may use ``parts.html.j2`` and gets ``style``.
+
+    Args:
+        template: Its file name.
+        folder: Where it lies.
+        content: What it shows.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -173,7 +181,7 @@ def _render(**content: Any) -> str:
     )
     pages.filters.update(score=score, count=count)
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return pages.get_template("report.html.j2").render(style=style, **content)
+    return pages.get_template(template).render(style=style, **content)
 
 
 @dataclass(frozen=True)

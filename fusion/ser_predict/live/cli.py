@@ -8,7 +8,7 @@ import rich_click as click
 from ser_base.command_line import sentences
 from ser_base.errors import PackageMissing
 from ser_base.settings import SettingsCommand
-from ser_predict.ser import PLACE, opens_run, predictor_arguments
+from ser_predict.ser import PLACE, opens_run, predictor_arguments, segments
 
 LONGEST_HOP = 1.0
 """Seconds between windows without --hop: answers come at least this often."""
@@ -44,6 +44,7 @@ LONGEST_HOP = 1.0
     "--save", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Keep audio and answers in this folder.  [default: nothing is kept]",
 )  # fmt: skip
+@segments("Cut a file at its pauses, and do not answer where the microphone hears no speech.")
 @opens_run(predicts=True)
 def command(run: Path, **options: Any) -> None:
     """Serve a local page that predicts emotions from the microphone or a file, with the heads of RUN.
@@ -63,6 +64,7 @@ def command(run: Path, **options: Any) -> None:
         from ser_predict.live.server import serve
         from ser_predict.recordings.predictor import Predictor
 
-        predictor = Predictor(run, **predictor_arguments(options), window=options["window"])
+        segment = {name: options[name] for name in ("segment", "vad")}
+        predictor = Predictor(run, **predictor_arguments(options), window=options["window"], **segment)
         hop = options["hop"] or min(LONGEST_HOP, predictor.windowing.hop)
         serve(predictor, hop, options["host"], options["port"], options["connections"], options["save"])

@@ -16,7 +16,7 @@ from ser_data.media.audio import Limits, quiet
 from ser_data.media.isolated import IsolatedDecoder
 from ser_data.media.resampling import resample
 from ser_predict.errors import PredictError
-from ser_predict.recordings.pieces import Piece, cut
+from ser_predict.recordings.pieces import Piece
 
 if TYPE_CHECKING:
     from ser_predict.recordings.predictor import Predictor
@@ -169,23 +169,23 @@ class Engine:
 
     async def answers(self, name: str, upload: Uploaded) -> AsyncIterator[dict[str, Any]]:
         """Window after window of an uploaded recording; other connections have their turn in between."""
-        rate = self.predictor.rate
-        for piece in cut(name, upload.samples, rate, self.predictor.windowing):
+        for piece in await self._turn(self.predictor.pieces, name, upload.samples):
             yield await self._turn(self._answer, piece)
 
-    async def _turn(self, function: Any, *arguments: Any) -> dict[str, Any]:
+    async def _turn(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, partial(function, *arguments))
 
     def _window(self, window: Window, rate: int) -> dict[str, Any]:
         heard = (window.samples / np.float32(32_768)).astype(np.float32)
-        samples = resample(heard, rate, self.predictor.rate)
-        return self._answer(Piece(STREAM, window.start, window.end, samples, window=True))
+        samples, find = resample(heard, rate, self.predictor.rate), self.predictor.detector
+        piece = Piece(STREAM, window.start, window.end, samples, window=True)
+        return self._answer(piece, speech=find is None or bool(find([samples], self.predictor.rate)))
 
-    def _answer(self, piece: Piece) -> dict[str, Any]:
+    def _answer(self, piece: Piece, *, speech: bool = True) -> dict[str, Any]:
         began = monotonic()
         samples = piece.samples
         answer: dict[str, Any] = {"type": "window", "start": round(piece.start, 3), "end": round(piece.end or 0.0, 3)}
-        if samples is not None and quiet(samples):  # no head is asked
+        if not speech or (samples is not None and quiet(samples)):  # no head is asked
             return answer | {"quiet": True}
         try:
             (line,) = self.predictor.predict_pieces([piece])

@@ -12,13 +12,14 @@ import rich_click as click
 from ser_base.command_line import sentences
 from ser_base.settings import SettingsCommand
 from ser_data.corpora.base import AUDIO_SUFFIXES, visible_files
-from ser_predict.ser import PLACE, opens_run, predictor_arguments
+from ser_predict.ser import PLACE, opens_run, predictor_arguments, segments
 
 if TYPE_CHECKING:
     from ser_predict.recordings.pieces import Prediction
     from ser_predict.recordings.predictor import Predictor
 
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".flv", ".wmv")
+PAGE = ".html"
 SHOWN = 20
 """Skipped recordings that stderr names; all of them stand in the output."""
 
@@ -49,9 +50,9 @@ Find = Callable[[str], str | None]
 @click.option(
     "--save",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write results here: .csv, .jsonl, .json, .txt (Audacity), .TextGrid (Praat) or .eaf (ELAN).",
+    help="Also write results here: .csv, .jsonl, .json, .html, .txt (Audacity), .TextGrid (Praat) or .eaf (ELAN).",
 )
-@click.option("--segment", is_flag=True, help="Cut recordings at pauses. Use it for talks and conversations.")
+@segments("Cut recordings at pauses. Use it for talks and conversations.")
 @click.option(
     "--video", type=PLACE, metavar="FILE|DIR", help="Video of the recording, or a folder of videos with the same names."
 )
@@ -80,10 +81,10 @@ def predict(run: Path, files: tuple[Path, ...], **options: Any) -> None:
     if save is not None:
         from ser_predict.recordings.segments import TIMELINES
 
-        endings = (".csv", ".json", ".jsonl", *TIMELINES)
+        endings = (".csv", ".json", ".jsonl", PAGE, *TIMELINES)
         if save.suffix not in endings:
             raise click.UsageError(f"--save {save} has an unknown ending. Known are {', '.join(endings)}.")
-        if save.suffix in TIMELINES and len(recordings) != 1:
+        if save.suffix in (PAGE, *TIMELINES) and len(recordings) != 1:
             raise click.UsageError(
                 f"--save {save} is a timeline of one FILE, not of {len(recordings)}. Use .csv or .jsonl."
             )
@@ -116,13 +117,14 @@ def _predict(run: Path, files: list[str], options: dict[str, Any]) -> int:
         window=options["window"],
         hop=options["hop"],
         segment=options["segment"],
+        vad=options["vad"],
         text=texts is not None,
         video=place is not None,
         video_crop=options["video_crop"],
     )
     click.echo(_opening(predictor), err=True)
     videos = None if place is None else _videos(place)
-    done = _run(predictor, files, texts, videos, options["form"], options["save"], by_segment=options["segment"])
+    done = _run(predictor, files, texts, videos, options["form"], options["save"])
     for note in predictor.notes:
         click.echo(f"Note: {note}.", err=True)
     if options["timeline"] is not None:
@@ -164,8 +166,6 @@ def _run(
     videos: Find | None,
     form: str,
     save: Path | None,
-    *,
-    by_segment: bool = False,
 ) -> "list[Prediction]":
     """Predicts, shows and saves; lines of csv and jsonl come as soon as they are known."""
     from rich.console import Console
@@ -175,27 +175,13 @@ def _run(
     done: list[Prediction] = []
     with ExitStack() as stack:
         console = Console(stderr=True)
-        advance: Callable[[str, int], None] = lambda file, pieces: None
+        tell: dict[str, Any] = {}
         step: Callable[[], None] = lambda: None
-        if console.is_terminal and (by_segment or len(files) > 1):
-            from rich.progress import Progress
-
-            bar = stack.enter_context(
-                Progress(console=console, redirect_stdout=False)
-            )  # results go to stdout meanwhile
-            task = bar.add_task("segments" if by_segment else "recordings", total=0 if by_segment else len(files))
-
-            def advance(file: str, pieces: int) -> None:
-                if by_segment:
-                    bar.update(task, total=(bar.tasks[task].total or 0) + pieces)
-                else:
-                    bar.advance(task)
-
-            def step() -> None:
-                bar.advance(task, int(by_segment))
+        if console.is_terminal:
+            tell, step = _bars(console, stack, predictor.detector is not None, len(files))
 
         def lines() -> Any:
-            for prediction in predictor.predict(files, texts, videos, progress=advance):
+            for prediction in predictor.predict(files, texts, videos, **tell):
                 done.append(prediction)
                 step()
                 yield prediction
@@ -210,9 +196,40 @@ def _run(
         from ser_base.command_line import console as results_console
 
         results_console().print(output.table(done))
-    if save is not None:
+    if save is not None and save.suffix == PAGE:
+        from ser_predict.recordings.page import write_page
+
+        write_page(predictor, done, save)
+    elif save is not None:
         output.save(done, predictor.classes, save)
     return done
+
+
+def _bars(console: Any, stack: ExitStack, by_segment: bool, files: int) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Bars of the pieces of one recording or of all segments, else of the recordings, and of the search for speech.
+
+    Returns:
+        Arguments of ``Predictor.predict``, and what is to be called after each prediction.
+    """
+    from rich.progress import Progress
+
+    bar = stack.enter_context(Progress(console=console, redirect_stdout=False))  # results go to stdout meanwhile
+    by_piece = by_segment or files == 1
+    search = bar.add_task("looking for speech", total=None, visible=False)
+    task = bar.add_task(
+        "segments" if by_segment else "windows" if by_piece else "recordings", total=None if by_piece else files
+    )
+
+    def progress(file: str, pieces: int) -> None:
+        if by_piece:
+            bar.update(task, total=(bar.tasks[task].total or 0) + pieces)
+        else:
+            bar.advance(task)
+
+    def listened(read: float, whole: float) -> None:
+        bar.update(search, total=whole, completed=read, visible=read < whole)
+
+    return {"progress": progress, "listened": listened}, lambda: bar.advance(task, int(by_piece))
 
 
 def _timelines(predictor: "Predictor", done: "Sequence[Prediction]", folder: Path) -> None:

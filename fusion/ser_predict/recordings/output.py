@@ -66,7 +66,7 @@ def table(predictions: "Sequence[Prediction]") -> Any:
         source = " (recognised)" if line.text_source == "recognised" else ""
         cells = [
             line.file if same else Path(line.file).name,
-            *([_clock(line.start), _clock(line.end)] if windows else []),
+            *([clock(line.start), clock(line.end)] if windows else []),
             f"{line.label}{guess}",
             f"{line.confidence:.2f}",
             f"{second[0][0]} {second[0][1]:.2f}" if second else "",
@@ -76,7 +76,7 @@ def table(predictions: "Sequence[Prediction]") -> Any:
     return shown
 
 
-def _clock(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
     return "" if seconds is None else f"{int(seconds // 60)}:{seconds % 60:04.1f}"
 
 
@@ -91,6 +91,8 @@ COLOURS = (  # Okabe and Ito: colour-blind readers can tell them apart
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#8c8c8c", "#5b3a8c", "#7a5c3d",
 )  # fmt: skip
 UNKNOWN = "#d5d9e2"
+OUTLINE = 0.1
+"""Seconds of one value of a recording's outline."""
 
 
 def strip(predictions: Sequence[Prediction], classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -142,32 +144,46 @@ def draw_timeline(predictions: Sequence[Prediction], classes: Sequence[str], thr
     """
     from ser_fusion.reporting.figures import draw
 
-    figure = draw(_figure, predictions, classes, threshold)
+    figure = draw(timeline, predictions, classes, threshold)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, facecolor="white", bbox_inches="tight")
     return path
 
 
-def _figure(predictions: Sequence[Prediction], classes: Sequence[str], threshold: float) -> "Figure":
+def timeline(
+    predictions: Sequence[Prediction],
+    classes: Sequence[str],
+    threshold: float,
+    outline: NDArray[np.float32] | None = None,
+) -> "Figure":
+    """The figure of one recording's predictions; above them its ``outline``, the largest value of each 100 ms, 0 to 1."""
     from matplotlib.figure import Figure
 
     borders, values = strip(predictions, classes)
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(classes)}
-    figure = Figure(figsize=(9, 3.6))
-    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [6, 1], "hspace": 0.12})
+    heights = [6, 1] if outline is None else [2, 5, 1]
+    figure = Figure(figsize=(9, 3.6 if outline is None else 4.4))
+    *top, upper, lower = figure.subplots(
+        len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.12}
+    )
+    if outline is not None:
+        seconds = np.arange(len(outline)) * OUTLINE
+        top[0].fill_between(seconds, -outline, outline, color=UNKNOWN, linewidth=0)
+        top[0].set_yticks([])
+        top[0].set_ylabel("voice")
     bottom = np.zeros(len(values))
     for number, name in enumerate(classes):
         upper.stairs(bottom + values[:, number], borders, baseline=bottom, fill=True, color=colours[name], label=name)
         bottom = bottom + values[:, number]
     upper.set_ylim(0, 1)
     upper.set_ylabel("posterior")
-    upper.set_title(f"{Path(predictions[0].file).name}: posteriors of each window")
+    (top or [upper])[0].set_title(f"{Path(predictions[0].file).name}: posteriors of each window")
     upper.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     _labels(lower, predictions, classes, threshold, colours)
     minutes = borders[-1] > 180
     lower.xaxis.set_major_formatter(lambda x, _: f"{int(x // 60)}:{int(x % 60):02d}" if minutes else f"{x:g}")
     lower.set_xlabel("time, minutes:seconds" if minutes else "time, seconds")
-    lower.set_xlim(borders[0], borders[-1])
+    lower.set_xlim(borders[0], borders[-1]) if outline is None else lower.set_xlim(0, len(outline) * OUTLINE)
     return figure
 
 

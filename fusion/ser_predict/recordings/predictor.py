@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ser_data.manifest.text import normalise
 from ser_data.media.audio import AudioError, Limits
 from ser_data.media.isolated import IsolatedDecoder, IsolatedVideoDecoder
@@ -20,7 +22,7 @@ from ser_predict.errors import NoModel
 from ser_predict.models.ensemble import Chosen, Ensemble
 from ser_predict.models.hub import open_heads
 from ser_predict.recordings.pieces import Piece, Prediction, Windowing, answered, broken, cut, like_training, line_of
-from ser_predict.recordings.segments import cut_at_pauses
+from ser_predict.recordings.segments import Tell, cut_at_pauses, cut_samples, detector
 from ser_predict.recordings.streams import MemoryEntry, StreamEncoder, open_stream_encoder, places, specs_of, unusable
 from ser_predict.recordings.transcripts import Recogniser
 
@@ -49,6 +51,7 @@ class Predictor:
         window: Seconds of a window of long recordings; None: like the training's utterances.
         hop: Seconds between windows; None: half a window.
         segment: Cut recordings at pauses; a segment that is too long is cut into windows.
+        vad: What finds the pauses: ``energy`` or ``silero``.
         audio_encoder: Where the run's speech encoder is, if its recorded name leads nowhere.
         text_encoder: The same for text.
         video_encoder: The same for video.
@@ -66,6 +69,7 @@ class Predictor:
         main: The heads used where every stream they read is there.
         specs: What the features of each stream were computed from, one per layer.
         windowing: How long recordings are cut.
+        detector: What finds speech in recordings that are cut at pauses, or None.
         reason: Why these heads answer.
         notes: What a reader of the predictions should know.
         source: Where the heads come from, and what is known about them.
@@ -94,6 +98,7 @@ class Predictor:
         window: float | None = None,
         hop: float | None = None,
         segment: bool = False,
+        vad: str = "energy",
         audio_encoder: str | None = None,
         text_encoder: str | None = None,
         video_encoder: str | None = None,
@@ -106,6 +111,7 @@ class Predictor:
         offline: bool = False,
         encoders: bool = True,
     ) -> None:
+        self.detector = detector(vad) if segment else None
         self.source = open_heads(run)
         self.classes: tuple[str, ...] = self.source.classes
         self.threshold = threshold
@@ -130,7 +136,6 @@ class Predictor:
             )
         self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
         self.windowing: Windowing = like_training(self.source.durations, window, hop)
-        self._segment = segment
         self._stride = int(self.source.facts.get("stride") or 1)
 
     def predict(
@@ -140,6 +145,7 @@ class Predictor:
         videos: "Mapping[str, str] | Callable[[str], str | None] | None" = None,
         *,
         progress: Callable[[str, int], None] = lambda file, windows: None,
+        listened: Tell = lambda read, whole: None,
     ) -> Iterator[Prediction]:
         """Predictions of recordings, in their order; several per long recording.
 
@@ -148,6 +154,7 @@ class Predictor:
             texts: Transcripts by file as given, or a function from file to transcript or None.
             videos: Video files by recording, likewise; one without a video is predicted as such utterances were in training.
             progress: Called with a file and its number of pieces when it has been decoded.
+            listened: Called with the seconds in which speech was looked for, and all of the recording.
 
         Yields:
             One line per piece. A broken recording is not raised: its ``error`` says what is wrong.
@@ -157,7 +164,7 @@ class Predictor:
         waiting: list[Piece] = []
         with IsolatedDecoder(limits=Limits(channel=self.channel)) as decoder, IsolatedVideoDecoder() as eyes:
             for file in files:
-                count, pieces = self._pieces(decoder, str(file), find)
+                count, pieces = self._pieces(decoder, str(file), find, listened)
                 progress(str(file), count)
                 for piece in pieces:
                     if "video" in self._encoders:
@@ -170,11 +177,10 @@ class Predictor:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> "Predictor":
-        """The heads that ``save_pretrained`` or ``ser export --hub`` wrote.
+        """The heads that ``save_pretrained`` or ``ser export --hub`` wrote; ``options`` as for the class.
 
         Args:
             name: Local folder, or repository on the Hugging Face hub (untested: no hub could be reached).
-            options: As for the class.
         """
         from ser_predict.models.hub import fetch
 
@@ -255,32 +261,34 @@ class Predictor:
         return streams
 
     def _pieces(
-        self, decoder: IsolatedDecoder, file: str, find: "Callable[[str], str | None] | None"
+        self, decoder: IsolatedDecoder, file: str, find: "Callable[[str], str | None] | None", listened: Tell
     ) -> tuple[int, Iterable[Piece]]:
         """The number of a recording's pieces, and the pieces; segments are decoded one by one as they are asked for."""
         text = find(file) if find is not None else None
         if not (self._recogniser or any(stream in self._encoders for stream in HEARD)):
             return 1, [Piece(file, text=text, text_source="given" if text else "none")]
         try:
-            if self._segment:
-                count, pieces = cut_at_pauses(decoder, file, self.rate, self.windowing)
+            if self.detector is not None:
+                count, pieces = cut_at_pauses(decoder, file, self.rate, self.windowing, self.detector, listened)
             else:
-                pieces = cut(file, decoder.load(file, self.rate), self.rate, self.windowing)
+                pieces = self.pieces(file, decoder.load(file, self.rate))
                 count = len(pieces)
         except AudioError as error:
             return 1, [broken(file, error)]
         if text and isinstance(pieces, list) and count == 1:
             pieces[0].text, pieces[0].text_source = text, "given"
         elif text:
-            self._note(
-                f"{file}: its transcript is ignored, because it is not aligned with the {count} windows; use --asr"
-            )
+            why = f"it is not aligned with the {count} windows"
+            self._note(f"{file}: its transcript is ignored, because {why}; use --asr")
         return count, pieces
+
+    def pieces(self, name: str, samples: "NDArray[np.float32]") -> list[Piece]:
+        """The pieces of a recording in memory, (samples,) at ``rate``."""
+        own = (name, samples, self.rate, self.windowing)
+        return cut(*own) if self.detector is None else cut_samples(*own, self.detector)
 
     def _look(self, eyes: IsolatedVideoDecoder, piece: Piece, video: str | None) -> None:
         """Fills in the pictures of a piece."""
-        import numpy as np
-
         piece.pictures = np.empty((0, 1, 1, 3), np.uint8)
         if video is None:
             self._note("recordings without a video are predicted without pictures, as in training")

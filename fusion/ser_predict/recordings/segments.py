@@ -1,19 +1,32 @@
-"""Segments of speech in a recording, found by energy, and timelines of their predictions for other programs.
+"""Segments of speech in a recording, found by energy or by Silero VAD, and timelines of their predictions for other programs.
 
-The recording is read in blocks, so that memory stays bounded; only one level per 10 ms is kept of it.
+The recording is read in blocks, so that memory stays bounded; only one number per 10 or 32 ms is kept of it.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_base.errors import PackageMissing, UnknownName
 from ser_data.media.audio import AudioError, quiet
 from ser_data.media.isolated import IsolatedDecoder
+from ser_data.media.resampling import resample
 from ser_predict.recordings.pieces import Piece, Prediction, Windowing, broken
+
+Samples = NDArray[np.float32]
+Spans = list[tuple[float, float]]
+"""Start and end of segments in seconds, ascending."""
+Detector = Callable[[Iterable[Samples], int], Spans]
+"""From the blocks of a recording and their samples per second to its segments of speech."""
+Tell = Callable[[float, float], None]
+"""Called with the seconds of a recording that are read, and all of them."""
 
 FRAME = 0.01
 """Seconds of a frame."""
@@ -29,15 +42,21 @@ BEGINS, LASTS = 0.4, 0.2
 """Where a segment begins, and down to where it lasts: shares of the range from the noise to loud speech, in dB."""
 NARROW = 12.0
 """dB; a recording whose levels lie closer than this has no pauses to find."""
+SILERO_RATE, SILERO_FRAME = 16_000, 512
+"""What Silero VAD hears: samples per second, and samples of a frame."""
+SILERO_BEGINS, SILERO_LASTS = 0.5, 0.35
+"""Its own defaults: the probability at which speech begins, and down to which it lasts."""
 
 
-def levels(decoder: IsolatedDecoder, file: str, rate: int) -> NDArray[np.float64]:
-    """Level of each frame of a recording in dBFS.
+def blocks_of(
+    decoder: IsolatedDecoder, file: str, rate: int, tell: Tell = lambda read, whole: None
+) -> Iterator[Samples]:
+    """A recording in blocks of samples; digital silence is zeros.
 
     Raises:
         AudioError: The recording cannot be decoded.
     """
-    duration, parts = decoder.probe(file).duration, []
+    duration = decoder.probe(file).duration
     blocks = max(1, math.ceil(duration / BLOCK - 0.01))  # the last one may be a little longer
     for number in range(blocks):
         start, end = number * BLOCK, None if number == blocks - 1 else (number + 1) * BLOCK
@@ -47,8 +66,17 @@ def levels(decoder: IsolatedDecoder, file: str, rate: int) -> NDArray[np.float64
             if error.reason != "silent":
                 raise
             samples = np.zeros(round(((end or duration) - start) * rate), np.float32)
-        parts.append(levels_of(samples, rate))
-    return np.concatenate(parts)
+        yield samples
+        tell(min(duration, end or duration), duration)
+
+
+def levels(decoder: IsolatedDecoder, file: str, rate: int) -> NDArray[np.float64]:
+    """Level of each frame of a recording in dBFS.
+
+    Raises:
+        AudioError: The recording cannot be decoded.
+    """
+    return np.concatenate([levels_of(block, rate) for block in blocks_of(decoder, file, rate)])
 
 
 def levels_of(samples: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
@@ -71,14 +99,19 @@ def segments(level: NDArray[np.float64]) -> list[tuple[float, float]]:
     if loud - noise < NARROW:
         return [(0.0, round(len(level) * FRAME, 6))]
     begins, lasts = (noise + share * (loud - noise) for share in (BEGINS, LASTS))
-    runs = [run for run in _runs(level > lasts) if level[slice(*run)].max() > begins]
+    return _spans(level, begins, lasts, FRAME)
+
+
+def _spans(values: NDArray[np.float64], begins: float, lasts: float, frame: float) -> Spans:
+    """Stretches of frames above ``lasts`` that reach ``begins``, joined over short pauses, without clicks."""
+    runs = [run for run in _runs(values > lasts) if values[slice(*run)].max() > begins]
     joined: list[list[int]] = []
     for first, last in runs:
-        if joined and (first - joined[-1][1]) * FRAME < PAUSE:
+        if joined and (first - joined[-1][1]) * frame < PAUSE:
             joined[-1][1] = last
         else:
             joined.append([first, last])
-    return [(round(a * FRAME, 6), round(b * FRAME, 6)) for a, b in joined if (b - a) * FRAME >= SHORTEST]
+    return [(round(a * frame, 6), round(b * frame, 6)) for a, b in joined if (b - a) * frame >= SHORTEST]
 
 
 def _runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -87,14 +120,86 @@ def _runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def cut_at_pauses(decoder: IsolatedDecoder, file: str, rate: int, windowing: Windowing) -> tuple[int, Iterable[Piece]]:
+def by_energy(blocks: Iterable[Samples], rate: int) -> Spans:
+    """Speech by its level, relative to the noise and to the loud speech of the same recording."""
+    return segments(np.concatenate([levels_of(block, rate) for block in blocks]))
+
+
+def by_silero(blocks: Iterable[Samples], rate: int) -> Spans:
+    """Speech by Silero VAD (MIT licence; its package carries its weights, nothing is fetched)."""
+    import torch
+
+    model, rest, chances = _silero(), np.zeros(0, np.float32), list[float]()
+    model.reset_states()
+    with torch.inference_mode():
+        for block in blocks:
+            samples = np.concatenate([rest, resample(block, rate, SILERO_RATE)])
+            whole = len(samples) // SILERO_FRAME * SILERO_FRAME
+            frames, rest = torch.from_numpy(samples[:whole].reshape(-1, SILERO_FRAME)), samples[whole:]
+            chances += [float(model(frame, SILERO_RATE)) for frame in frames]
+    return _spans(np.array(chances), SILERO_BEGINS, SILERO_LASTS, SILERO_FRAME / SILERO_RATE)
+
+
+@cache
+def _silero() -> Any:
+    import torch
+
+    threads = torch.get_num_threads()
+    from silero_vad import load_silero_vad
+
+    model = load_silero_vad()
+    torch.set_num_threads(threads)  # its import sets one
+    return model
+
+
+DETECTORS: dict[str, Detector] = {"energy": by_energy, "silero": by_silero}
+"""What finds speech, by name."""
+
+
+def detector(name: str) -> Detector:
+    """What finds speech.
+
+    Raises:
+        UnknownName: There is none of this name.
+        PackageMissing: Its package is not installed.
+    """
+    if name not in DETECTORS:
+        raise UnknownName("voice activity detector", name, tuple(DETECTORS))
+    if name == "silero" and find_spec("silero_vad") is None:
+        raise PackageMissing("--vad silero", "silero_vad", "vad")
+    return DETECTORS[name]
+
+
+def cut_samples(file: str, samples: Samples, rate: int, windowing: Windowing, find: Detector) -> list[Piece]:
+    """The pieces between the pauses of a recording that is in memory; without speech one piece that says so."""
+    spans = _windows(find([samples], rate), windowing)
+    parts = ((start, end, samples[round(start * rate) : round(end * rate)]) for start, end in spans)
+    pieces = [Piece(file, a, b, part, window=True, error=quiet(part) or None) for a, b, part in parts]
+    return pieces or [Piece(file, error=SPEECHLESS)]
+
+
+SPEECHLESS = "it does not have a segment of speech"
+
+
+def _windows(spans: Spans, windowing: Windowing) -> Spans:
+    """Segments, and the windows of those that are longer than a long recording."""
+    return [(a + start, a + end) for a, b in spans for start, end in windowing.cut(b - a)]
+
+
+def cut_at_pauses(
+    decoder: IsolatedDecoder,
+    file: str,
+    rate: int,
+    windowing: Windowing,
+    find: Detector = by_energy,
+    tell: Tell = lambda read, whole: None,
+) -> tuple[int, Iterable[Piece]]:
     """Number of the pieces between the pauses of a recording, and the pieces; each is decoded when it is asked for.
 
     Raises:
         AudioError: The recording cannot be decoded.
     """
-    spans = segments(levels(decoder, file, rate))
-    spans = [(a + start, a + end) for a, b in spans for start, end in windowing.cut(b - a)]
+    spans = _windows(find(blocks_of(decoder, file, rate, tell), rate), windowing)
 
     def piece(start: float, end: float) -> Piece:
         try:
@@ -104,7 +209,7 @@ def cut_at_pauses(decoder: IsolatedDecoder, file: str, rate: int, windowing: Win
         return Piece(file, start, end, samples, window=True, error=quiet(samples) or None)
 
     if not spans:
-        return 1, [Piece(file, error="it does not have a segment of speech")]
+        return 1, [Piece(file, error=SPEECHLESS)]
     return len(spans), (piece(*span) for span in spans)
 
 
