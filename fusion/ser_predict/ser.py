@@ -47,6 +47,15 @@ HEADS = (
     click.option("--cache", type=PLACE, help="Read the run's feature cache here. Use it when an early run was moved."),
 )
 STREAMS = ("audio", "text", "video", "prosody")
+ENCODERS = (
+    click.option(
+        "--encoder",
+        metavar="audio=DIR|ID,text=DIR|ID",
+        callback=per_stream(STREAMS, general=False),
+        help="Read the run's encoders here. Use it if they are not found by their recorded names, and for your own classes.",
+    ),
+    *(click.option(f"--{stream}-encoder", hidden=True) for stream in STREAMS),  # of recorded commands
+)
 PREDICTING = (
     click.option(
         "--asr",
@@ -60,23 +69,17 @@ PREDICTING = (
         show_default=True,
         help="Answer 'unsure' if the largest posterior is below this.",
     ),
-    click.option(
-        "--encoder",
-        metavar="audio=DIR|ID,text=DIR|ID",
-        callback=per_stream(STREAMS, general=False),
-        help="Read the run's encoders here. Use it if they are not found by their recorded names, and for your own classes.",
-    ),
-    *(click.option(f"--{stream}-encoder", hidden=True) for stream in STREAMS),  # of recorded commands
+    *ENCODERS,
     click.option("--device", default="auto", show_default=True, help="Compute on cpu or cuda; auto prefers cuda."),
     click.option("--offline", is_flag=True, help="Never open a connection. Use only files of this machine."),
 )
 
 
 def opens_run(*, predicts: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds the options that choose the heads of a run; where it ``predicts``, those of the encoders too."""
+    """Adds the options that choose the heads of a run and its encoders; where it ``predicts``, also how it answers."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(HEADS + PREDICTING if predicts else HEADS):
+        for option in reversed(HEADS + (PREDICTING if predicts else ENCODERS)):
             command = option(command)
         return command
 

@@ -279,6 +279,7 @@ class Export(Record):
     cache: Cache = Cache()
     held_out: list[str] | str | None = None
     stride: Size | None = None
+    leaks: list[str] = []
 
 
 class Against(Record):

@@ -216,11 +216,7 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
         PackageMissing: The extra ``onnx`` is not installed.
         NotExported: Torch cannot export these heads, or the result differs.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise PackageMissing("ser export --onnx", package, "onnx") from error
+    need_onnx()
     ensemble = predictor.main
     if ensemble.stacked:
         raise NotExported(
@@ -248,11 +244,16 @@ def export_onnx(predictor: "Predictor", folder: Path) -> dict[str, Any]:
     return facts
 
 
+def need_onnx() -> None:
+    """Raises ``PackageMissing`` where the extra ``onnx`` is not installed."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise PackageMissing("ser export --onnx", package, "onnx") from error
+
+
 def _write(graph: "Graph", samples: Samples, path: Path) -> None:
-    import logging
-
-    import torch
-
     batch = torch.export.Dim("batch")
     tensors, shapes = [], []
     named = _inputs(graph, samples, np.arange(min(3, samples.count), dtype=np.int64))
@@ -260,17 +261,38 @@ def _write(graph: "Graph", samples: Samples, path: Path) -> None:
         stream = name.removesuffix("_lengths").removesuffix("_content")
         tensors.append(torch.from_numpy(named[name]))
         shapes.append({0: batch} if name.endswith("_lengths") else {0: batch, 1: torch.export.Dim(f"{stream}_frames")})
+    write_graph(graph, tensors, (tuple(shapes),), (graph.inputs, ["posteriors", "logits"]), path)
+
+
+def write_graph(
+    module: nn.Module, tensors: Sequence[Tensor], shapes: Any, names: tuple[list[str], list[str]], path: Path
+) -> None:
+    """Writes a module of tensors as one ONNX file.
+
+    Args:
+        module: What the exporter follows.
+        tensors: An example of its inputs.
+        shapes: Their free dimensions, as for ``torch.onnx.export``.
+        names: Of the inputs and of the outputs.
+        path: File to write.
+
+    Raises:
+        NotExported: Torch's exporter cannot follow it.
+    """
+    import logging
+
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of packages that are not needed
+    inputs, outputs = names
     try:
         with warnings.catch_warnings(action="ignore"):
             program = torch.onnx.export(
-                graph,
+                module,
                 tuple(tensors),
                 dynamo=True,
                 verbose=False,
-                input_names=graph.inputs,
-                output_names=["posteriors", "logits"],
-                dynamic_shapes=(tuple(shapes),),
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=shapes,
             )
             assert program is not None
             program.save(path, external_data=False)

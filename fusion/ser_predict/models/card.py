@@ -144,6 +144,7 @@ def model_card(chosen: Chosen) -> str:
         folds=len({member.fold for member in main.members}),
         seeds=sorted({member.seed for member in main.members}),
         fingerprint=facts.get("folds_fingerprint", ""),
+        leaks=chosen.source.leaks,
         scores=test_scores(chosen),
         uwa=main.uwa if isfinite(main.uwa) else None,
         chance=1 / len(chosen.source.classes),

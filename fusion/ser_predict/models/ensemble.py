@@ -141,6 +141,12 @@ class HeadSource(ABC):
     def durations(self) -> list[float]:
         """Seconds of the training's utterances, or a few values that give the same windows."""
 
+    @property
+    def leaks(self) -> Sequence[str]:
+        """What the leak audit of the run found, in sentences; none without one."""
+        leaks: Sequence[str] = self.facts.get("leaks") or ()
+        return leaks
+
     @abstractmethod
     def streams(self, slug: str) -> tuple[str, ...]:
         """Streams that the heads of a row read."""

@@ -65,6 +65,7 @@ def write_heads(chosen: Chosen, ensembles: Sequence[Ensemble], folder: Path) -> 
         "durations": _durations(source.durations),
         "main": chosen.main.slug,
         "rows": rows,
+        "leaks": list(source.leaks),
         **{name: source.facts[name] for name in FACTS if name in source.facts},
         "cache": {"entries": entries},
     }

@@ -56,11 +56,21 @@ class RunHeads(HeadSource):
     def scores(self, slug: str) -> Mapping[str, Any] | None:
         return self._scores.get(slug)
 
-    @cached_property
+    @property
+    def leaks(self) -> Sequence[str]:
+        seen, audit = self._metrics.get("overlap"), self._metrics.get("audit") or {}
+        own = [f"{seen['share']:.1%} of the test texts occur in the training part of their fold too."] if seen else []
+        return [*own, *audit.get("words", ())]
+
+    @property
     def _scores(self) -> dict[str, Mapping[str, Any]]:
+        return {str(row["slug"]): row["metrics"] for row in self._metrics["rows"]}
+
+    @cached_property
+    def _metrics(self) -> Mapping[str, Any]:
         from ser_fusion.reporting.report import current_metrics
 
-        return {str(row["slug"]): row["metrics"] for row in current_metrics(self.run)["rows"]}
+        return current_metrics(self.run)
 
     def open(
         self, row: Mapping[str, Any], *, fold: str | None = None, seed: int | None = None, calibrate: bool = True

@@ -70,6 +70,7 @@ class Predictor:
         specs: What the features of each stream were computed from, one per layer.
         windowing: How long recordings are cut.
         detector: What finds speech in recordings that are cut at pauses, or None.
+        encoders: Stream to its encoder.
         reason: Why these heads answer.
         notes: What a reader of the predictions should know.
         source: Where the heads come from, and what is known about them.
@@ -127,11 +128,11 @@ class Predictor:
         self._ensembles: dict[frozenset[str], Ensemble | None] = {}
         named = {"audio": audio_encoder, "text": text_encoder, "video": video_encoder, "prosody": prosody_encoder}
         old = None if cache is None else Path(cache)
-        self._encoders: dict[str, StreamEncoder] = {}
+        self.encoders: dict[str, StreamEncoder] = {}
         for stream in self._needed() if encoders else ():
             chosen = named.get(stream)
             names = [chosen] if chosen else places(stream, self.specs[stream][0], self.source.facts, old)
-            self._encoders[stream] = open_stream_encoder(
+            self.encoders[stream] = open_stream_encoder(
                 stream, self.specs[stream], names, device=device, offline=offline
             )
         self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
@@ -167,7 +168,7 @@ class Predictor:
                 count, pieces = self._pieces(decoder, str(file), find, listened)
                 progress(str(file), count)
                 for piece in pieces:
-                    if "video" in self._encoders:
+                    if "video" in self.encoders:
                         self._look(eyes, piece, see(str(file)) if see is not None else None)
                     waiting.append(piece)
                     if len(waiting) >= CHUNK:
@@ -265,7 +266,7 @@ class Predictor:
     ) -> tuple[int, Iterable[Piece]]:
         """The number of a recording's pieces, and the pieces; segments are decoded one by one as they are asked for."""
         text = find(file) if find is not None else None
-        if not (self._recogniser or any(stream in self._encoders for stream in HEARD)):
+        if not (self._recogniser or any(stream in self.encoders for stream in HEARD)):
             return 1, [Piece(file, text=text, text_source="given" if text else "none")]
         try:
             if self.detector is not None:
@@ -295,7 +296,7 @@ class Predictor:
         elif piece.error is None:
             start, end = (piece.start, piece.end) if piece.window else (None, None)
             try:
-                piece.pictures = eyes.load(video, self._encoders["video"].fps, start, end, self._crop)
+                piece.pictures = eyes.load(video, self.encoders["video"].fps, start, end, self._crop)
             except VideoError as error:
                 piece.error = f"its video cannot be used ({error})"
 
@@ -303,14 +304,14 @@ class Predictor:
     def rate(self) -> int:
         """Samples per second of what the heads hear, in Hz."""
         for stream in HEARD:
-            if stream in self._encoders:
-                return self._encoders[stream].rate
+            if stream in self.encoders:
+                return self.encoders[stream].rate
         return self._recogniser.rate if self._recogniser else 16_000
 
     @property
     def channel(self) -> str:
         """What the features took of several channels: ``mean``, ``left`` or ``right``."""
-        return next((self._encoders[stream].job.channel for stream in HEARD if stream in self._encoders), "mean")
+        return next((self.encoders[stream].job.channel for stream in HEARD if stream in self.encoders), "mean")
 
     @property
     def hears(self) -> bool:
@@ -324,7 +325,7 @@ class Predictor:
     def predict_pieces(self, pieces: Sequence[Piece]) -> list[Prediction]:
         """Encodes pieces in memory (``samples`` at ``rate``) and lets the heads vote; one prediction per piece, in order."""
         self._hear([piece for piece in pieces if piece.error is None and not piece.text and piece.samples is not None])
-        encoded = {stream: self._encode(stream, pieces) for stream in self._encoders}
+        encoded = {stream: self._encode(stream, pieces) for stream in self.encoders}
         groups: dict[str, tuple[Ensemble, list[int]]] = {}
         for number, piece in enumerate(pieces):
             if piece.error is not None:
@@ -354,7 +355,7 @@ class Predictor:
         inputs: dict[int, NDArray[Any] | str] = {}
         for number, piece in enumerate(pieces):
             if piece.error is None and stream in HEARD and piece.samples is not None:
-                inputs[number] = resample(piece.samples, self.rate, self._encoders[stream].rate)
+                inputs[number] = resample(piece.samples, self.rate, self.encoders[stream].rate)
             elif piece.error is None and stream == "text" and (text := normalise(piece.text or "")):
                 inputs[number] = text
             elif piece.error is None and stream == "video" and piece.pictures is not None:
@@ -362,7 +363,7 @@ class Predictor:
         if not inputs:
             return {}
         done = {}
-        for number, result in zip(inputs, self._encoders[stream].encode(list(inputs.values())), strict=True):
+        for number, result in zip(inputs, self.encoders[stream].encode(list(inputs.values())), strict=True):
             if isinstance(result, Refused):
                 problem: str | None = result.detail
             else:

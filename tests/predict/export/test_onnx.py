@@ -165,3 +165,24 @@ def test_from_the_command_line(small: Any, tmp_path: Path):
     assert facts["checked"]["frames_of"] == "36 utterances of the run's cache" and len(facts["heads"]) == 3
     assert facts["checked"]["largest_difference"] < 1e-5 and facts["stride"] == 2
     assert "differ by at most" in done.output and facts["classes"] == ["happy", "neutral", "sad"]
+
+
+def test_the_whole_chain_from_the_waveform(small: Any, predictor: Any, tmp_path: Path):
+    """One head, two layers, stride 2: compared with ``ser predict`` by the command itself, and on three recordings here."""
+    import soundfile
+
+    words = ["--fold", "1", "--seed", "0", "--encoder", f"audio={small.audio_encoder},text={small.text_encoder}"]
+    asked = [str(small.run), "--onnx", str(tmp_path), "--waveform", *words]
+    done = CliRunner().invoke(command, asked)
+    assert done.exit_code == 0, done.output
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert facts["checked"]["of"] == "36 recordings of the run's corpus" and facts["row"] == "audio-stats"
+    assert facts["checked"]["largest_difference"] < 1e-3 and facts["shortest"] == 400
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    files = [small.file(number) for number in (0, 4, 8)]
+    for file, line in zip(files, predictor(row="audio", fold="1", seed=0).predict(files), strict=True):
+        samples = soundfile.read(file, dtype="float32")[0]
+        (posteriors,) = session.run(None, {"samples": samples[None]})
+        assert posteriors[0] == pytest.approx(list(line.posteriors.values()), abs=1e-3)
+    refused = CliRunner().invoke(command, [*asked, "--row", "cross"])
+    assert refused.exit_code == 1 and "reads audio and text" in refused.output

@@ -1,11 +1,14 @@
 """Windows of a stream: every sample in its place, one window of memory, what is late is skipped."""
 
+import asyncio
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_predict.live.engine import Stream
+from ser_predict.live.engine import Engine, Stream, Uploaded, Window
 
 RATE = 1_000
 
@@ -60,3 +63,25 @@ def test_any_bytes_keep_the_newest_samples_and_no_more(parts: list[bytes]):
             assert window.end * RATE == pytest.approx(len(heard) // 2)
             assert window.samples.tobytes() == heard[-2 * len(window.samples) :]
             assert len(window.samples) == min(RATE, len(heard) // 2)
+
+
+def test_the_segmenter_of_recordings_cuts_uploads_and_silences_windows_without_speech(predictor: Any):
+    pytest.importorskip("silero_vad", reason="needs the extra vad")
+    draw = np.random.default_rng(0)
+    talk = draw.normal(0, 1e-4, 4 * 16_000).astype(np.float32)
+    talk[8_000:24_000] += draw.normal(0, 0.1, 16_000).astype(np.float32)
+    talk[40_000:56_000] += draw.normal(0, 0.1, 16_000).astype(np.float32)
+
+    async def ask(vad: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        engine = Engine(predictor(row="audio", fold="1", seed=0, segment=True, vad=vad), 1.0)
+        answers = [answer async for answer in engine.answers("talk.wav", Uploaded(talk, 4.0, []))]
+        window = Window(0.0, 4.0, (talk * 32_767).astype(np.int16), 0.0, 0)
+        answer = await engine.window(window, 16_000)
+        engine.close()
+        return answers, answer
+
+    cut, heard = asyncio.run(ask("energy"))
+    assert [(one["start"], one["end"]) for one in cut] == [(0.5, 1.5), (2.5, 3.5)] and "label" in heard
+    nothing, quiet = asyncio.run(ask("silero"))  # noise is loud, and not speech
+    assert quiet == {"type": "window", "start": 0.0, "end": 4.0, "quiet": True}
+    assert [one["error"] for one in nothing] == ["it does not have a segment of speech"]

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from ser_data.media.isolated import IsolatedDecoder
 from ser_predict.recordings.cli import predict
 from ser_predict.recordings.pieces import Prediction
-from ser_predict.recordings.segments import TIMELINES, levels, segments
+from ser_base.errors import UnknownName
+from ser_predict.recordings.segments import TIMELINES, by_energy, detector, levels, segments
 
 RATE = 16_000
 Span = tuple[float, float]
@@ -96,6 +97,23 @@ def test_ten_minutes_of_acted_speech(shared: Path, tmp_path: Path):
     check(ravdess(shared / "corpora/ravdess"), -65, tmp_path)
 
 
+def test_silero_hears_no_speech_in_noise_whatever_the_blocks():
+    pytest.importorskip("silero_vad", reason="needs the extra vad")
+    find, noise = detector("silero"), bursts(np.random.default_rng(3))[0].astype(np.float32)
+    assert find([noise], RATE) == find([noise[:9_000], noise[9_000:]], RATE) == []
+    assert by_energy([noise], RATE) != []
+    with pytest.raises(UnknownName, match="energy, silero"):
+        detector("silence")
+
+
+@pytest.mark.real
+def test_silero_finds_speech_in_noise_in_which_energy_does_not(shared: Path):
+    pytest.importorskip("silero_vad", reason="needs the extra vad")
+    samples, spans = composed(ravdess(shared / "corpora/ravdess"), 60, -40, np.random.default_rng(5))
+    share = {name: near(spans, detector(name)([samples], RATE), 0.4) for name in ("energy", "silero")}
+    assert share["silero"] > max(0.6, share["energy"])
+
+
 def line(start: float, end: float, label: str, text: str | None = None) -> Prediction:
     return Prediction(
         "talk é.wav", start, end, True, text, "recognised" if text else "none", None, label, label, 0.8, "audio"
@@ -157,6 +175,13 @@ def test_a_talk_is_cut_at_its_pauses(small: Any, tmp_path: Path):
     assert near(spans, [(float(row["start"]), float(row["end"])) for row in rows]) == 1 and len(rows) == len(spans)
     saved = json.loads((tmp_path / "talk.json").read_text())
     assert [one["label"] for one in saved] == [row["label"] for row in rows] and len(saved[0]["posteriors"]) == 3
+    assert call("--save", tmp_path / "talk.html").exit_code == 0
+    page = (tmp_path / "talk.html").read_text()
+    assert page.count("<svg") == 1 and "talk.flac" in page and "Never for" in page and "http-equiv" in page
+    assert page.count('<td class="left">') == 2 * len(rows) and all(
+        f'<td class="left">{r["label"]}' in page for r in rows
+    )
+    assert "src=" not in page and "<script" not in page, "it needs no other file"
     wrong = call(small.file(0), "--save", tmp_path / "two.eaf")
     assert wrong.exit_code == 2 and "timeline" in wrong.output
     unknown = call("--save", tmp_path / "talk.xlsx")
