@@ -60,7 +60,7 @@ class RunHeads(HeadSource):
     def leaks(self) -> Sequence[str]:
         seen, audit = self._metrics.get("overlap"), self._metrics.get("audit") or {}
         own = [f"{seen['share']:.1%} of the test texts occur in the training part of their fold too."] if seen else []
-        return [*own, *audit.get("words", ())]
+        return [*own, *audit.get("words", ("Protocols were not audited (`ser audit RUN` does that).",))]
 
     @property
     def _scores(self) -> dict[str, Mapping[str, Any]]:

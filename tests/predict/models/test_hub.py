@@ -71,7 +71,7 @@ def test_the_card_says_what_it_must(exported: Path):
     card = (exported / "README.md").read_text(encoding="utf-8")
     head, body = card.split("---\n")[1:3]
     assert "library_name: ser-fusion" in head and "license: other" in head
-    assert "The run was not audited for leaks" in body
+    assert "of the test texts occur in the training part" in body and "ser audit RUN" in body
     for heading in ("## Use", "## Protocol", "## Leak audit", "## Scores", "## Data", "## Intended use", "## Limits"):
         assert heading in body
     assert "| UWA |" in body and "95 % interval" in body and "Licence:" in body and "Regulation 2024/1689" in body

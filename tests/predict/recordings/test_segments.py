@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from ser_base.errors import UnknownName
 from ser_data.media.isolated import IsolatedDecoder
 from ser_predict.recordings.cli import predict
 from ser_predict.recordings.pieces import Prediction
-from ser_base.errors import UnknownName
 from ser_predict.recordings.segments import TIMELINES, by_energy, detector, levels, segments
 
 RATE = 16_000
