@@ -179,7 +179,7 @@ def published_folds(table: "pd.DataFrame", root: Path) -> tuple[list[Draft], lis
         what = f"{root} has no folds of {listing(sorted(corpora))} (no folder fold_1)"
         raise BadFolds("emobox", what, "Give the folder data of EmoBox's repository, or the corpus's folder in it.")
     places = _places(table)
-    drafts, listed, absent = [], set[int](), 0
+    drafts, listed, absent = list[Draft](), set[int](), 0
     for number, folder in enumerate(sorted(homes[-1].glob("fold_*"), key=lambda path: natural(path.name)), 1):
         masks: dict[str, Mask] = {}
         for part in ("train", "valid", "test"):

@@ -84,12 +84,14 @@ class Chain(nn.Module):
         state = state.to(self.dtype).float()
         if self.stride == 1:
             return state
-        count = state.shape[1]
-        groups = (count + self.stride - 1) // self.stride
-        whole = F.pad(state, (0, 0, 0, groups * self.stride - count)).reshape(1, groups, self.stride, -1)
-        ones = F.pad(torch.ones_like(state[:, :, :1]), (0, 0, 0, groups * self.stride - count))
-        counts = ones.reshape(1, groups, self.stride, 1).sum(2)
-        return (whole.sum(2) / counts).to(self.dtype).float()
+        counts = self._groups(torch.ones_like(state[:, :, :1]))
+        return (self._groups(state) / counts).to(self.dtype).float()
+
+    def _groups(self, frames: Tensor) -> Tensor:
+        """Sums of so many frames as the stride; the last group may have fewer."""
+        padded = F.pad(frames, (0, 0, 0, self.stride - 1))
+        groups = padded.shape[1] // self.stride
+        return padded[:, : groups * self.stride].reshape(1, groups, self.stride, frames.shape[2]).sum(2)
 
 
 def export_chain(predictor: "Predictor", folder: Path) -> dict[str, Any]:
@@ -108,12 +110,14 @@ def export_chain(predictor: "Predictor", folder: Path) -> dict[str, Any]:
     """
     need_onnx()
     module, description = _chain(predictor)
+    step = round(predictor.rate / (description.frame_rate or 50.0))
+    shortest = description.shortest + module.stride * step  # at least two frames behind the stride
     longest = min(description.windowing.length, round(LONGEST * predictor.rate))
-    clips, origin = _clips(predictor, description.shortest, longest)
+    clips, origin = _clips(predictor, shortest, longest)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / MODEL) as scratch:
         example = torch.from_numpy(clips[0][None])
-        free = torch.export.Dim("samples", min=description.shortest, max=description.windowing.length)
+        free = torch.export.Dim("samples", min=shortest, max=description.windowing.length)
         write_graph(module, [example], {"samples": {1: free}}, (["samples"], ["posteriors"]), scratch)
         difference = _compare(predictor, clips, scratch)
         if not difference <= TOLERANCE:
@@ -126,7 +130,7 @@ def export_chain(predictor: "Predictor", folder: Path) -> dict[str, Any]:
         "row": predictor.main.slug,
         "inputs": {"samples": f"float32 (1, samples) at {predictor.rate} Hz, one recording, -1 to 1"},
         "outputs": {"posteriors": "float32 (1, classes): calibrated, averaged over the heads"},
-        "shortest": description.shortest,
+        "shortest": shortest,
         "longest": description.windowing.length,
         "features": {"audio": [spec.as_dict() for spec in predictor.specs["audio"]]},
         "heads": [{"fold": m.fold, "seed": m.seed, "temperature": m.temperature} for m in predictor.main.members],
@@ -159,6 +163,7 @@ def _chain(predictor: "Predictor") -> tuple[Chain, Any]:
             "Export the heads alone: leave --waveform out",
         )
     model = load_model(encoder.source, EngineOptions(device="cpu"), UNUSED)
+    model.set_attn_implementation("eager")  # what the exporter follows without conditions on lengths
     stride = stride_of(specs[0], int(predictor.source.facts.get("stride") or 1))
     layers, dtype = tuple(int(spec.layer or 0) for spec in specs), getattr(torch, specs[0].dtype)
     normalised, heads = bool(description.declared["normalised"]), Graph(main, [])

@@ -183,7 +183,7 @@ def timeline(
     minutes = borders[-1] > 180
     lower.xaxis.set_major_formatter(lambda x, _: f"{int(x // 60)}:{int(x % 60):02d}" if minutes else f"{x:g}")
     lower.set_xlabel("time, minutes:seconds" if minutes else "time, seconds")
-    lower.set_xlim(borders[0], borders[-1]) if outline is None else lower.set_xlim(0, len(outline) * OUTLINE)
+    lower.set_xlim(*((borders[0], borders[-1]) if outline is None else (0, len(outline) * OUTLINE)))
     return figure
 
 

@@ -33,7 +33,7 @@ def write_page(predictor: "Predictor", predictions: Sequence[Prediction], path: 
     from ser_fusion.reporting.tables import Cell, Row, Table
 
     spoken = [line for line in predictions if line.error is None and line.end is not None]
-    name, plots = Path(predictions[0].file).name, []
+    name, plots = Path(predictions[0].file).name, list[Plot]()
     if spoken:
         heard = outline(predictions[0].file, predictor.rate, predictor.channel)
         figure = draw(timeline, spoken, predictor.classes, predictor.threshold, heard)
