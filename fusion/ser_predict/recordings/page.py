@@ -77,4 +77,4 @@ def outline(file: str, rate: int, channel: str) -> NDArray[np.float32] | None:
     except AudioError:
         return None
     values = np.concatenate([*peaks, rest.max(keepdims=True)] if len(rest) else peaks)
-    return values / max(float(values.max(initial=0.0)), 1e-6)
+    return (values / max(float(values.max(initial=0.0)), 1e-6)).astype(np.float32)

@@ -4,6 +4,7 @@ The recording is read in blocks, so that memory stays bounded; only one number p
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -147,7 +148,8 @@ def _silero() -> Any:
     threads = torch.get_num_threads()
     from silero_vad import load_silero_vad
 
-    model = load_silero_vad()
+    with warnings.catch_warnings(action="ignore"):  # of the loader that its release calls
+        model = load_silero_vad()
     torch.set_num_threads(threads)  # its import sets one
     return model
 
