@@ -14,6 +14,9 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "iemocap": ("Session[1-5]/dialog/EmoEvaluation",),
     "meld": ("train_sent_emo.csv", "dev_sent_emo.csv", "test_sent_emo.csv"),
     "cremad": ("AudioWAV", "1[0-9][0-9][0-9]_[A-Z][A-Z][A-Z]_[A-Z][A-Z][A-Z]_*.*"),
+    "msp-podcast": ("Labels/labels_consensus.csv", "Labels/labels_concensus.csv"),
+    "cmu-mosei": ("CMU_MOSEI_Labels.csv",),
+    "emorynlp": ("emotion-detection-trn.json", "emorynlp_train_final.csv"),
     "audformat": ("db.yaml",),
 }
 """Corpus -> patterns of paths below its root, of which one is enough."""

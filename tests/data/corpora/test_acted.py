@@ -7,6 +7,7 @@ import pytest
 from ser_data.corpora import CORPORA
 from ser_data.corpora.acted import ACTED
 from ser_data.errors import BadRoot
+from ser_data.recognise import recognise
 
 # file -> speaker, gender, label, text (None where the corpus has none here)
 NAMES: dict[str, dict[str, tuple[str, str | None, str, str | None]]] = {
@@ -68,6 +69,7 @@ def test_names_as_published_are_read_and_others_are_listed(name: str, tmp_path: 
         str(Path(one.path).relative_to(tmp_path)): (one.speaker, one.gender, one.label, one.text)
         for one in manifest.utterances()
     }
+    assert recognise(tmp_path)[0].corpus == name
     assert found == {file.replace(".aiff", ".wav"): facts for file, facts in NAMES[name].items()}
     assert [(problem.id, problem.reason) for problem in manifest.dropped] == [("not a name", "bad id")]
     assert all(one.duration for one in manifest.utterances())

@@ -11,6 +11,7 @@ from ser_data.errors import BadRoot
 from ser_data.manifest.labels import resolve_scheme
 from ser_data.manifest.table import Manifest
 from ser_data.protocols import make_folds
+from ser_data.recognise import recognise
 from ser_data.validate.published import PUBLISHED
 
 MSP = """FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set
@@ -52,6 +53,7 @@ def test_msp_podcast(name: str, dev: str, tmp_path: Path, tone):
     assert reasons(manifest) == [
         ("MSP-PODCAST_0005_0001", "unknown label"), ("", "bad row"), ("MSP-PODCAST_0003_0002", "missing file"),
     ]  # fmt: skip
+    assert recognise(tmp_path)[0].corpus == "msp-podcast"
     kept = resolve_scheme(None, manifest).apply(manifest.table["label"])
     assert kept.notna().sum() == 3, "without the one on which the raters do not agree"
     other = CORPORA["msp-podcast"].read(tmp_path, test="Test2", durations=False)
@@ -77,6 +79,7 @@ def test_cmu_mosei(tmp_path: Path, tone):
     words = tmp_path / "Raw/Transcript/Segmented/Combined/-3g5yACwYnA.txt"
     words.parent.mkdir(parents=True)
     words.write_text("-3g5yACwYnA___7___1.5___2.25___I____do like it\n")
+    assert recognise(tmp_path)[0].corpus == "cmu-mosei"
     alone = CORPORA["cmu-mosei"].read(tmp_path)
     assert [(row.id, row.label, row.valence, row.part) for row in alone.utterances()] == [
         ("-3g5yACwYnA_0", "happiness", 1.0, "train"), ("-3g5yACwYnA_1", "anger", 1.0, "train"),
@@ -127,6 +130,7 @@ def test_emorynlp_from_either_publication(tmp_path: Path):
     assert [(row.id, row.part) for row in first.utterances()] == [
         (f"s01_e02_c03_u{number:03}", part) for number, part in enumerate(("train", "train", "dev", "test"), 1)
     ]
+    assert {recognise(place)[0].corpus for place in (authors, copy)} == {"emorynlp"}
     mine, theirs = next(first.utterances()), next(second.utterances())
     assert mine == theirs and mine.speaker == "Joey Tribbiani, Ross Geller" and mine.dialogue == "s01_e02_c03"
     assert make_folds(second, "official").folds[0].dev == ("s01_e02_c03_u002",)
