@@ -130,11 +130,9 @@ class Predictor:
         old = None if cache is None else Path(cache)
         self.encoders: dict[str, StreamEncoder] = {}
         for stream in self._needed() if encoders else ():
-            chosen = named.get(stream)
-            names = [chosen] if chosen else places(stream, self.specs[stream][0], self.source.facts, old)
-            self.encoders[stream] = open_stream_encoder(
-                stream, self.specs[stream], names, device=device, offline=offline
-            )
+            chosen, specs = named.get(stream), self.specs[stream]
+            names = [chosen] if chosen else places(stream, specs[0], self.source.facts, old)
+            self.encoders[stream] = open_stream_encoder(stream, specs, names, device=device, offline=offline)
         self._recogniser = Recogniser(asr, device=device, offline=offline) if asr else None
         self.windowing: Windowing = like_training(self.source.durations, window, hop)
         self._stride = int(self.source.facts.get("stride") or 1)
@@ -178,11 +176,7 @@ class Predictor:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> "Predictor":
-        """The heads that ``save_pretrained`` or ``ser export --hub`` wrote; ``options`` as for the class.
-
-        Args:
-            name: Local folder, or repository on the Hugging Face hub (untested: no hub could be reached).
-        """
+        """The heads in a folder of ``ser export --hub``, or in a repository on the hub (untested); ``options`` as for the class."""
         from ser_predict.models.hub import fetch
 
         return cls(fetch(name, offline=bool(options.get("offline"))), **options)
