@@ -115,9 +115,7 @@ class Predictor:
         self.detector = detector(vad) if segment else None
         self.source = open_heads(run)
         self.classes: tuple[str, ...] = self.source.classes
-        self.threshold = threshold
-        self.notes: list[str] = []
-        self.reason = ""
+        self.threshold, self.notes, self.reason = threshold, list[str](), ""
         self._options: dict[str, Any] = {"fold": fold, "seed": seed, "calibrate": calibrate}
         self._streams, self._crop = (*STREAMS, "video") if video else STREAMS, video_crop
         offered = {"text": text or asr is not None, "video": video}
@@ -297,10 +295,8 @@ class Predictor:
     @property
     def rate(self) -> int:
         """Samples per second of what the heads hear, in Hz."""
-        for stream in HEARD:
-            if stream in self.encoders:
-                return self.encoders[stream].rate
-        return self._recogniser.rate if self._recogniser else 16_000
+        own = self._recogniser.rate if self._recogniser else 16_000
+        return next((self.encoders[stream].rate for stream in HEARD if stream in self.encoders), own)
 
     @property
     def channel(self) -> str:
