@@ -65,7 +65,7 @@ def thirds(plant: Callable[..., Any], n: int = 240, strength: float = 2.0) -> An
     [
         "concat",
         "cross",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("self", "gated", "late", "bottleneck")),
+        *(pytest.param(name, marks=pytest.mark.crash) for name in ("self", "gated", "late", "bottleneck")),
     ],
 )
 def test_three_streams_beat_every_pair(
