@@ -139,9 +139,8 @@ def validate(source: "Source", partial: bool, decode: bool, everything: bool) ->
 )
 @reports_errors
 def describe(source: "Source", labels: str | None, protocol: str | None, plot: str | None) -> None:
-    """Show hours, lengths, and the classes of each session, fold and speaker.
-
-    For maps of the features and what a probe reads there, extract them first, then run `ser probe --map tsne`.
+    """Show hours, lengths, and the classes of each session, fold and speaker. For maps of the features, extract them
+    first, then run `ser probe --map tsne`.
     """
     from ser_data import describe as numbers
     from ser_data import show

@@ -89,6 +89,13 @@ def check_corpus(corpus: Corpus, root: Path, *, lossless: bool = True, **options
 
     Raises:
         AssertionError: A promise is not kept; the message says which.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ser_data import CORPORA
+        >>> from ser_data.testing import check_corpus
+        >>> len(check_corpus(CORPORA["csv"], Path("corpus.csv")))
+        36
     """
     check_card(corpus)
     with tempfile.TemporaryDirectory() as empty:

@@ -111,6 +111,10 @@ def check_encoder(encoder: "type[Encoder] | str", inputs: Sequence[Any] = (), de
     Raises:
         AssertionError: A promise is not kept; the message says which.
         EncoderBroken: The class is not usable at all.
+
+    Examples:
+        >>> from ser_extract.testing import check_encoder
+        >>> check_encoder("ser_extract.encoders.prosody:Acoustic")  # every promise is kept
     """
     path = encoder if isinstance(encoder, str) else f"{encoder.__module__}:{encoder.__qualname__}"
     kind = load_class(path)

@@ -263,6 +263,11 @@ def check_head(
 
     Raises:
         AssertionError: A promise is not kept; the message begins with the check and the shape.
+
+    Examples:
+        >>> from ser_fusion.heads import HEADS
+        >>> from ser_fusion.testing import check_head
+        >>> check_head(HEADS["cross"], "cross", checks=["packed_equals_padded"], shapes=["corrected"])
     """
     for check, shape in product(checks, shapes):
         try:
@@ -325,6 +330,11 @@ def check_pooling(kind: type[Pooling], checks: Iterable[str] = POOLING_CHECKS) -
 
     Raises:
         AssertionError: A promise is not kept; the message begins with the check.
+
+    Examples:
+        >>> from ser_fusion.poolings import POOLINGS
+        >>> from ser_fusion.testing import check_pooling
+        >>> check_pooling(POOLINGS["stats"])
     """
     for check in checks:
         try:
@@ -349,6 +359,11 @@ def check_classifier(recipe: "Recipe") -> None:
 
     Raises:
         AssertionError: A promise is not kept.
+
+    Examples:
+        >>> from ser_fusion.classifiers import CLASSIFIERS
+        >>> from ser_fusion.testing import check_classifier
+        >>> check_classifier(CLASSIFIERS["lda"])
     """
     from ser_fusion.classifiers.base import choose_and_fit
 

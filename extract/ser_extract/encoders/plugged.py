@@ -63,6 +63,11 @@ class Encoder(Protocol):
         frame_rate: Frames per second (sound); None where `frames` gives one vector of the whole utterance.
         shortest: Fewest samples that give a frame (sound); below it an utterance is listed as `too_short`. Default 1.
         window: Most samples of one call (sound); longer recordings go in overlapping windows. Default: `--max-seconds`.
+
+    Examples:
+        >>> from ser_extract.encoders.prosody import Acoustic
+        >>> Acoustic.modality, Acoustic.layers
+        ('prosody', 1)
     """
 
     name: str

@@ -68,10 +68,11 @@ def write_report(
     metrics = evaluate_run(run.path) if anew else current_metrics(run)
     step("plots")
     mapped = map_of(run)
+    placed = place_rows(metrics, run.run)
+    remarks = [*far_off(placed), *(better_read(mapped) if mapped else ())]
     drawn = plots(run, metrics, mapped, files)
     step("tables")
     shown, everything = tables.report_tables(metrics)
-    placed = place_rows(metrics, run.run)
     shown |= {"read": read_table(mapped) if mapped else None, "published": published_table(placed)}
     everything += filter(None, (shown["read"], shown["published"]))
     clips: dict[str, str] = {}
@@ -84,7 +85,7 @@ def write_report(
         metrics=metrics,
         headline=words.headline(metrics),
         summary=words.summary(metrics),
-        warnings=[*words.warnings(metrics), *far_off(placed), *(better_read(mapped) if mapped else ())],
+        warnings=[*words.warnings(metrics), *remarks],
         names={row["slug"]: row["name"] for row in metrics["rows"]},
         tables=shown,
         **drawn,

@@ -36,6 +36,8 @@ class Door:
     write: Callable[[Path, list[str]], Path]
     options: dict[str, str]
     speakers: bool = True
+    label: str = NFC
+    """The label of both rows as it is read."""
     broken: Callable[[Path], Path] | None = None
     """Writes a table in which a quote is not closed; None where the format has no quotes of its own."""
 
@@ -102,6 +104,27 @@ def _cremad(folder: Path, labels: list[str]) -> Path:
     return folder
 
 
+def _msp(folder: Path, labels: list[str]) -> Path:
+    head = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
+    rows = [f"{name}.wav,A,4,4,4,{who},Male,Train\n" for name, who in zip("ab", ("Ann", "Ann "), strict=True)]
+    (folder / "labels_consensus.csv").write_text(head + "".join(rows), encoding="utf-8")
+    return folder
+
+
+def _mosei(folder: Path, labels: list[str]) -> Path:
+    rows = [f"{n},{name},0,0,0.1,1,1,2,1,0\n" for n, name in enumerate("ab")]
+    head = ",file,index,start,end,label2a,label2b,label6,label7,split\n"
+    (folder / "CMU_MOSEI_Labels.csv").write_text(head + "".join(rows), encoding="utf-8")
+    return folder
+
+
+def _emory(folder: Path, labels: list[str]) -> Path:
+    head = "Utterance,Speaker,Emotion,Scene_ID,Utterance_ID,Season,Episode,Start_Time,End_Time\n"
+    rows = [f"Hi,\"['{who}']\",Sad,3,{n},1,2,00:00:01.000,00:00:02.000\n" for n, who in enumerate(("Ann", "Ann "))]
+    (folder / "emorynlp_train_final.csv").write_text(head + "".join(rows), encoding="utf-8")
+    return folder
+
+
 def _quote(name: str, writer: Callable[[Path, list[str]], Path]) -> Callable[[Path], Path]:
     """The same table with one more row, in which a quote opens and is never closed."""
 
@@ -121,8 +144,11 @@ DOORS: dict[str, Door | str] = {
     "audiofolder": Door(_metadata, {}, broken=_quote("metadata.csv", _metadata)),
     "hf": Door(_hf, {}),
     "audformat": Door(_audformat, {}, broken=_quote("db.t.csv", _audformat)),
-    "meld": Door(_meld, {}, broken=_quote("train_sent_emo.csv", _meld)),
-    "cremad": Door(_cremad, {}, speakers=False, broken=_quote("VideoDemographics.csv", _cremad)),
+    "meld": Door(_meld, {}, label="anger", broken=_quote("train_sent_emo.csv", _meld)),
+    "cremad": Door(_cremad, {}, speakers=False, label="anger", broken=_quote("VideoDemographics.csv", _cremad)),
+    "msp-podcast": Door(_msp, {}, label="anger", broken=_quote("labels_consensus.csv", _msp)),
+    "cmu-mosei": Door(_mosei, {}, speakers=False, label="anger", broken=_quote("CMU_MOSEI_Labels.csv", _mosei)),
+    "emorynlp": Door(_emory, {}, label="sad", broken=_quote("emorynlp_train_final.csv", _emory)),
     "iemocap": FIXED,
     **dict.fromkeys(ACTED, FIXED),
     "demo": "it writes its own table",
@@ -141,14 +167,14 @@ def test_every_reader_gives_clean_names_and_refuses_an_open_quote(name: str, tmp
     labels = ["anger ", "\u200banger\u00a0"] if name == "meld" else [DIRTY, NFC]
     manifest = CORPORA[name].read(door.write(folder, labels), **door.options)
     assert len(manifest) == 2
-    assert manifest.table["label"].unique().tolist() == ["anger" if name in ("meld", "cremad") else NFC]
+    assert manifest.table["label"].unique().tolist() == [door.label]
     if door.speakers:
         assert manifest.table["speaker"].unique().tolist() == ["Ann"]
     if name == "jsonl":
         assert manifest.table["session"].unique().tolist() == ["1"]
     if name == "cremad":
         assert manifest.table["gender"].unique().tolist() == ["female"]
-    else:
+    elif door.speakers:
         (note,) = [problem for problem in manifest.notes if problem.reason == "blanks in names"]
         assert "of speaker (as 'Ann ')" in note.detail
     if door.broken is not None:
