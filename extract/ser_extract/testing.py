@@ -41,11 +41,11 @@ def waveform(seconds: float, rate: int, seed: int = 0) -> Array:
 
 
 def worst_error(engine: Engine, inputs: Sequence[Any], expected: Sequence[Sequence[Array]]) -> float:
-    """The largest relative error of an engine to the encoder alone, one input at a time.
+    """Measures the largest relative error of an engine to the encoder alone, one input at a time.
 
     Args:
         engine: Loaded with all layers.
-        inputs: What it encodes, together.
+        inputs: Waveforms or texts that it encodes together.
         expected: Per input all hidden states of the encoder itself.
     """
     worst = 0.0
@@ -57,26 +57,26 @@ def worst_error(engine: Engine, inputs: Sequence[Any], expected: Sequence[Sequen
 
 
 def check_exact(engine: Engine, inputs: Sequence[Any], expected: Sequence[Sequence[Array]]) -> None:
-    """An engine gives the states of the encoder alone; see `worst_error`."""
+    """Checks that an engine gives the states of the encoder alone; see `worst_error`."""
     worst = worst_error(engine, inputs, expected)
     assert worst < TOLERANCE, f"relative error {worst:.2g} to the encoder alone"
 
 
 def check_company(engine: Engine, inputs: Sequence[Any]) -> None:
-    """Neighbours and order change nothing beyond rounding, and a second pass gives the same."""
-    alone = [engine.encode([given])[0] for given in inputs]
+    """Checks that neighbours, order and a second pass change nothing beyond rounding."""
+    alone = [engine.encode([value])[0] for value in inputs]
     together = engine.encode(list(inputs)[::-1])[::-1]
-    for one, other in zip(alone, together, strict=True):
-        assert isinstance(one, Encoded), one
-        assert isinstance(other, Encoded), other
-        for layer, state in one.states.items():
-            error = relative_error(other.states[layer], state)
+    for single, joint in zip(alone, together, strict=True):
+        assert isinstance(single, Encoded), single
+        assert isinstance(joint, Encoded), joint
+        for layer, state in single.states.items():
+            error = relative_error(joint.states[layer], state)
             assert error < TOLERANCE, f"layer {layer} depends on the company: relative error {error:.2g}"
 
 
-def check_shape(engine: Engine, description: Description, given: Any, edge: int = 0) -> None:
-    """The description foretells depth, width and (audio, video) the number of frames, up to `edge` frames."""
-    encoded = engine.encode([given])[0]
+def check_shape(engine: Engine, description: Description, example: Any, edge: int = 0) -> None:
+    """Checks that the description foretells depth, width and (audio, video) the number of frames, up to `edge` frames."""
+    encoded = engine.encode([example])[0]
     assert isinstance(encoded, Encoded), encoded
     assert set(encoded.states) == set(range(description.depth + 1)), f"layers {sorted(encoded.states)}"
     lengths = {len(state) for state in encoded.states.values()}
@@ -87,21 +87,21 @@ def check_shape(engine: Engine, description: Description, given: Any, edge: int 
         assert encoded.special is not None and encoded.special.shape == (lengths.pop(),)
         assert not encoded.special.all(), "no token of the text is content"
     else:
-        foretold = description.frames(len(given))
+        foretold = description.frames(len(example))
         assert encoded.special is None
         assert not description.frames(description.shortest - 1) or description.shortest == 1
-        assert abs(lengths.pop() - foretold) <= edge, f"{foretold} frames are foretold for {len(given)} units"
+        assert abs(lengths.pop() - foretold) <= edge, f"{foretold} frames are foretold for {len(example)} units"
 
 
-def check_short(engine: Engine, description: Description, given: Array) -> None:
-    """Audio below the shortest input is refused, and the rest continues."""
-    refused, encoded = engine.encode([given[: description.shortest - 1], given])
+def check_short(engine: Engine, description: Description, signal: Array) -> None:
+    """Checks that an engine refuses audio below the shortest input, and encodes the rest."""
+    refused, encoded = engine.encode([signal[: description.shortest - 1], signal])
     assert isinstance(refused, Refused) and refused.reason == "too_short", refused
     assert isinstance(encoded, Encoded), encoded
 
 
 def check_encoder(encoder: "type[Encoder] | str", inputs: Sequence[Any] = (), device: str = "cpu") -> None:
-    """Everything that an encoder class promises: attributes, identity, exactness, determinism, lengths, windows.
+    """Checks all that an encoder class promises: attributes, identity, exactness, determinism, lengths, windows.
 
     Args:
         encoder: The class, or its path `package.module:Class`.
@@ -124,21 +124,21 @@ def check_encoder(encoder: "type[Encoder] | str", inputs: Sequence[Any] = (), de
     json.dumps(description.declared, allow_nan=False)
     assert source == open_class(path, kind.modality), "its identity is another one each time"
     assert description.declared == family.describe(source, InputOptions()).declared
-    given: list[Any] = [*(_waveforms(description) if kind.modality in SOUND else TEXTS), *inputs]
+    examples: list[Any] = [*(_waveforms(description) if kind.modality in SOUND else TEXTS), *inputs]
     layers = tuple(range(description.depth + 1))
     engine = load_engine(family, source, description, layers, EngineOptions(device))
     alone, again = kind(device), kind(device)
-    expected = [_states(alone, one) for one in given]
-    for first, second in zip(expected, [_states(again, one) for one in given[::-1]][::-1], strict=True):
+    expected = [_states(alone, example) for example in examples]
+    for first, second in zip(expected, [_states(again, example) for example in examples[::-1]][::-1], strict=True):
         assert np.array_equal(first, second), "a second instance, in another order, gives other values"
-    check_exact(engine, given, [list(states) for states in expected])
-    check_company(engine, given)
-    for one in given:
-        check_shape(engine, description, one, EDGE)
-    deepest = load_engine(family, source, description, layers[-1:], EngineOptions(device)).encode(given[:1])[0]
+    check_exact(engine, examples, [list(states) for states in expected])
+    check_company(engine, examples)
+    for example in examples:
+        check_shape(engine, description, example, EDGE)
+    deepest = load_engine(family, source, description, layers[-1:], EngineOptions(device)).encode(examples[:1])[0]
     assert isinstance(deepest, Encoded) and set(deepest.states) == {layers[-1]}
     if kind.modality in SOUND and description.shortest > 1:
-        check_short(engine, description, given[0])
+        check_short(engine, description, examples[0])
     if description.frame_rate is not None:
         _check_windows(kind, path, device)
 
@@ -153,17 +153,17 @@ def _waveforms(description: Description) -> list[Array]:
     ]
 
 
-def _states(encoder: Any, given: Any) -> Array:
-    made = encoder.frames(given)
-    return np.asarray(made[0] if isinstance(given, str) else made, np.float32)
+def _states(encoder: Any, example: Any) -> Array:
+    output = encoder.frames(example)
+    return np.asarray(output[0] if isinstance(example, str) else output, np.float32)
 
 
 def _check_windows(kind: Any, path: str, device: str) -> None:
-    """A long recording in windows has the frames of the whole, within `EDGE` for each border."""
+    """Checks that a long recording in windows has the frames of the whole, within `EDGE` for each border."""
     family = ClassFamily(path)
     source = open_class(path, kind.modality)
     description = family.describe(source, InputOptions(max_seconds=1.0, overlap_seconds=0.25))
     samples = description.windowing.length * 5 // 2
-    given = waveform(samples / kind.rate, kind.rate, 5)
+    recording = waveform(samples / kind.rate, kind.rate, 5)
     engine = load_engine(family, source, description, tuple(range(description.depth + 1)), EngineOptions(device))
-    check_shape(engine, description, given, EDGE)
+    check_shape(engine, description, recording, EDGE)

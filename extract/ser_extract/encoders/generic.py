@@ -1,4 +1,4 @@
-"""Any other model of transformers: no line in the table, one input at a time, all blocks.
+"""Runs any other model of transformers: it has no line in the table; inputs go one at a time, through all blocks.
 
 It fits models whose `hidden_states` are `(1, frames, features)`, where the number of frames follows from the input's length
 alone. Every input goes through transformers' own forward pass by itself, so features are exact by construction, and slower
@@ -55,7 +55,7 @@ UNUSED = ("pooler", "decoder", "adapter", "masked_spec_embed", "text_encoder", "
 
 
 class GenericFamily:
-    """A model of transformers that the table does not have, as a family.
+    """Makes a model of transformers that the table does not have a family.
 
     Args:
         modality: `audio` or `text`.
@@ -92,7 +92,7 @@ class GenericFamily:
 
 
 def generic_family(source: Source, modality: Modality) -> Family | None:
-    """The family of a model type that transformers has and the table has not, or None."""
+    """Returns the family of a model type that transformers has and the table does not have, or None."""
     if modality == "video" or source.model_type in ENCODERS or not source.model_type:
         return None
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
@@ -101,7 +101,7 @@ def generic_family(source: Source, modality: Modality) -> Family | None:
 
 
 class States:
-    """An encoder that gives its hidden states by layer, and refuses those that are not one vector per frame.
+    """Gives the hidden states of an encoder by layer, and refuses those that are not one vector per frame.
 
     It stands in the text engine where the families of the table have a model with hooks on its blocks.
     """
@@ -111,11 +111,11 @@ class States:
         self.config = encoder.config
 
     def run(self, forward: Callable[[], Any]) -> Any:
-        """The states of a forward pass."""
+        """Returns the states of a forward pass."""
         return forward()
 
     def __call__(self, frames: int | None = None, **inputs: Any) -> dict[int, Any]:
-        """Layer -> `(1, frames, features)` of one input; the number of frames is that of the tokens unless given."""
+        """Layer -> `(1, frames, features)` of one input; without `frames` their number is that of the tokens."""
         hidden = self._encoder(**with_masks(self._encoder, inputs), output_hidden_states=True).hidden_states or ()
         wanted = (1, inputs["input_ids"].shape[1] if frames is None else frames, self._description.features)
         shapes = {(*state.shape[:1], valid(inputs, state.shape[1]), *state.shape[2:]) for state in hidden}
@@ -132,7 +132,7 @@ class States:
 # kin have one. In a decoder the first token sees only itself, and XLNet's CLS stands at the end: there the last token's state
 # is put in front, marked as special. A model that was trained with neither (T5's encoder) has the mean there.
 def stand_in(model_type: str) -> str:
-    """`own`, `last token` or `mean`: what stands in front of a text's tokens, by what transformers trains a model for."""
+    """Says what stands in front of a text's tokens: `own`, `last token` or `mean`, by what transformers trains a model for."""
     from transformers.models.auto import modeling_auto as auto
 
     if model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -190,7 +190,7 @@ def _note(source: Source) -> str:
 
 
 class _WithStandIn:
-    """A text engine that puts the stand-in for CLS in front of each text's tokens."""
+    """Puts the stand-in for CLS in front of each text's tokens."""
 
     def __init__(self, engine: Engine, kind: str) -> None:
         self._engine, self._kind = engine, kind
@@ -198,9 +198,9 @@ class _WithStandIn:
 
     def encode(self, inputs: Sequence[str]) -> "list[Encoded | Refused]":
         encoded = self._engine.encode(inputs)
-        return encoded if self._kind == "own" else [self._led(each) for each in encoded]
+        return encoded if self._kind == "own" else [self._with_stand_in(result) for result in encoded]
 
-    def _led(self, encoded: "Encoded | Refused") -> "Encoded | Refused":
+    def _with_stand_in(self, encoded: "Encoded | Refused") -> "Encoded | Refused":
         import numpy as np
 
         if isinstance(encoded, Refused) or encoded.special is None or not len(encoded.special):
@@ -244,7 +244,7 @@ def _describe_audio(source: Source, options: InputOptions) -> Description:
 
 
 class _OneWaveform:
-    """Waveform -> feature extractor -> hidden states; pieces come one at a time."""
+    """Runs the feature extractor and the model on one waveform at a time."""
 
     def __init__(self, states: States, extractor: Any, description: Description, options: EngineOptions) -> None:
         self._states, self._extractor, self._description, self._options = states, extractor, description, options
@@ -256,8 +256,8 @@ class _OneWaveform:
 
         results: list[Mapping[int, np.ndarray[Any, Any]]] = []
         for piece in pieces:
-            made = extract(self._extractor, piece, self._description.rate or 0)
-            inputs = {key: to_device(value, self._options.device) for key, value in made.items()}
+            features = extract(self._extractor, piece, self._description.rate or 0)
+            inputs = {key: to_device(value, self._options.device) for key, value in features.items()}
             with torch.inference_mode(), autocast(self._options):
                 states = self._states(self._description.frames(len(piece)), **inputs)
             results.append({layer: state[0] for layer, state in to_host(states)().items()})

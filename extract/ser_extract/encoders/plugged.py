@@ -1,7 +1,7 @@
-"""An encoder as one small class, your own or a set of hand-crafted features, that `ser extract` runs as it runs families.
+"""Runs an encoder that is one small class, your own or a set of hand-crafted features, as `ser extract` runs families.
 
 The class is named by its path, `--encoder audio=package.module:Class`, or by the name of an entry point `ser.encoders` of an
-installed package. Only what the user types is imported; a file of a checkpoint never names code.
+installed package. Python imports only what the user types; a file of a checkpoint never names code.
 """
 
 import re
@@ -50,7 +50,7 @@ PROTOCOL = "See ser_extract.Encoder in docs/guides/add-a-part.md; ser_extract.te
 
 
 class Encoder(Protocol):
-    """What an encoder of your own offers. Everything but `frames` is a class attribute: planning makes no instance.
+    """Describes an encoder of your own. Everything but `frames` is a class attribute: planning makes no instance.
 
     Attributes:
         name: Public name; part of the cache's address, as `lab/prosody`.
@@ -80,11 +80,11 @@ class Encoder(Protocol):
         """Loads the weights on `cpu`, `cuda` or `cuda:0`; called once in each worker."""
         ...
 
-    def frames(self, given: Any) -> Any:
+    def frames(self, utterance: Any, /) -> Any:
         """Encodes one utterance; its result depends on nothing else.
 
         Args:
-            given: Waveform `(samples,)` float32 at `rate`, or a normalised text of any length.
+            utterance: Waveform `(samples,)` float32 at `rate`, or a normalised text of any length.
 
         Returns:
             Sound: `(layers, frames, features)`. Text: a pair of `(layers, tokens, features)` and `(tokens,)` bool, true
@@ -126,11 +126,11 @@ def open_class(path: str, modality: Modality) -> Source:
     check_attributes(kind, path, modality)
     identity = hash_bytes(canonical(plain(kind.identity)))
     files = WeightFiles((), safetensors=True)
-    return Source(kind.name, Path(path), None, {}, identity, identity, identity, files, _written(kind, path))
+    return Source(kind.name, Path(path), None, {}, identity, identity, identity, files, _home(kind, path))
 
 
-def _written(kind: Any, path: str) -> str:
-    """Where a class is written, so that another name of it is not another encoder; a class made by a call has only the name."""
+def _home(kind: Any, path: str) -> str:
+    """Names the place of a class, so that another name of it is not another encoder; a class made by a call has only the name."""
     module, name = str(kind.__module__), str(kind.__qualname__)
     return f"{module}:{name}" if getattr(sys.modules.get(module), name, None) is kind else path
 
@@ -217,7 +217,7 @@ def _samples(value: Any) -> bool:
 
 
 def _grid(kind: Any) -> tuple[int, int, int | None]:
-    """Fewest samples of a frame, samples per frame, and most samples of one call, of an audio class."""
+    """Returns fewest samples of a frame, samples per frame, and most samples of one call, of an audio class."""
     return getattr(kind, "shortest", None) or 1, round(kind.rate / kind.frame_rate), getattr(kind, "window", None)
 
 
@@ -227,7 +227,7 @@ def least_overlap(shortest: int, step: int) -> int:
 
 
 def plain(identity: Any) -> Any:
-    """An identity as JSON values: a `Path` becomes the hash of the file's bytes."""
+    """Turns an identity into JSON values: a `Path` becomes the hash of the file's bytes."""
     if isinstance(identity, Path):
         return f"xxh3:{file_hash(identity)}"
     if isinstance(identity, Mapping):
@@ -238,7 +238,7 @@ def plain(identity: Any) -> Any:
 
 
 class ClassFamily:
-    """An `Encoder` class as a family of its own.
+    """Makes an `Encoder` class a family of its own.
 
     Args:
         path: `package.module:Class`.
@@ -306,7 +306,7 @@ class ClassFamily:
         try:
             encoder = self._kind(options.device)
         except Exception as error:  # whatever a class of the user's raises
-            why = f"{source.plugin} cannot be made for the device {options.device} ({_told(error)})"
+            why = f"{source.plugin} cannot be made for the device {options.device} ({_message(error)})"
             raise EncoderBroken(source.name, why, PROTOCOL) from error
         return ClassEngine(encoder, description, layers, options, source.name)
 
@@ -327,16 +327,16 @@ class ClassEngine:
 
     def encode(self, inputs: Sequence[Any]) -> "list[Encoded | Refused]":
         """Encodes waveforms `(samples,)` float32 at the encoder's rate, or normalised texts."""
-        return [self._text(given) if isinstance(given, str) else self._audio(given) for given in inputs]
+        return [self._text(value) if isinstance(value, str) else self._audio(value) for value in inputs]
 
     def _text(self, text: str) -> Encoded:
         import numpy as np
 
-        made = self._frames(text)
-        if not isinstance(made, tuple) or len(made) != 2:
+        output = self._frames(text)
+        if not isinstance(output, tuple) or len(output) != 2:
             remedy = "Give a pair: (layers, tokens, features) and the mask of special tokens."
-            raise EncoderBroken(self._name, f"frames of a text gave {type(made).__name__}", remedy)
-        states, special = self._states(made[0]), np.asarray(made[1])
+            raise EncoderBroken(self._name, f"frames of a text gave {type(output).__name__}", remedy)
+        states, special = self._states(output[0]), np.asarray(output[1])
         if special.dtype != bool or special.shape != states.shape[1:2]:
             got = f"its special is {special.dtype} {special.shape} for {states.shape[1]} tokens"
             raise EncoderBroken(self._name, got, "Give (tokens,) bool, true at special tokens.")
@@ -362,29 +362,29 @@ class ClassEngine:
             raise EncoderBroken(self._name, got, f"Correct rate, frame_rate or shortest; {EDGE} frames may differ.")
         return states
 
-    def _frames(self, given: Any) -> Any:
+    def _frames(self, utterance: Any) -> Any:
         try:
-            return self._encoder.frames(given)
+            return self._encoder.frames(utterance)
         except Exception as error:  # whatever a class of the user's raises
-            raise EncoderBroken(self._name, f"frames fails on an input ({_told(error)})", PROTOCOL) from error
+            raise EncoderBroken(self._name, f"frames fails on an input ({_message(error)})", PROTOCOL) from error
 
-    def _states(self, given: Any) -> "np.ndarray[Any, Any]":
+    def _states(self, output: Any) -> "np.ndarray[Any, Any]":
         import numpy as np
 
-        wanted = (self._description.depth + 1, self._description.features)
-        remedy = f"Give ({wanted[0]}, frames, {wanted[1]}): (layers, frames, features)."
+        expected = (self._description.depth + 1, self._description.features)
+        remedy = f"Give ({expected[0]}, frames, {expected[1]}): (layers, frames, features)."
         try:
-            values: np.ndarray[Any, Any] = np.asarray(given, np.float32)
+            values: np.ndarray[Any, Any] = np.asarray(output, np.float32)
         except (TypeError, ValueError, RuntimeError) as error:
-            why = f"frames gave a {type(given).__name__} that is not an array ({first_line(error)})"
+            why = f"frames gave a {type(output).__name__} that is not an array ({first_line(error)})"
             raise EncoderBroken(self._name, why, remedy) from error
-        if values.ndim != 3 or (values.shape[0], values.shape[2]) != wanted:
+        if values.ndim != 3 or (values.shape[0], values.shape[2]) != expected:
             raise EncoderBroken(self._name, f"frames gave the shape {values.shape}", remedy)
         return values
 
 
-def _told(error: Exception) -> str:
-    """An error of the user's own code, with the line where it was raised."""
+def _message(error: Exception) -> str:
+    """Says what the user's own code raised, and in which line."""
     place = extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {first_line(error)}; line {place.lineno} of {Path(place.filename).name}"
 

@@ -1,4 +1,4 @@
-"""What a model of transformers gives for a waveform, measured on the model without weights: depth, width, frames by samples."""
+"""Measures what a model of transformers gives for a waveform, without its weights: depth, width, frames by samples."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ OTHER = "Give another encoder, or write one of your own: docs/guides/add-a-part.
 
 
 def read_config(source: Source) -> Any:
-    """The config as transformers reads it.
+    """Reads the config with transformers.
 
     Raises:
         EncoderBroken: It holds wrong values.
@@ -34,7 +34,7 @@ def read_config(source: Source) -> Any:
 
 
 def encoder_in(model: Any, modality: Modality) -> Any:
-    """The part of a model that encodes: a tower for audio, the encoder of an encoder and decoder, else the model."""
+    """Returns the part of a model that encodes: a tower for audio, the encoder of an encoder and decoder, else the model."""
     tower = next((name for name in TOWERS if hasattr(model, name)), None) if modality == "audio" else None
     if tower is not None:
         return getattr(model, tower)
@@ -42,7 +42,7 @@ def encoder_in(model: Any, modality: Modality) -> Any:
 
 
 def depth_of(source: Source, config: Any) -> int:
-    """Blocks, by a config.
+    """Returns the number of blocks that a config states.
 
     Raises:
         EncoderBroken: The config does not say how many, or far too many.
@@ -51,7 +51,7 @@ def depth_of(source: Source, config: Any) -> int:
 
 
 def width_of(source: Source, config: Any) -> int:
-    """Features, by a config; see `depth_of`."""
+    """Returns the width of a frame that a config states; see `depth_of`."""
     return _number(source, config, "hidden_size", 1 << 16)
 
 
@@ -64,7 +64,7 @@ def _number(source: Source, config: Any, key: str, most: int) -> int:
 
 
 def extract(extractor: Any, waveform: Any, rate: int) -> dict[str, Any]:
-    """What a feature extractor makes of a waveform; one that fills up a fixed window (Whisper's) also says how far it is full."""
+    """Runs a feature extractor on a waveform; one that fills up a fixed window (Whisper's) also says how far it is full."""
     fixed = {"return_attention_mask": True} if fixed_window(extractor) else {}
     return dict(extractor(waveform, sampling_rate=rate, return_tensors="pt", **fixed))
 
@@ -75,13 +75,13 @@ def fixed_window(extractor: Any) -> int | None:
 
 
 def valid(inputs: Mapping[str, Any], frames: int) -> int:
-    """How many frames of a model's are not padding: some extractors fill up the last one, or a window, and say so in a mask."""
+    """Counts the frames that are not padding: some extractors fill up the last one, or a window, and say so in a mask."""
     mask = inputs.get("attention_mask")
     return frames if mask is None else -(-int(mask.sum()) * frames // mask.shape[-1])
 
 
 def with_masks(encoder: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs as an encoder takes them. Of a fixed window, the mask goes where the families of transformers want it, if anywhere."""
+    """Makes an encoder's inputs. The mask of a fixed window goes where the families of transformers want it, if anywhere."""
     mask, mel = inputs.get("attention_mask"), inputs.get("input_features")
     if mask is None or mel is None or mask.shape[-1] != mel.shape[-1]:
         return dict(inputs)
@@ -128,7 +128,7 @@ _measured: dict[tuple[str, str, str], Grid] = {}
 
 
 def load_extractor(source: Source) -> Any:
-    """The feature extractor of a folder.
+    """Loads the feature extractor of a folder.
 
     Raises:
         EncoderBroken: There is none, or it is of another kind.
@@ -148,7 +148,7 @@ def load_extractor(source: Source) -> Any:
 
 
 def measure(source: Source) -> Grid:
-    """Depth, width and frames of an audio model; the weights are not read.
+    """Measures depth, width and frames of an audio model; the weights are not read.
 
     Raises:
         EncoderBroken: Its hidden states are not one vector per frame, or their number does not follow from the length.
@@ -170,7 +170,7 @@ def measure(source: Source) -> Grid:
 
 
 class _Reached(Exception):
-    """The first block is reached; says how many frames it gets."""
+    """Ends a pass where the first block is reached; carries the number of frames that it gets."""
 
 
 class _Probe:
@@ -188,7 +188,7 @@ class _Probe:
             self._encoder = encoder_in(MODEL_MAPPING[type(config)](config).eval(), "audio")
 
     def states(self, samples: int) -> Sequence[Any]:
-        """All hidden states of a waveform; `self.inputs` are what the extractor made of it."""
+        """Returns all hidden states of a waveform; `self.inputs` are what the extractor made of it."""
         import numpy as np
         import torch
 
@@ -201,7 +201,7 @@ class _Probe:
         return hidden
 
     def stop_at_first_block(self, samples: int) -> list[tuple[int, ...]]:
-        """Shapes of all hidden states of a waveform; from now on a pass ends where the first of them is used."""
+        """Returns the shapes of all hidden states of a waveform; from now on a pass ends where the first of them is used."""
         calls: list[tuple[Any, tuple[Any, ...]]] = []
 
         def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -211,7 +211,7 @@ class _Probe:
         hidden = self.states(samples)
         for hook in hooks:
             hook.remove()
-        block = next(module for module, given in calls if any(value is hidden[0] for value in given))
+        block = next(module for module, values in calls if any(value is hidden[0] for value in values))
 
         def reached(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Reached((*args, *kwargs.values())[0].shape[1])
@@ -220,7 +220,7 @@ class _Probe:
         return [tuple(state.shape) for state in hidden]
 
     def count(self, samples: int) -> int:
-        """Frames of a waveform; 0 where it is too short for the model."""
+        """Counts the frames of a waveform; 0 where it is too short for the model."""
         try:
             self.states(samples)
         except _Reached as reached:
@@ -266,7 +266,7 @@ class _Probe:
         return grid
 
     def _rise(self, samples: int, frames: int) -> int:
-        """Fewest samples, above the given ones and within a second of them, that give more frames."""
+        """Finds the fewest samples, above these and within a second of them, that give more frames."""
         low, high = samples, samples + self._rate
         while high - low > 1:
             middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""Hand-crafted features of speech, as encoder classes of one layer and without weights: `--encoder prosody=NAME`.
+"""Computes hand-crafted features of speech, as encoder classes of one layer and without weights: `--encoder prosody=NAME`.
 
 `acoustic`      log-mel, MFCC, energy, F0 and voicing, 100 frames a second; numpy and torchaudio only
 `egemaps`       the 88 functionals of eGeMAPSv02, one vector for each utterance
@@ -39,7 +39,7 @@ Array = NDArray[np.float32]
 
 
 class Acoustic:
-    """Log-mel, MFCC, log energy, log2 F0 (0 where unvoiced) and voicing. Frame k lies around sample `160 k`."""
+    """Computes log-mel, MFCC, log energy, log2 F0 (0 where unvoiced) and voicing. Frame k lies around sample `160 k`."""
 
     name: ClassVar = "acoustic"
     modality: ClassVar[Modality] = "prosody"
@@ -57,7 +57,7 @@ class Acoustic:
         self._window = np.hanning(SETTINGS["window"] + 1)[:-1].astype(np.float32)
 
     def frames(self, waveform: Array) -> Array:
-        """(1, frames, features) of a waveform (samples,) at 16 kHz."""
+        """Returns (1, frames, features) for a waveform (samples,) at 16 kHz."""
         side = SETTINGS["pitch_window"] // 2
         padded = np.pad(np.asarray(waveform, np.float32), (side, side - 1))
         windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * side)[::HOP]
@@ -77,7 +77,7 @@ class Acoustic:
 
 
 def pitch(frames: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """F0 by autocorrelation, divided by that of the window.
+    """Estimates F0 by autocorrelation, divided by that of the window.
 
     Source: Boersma, "Accurate short-term analysis of the fundamental frequency", IFA Proceedings 17, 1993.
 
@@ -98,11 +98,11 @@ def pitch(frames: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         spectrum = np.fft.rfft(values, padded)
         return np.fft.irfft(spectrum.real**2 + spectrum.imag**2, padded)[..., : lags[-1] + 1]
 
-    own = correlate(window)
+    window_curve = correlate(window)
     centred = (frames - frames.mean(1, keepdims=True)) * window
-    both = correlate(centred)
-    heard = both[:, :1] > FLOOR
-    curve = both[:, lags] / np.where(heard, both[:, :1], 1.0) / (own[lags] / own[0])
+    frame_curves = correlate(centred)
+    audible = frame_curves[:, :1] > FLOOR
+    curve = frame_curves[:, lags] / np.where(audible, frame_curves[:, :1], 1.0) / (window_curve[lags] / window_curve[0])
     inner = curve[:, 1:-1]
     # a period twice as long fits as well: shorter ones go first, by Boersma's octave cost
     peak = (inner - 0.01 * np.log2(lags[1:-1] * low / RATE)).argmax(1) + 1
@@ -111,11 +111,11 @@ def pitch(frames: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     bend = left - 2 * top + right
     shift = np.where(np.abs(bend) > 1e-12, 0.5 * (left - right) / np.where(np.abs(bend) > 1e-12, bend, 1.0), 0.0)
     f0 = RATE / (lags[peak] + np.clip(shift, -0.5, 0.5))
-    return np.clip(f0, low, high), np.where(heard[:, 0], np.clip(top, 0.0, 1.0), 0.0)
+    return np.clip(f0, low, high), np.where(audible[:, 0], np.clip(top, 0.0, 1.0), 0.0)
 
 
 class _SmileIdentity:
-    """openSMILE's version and set, looked up where they are asked for."""
+    """Looks up the version and the set of openSMILE where they are asked for."""
 
     def __get__(self, encoder: object, kind: Any) -> dict[str, str]:
         try:
@@ -125,7 +125,7 @@ class _SmileIdentity:
 
 
 class Egemaps:
-    """The functionals of eGeMAPSv02 by openSMILE: one vector for each utterance."""
+    """Computes the functionals of eGeMAPSv02 by openSMILE: one vector for each utterance."""
 
     name: ClassVar = "egemaps"
     modality: ClassVar[Modality] = "prosody"
@@ -140,7 +140,7 @@ class Egemaps:
         self._smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel[self.level])
 
     def frames(self, waveform: Array) -> Array:
-        """(1, frames, features) of a waveform (samples,) at 16 kHz."""
+        """Returns (1, frames, features) for a waveform (samples,) at 16 kHz."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of segments that are short for its longest window
             values: Array = self._smile.process_signal(waveform, RATE).to_numpy(np.float32)
@@ -148,7 +148,7 @@ class Egemaps:
 
 
 class EgemapsFrames(Egemaps):
-    """Its low-level descriptors."""
+    """Computes the low-level descriptors of eGeMAPSv02 by openSMILE, 100 frames a second."""
 
     name: ClassVar = "egemaps-lld"
     features, level = 25, "LowLevelDescriptors"
