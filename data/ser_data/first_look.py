@@ -1,4 +1,4 @@
-"""A first look at a corpus: what its columns and classes are, what is odd, and which protocol fits."""
+"""Looks at a corpus: says what its columns and classes are, what is odd, and which protocol fits."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class Unlabelled(CorpusError, ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstLook:
-    """What was found.
+    """What a corpus is and holds, as its reader reads it.
 
     Attributes:
         recognised: Corpus and root.
@@ -102,13 +102,13 @@ def look(
     table["class"] = scheme.apply(table["label"])
     counts = table["class"].value_counts()
     classes = {name: int(counts[name]) for name in scheme.classes if name in counts}
-    given = [name for name in table.columns if table[name].notna().any() and name != "class"]
+    columns = [name for name in table.columns if table[name].notna().any() and name != "class"]
     if len(classes) < 2:
-        raise Unlabelled(str(chosen.root), tuple(classes), tuple(given), tuple(_renames(given)))
+        raise Unlabelled(str(chosen.root), tuple(classes), tuple(columns), tuple(_renames(columns)))
     usable = table[table["class"].notna()]
     name = protocol or fitting_protocol(usable)
     report = check(manifest, chosen.corpus, chosen.root, tell=tell)
-    odd = [*_findings(report), *_oddities(usable, given), *_renames(given)]
+    odd = [*_findings(report), *_oddities(usable, columns), *_renames(columns)]
     if name is None:
         odd.append("No protocol gives folds whose training parts hold every class. Add utterances or speakers.")
     return FirstLook(
@@ -117,7 +117,7 @@ def look(
         report=report,
         scheme=scheme,
         classes=classes,
-        columns={column: int(table[column].notna().sum()) for column in COLUMNS if column in given},
+        columns={column: int(table[column].notna().sum()) for column in COLUMNS if column in columns},
         folds=None if name is None else make_folds(usable, name),
         odd=tuple(odd),
     )
@@ -139,34 +139,34 @@ def _read(guesses: Sequence[Recognised]) -> tuple[Recognised, Manifest]:
 
 
 def _findings(report: Report) -> Iterator[str]:
-    """One sentence for each kind of finding, errors first."""
+    """Yields one sentence for each kind of finding, errors first."""
     kinds = Counter((finding.severity, finding.check) for finding in report.findings)
     first = {finding.check: finding for finding in reversed(report.findings)}
     for (severity, kind), count in sorted(kinds.items(), key=lambda item: (item[0][0] != "error", -item[1])):
-        one = first[kind]
-        place = one.id or one.where
+        example = first[kind]
+        place = example.id or example.where
         mark = "" if severity == "error" else " (a note)"
-        yield f"{kind}: {count:,}{mark}, as {place + ': ' if place else ''}{one.what}."
+        yield f"{kind}: {count:,}{mark}, as {place + ': ' if place else ''}{example.what}."
 
 
-def _oddities(table: "pd.DataFrame", given: Sequence[str]) -> Iterator[str]:
-    """What makes results doubtful before anything is trained; `table` has a column `class`."""
-    if "speaker" not in given:
+def _oddities(table: "pd.DataFrame", columns: Sequence[str]) -> Iterator[str]:
+    """Says what makes results doubtful before anything is trained; `table` has a column `class`."""
+    if "speaker" not in columns:
         yield "There is no speaker: nobody can be held out, and scores may be about voices that were heard in training."
     elif empty := int(table["speaker"].isna().sum()):
         yield f"{empty:,} utterances have no speaker. Protocols that hold speakers out need one for each."
     for name, part in table.groupby("class"):
         if len(part) < FEW:
             yield f"Class {name} has {len(part):,} utterances: its recall moves by {100 / len(part):.0f} points with each."
-        elif "speaker" in given and table["speaker"].nunique() > 1 and part["speaker"].nunique() == 1:
+        elif "speaker" in columns and table["speaker"].nunique() > 1 and part["speaker"].nunique() == 1:
             yield f"Class {name} has one speaker only: a model may learn the voice instead of the emotion."
     for column in ("session", "scenario", "gender"):
-        if column in given and table[column].nunique() > 1:
+        if column in columns and table[column].nunique() > 1:
             tied = [str(name) for name, part in table.groupby("class") if part[column].nunique() == 1]
             if tied:
                 yield f"Classes {listing(tied)} occur with one {column} only: a model may learn that instead."
     texts = table["text_hash"].dropna()
-    if "text" in given and 0 < texts.nunique() <= len(texts) / 20:
+    if "text" in columns and 0 < texts.nunique() <= len(texts) / 20:
         yield f"{len(texts):,} utterances have {texts.nunique():,} different texts: a script. Text alone should score at chance."
 
 
@@ -180,10 +180,10 @@ def _header(table: Path) -> tuple[str, ...]:
 
 
 def _renames(columns: Sequence[str]) -> list[str]:
-    """Sentences for columns that a manifest calls otherwise, where its own name is not taken."""
-    there = {str(name).strip().lower().replace(" ", "_"): str(name) for name in columns}
+    """Returns sentences for columns that a manifest calls otherwise, where its own name is not taken."""
+    present = {str(name).strip().lower().replace(" ", "_"): str(name) for name in columns}
     lines = []
-    for column, others in MEANT.items():
-        if column not in there and (other := next((there[name] for name in others if name in there), None)):
-            lines.append(f"Rename the column '{other}' to '{column}'.")
+    for column, synonyms in MEANT.items():
+        if column not in present and (synonym := next((present[name] for name in synonyms if name in present), None)):
+            lines.append(f"Rename the column '{synonym}' to '{column}'.")
     return lines

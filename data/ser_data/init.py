@@ -53,20 +53,20 @@ def command(
         raise click.ClickException(f"{FILE} is here already. Use --replace to write over it, or another folder.")
     try:
         with sentences():
-            found = _found(path, corpus, labels, protocol)
-        show(found)
+            first_look = _look_at(path, corpus, labels, protocol)
+        show(first_look)
         from ser_base.files import write_whole
 
-        write_whole(target, settings(found, labels=labels, encoder=encoder, cache=cache).encode())
+        write_whole(target, settings(first_look, labels=labels, encoder=encoder, cache=cache).encode())
     except OSError as error:
         remedy = f"Check that you may read {path} and write {target.absolute()}."
         raise click.ClickException(f"{error.strerror or error}. {remedy}") from error
     click.echo(f"Settings: {target}")
     click.echo(f"Next: {_steps(encoder)}")
-    sys.exit(3 if found.manifest.dropped else 0)
+    sys.exit(3 if first_look.manifest.dropped else 0)
 
 
-def _found(path: Path, corpus: str | None, labels: str | None, protocol: str | None) -> "FirstLook":
+def _look_at(path: Path, corpus: str | None, labels: str | None, protocol: str | None) -> "FirstLook":
     from ser_base.progress import counting
     from ser_data.first_look import look
     from ser_data.recognise import Recognised, recognise
@@ -76,13 +76,13 @@ def _found(path: Path, corpus: str | None, labels: str | None, protocol: str | N
         return look(guesses, labels=labels, protocol=protocol, tell=tell)
 
 
-def show(found: "FirstLook") -> None:
-    """Prints what was found: facts, columns, classes, oddities."""
+def show(first_look: "FirstLook") -> None:
+    """Prints a first look: facts, columns, classes, oddities."""
     from ser_data import show as tables
     from ser_data.describe import describe
 
-    guess, manifest = found.recognised, found.manifest
-    others = ", ".join(dict.fromkeys(other.corpus for other in found.others))
+    guess, manifest = first_look.recognised, first_look.manifest
+    others = ", ".join(dict.fromkeys(other.corpus for other in first_look.others))
     click.echo(f"{tables.title(manifest)}: --corpus {guess.corpus} --root {guess.root} ({guess.why}).")
     if others:
         click.echo(f"It may also be read as: {others} (--corpus NAME).")
@@ -90,31 +90,31 @@ def show(found: "FirstLook") -> None:
     rows = [[name, value] for name, value in facts.items() if name not in ("corpus", "with votes", "dropped")]
     columns = ", ".join(
         name if count == len(manifest) else f"{name} ({count:,})"
-        for name, count in found.columns.items()
+        for name, count in first_look.columns.items()
         if name not in DERIVED
     )
-    rows += [["columns", columns], ["classes", _classes(found)], ["protocol", _protocol(found)]]
+    rows += [["columns", columns], ["classes", _classes(first_look)], ["protocol", _protocol(first_look)]]
     console().print(tables.grid("", ["", ""], rows))
-    for line in found.odd[:SHOWN]:
+    for line in first_look.odd[:SHOWN]:
         click.echo(f"Odd: {line}")
-    if len(found.odd) > SHOWN:
-        click.echo(f"Odd: and {len(found.odd) - SHOWN:,} more.")
-    if found.report.findings:
+    if len(first_look.odd) > SHOWN:
+        click.echo(f"Odd: and {len(first_look.odd) - SHOWN:,} more.")
+    if first_look.report.findings:
         click.echo(f"Every finding: ser data validate {guess.corpus} {guess.root}")
 
 
-def settings(found: "FirstLook", *, labels: str | None, encoder: str | None, cache: str) -> str:
-    """The text of `ser.toml`."""
+def settings(first_look: "FirstLook", *, labels: str | None, encoder: str | None, cache: str) -> str:
+    """Writes the text of `ser.toml`."""
     from ser_data.recognise import same_place
 
-    guess, folds, streams = found.recognised, found.folds, found.streams
-    size = f"{len(found.manifest):,} utterances, {len(found.classes)} classes"
+    guess, folds, streams = first_look.recognised, first_look.folds, first_look.streams
+    size = f"{len(first_look.manifest):,} utterances, {len(first_look.classes)} classes"
     heads = "audio,text,cross" if len(streams) > 1 else "".join(streams)
-    fits = _protocol(found) if folds else "none fits yet: add speakers or utterances"
+    fits = _protocol(first_look) if folds else "none fits yet: add speakers or utterances"
     blocks = [
         f"# Written by `ser init`. Every key is an option; a flag or SER_<NAME> in the environment goes before {FILE}.",
         f"# Run: {_steps(encoder)}",
-        _key("corpus", guess.corpus, f"{found.manifest.info.title}: {size}. Recognised by: {guess.why}"),
+        _key("corpus", guess.corpus, f"{first_look.manifest.info.title}: {size}. Recognised by: {guess.why}"),
         _key("root", same_place(guess.root), ""),
         _key("cache", cache, "Features, written once. Leave the folder out of version control"),
         _key("protocol", folds.protocol if folds else "random", fits),
@@ -127,7 +127,12 @@ def settings(found: "FirstLook", *, labels: str | None, encoder: str | None, cac
         ),
         _key("layer", 12, "A number, a list such as 4,8,12 (ser probe then finds the best one), or last", off=True),
         "\n[fuse]",
-        _key("labels", labels or found.scheme.name, _classes(found), off=labels is None and found.scheme.name == "own"),
+        _key(
+            "labels",
+            labels or first_look.scheme.name,
+            _classes(first_look),
+            off=labels is None and first_look.scheme.name == "own",
+        ),
         _key("fusion", heads or "audio", "Heads to train; ser fuse --help lists them", off=not heads),
         _key("seeds", "0-2", "Use several seeds for a result that you publish", off=True),
     ]
@@ -135,7 +140,7 @@ def settings(found: "FirstLook", *, labels: str | None, encoder: str | None, cac
 
 
 def _steps(encoder: str | None) -> str:
-    """What to run next; layer 12 is the last one of the default encoders, and others may have fewer."""
+    """Says what to run next; layer 12 is the last one of the default encoders, and others may have fewer."""
     return f"ser extract{'' if encoder else ' --layer 12'}, then ser fuse. What is done: ser status."
 
 
@@ -145,14 +150,14 @@ def _key(name: str, value: str | int, comment: str, *, off: bool = False) -> str
     return f"# {' '.join(comment.split())}.\n{line}" if comment else line
 
 
-def _classes(found: "FirstLook") -> str:
-    return f"{found.scheme.name}: " + ", ".join(f"{name} {count:,}" for name, count in found.classes.items())
+def _classes(first_look: "FirstLook") -> str:
+    return f"{first_look.scheme.name}: " + ", ".join(f"{name} {count:,}" for name, count in first_look.classes.items())
 
 
-def _protocol(found: "FirstLook") -> str:
-    if found.folds is None:
+def _protocol(first_look: "FirstLook") -> str:
+    if first_look.folds is None:
         return "none"
     from ser_data.show import amount
 
-    held = ", ".join(found.folds.held_out) or "nothing"
-    return f"{found.folds.protocol}: {amount(len(found.folds.folds), 'fold')}; held out: {held}"
+    held = ", ".join(first_look.folds.held_out) or "nothing"
+    return f"{first_look.folds.protocol}: {amount(len(first_look.folds.folds), 'fold')}; held out: {held}"

@@ -1,4 +1,4 @@
-"""Which corpus lies at a path: told by the files that only this corpus has, or by the grammar of its file names."""
+"""Recognises which corpus lies at a path: by the files that only this corpus has, or by the grammar of its file names."""
 
 import os
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ class Recognised:
 
 
 def recognise(path: Path) -> tuple[Recognised, ...]:
-    """What may lie at a path, the most special reading first.
+    """Says what may lie at a path, the most special reading first.
 
     Args:
         path: A folder, or a table file (`.csv`, `.tsv`, `.jsonl`).
@@ -65,14 +65,14 @@ def recognise(path: Path) -> tuple[Recognised, ...]:
         return (Recognised(kind, path, "a table file"),)
     if not path.is_dir():
         raise BadRoot("", str(path), "", (), f"{near(path)}Give a folder or a table file.", "does not exist")
-    found: dict[str, Recognised] = {}
+    readings: dict[str, Recognised] = {}
     for guess in _guesses(path):
-        found.setdefault(guess.corpus, guess)
-    if not found:
+        readings.setdefault(guess.corpus, guess)
+    if not readings:
         kinds = f"neither audio files ({listing(AUDIO_SUFFIXES, 5)}) nor a table"
         remedy = "Give the folder of the recordings, or a CSV with the columns path and label."
         raise BadRoot("", str(path), "", (), remedy, f"holds {kinds}; it holds {listing(names_in(path), 8)}")
-    return tuple(found.values())
+    return tuple(readings.values())
 
 
 def _guesses(path: Path) -> Iterator[Recognised]:
@@ -95,7 +95,7 @@ def _guesses(path: Path) -> Iterator[Recognised]:
 
 
 def _acted(path: Path) -> Iterator[Recognised]:
-    """Acted corpora whose grammar fits at least `ENOUGH` of the audio files, the best first."""
+    """Yields acted corpora whose grammar fits at least `ENOUGH` of the audio files, the best first."""
     from ser_data.corpora.acted import ACTED
 
     files = [*visible_files(path, AUDIO_SUFFIXES)]
@@ -106,7 +106,7 @@ def _acted(path: Path) -> Iterator[Recognised]:
 
 
 def _paths(table: Path) -> str | None:
-    """The column of a table that seems to name files."""
+    """Finds the column of a table that seems to name files."""
     with open(table, encoding="utf-8", errors="replace") as file:
         header = file.readline().lstrip("\ufeff").strip().replace(";", ",").replace("\t", ",")
     names = [name.strip(' "').lower() for name in header.split(",")]
@@ -114,6 +114,6 @@ def _paths(table: Path) -> str | None:
 
 
 def same_place(path: Path) -> str:
-    """The path as it stands in `ser.toml`: relative to this folder if it lies in it, else absolute."""
+    """Returns the path as it stands in `ser.toml`: relative to this folder if it lies in it, else absolute."""
     inside = os.path.relpath(path)
     return os.path.abspath(path) if inside.startswith("..") else inside

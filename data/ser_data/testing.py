@@ -18,7 +18,7 @@ CLOSE = 0.05
 
 
 def check_card(corpus: Corpus) -> None:
-    """The card says what the corpus is, under which licence, and how its files lie."""
+    """Checks that the card says what the corpus is, under which licence, and how its files lie."""
     info = corpus.info
     lacking = [key for key in ("name", "title", "licence", "layout", "transcripts") if not getattr(info, key)]
     assert not lacking, f"the card has no {', '.join(lacking)}"
@@ -28,7 +28,7 @@ def check_card(corpus: Corpus) -> None:
 
 
 def check_wrong_root(corpus: Corpus, folder: Path) -> None:
-    """A folder that holds something else is refused in two lines: what is there, and what to do.
+    """Checks that the reader refuses a folder of something else in two lines: what is there, and what to do.
 
     Args:
         corpus: The reader.
@@ -45,47 +45,47 @@ def check_wrong_root(corpus: Corpus, folder: Path) -> None:
 
 
 def check_rows(manifest: Manifest) -> None:
-    """Every row names a file that is there and a span inside it; every label is known; every problem has a reason."""
+    """Checks that every row names a file and a span inside it, that labels are known, and that problems have reasons."""
     scheme = resolve_scheme(None, manifest)
     labels = set(manifest.table["label"].dropna()) - set(scheme.mapping) - set(scheme.ignored)
     assert not labels, f"the label scheme {scheme.name} does not know {sorted(labels)}"
     for row in manifest.utterances():
         assert row.path is None or Path(row.path).is_absolute(), f"{row.id}: the path {row.path} is not absolute"
-        whole = length(Path(row.path)) if row.path is not None else None
+        file_length = length(Path(row.path)) if row.path is not None else None
         start = row.start or 0.0
         assert start >= 0 and (row.end is None or row.end >= start), f"{row.id}: the span is {row.start} to {row.end}"
-        if whole is not None:
+        if file_length is not None:
             end = start + (row.duration or 0.0) if row.end is None else row.end
-            assert end <= whole + CLOSE, f"{row.id}: it ends at {end:.3f} s in a file of {whole:.3f} s"
+            assert end <= file_length + CLOSE, f"{row.id}: it ends at {end:.3f} s in a file of {file_length:.3f} s"
     for problem in manifest.problems:
         assert problem.reason, f"a problem without a reason: {problem!r}"
         assert problem.id or problem.where or problem.detail, f"a problem without a place: {problem!r}"
 
 
 def check_nothing_lost(manifest: Manifest, root: Path) -> None:
-    """Every audio file under the root is a row's, or a problem names it."""
-    read = {str(Path(path).resolve()) for path in manifest.table["path"].dropna()}
+    """Checks that every audio file under the root belongs to a row, or that a problem names it."""
+    row_files = {str(Path(path).resolve()) for path in manifest.table["path"].dropna()}
     named = " ".join(f"{problem.id} {problem.where} {problem.detail}" for problem in manifest.problems)
     lost = [
         path
         for path in visible_files(root, AUDIO_SUFFIXES)
-        if str(path.resolve()) not in read and path.stem not in named
+        if str(path.resolve()) not in row_files and path.stem not in named
     ]
     assert not lost, f"{len(lost)} files are left out in silence, such as {lost[0]}"
 
 
 def check_corpus(corpus: Corpus, root: Path, *, lossless: bool = True, **options: Any) -> Manifest:
-    """Everything that a reader promises.
+    """Checks everything that a reader promises.
 
     Args:
         corpus: The reader.
         root: An archive that it reads, real or small.
         lossless: Whether every audio file below the root must be a row or a problem. False for archives that keep other
             recordings beside those of the utterances.
-        options: Of `read`.
+        options: Options of `read`.
 
     Returns:
-        What was read.
+        The manifest that was read.
 
     Raises:
         AssertionError: A promise is not kept; the message says which.

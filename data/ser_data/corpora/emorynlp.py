@@ -36,7 +36,7 @@ class EmoryNlp:
     )
 
     def read(self, root: Path) -> Manifest:
-        """All lines; see `Corpus.read`.
+        """Reads all lines; see `Corpus.read`.
 
         Args:
             root: Folder with the files, or the repository's.
@@ -46,17 +46,18 @@ class EmoryNlp:
         base = require_folder("emorynlp", root)
         folders = (base, base / "json", base / "data" / "emorynlp")
         kinds = ((JSON, _json_lines), (CSV, _csv_lines))
-        found = [
+        files = [
             (part, folder / name, read)
             for names, read in kinds
             for part, name in names.items()
             for folder in folders
             if (folder / name).is_file()
         ]
-        found = [place for place in found if place[2] is found[0][2]]  # the authors' files before MELD's copy of them
+        # the authors' files go before MELD's copy of them
+        files = [place for place in files if place[2] is files[0][2]]
         rows: dict[str, dict[str, Any]] = {}
         problems: list[Problem] = []
-        for part, path, read in found:
+        for part, path, read in files:
             for where, row in read(path):
                 name, label = row.get("id", ""), str(row.get("label", "")).lower()
                 if "problem" in row:
@@ -86,11 +87,11 @@ def _utterance(season: int, episode: int, scene: int, number: int) -> dict[str, 
 def _json_lines(path: Path) -> Iterator[Line]:
     try:
         episodes = json.loads(path.read_text(encoding="utf-8"))["episodes"]
-        spoken = [row for episode in episodes for scene in episode["scenes"] for row in scene["utterances"]]
+        lines = [row for episode in episodes for scene in episode["scenes"] for row in scene["utterances"]]
     except (ValueError, KeyError, TypeError) as error:
         yield path.name, {"problem": f"{type(error).__name__}: {error}"}
         return
-    for row in spoken:
+    for row in lines:
         try:
             where = f"{path.name}, {row['utterance_id']}"
             numbers = [int(part[1:]) for part in row["utterance_id"].split("_")]

@@ -19,7 +19,7 @@ LABELS = ("happiness", "sadness", "anger", "surprise", "disgust", "fear")
 PARTS = {"0": "train", "1": "dev", "2": "test", "3": None}
 Segment = tuple[str, float, float]
 """Video, start and end in seconds."""
-SPOKEN = re.compile(r"(.+?)___\d+___(-?[\d.]+)___(-?[\d.]+)___(.*)")
+WORDS_LINE = re.compile(r"(.+?)___\d+___(-?[\d.]+)___(-?[\d.]+)___(.*)")
 TABLE, INTENSITIES = "CMU_MOSEI_Labels.csv", "CMU_MOSEI_Labels.csd"
 
 
@@ -37,7 +37,7 @@ class Mosei:
     )
 
     def read(self, root: Path) -> Manifest:
-        """All segments; see `Corpus.read`.
+        """Reads all segments; see `Corpus.read`.
 
         Args:
             root: Folder that holds the files at any depth.
@@ -110,13 +110,13 @@ def _intensities(path: Path) -> dict[str, Any]:
 
 
 def _texts(base: Path) -> Iterator[tuple[Segment, str]]:
-    """Words of the segmented transcripts, whose lines are VIDEO___NUMBER___START___END___WORDS."""
+    """Yields the words of the segmented transcripts, whose lines are VIDEO___NUMBER___START___END___WORDS."""
     for path in visible_files(base, (".txt",)):
         lines = (
             path.read_text(encoding="utf-8", errors="replace").splitlines() if path.parent.name == "Combined" else []
         )
         for line in lines:
-            if match := SPOKEN.fullmatch(line.strip()):
+            if match := WORDS_LINE.fullmatch(line.strip()):
                 yield (match[1], round(float(match[2]), 3), round(float(match[3]), 3)), match[4].strip("_ ")
 
 

@@ -39,7 +39,7 @@ class MspPodcast:
     )
 
     def read(self, root: Path, *, test: str = "Test1", durations: bool = True) -> Manifest:
-        """All segments; see `Corpus.read`.
+        """Reads all segments; see `Corpus.read`.
 
         Args:
             root: Folder with `Labels` and `Audios`.
@@ -72,8 +72,8 @@ class MspPodcast:
                 continue
             row["path"] = None if path is None else str(path)
             row["duration"] = length(path) if path is not None and durations else None
-            if (spoken := words / f"{name}.txt").is_file():
-                row["text"] = " ".join(spoken.read_text(encoding="utf-8-sig", errors="replace").split())
+            if (transcript := words / f"{name}.txt").is_file():
+                row["text"] = " ".join(transcript.read_text(encoding="utf-8-sig", errors="replace").split())
         return Manifest(pd.DataFrame(list(rows.values()), columns=None if rows else ["id"]), self.info, problems)
 
 
