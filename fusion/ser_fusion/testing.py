@@ -59,7 +59,7 @@ def random_batch(
     Args:
         lengths: Stream -> frames of each utterance.
         dims: Stream -> width of a frame.
-        seed: Of the values.
+        seed: Seed of the values.
         special: Whether a text has special tokens.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -78,7 +78,7 @@ def random_batch(
 
 
 def utterance(batch: Mapping[str, Packed], index: int) -> dict[str, Packed]:
-    """One utterance of a batch as a batch of one."""
+    """Cuts one utterance out of a batch, as a batch of one."""
     out = {}
     for stream, frames in batch.items():
         start = sum(frames.lengths[:index])
@@ -88,7 +88,7 @@ def utterance(batch: Mapping[str, Packed], index: int) -> dict[str, Packed]:
 
 
 def make_head(kind: type[Head], name: str, shape: Shape, streams: tuple[str, ...] = ()) -> Head:
-    """A random head of 4 classes in evaluation mode, its norms as training would leave them.
+    """Makes a random head of 4 classes in evaluation mode, its norms as training would leave them.
 
     Args:
         kind: The class.
@@ -122,10 +122,10 @@ def _padded(batch: Mapping[str, Packed]) -> dict[str, Padded]:
     return {stream: pad(frames) for stream, frames in batch.items()}
 
 
-def _same_gradients(head: Head, one: Any, other: Any, rows: int = 4) -> None:
-    ours, theirs = gradients(head, one, _weights(rows)), gradients(head, other, _weights(rows))
-    for key in ours:
-        assert_close(ours[key], theirs[key], rtol=1e-5, atol=1e-5, msg=partial("{}: {}".format, key))
+def _same_gradients(head: Head, batch: Any, twin: Any, rows: int = 4) -> None:
+    expected, actual = gradients(head, batch, _weights(rows)), gradients(head, twin, _weights(rows))
+    for key in expected:
+        assert_close(expected[key], actual[key], rtol=1e-5, atol=1e-5, msg=partial("{}: {}".format, key))
 
 
 def packed_equals_padded(kind: type[Head], name: str, shape: Shape) -> None:
@@ -136,7 +136,7 @@ def packed_equals_padded(kind: type[Head], name: str, shape: Shape) -> None:
 
 
 def dirty(batch: Mapping[str, Padded], last: float) -> dict[str, Padded]:
-    """A batch with 1,000 in its padding, and `last` in the last frame's."""
+    """Fills the padding of a batch with 1,000, and that of the last frame with `last`."""
     out = {}
     for stream, frames in batch.items():
         values = torch.where(frames.mask.unsqueeze(2), frames.values, torch.tensor(1e3))
@@ -198,8 +198,8 @@ def empty_stream_is_finite(kind: type[Head], name: str, shape: Shape) -> None:
     assert torch.isfinite(logits).all()
     assert_close(logits, head(_padded(batch)), rtol=1e-5, atol=1e-6)
     assert all(torch.isfinite(grad).all() for grad in gradients(head, batch, torch.ones(3, CLASSES)).values())
-    nothing = random_batch({"audio": [3, 2], "text": [0, 0], "video": [0, 0], "prosody": [0, 0]})
-    assert torch.isfinite(head(nothing)).all()
+    empty = random_batch({"audio": [3, 2], "text": [0, 0], "video": [0, 0], "prosody": [0, 0]})
+    assert torch.isfinite(head(empty)).all()
 
 
 def one_frame_and_two_thousand(kind: type[Head], name: str, shape: Shape) -> None:
@@ -253,7 +253,7 @@ HEAD_CHECKS: Mapping[str, Callable[[type[Head], str, Shape], None]] = {
 def check_head(
     kind: type[Head], name: str = "own", checks: Iterable[str] = HEAD_CHECKS, shapes: Iterable[str] = SHAPES
 ) -> None:
-    """Everything that a head promises, under every shape.
+    """Checks everything that a head promises, under every shape.
 
     Args:
         kind: The class.
@@ -322,7 +322,7 @@ POOLING_CHECKS: Mapping[str, Callable[[type[Pooling]], None]] = {
 
 
 def check_pooling(kind: type[Pooling], checks: Iterable[str] = POOLING_CHECKS) -> None:
-    """Everything that a pooling promises.
+    """Checks everything that a pooling promises.
 
     Args:
         kind: The class.
@@ -355,7 +355,7 @@ def blobs(seed: int = 0) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], d
 
 
 def check_classifier(recipe: "Recipe") -> None:
-    """A classifier learns what is easy, gives posteriors of all classes, is deterministic, and refits.
+    """Checks that a classifier learns what is easy, gives posteriors of all classes, is deterministic, and refits.
 
     Raises:
         AssertionError: A promise is not kept.

@@ -1,4 +1,4 @@
-"""Where the utterances of a corpus lie in the space of pooled frames, and what else than the emotion a linear probe reads there.
+"""Maps where utterances lie in the space of pooled frames, and what else than the emotion a linear probe reads there.
 
 A map shows; the probe counts. Both are about the features alone: no head is trained. What a probe reads of speaker, session
 or scenario is what a head may learn instead of the emotion.
@@ -86,12 +86,12 @@ def feature_map(
     most: int = MOST,
     tell: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """Maps and probes of every stream. The draw, t-SNE and UMAP have the seed 0.
+    """Makes maps and probes of every stream. The draw, t-SNE and UMAP have the seed 0.
 
     Args:
         table: One row per utterance: ``class`` and further columns of ``READ``; its index holds the ids.
         features: Stream -> encoder, layer, and frames pooled by their mean, ``(utterances, features)``, rows as in ``table``.
-        methods: Of ``METHODS``.
+        methods: Names of ``METHODS``.
         most: Utterances to draw at random where there are more.
         tell: Called with the name of each step.
 
@@ -125,7 +125,7 @@ def _column(part: "pd.DataFrame", name: str) -> list[str | None]:
 
 
 def _places(values: Values, method: str) -> NDArray[np.float64]:
-    """(utterances, 2): of standardised features; t-SNE and UMAP start from ``AXES`` principal components."""
+    """Places utterances, (utterances, 2), by standardised features; t-SNE and UMAP start from ``AXES`` principal components."""
     from sklearn.decomposition import PCA
 
     mean, scale = moments(values)
@@ -147,7 +147,7 @@ def _places(values: Values, method: str) -> NDArray[np.float64]:
 
 
 def read(values: Values, column: Column, speakers: Column | None = None) -> dict[str, Any] | None:
-    """How well the linear probe reads a column from pooled frames.
+    """Measures how well the linear probe reads a column from pooled frames.
 
     Tested on speakers that it was not fitted on, where speakers are given and every value has two or more; else on other
     utterances of the same speakers.
@@ -155,7 +155,7 @@ def read(values: Values, column: Column, speakers: Column | None = None) -> dict
     Args:
         values: ``(utterances, features)``.
         column: The value of each utterance; those without one, and values with fewer than ``LEAST`` utterances, are left out.
-        speakers: Of each utterance.
+        speakers: The speaker of each utterance.
 
     Returns:
         ``values``, ``n``, ``uwa``, ``chance`` and ``held_out``; None where fewer than two values remain.
@@ -163,8 +163,8 @@ def read(values: Values, column: Column, speakers: Column | None = None) -> dict
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     names = np.array(["" if name is None else name for name in column], dtype=np.str_)
-    known, counts = np.unique(names[names != ""], return_counts=True)
-    kept = known[counts >= LEAST]
+    distinct, counts = np.unique(names[names != ""], return_counts=True)
+    kept = distinct[counts >= LEAST]
     if len(kept) < 2:
         return None
     rows = np.flatnonzero(np.isin(names, kept)).astype(np.int64)
@@ -181,13 +181,13 @@ def read(values: Values, column: Column, speakers: Column | None = None) -> dict
     for train, test in cut:
         probe = fit_probe(own, truth, train, nothing, len(kept))
         np.add.at(counted, (truth[test], probe.posteriors(own[test]).argmax(axis=1)), 1.0)
-    held = "nothing" if groups is None else "speaker"
+    held_out = "nothing" if groups is None else "speaker"
     uwa, chance = float(scores_of(counted)["UWA"]), 1 / len(kept)
-    return {"values": len(kept), "n": len(rows), "uwa": uwa, "chance": chance, "held_out": held}
+    return {"values": len(kept), "n": len(rows), "uwa": uwa, "chance": chance, "held_out": held_out}
 
 
 def _groups(speakers: Column | None, rows: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.str_] | None:
-    """The speaker of each row, if every row has one and every value has two or more."""
+    """Returns the speaker of each row, if every row has one and every value has two or more."""
     names = [None if speakers is None else speakers[row] for row in rows]
     if None in names:
         return None
@@ -196,11 +196,11 @@ def _groups(speakers: Column | None, rows: NDArray[np.int64], truth: NDArray[np.
 
 
 def better_read(content: Mapping[str, Any]) -> list[str]:
-    """Sentences on what is read better than the emotion is: its share of the way from a guess to certainty is larger."""
+    """Returns sentences on what is read better than the emotion is: its share of the way from a guess to certainty is larger."""
     lines = []
-    for stream, one in content["streams"].items():
-        way = {line["column"]: share(line) for line in one["read"] if line["uwa"] is not None}
-        above = [name for name in CONFOUNDS if name in way and way[name] > way.get("class", 1.0)]
+    for stream, stream_map in content["streams"].items():
+        ways = {line["column"]: share(line) for line in stream_map["read"] if line["uwa"] is not None}
+        above = [name for name in CONFOUNDS if name in ways and ways[name] > ways.get("class", 1.0)]
         if above:
             lines.append(
                 f"{stream}: the probe reads {', '.join(above)} better than the class. "
@@ -210,5 +210,5 @@ def better_read(content: Mapping[str, Any]) -> list[str]:
 
 
 def share(line: Mapping[str, Any]) -> float:
-    """How far a probe comes on the way from a guess (0) to certainty (1); below 0 it is worse than a guess."""
+    """Measures how far a probe comes on the way from a guess (0) to certainty (1); below 0 it is worse than a guess."""
     return float((line["uwa"] - line["chance"]) / (1 - line["chance"]))

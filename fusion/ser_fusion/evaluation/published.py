@@ -1,4 +1,4 @@
-"""What others have published on the same labels, and what it says about a run: is a row where such rows usually are?
+"""Compares a run with what others have published on the same labels: is a row where such rows usually are?
 
 A range is not a target. A row far below it usually has a fault in its features or labels; a row far above it usually has a leak.
 Every entry names its paper. Scores are WA (accuracy) and UWA (mean recall), whatever the paper calls them.
@@ -161,12 +161,12 @@ class Placed:
 
 
 def model_name(encoder: str) -> str:
-    """The last part of an encoder's name, in lower case and without what says that it was trained to transcribe."""
+    """Returns the last part of an encoder's name, in lower case and without what says that it was trained to transcribe."""
     return PurePosixPath(encoder).name.lower().removesuffix("-960h")
 
 
 def place_rows(metrics: Mapping[str, Any], run: Mapping[str, Any]) -> list[Placed]:
-    """Every row that something comparable is published for.
+    """Places every row that something comparable is published for.
 
     Args:
         metrics: ``metrics.json``.
@@ -182,9 +182,11 @@ def place_rows(metrics: Mapping[str, Any], run: Mapping[str, Any]) -> list[Place
     for row in metrics["rows"]:
         streams = tuple(sorted(row.get("streams") or ()))
         fitting = [
-            one
-            for one in PUBLISHED
-            if one.labels == run.get("labels") and str(run["protocol"]) in one.protocols and one.streams == streams
+            result
+            for result in PUBLISHED
+            if result.labels == run.get("labels")
+            and str(run["protocol"]) in result.protocols
+            and result.streams == streams
         ]
         if row["kind"] != "lost" and fitting:
             lines += _placed(row, _nearest(fitting, entries), metrics, run)
@@ -192,22 +194,22 @@ def place_rows(metrics: Mapping[str, Any], run: Mapping[str, Any]) -> list[Place
 
 
 def _nearest(fitting: Sequence[Published], entries: Mapping[str, Any]) -> list[Published]:
-    """Of frozen encoders only the run's own, if it is among them; a ceiling only where no frozen one is known."""
+    """Chooses of frozen encoders only the run's own, if it is among them; a ceiling only where no frozen one is published."""
     own = model_name(str(entries.get("audio", {}).get("encoder", "")))
-    frozen = [one for one in fitting if one.kind == "frozen"]
-    return [one for one in frozen if one.system == own] or frozen or list(fitting)
+    frozen = [result for result in fitting if result.kind == "frozen"]
+    return [result for result in frozen if result.system == own] or frozen or list(fitting)
 
 
 def _placed(
     row: Mapping[str, Any], fitting: Sequence[Published], metrics: Mapping[str, Any], run: Mapping[str, Any]
 ) -> Iterator[Placed]:
     for metric in METRICS:
-        known = [one for one in fitting if metric in one.scores]
+        scored = [result for result in fitting if metric in result.scores]
         value = row["metrics"][metric]["mean"]
-        if not known or value is None:
+        if not scored or value is None:
             continue
-        floor = [one.scores[metric] for one in known if one.kind != "tuned"]
-        ceiling = [one.scores[metric] for one in known if one.kind != "older"]
+        floor = [result.scores[metric] for result in scored if result.kind != "tuned"]
+        ceiling = [result.scores[metric] for result in scored if result.kind != "older"]
         low, high = min(floor, default=None), max(ceiling, default=None)
         verdict = "within"
         if low is not None and value < low - MARGIN:
@@ -215,10 +217,10 @@ def _placed(
         elif high is not None and value > high + MARGIN:
             verdict = "far above"
         causes = () if verdict == "within" else tuple(_causes(row, metric, verdict, (low, high), metrics, run))
-        names = list(dict.fromkeys(one.system for one in known))
+        names = list(dict.fromkeys(result.system for result in scored))
         systems = names[0] if len(names) == 1 else f"{len(names)} systems such as {names[0]}"
-        systems = f"frozen {systems}" if known[0].kind == "frozen" and len(names) == 1 else systems
-        sources = tuple(dict.fromkeys(one.source for one in known))
+        systems = f"frozen {systems}" if scored[0].kind == "frozen" and len(names) == 1 else systems
+        sources = tuple(dict.fromkeys(result.source for result in scored))
         yield Placed(str(row["name"]), metric, float(value), low, high, verdict, systems, sources, causes)
 
 
@@ -226,7 +228,7 @@ def _causes(
     row: Mapping[str, Any], metric: str, verdict: str, ends: tuple[float | None, float | None],
     metrics: Mapping[str, Any], run: Mapping[str, Any],
 ) -> Iterator[str]:  # fmt: skip
-    """What usually moves a row so far: facts of this run first, then what no file of a run can tell."""
+    """Says what usually moves a row so far: facts of this run first, then what no file of a run can tell."""
     from ser_data.validate.published import SCHEME_SIZES
 
     expected, used = SCHEME_SIZES.get(str(run.get("labels"))), run.get("counts", {}).get("utterances")
@@ -282,5 +284,5 @@ def _too_bad(row: Mapping[str, Any], metrics: Mapping[str, Any], run: Mapping[st
 
 
 def far_off(lines: Sequence[Placed]) -> list[str]:
-    """A sentence for each row that is far from what is published, with what usually causes it."""
+    """Returns a sentence for each row that is far from what is published, with what usually causes it."""
     return [line.sentence for line in lines if line.verdict != "within"]

@@ -1,4 +1,4 @@
-"""The map of features as figures, table and sentences; ``map.json`` of a run, and the files of ``ser probe --map``."""
+"""Shows the map of features as figures, table and sentences; ``map.json`` of a run, and the files of ``ser probe --map``."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,13 +52,13 @@ def map_run(
 
 
 def map_of(run: RunDirectory) -> dict[str, Any] | None:
-    """``map.json`` of a run, if it is there and of the features that the run was made from."""
+    """Reads ``map.json`` of a run, if it is there and of the features that the run was made from."""
     try:
         content = read_record(run.path / NAME, FeatureMap)
     except (RecordMissing, RecordBroken):
         return None
     lengths = {len(values) for values in content["columns"].values()}
-    lengths |= {len(places) for one in content["streams"].values() for places in one["places"].values()}
+    lengths |= {len(places) for stream_map in content["streams"].values() for places in stream_map["places"].values()}
     whole = lengths <= {len(content["ids"])}
     return content if whole and content.get("data_fingerprint") == run.run.get("data_fingerprint") else None
 
@@ -68,8 +68,8 @@ def write_map(content: dict[str, Any], folder: Path) -> Table:
     write_json(folder / NAME, content)
     table = read_table(content)
     write_tables([table], folder)
-    for stream, one in content["streams"].items():
-        for method, places in one["places"].items():
+    for stream, stream_map in content["streams"].items():
+        for method, places in stream_map["places"].items():
             name = f"map-{stream}-{method}"
             figure = draw(map_plot, places, content)
             save(figure, svg_text(figure, name), folder, name)
@@ -89,16 +89,16 @@ def map_plot(places: Sequence[Sequence[float]], content: dict[str, Any]) -> Any:
     for panel, (column, values) in enumerate(columns.items()):
         axes = figure.add_subplot(tall, wide, panel + 1)
         names = np.array([value or "" for value in values], dtype=np.str_)
-        known, counts = np.unique(names[names != ""], return_counts=True)
+        distinct, counts = np.unique(names[names != ""], return_counts=True)
         axes.scatter(x[names == ""], y[names == ""], s=4, c="#9aa3b5", linewidths=0, rasterized=True)
-        for number, value in enumerate(known[np.argsort(-counts, kind="stable")]):
+        for number, value in enumerate(distinct[np.argsort(-counts, kind="stable")]):
             own, colour, label = names == value, COLOURS[number % len(COLOURS)], str(value)[:18]
             axes.scatter(x[own], y[own], s=6, c=colour, alpha=0.75, linewidths=0, label=label, rasterized=True)
-        axes.set_title(f"{column} ({len(known):,})")
+        axes.set_title(f"{column} ({len(distinct):,})")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[["left", "bottom"]].set_visible(False)
-        if len(known) <= LEGEND:
+        if len(distinct) <= LEGEND:
             axes.legend(
                 fontsize=7, markerscale=1.6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4,
                 handletextpad=0.1, columnspacing=0.8,
@@ -107,10 +107,10 @@ def map_plot(places: Sequence[Sequence[float]], content: dict[str, Any]) -> Any:
 
 
 def read_table(content: dict[str, Any]) -> Table:
-    """What the linear probe reads of each column, from every stream."""
+    """Makes the table of what the linear probe reads of each column, from every stream."""
     lines: list[Row] = []
-    for stream, one in content["streams"].items():
-        for number, line in enumerate(one["read"]):
+    for stream, stream_map in content["streams"].items():
+        for number, line in enumerate(stream_map["read"]):
             texts = (
                 f"{stream}: {line['column']}", count(line["values"]), count(line["n"]), score(line["uwa"]),
                 score(line["chance"]), f"{100 * share(line):.0f} %",
@@ -118,7 +118,8 @@ def read_table(content: dict[str, Any]) -> Table:
             )  # fmt: skip
             lines.append(Row(tuple(Cell(text) for text in texts), rule=bool(lines) and number == 0))
     frames = "; ".join(
-        f"{stream}: layer {one['layer']} of {one['encoder']}" for stream, one in content["streams"].items()
+        f"{stream}: layer {stream_map['layer']} of {stream_map['encoder']}"
+        for stream, stream_map in content["streams"].items()
     )
     drawn = (
         f" {content['n']:,} of {content['of']:,} utterances, drawn at random." if content["n"] < content["of"] else ""

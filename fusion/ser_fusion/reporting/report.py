@@ -234,8 +234,8 @@ def maps(mapped: dict[str, Any], drawer: Drawer) -> list[Plot]:
     """One figure per stream and method."""
     return [
         drawer(f"map-{stream}-{method}", f"{stream}, {method}: each point is an utterance", map_plot, places, mapped)
-        for stream, one in mapped["streams"].items()
-        for method, places in one["places"].items()
+        for stream, stream_map in mapped["streams"].items()
+        for method, places in stream_map["places"].items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""What is extracted, trained, judged and stale: a cache beside its corpus as it is now, and runs beside their cache."""
+"""Says what is extracted, trained, judged and stale: a cache beside its corpus as it is now, and runs beside their cache."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Trained:
 def extracted(
     cache: Path, manifest: "Manifest | None" = None, tell: Tell = lambda done, total: None
 ) -> list[Extracted]:
-    """Every entry of a cache, compared with the corpus as it is now.
+    """Lists every entry of a cache, compared with the corpus as it is now.
 
     Args:
         cache: Directory that ``ser extract`` writes to; it may be missing.
@@ -109,14 +109,14 @@ def extracted(
 
 
 def _differences(entry: "Entry", now: dict[str, str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Ids that the entry does not know, and those whose input is another one. What cannot be read now has no hash."""
-    known = {**entry.input_hashes, **entry.failure_hashes}
-    planned = set(known) | set(entry.missing)
+    """Returns ids that the entry does not know, and those whose input is another one. What cannot be read now has no hash."""
+    recorded = {**entry.input_hashes, **entry.failure_hashes}
+    planned = set(recorded) | set(entry.missing)
     new = tuple(name for name in now if name not in planned)
     changed = tuple(
         name
         for name, value in now.items()
-        if name in known and (known[name] != value if value else name in entry.input_hashes)
+        if name in recorded and (recorded[name] != value if value else name in entry.input_hashes)
     )
     return new, changed
 
@@ -131,18 +131,18 @@ def _hashes(stream: str, manifest: "Manifest", tell: Tell) -> dict[str, str | No
         return {row.id: text_hash(row.text_normalised or "") for row in rows}
     if stream != "audio":
         return {}
-    found: dict[str, str | None] = {}
+    hashes: dict[str, str | None] = {}
     for number, row in enumerate(rows, 1):
         try:
-            found[row.id] = None if row.path is None else audio_hash(row.path, row.start, row.end)
+            hashes[row.id] = None if row.path is None else audio_hash(row.path, row.start, row.end)
         except AudioError:
-            found[row.id] = None
+            hashes[row.id] = None
         tell(number, len(rows))
-    return found
+    return hashes
 
 
 def trained(folder: Path) -> list[Trained]:
-    """Every run below a folder; none where the folder is missing."""
+    """Lists every run below a folder; none where the folder is missing."""
     return [_run(listed.path) for listed in find_runs(folder)] if folder.is_dir() else []
 
 
@@ -164,7 +164,7 @@ def _run(path: Path) -> Trained:
 
 
 def _state(path: Path, run: dict[str, Any]) -> str:
-    """Whether features, labels, folds, files and code are those that the result follows from."""
+    """Says whether features, labels, folds, files and code are those that the result follows from."""
     from ser_fusion.runs.finished import NOTE, recall
     from ser_fusion.runs.job import FuseJob, open_job
 
@@ -175,11 +175,11 @@ def _state(path: Path, run: dict[str, Any]) -> str:
         return f"stale: {str(error).splitlines()[0]}"
     if study.data_fingerprint != run.get("data_fingerprint"):
         return "stale: features, labels or folds have changed since. Run ser fuse again"
-    known = recall(job, study)
-    if not isinstance(known, str):
+    outcome = recall(job, study)
+    if not isinstance(outcome, str):
         return CURRENT
-    if known:
-        return f"judged; since then {known}"
+    if outcome:
+        return f"judged; since then {outcome}"
     if not (path / NOTE).is_file():
         return "judged; it is not recorded with what"
     return "judged by another version of the code or of a library. Run ser fuse again to judge it with this one"
