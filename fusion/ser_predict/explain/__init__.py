@@ -1,1 +1,1 @@
-"""Why a head answered as it did: shares of streams, moments of speech, words; and the same for a head that learned nothing."""
+"""Explains why a head answered as it did, by streams, moments and words, beside a head that learned nothing."""

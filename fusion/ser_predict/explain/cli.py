@@ -1,4 +1,4 @@
-"""`ser explain`: why the heads of a run answered as they did for utterances of its test parts."""
+"""`ser explain`: shows why the heads of a run answered as they did for utterances of its test parts."""
 
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,11 @@ def command(
             typical = explainer.belief.reset_index().groupby("label", sort=False)["id"].last()
             ids = tuple(dict.fromkeys([*explainer.belief.index[:HARDEST], *typical]))
         for name in ids:
-            _one(explainer, name, target, folder)
+            _explain(explainer, name, target, folder)
         click.echo(IS_NOT, err=True)
 
 
-def _one(explainer: Any, name: str, target: str | None, folder: Path) -> None:
+def _explain(explainer: Any, name: str, target: str | None, folder: Path) -> None:
     """Explains an utterance: two files, and the gist on the screen."""
     from ser_predict.explain.page import page, summary
 
@@ -108,16 +108,18 @@ def _one(explainer: Any, name: str, target: str | None, folder: Path) -> None:
 
 
 def _profiles(explainer: Any, most: int, folder: Path) -> None:
-    """The mean of each class: two files, and the shares on the screen."""
+    """Writes the mean of each class: two files, and the shares on the screen."""
     from dataclasses import asdict
 
     from ser_predict.explain.page import profile_page
     from ser_predict.explain.profiles import profiles
 
-    made = list(profiles(explainer, most))
-    write_whole(folder / "profiles.html", profile_page(explainer.row, made).encode())
-    write_json(folder / "profiles.json", {"row": explainer.row, "classes": [asdict(profile) for profile in made]})
-    for profile in made:
+    class_profiles = list(profiles(explainer, most))
+    write_whole(folder / "profiles.html", profile_page(explainer.row, class_profiles).encode())
+    write_json(
+        folder / "profiles.json", {"row": explainer.row, "classes": [asdict(profile) for profile in class_profiles]}
+    )
+    for profile in class_profiles:
         shares = ", ".join(
             f"{name} {mean.value:+.3f}" + ("" if mean.control is None else f" ({mean.control:+.3f} shuffled)")
             for name, mean in profile.shares.items()
@@ -127,7 +129,7 @@ def _profiles(explainer: Any, most: int, folder: Path) -> None:
 
 
 def _waveform(row: Any) -> Any:
-    """The recording of an utterance at `RATE`, or None where it is not at hand."""
+    """Loads the recording of an utterance at `RATE`; None where it is not at hand."""
     import pandas as pd
 
     from ser_data.media.audio import AudioError

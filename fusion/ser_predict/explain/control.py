@@ -1,4 +1,4 @@
-"""The control of an explanation: the same training with the labels shuffled. What it shows as well says nothing of the label.
+"""Trains the control of an explanation, on shuffled labels. What it shows as well says nothing of the label.
 
 Like every head it has a temperature from its own development part. A head without a clue gets a high one, and a flat picture.
 
@@ -24,7 +24,7 @@ FOLDER = "explain/shuffled"
 
 
 def refusal(task: Task) -> str:
-    """Why this training cannot be repeated with shuffled labels; empty if it can."""
+    """Says why this training cannot be repeated with shuffled labels; empty if it can."""
     if task.search is not None:
         return "its settings were searched (--tune)"
     if task.plan.levers.rates or task.plan.levers.votes:
@@ -33,11 +33,11 @@ def refusal(task: Task) -> str:
 
 
 def shuffled_head(task: Task, job_data: JobData, streams: Mapping[str, StreamFrames], run: Path) -> Member:
-    """The head of a training whose labels are shuffled; trained once, then kept in the run's folder.
+    """Trains a head on shuffled labels once, and keeps it in the run's folder.
 
     Args:
         task: The training.
-        job_data: What it learns from.
+        job_data: The study that it learns from.
         streams: Frames of all utterances.
         run: Run directory.
     """
@@ -49,10 +49,10 @@ def shuffled_head(task: Task, job_data: JobData, streams: Mapping[str, StreamFra
         from ser_fusion.training.train import train
 
         study, dev = job_data.study, task.parts["dev"]
-        learned = np.concatenate([task.parts["train"], dev])
+        shuffled_rows = np.concatenate([task.parts["train"], dev])
         targets = study.targets
-        targets[learned] = np.random.default_rng(task.plan.seed).permutation(targets[learned])
-        trained = train(task.plan, TrainingData(streams, targets), {**task.parts, "test": learned[:0]})
+        targets[shuffled_rows] = np.random.default_rng(task.plan.seed).permutation(targets[shuffled_rows])
+        trained = train(task.plan, TrainingData(streams, targets), {**task.parts, "test": shuffled_rows[:0]})
         value = 1.0
         if len(dev):
             units = units_of(study.table.index[dev], speakers_of(study.table))

@@ -1,4 +1,4 @@
-"""The explanation of one utterance: by the heads of the fold that tested it, which have never learned from it."""
+"""Explains one utterance by the heads of the fold that tested it, which have never learned from it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -51,7 +51,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One utterance, one class.
+    """Explains the score of one class for one utterance.
 
     Attributes:
         id: The utterance.
@@ -61,8 +61,8 @@ class Explanation:
         predicted: The class with the highest score.
         target: The class that is explained.
         scores: Class -> score: calibrated logit less the mean over the classes.
-        shares: Of the streams.
-        control: Those by a head that learned shuffled labels; None without a control.
+        shares: Shares of the streams.
+        control: Shares by a head that learned shuffled labels; None without a control.
         gap: How far the sum of the contributions along time is from the change that they explain, as a share of it.
         tracks: Contributions along time and words.
         notes: What a reader should know.
@@ -123,16 +123,16 @@ class Explainer:
         self._members: dict[str, Member] = {}
 
     def _choose(self, heads: RunHeads, row: str | None) -> str:
-        usable = [one for one in heads.rows if one["kind"] == "head"]
+        usable = [entry for entry in heads.rows if entry["kind"] == "head"]
         if not usable:
             raise NotExplained(str(self.run.path), "it has no trained heads", "Train some: ser fuse --fusion cross")
         if row is None:
-            scores = {str(one["slug"]): heads.uwa(str(one["slug"])) for one in usable}
+            scores = {str(entry["slug"]): heads.uwa(str(entry["slug"])) for entry in usable}
             return max(scores, key=lambda slug: float(np.nan_to_num(scores[slug], nan=-1.0)))
-        named = [str(one["slug"]) for one in usable if row in (one["slug"], one["name"])]
-        if not named:
-            raise UnknownName("row of heads", row, tuple(str(one["slug"]) for one in usable))
-        return named[0]
+        slugs = [str(entry["slug"]) for entry in usable if row in (entry["slug"], entry["name"])]
+        if not slugs:
+            raise UnknownName("row of heads", row, tuple(str(entry["slug"]) for entry in usable))
+        return slugs[0]
 
     def _trainings(self, cache: Path | None) -> Any:
         facts: dict[str, Any] = self.run.run
@@ -148,7 +148,7 @@ class Explainer:
 
     @cached_property
     def belief(self) -> "pd.DataFrame":
-        """Tested utterances of the row by how much its heads believe in their label, least first: ``label``, ``belief``."""
+        """Sorts tested utterances by how much the row's heads believe in their label, least first: ``label``, ``belief``."""
         tested = self.run.of_row(self.row)
         values = tested[[f"p_{name}" for name in self.study.classes]].to_numpy(dtype=np.float64)
         truth = values[np.arange(len(tested)), [self.study.classes.index(str(label)) for label in tested["label"]]]
@@ -217,7 +217,7 @@ class Explainer:
         return read_frames(self._job, self.study, self._tasks[0].plan.streams)
 
     def _frames(self, row: int) -> dict[str, StreamFrames]:
-        """Frames of the utterance alone, or of all where a control or a norm needs them."""
+        """Reads frames of the utterance alone, or of all where a control or a norm needs them."""
         if self._control or self._job.norm != "train":
             return self._whole
         return read_frames(self._job, self.study, self._tasks[0].plan.streams, rows=np.array([row]))
@@ -271,11 +271,11 @@ class Explainer:
 
     @cached_property
     def _text_source(self) -> tuple[Any, str]:
-        """The text encoder's files, or None and why they are not at hand."""
+        """Opens the text encoder's files; else None and why they are not at hand."""
         specs = specs_of(self.run.run, self.run.path, self._cache)["text"]
-        known = [self._text_encoder] if self._text_encoder else places("text", specs[0], self.run.run, self._cache)
+        locations = [self._text_encoder] if self._text_encoder else places("text", specs[0], self.run.run, self._cache)
         try:
-            source = open_stream_encoder("text", specs, known, device="cpu", offline=True).encoder.source
+            source = open_stream_encoder("text", specs, locations, device="cpu", offline=True).encoder.source
             token_spans(source, "")
         except (SerError, ImportError, NotImplementedError) as error:
             return None, f"the run's text encoder is not at hand ({str(error).splitlines()[0]})"

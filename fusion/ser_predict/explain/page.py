@@ -1,4 +1,4 @@
-"""An explanation as a page: shares of streams, the waveform with its moments, coloured words; the control beside each."""
+"""Shows an explanation as a page: shares of streams, the waveform with its moments, coloured words; the control beside each."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -24,11 +24,11 @@ FLAT = (
 
 
 def page(explanation: Explanation, waveform: NDArray[np.float32] | None, rate: int) -> str:
-    """A page that needs no other file.
+    """Makes a page that needs no other file.
 
     Args:
-        explanation: What is shown.
-        waveform: Of the utterance, (samples,), or None where its recording is not at hand.
+        explanation: The explanation to show.
+        waveform: Waveform of the utterance, (samples,), or None where its recording is not at hand.
         rate: Its samples per second.
     """
     e = explanation
@@ -51,7 +51,7 @@ def page(explanation: Explanation, waveform: NDArray[np.float32] | None, rate: i
 
 
 def summary(explanation: Explanation) -> str:
-    """One paragraph of plain text."""
+    """Says the explanation in one paragraph of plain text."""
     e = explanation
     shares = ", ".join(f"{stream} {value:+.3f}" for stream, value in e.shares.streams.items())
     return (
@@ -62,15 +62,15 @@ def summary(explanation: Explanation) -> str:
     )
 
 
-def profile_page(row: str, made: Sequence[Profile]) -> str:
-    """The class-wise means of a row as a page."""
+def profile_page(row: str, class_profiles: Sequence[Profile]) -> str:
+    """Makes a page of the class-wise means of a row."""
     about = (
         "<p>Means over tested utterances of a class, towards that class, with standard errors, and beside them those of "
         "heads that learned shuffled labels. The interaction lies within the shares.</p>"
     )
     parts = [about]
-    largest = max((abs(m.value) for p in made for track in p.moments.values() for m in track), default=0.0)
-    for profile in made:
+    largest = max((abs(m.value) for p in class_profiles for track in p.moments.values() for m in track), default=0.0)
+    for profile in class_profiles:
         parts += [f"<h2>{escape(profile.label)}</h2>", _means(profile.shares.items())]
         if profile.words:
             parts += ["<h3>Words</h3>", _means(list(profile.words.items())[:WORDS])]
@@ -136,8 +136,8 @@ def _along_time(
         top, low = np.maximum.reduceat(waveform, edges), np.minimum.reduceat(waveform, edges)
         axes[0].fill_between(edges / rate, low, top, color=PALETTE["quiet"], linewidth=0)
         axes[0].set_ylabel("waveform")
-    for axis, (title, each) in zip(axes[-len(shown) :], shown, strict=True):
-        values = np.append(each, each[-1])
+    for axis, (title, contributions) in zip(axes[-len(shown) :], shown, strict=True):
+        values = np.append(contributions, contributions[-1])
         axis.fill_between(times, np.maximum(values, 0), step="post", color=PALETTE["accent"], linewidth=0)
         axis.fill_between(times, np.minimum(values, 0), step="post", color=PALETTE["second"], linewidth=0)
         axis.set_ylim(-largest, largest)

@@ -1,4 +1,4 @@
-"""Class-wise means over a run's tested utterances: which streams, words and moments speak for a class, beside the control."""
+"""Averages over a run's tested utterances by class: which streams, words and moments speak for a class, beside the control."""
 
 import string
 from collections import defaultdict
@@ -23,7 +23,7 @@ class Mean:
     """A mean contribution over utterances.
 
     Attributes:
-        value: To the score of the class.
+        value: Mean contribution to the score of the class.
         error: Standard error of the mean; None of one utterance.
         control: The mean by heads that learned shuffled labels; None without a control.
         count: Number of utterances.
@@ -53,42 +53,42 @@ class Profile:
 
 
 def profiles(explainer: Explainer, most: int) -> Iterator[Profile]:
-    """The profile of each class.
+    """Yields the profile of each class.
 
     Args:
-        explainer: Of a run's row.
+        explainer: The explainer of a run's row.
         most: Utterances of a class at most, spread evenly from the hardest to the most typical.
     """
-    for label, own in explainer.belief.groupby("label", sort=False):
+    for label, tested in explainer.belief.groupby("label", sort=False):
         shares, words, moments = defaultdict(list), defaultdict(list), defaultdict(list)
-        for place in np.unique(np.linspace(0, len(own) - 1, most).round().astype(int)):
-            made = explainer.explain(str(own.index[place]), str(label))
-            blind = made.control or Shares(np.nan, dict.fromkeys(made.shares.streams, np.nan), np.nan)
-            for stream, value in made.shares.streams.items():
+        for place in np.unique(np.linspace(0, len(tested) - 1, most).round().astype(int)):
+            explanation = explainer.explain(str(tested.index[place]), str(label))
+            blind = explanation.control or Shares(np.nan, dict.fromkeys(explanation.shares.streams, np.nan), np.nan)
+            for stream, value in explanation.shares.streams.items():
                 shares[stream].append((value, blind.streams[stream]))
-            shares["interaction"].append((made.shares.interaction, blind.interaction))
-            for track in made.tracks:
+            shares["interaction"].append((explanation.shares.interaction, blind.interaction))
+            for track in explanation.tracks:
                 if track.of_words:
-                    for word, pair in _once(track).items():
+                    for word, pair in _word_sums(track).items():
                         words[word].append(pair)
                 elif len(track.names) > 1:
                     moments[track.stream].append(_tenths(track))
-        often = {word: _mean(pairs) for word, pairs in words.items() if len(pairs) >= RARE}
+        frequent = {word: _mean(pairs) for word, pairs in words.items() if len(pairs) >= RARE}
         yield Profile(
             str(label),
             {stream: _mean(pairs) for stream, pairs in shares.items()},
-            dict(sorted(often.items(), key=lambda item: -abs(item[1].value))),
+            dict(sorted(frequent.items(), key=lambda item: -abs(item[1].value))),
             {stream: [_mean(part) for part in np.swapaxes(rows, 0, 1)] for stream, rows in moments.items()},
         )
 
 
 def _pairs(track: Track) -> NDArray[np.float64]:
-    """Contributions and those of the control, (moments or words, 2)."""
+    """Stacks contributions and those of the control, (moments or words, 2)."""
     return np.stack([track.values, track.control or np.full(len(track.values), np.nan)], axis=1)
 
 
-def _once(track: Track) -> dict[str, NDArray[np.float64]]:
-    """The words of an utterance without punctuation, each once, with the sum of what it contributes."""
+def _word_sums(track: Track) -> dict[str, NDArray[np.float64]]:
+    """Adds up what each word of an utterance contributes; words are without punctuation."""
     sums: dict[str, NDArray[np.float64]] = {}
     for name, pair in zip(map(str, track.names), _pairs(track), strict=True):
         word = name.strip(string.punctuation).casefold()
@@ -98,7 +98,7 @@ def _once(track: Track) -> dict[str, NDArray[np.float64]]:
 
 
 def _tenths(track: Track) -> NDArray[np.float64]:
-    """The sum within each tenth of the utterance, (tenths, 2); a frame counts where it lies, in parts."""
+    """Adds up the contributions within each tenth of the utterance, (tenths, 2); a frame counts where it lies, in parts."""
     edges = np.linspace(0, len(track.values), TENTHS + 1)
     along = np.concatenate([np.zeros((1, 2)), np.cumsum(_pairs(track), axis=0)])
     whole = np.arange(len(along))

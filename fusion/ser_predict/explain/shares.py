@@ -1,4 +1,4 @@
-"""What each stream contributes to the score of a class: its Shapley value over all subsets of streams, exactly.
+"""Computes what each stream contributes to the score of a class: its Shapley value over all subsets of streams, exactly.
 
 The score is the class's calibrated logit, less the mean over the classes: heads fix logits up to that mean only. A lost
 stream has no frames, as with ``--lost-streams``.
@@ -34,11 +34,11 @@ class Member:
     pad_to: Mapping[str, int]
 
     def scores(self, batch: Mapping[str, Frames]) -> Tensor:
-        """Calibrated logits less their mean over the classes, (batch, classes)."""
+        """Returns calibrated logits less their mean over the classes, (batch, classes)."""
         return centred(self.model(batch) / self.temperature)
 
     def silent(self, nothing: Mapping[str, Frames]) -> Tensor:
-        """The score without any stream, (1, classes); of late heads that of the class frequencies in training.
+        """Returns the score without any stream, (1, classes); of late heads that of the class frequencies in training.
 
         Where all streams are lost, late heads let each classifier speak of nothing, so that there is an answer at all.
         """
@@ -47,12 +47,12 @@ class Member:
 
 
 def centred(logits: Tensor) -> Tensor:
-    """Logits less their mean over the classes, (.., classes)."""
+    """Returns logits less their mean over the classes, (.., classes)."""
     return logits - logits.mean(-1, keepdim=True)
 
 
 def exactly(batch: Mapping[str, Frames]) -> dict[str, Frames]:
-    """The same frames in float64."""
+    """Returns the same frames in float64."""
     return {stream: frames.with_values(frames.values.double()) for stream, frames in batch.items()}
 
 
@@ -60,31 +60,31 @@ def exactly(batch: Mapping[str, Frames]) -> dict[str, Frames]:
 def subset_scores(
     members: Sequence[Member], streams: Mapping[str, StreamFrames], row: int
 ) -> dict[Subset, NDArray[np.float64]]:
-    """The mean score of the heads for every subset of streams, each (classes,).
+    """Computes the mean score of the heads for every subset of streams, each (classes,).
 
     Args:
         members: Heads of one row of a run.
         streams: Their frames.
-        row: The utterance's.
+        row: Row of the utterance.
     """
     names = members[0].model.streams
-    here = {name for name in names if streams[name].lengths[row] or members[0].pad_to}
+    present = {name for name in names if streams[name].lengths[row] or members[0].pad_to}
 
     def score(kept: Subset) -> NDArray[np.float64]:
-        each = []
+        by_member = []
         for member in members:
             lost = [name for name in names if name not in kept]
             batch = exactly(Feed(streams, names, pad_to=member.pad_to, lost=lost).batch(np.array([row])))
-            each.append((member.scores(batch) if kept else member.silent(batch))[0].double())
-        return torch.stack(each).mean(0).numpy()
+            by_member.append((member.scores(batch) if kept else member.silent(batch))[0].double())
+        return torch.stack(by_member).mean(0).numpy()
 
-    every = [frozenset(kept) for size in range(len(names) + 1) for kept in combinations(names, size)]
-    known = {kept: score(kept) for kept in every if kept <= here}
-    return {kept: known[kept & here] for kept in every}
+    subsets = [frozenset(kept) for size in range(len(names) + 1) for kept in combinations(names, size)]
+    scores = {kept: score(kept) for kept in subsets if kept <= present}
+    return {kept: scores[kept & present] for kept in subsets}
 
 
 def shapley(scores: Mapping[Subset, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """Contribution of each stream, in the form of the scores; they add up to the score of all less that of none.
+    """Returns what each stream contributes, in the form of the scores; the sum is the score of all less that of none.
 
     Args:
         scores: Score of every subset, the empty one too.
@@ -104,7 +104,7 @@ def shapley(scores: Mapping[Subset, NDArray[np.float64]]) -> dict[str, NDArray[n
 
 
 def interaction(scores: Mapping[Subset, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """What all streams together say beyond the sum of what each says alone; 0 for additive heads."""
+    """Returns what all streams together say beyond the sum of what each says alone; 0 for additive heads."""
     nothing, whole = scores[frozenset()], max(scores, key=len)
     alone = [scores[frozenset([name])] - nothing for name in whole]
     return np.asarray(scores[whole] - nothing - np.sum(alone, axis=0))

@@ -1,4 +1,4 @@
-"""Contributions along a stream, by integrated gradients: how much each frame moves the score on the way from the mean frame.
+"""Computes contributions along a stream by integrated gradients: how each frame moves the score on the way from the mean frame.
 
 The path is straight, for all streams at once; its integral is by Gauss and Legendre. Contributions of a word's pieces are added.
 
@@ -47,7 +47,7 @@ class Track:
 
     @property
     def of_words(self) -> bool:
-        """Whether it runs over words."""
+        """Says whether it runs over words."""
         return bool(self.names) and isinstance(self.names[0], str)
 
     @property
@@ -70,7 +70,7 @@ class Track:
 def frame_contributions(
     members: Sequence[Member], batch: Mapping[str, Frames], target: int, steps: int = 32
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
-    """The mean contribution of every frame to the score of a class.
+    """Computes the mean contribution of every frame to the score of a class.
 
     Args:
         members: Heads of one row of a run.
@@ -84,9 +84,9 @@ def frame_contributions(
     totals: dict[str, NDArray[np.float64]] = {}
     change = 0.0
     for member in members:
-        own, moved = _of_member(member, exactly(batch), target, steps)
-        change += moved / len(members)
-        for stream, values in own.items():
+        parts, difference = _of_member(member, exactly(batch), target, steps)
+        change += difference / len(members)
+        for stream, values in parts.items():
             totals[stream] = totals.get(stream, 0.0) + values / len(members)
     gap = abs(float(sum(values.sum() for values in totals.values())) - change)
     return totals, gap / max(abs(change), 1e-9)
@@ -100,41 +100,41 @@ def _of_member(
     for stream, values in ends.items():
         mean: Tensor = member.model.inputs[stream].get_buffer("mean")  # (layers, features): what the head sees as zero
         starts[stream] = (mean if values.ndim == 3 else mean[0]).expand_as(values)
-    points, weights = (torch.from_numpy(one) for one in np.polynomial.legendre.leggauss(steps))
+    points, weights = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(steps))
     points, weights = (points + 1) / 2, weights / 2
     size = max(1, MOST_FRAMES // max(sum(len(values) for values in ends.values()), 1))
     sums = {stream: torch.zeros_like(values) for stream, values in ends.items()}
     for place in range(0, steps, size):
-        some = points[place : place + size]
+        chunk = points[place : place + size]
         between = {}
         for stream, values in ends.items():
-            along = some.view(-1, *[1] * values.ndim)
+            along = chunk.view(-1, *[1] * values.ndim)
             path = torch.lerp(starts[stream], values, along).flatten(0, 1).requires_grad_()
-            between[stream] = Packed(path, batch[stream].lengths * len(some), batch[stream].content.repeat(len(some)))
+            between[stream] = Packed(path, batch[stream].lengths * len(chunk), batch[stream].content.repeat(len(chunk)))
         score = member.scores(between)[:, target] @ weights[place : place + size]
         paths = [frames.values for frames in between.values()]
         for stream, slope in zip(between, torch.autograd.grad(score, paths, allow_unused=True), strict=True):
             if slope is not None:
-                sums[stream] += slope.view(len(some), *ends[stream].shape).sum(0)
+                sums[stream] += slope.view(len(chunk), *ends[stream].shape).sum(0)
     parts = {stream: ((ends[stream] - starts[stream]) * sums[stream]).flatten(1).sum(1).numpy() for stream in ends}
     with torch.inference_mode():
         first = {stream: frames.with_values(starts[stream].clone()) for stream, frames in batch.items()}
-        moved = float((member.scores(batch) - member.scores(first))[0, target])
-    return parts, moved
+        difference = float((member.scores(batch) - member.scores(first))[0, target])
+    return parts, difference
 
 
 def token_spans(source: "Source", text: str) -> list[tuple[int, int]]:
-    """Begin and end of each token in the text; equal at special tokens."""
+    """Returns begin and end of each token in the text; they are equal at special tokens."""
     from ser_extract.encoders.text_engine import load_tokenizer
 
-    given: Any = load_tokenizer(source)(text, truncation=False, return_offsets_mapping=True)
-    return [(int(begin), int(end)) for begin, end in given["offset_mapping"]]
+    encoding: Any = load_tokenizer(source)(text, truncation=False, return_offsets_mapping=True)
+    return [(int(begin), int(end)) for begin, end in encoding["offset_mapping"]]
 
 
 def by_word(
     text: str, spans: Sequence[tuple[int, int]], values: NDArray[np.float64]
 ) -> list[tuple[str, NDArray[np.float64]]]:
-    """The words of a text in order, each with the sum over its tokens; ``SPECIAL`` last, if there are special tokens.
+    """Returns a text's words in order, each with the sum over its tokens; ``SPECIAL`` last, if there are special tokens.
 
     Args:
         text: As it was tokenised.
@@ -143,13 +143,13 @@ def by_word(
     """
     words = list(re.finditer(r"\S+", text))
     sums = [np.zeros(values.shape[1:]) for _ in words]
-    rest, others = np.zeros(values.shape[1:]), False
+    special, has_special = np.zeros(values.shape[1:]), False
     for (begin, end), value in zip(spans, values, strict=True):
         # a token may begin with the blank before its word: its last character decides
         place = next((n for n, word in enumerate(words) if word.start() < end <= word.end()), None)
         if begin == end or place is None:
-            rest, others = rest + value, True
+            special, has_special = special + value, True
         else:
             sums[place] = sums[place] + value
-    made = [(word.group(), total) for word, total in zip(words, sums, strict=True)]
-    return [*made, (SPECIAL, rest)] if others else made
+    contributions = [(word.group(), total) for word, total in zip(words, sums, strict=True)]
+    return [*contributions, (SPECIAL, special)] if has_special else contributions
