@@ -44,7 +44,7 @@ def from_parts(table: "pd.DataFrame", name: str) -> list[Draft]:
     return [Draft(name=name, test=masks["test"], pool=masks["train"] | masks["dev"], dev=dev, own="official")]
 
 
-def _given(table: "pd.DataFrame", name: str, order: tuple[str, str]) -> tuple[list[Draft], list[str]]:
+def _by_column(table: "pd.DataFrame", name: str, order: tuple[str, str]) -> tuple[list[Draft], list[str]]:
     for column in order:
         empty = int(table[column].isna().sum())
         if empty == len(table):
@@ -61,11 +61,11 @@ def _given(table: "pd.DataFrame", name: str, order: tuple[str, str]) -> tuple[li
 
 
 def _manifest(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
-    return _given(table, "manifest", ("fold", "part"))
+    return _by_column(table, "manifest", ("fold", "part"))
 
 
 def _official(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:
-    return _given(table, "official", ("part", "fold"))
+    return _by_column(table, "official", ("part", "fold"))
 
 
 def _official_5(table: "pd.DataFrame", seed: int) -> tuple[list[Draft], list[str]]:

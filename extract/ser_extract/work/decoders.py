@@ -40,10 +40,10 @@ class Decoders:
     def map(self, decode: Callable[[Pair, Any], T], items: Sequence[Any]) -> list[T]:
         """``decode`` with a free decoder for each item, in the order given; several at once."""
         if self._threads is None:
-            return [self._one(decode, item) for item in items]
-        return list(self._threads.map(lambda item: self._one(decode, item), items))
+            return [self._with_free_pair(decode, item) for item in items]
+        return list(self._threads.map(lambda item: self._with_free_pair(decode, item), items))
 
-    def _one(self, decode: Callable[[Pair, Any], T], item: Any) -> T:
+    def _with_free_pair(self, decode: Callable[[Pair, Any], T], item: Any) -> T:
         pair = self._free.get()
         try:
             return decode(pair, item)

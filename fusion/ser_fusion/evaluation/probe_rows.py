@@ -20,7 +20,7 @@ from ser_fusion.study.data import Pooled
 
 POOLINGS = {"mean": "mean", "stats": "mean+std", "max": "max"}
 """Poolings over time, and how a probe's name says them."""
-TOLD = {"mean": "time mean", "stats": "mean and deviation over time", "max": "maximum over time"}
+POOLING_WORDS = {"mean": "time mean", "stats": "mean and deviation over time", "max": "maximum over time"}
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ def _row(
     penalties = sorted({probe.penalty for probe in probes.values()})
     span = f"{penalties[0]:g}" if len(penalties) == 1 else f"{penalties[0]:g} to {penalties[-1]:g}"
     how = "chosen on development data" if any(len(part.dev) for part in parts) else "fixed"
-    note = f"logistic regression on {TOLD[pooling]}, {x.shape[1]} features, C = {span} ({how})"
+    note = f"logistic regression on {POOLING_WORDS[pooling]}, {x.shape[1]} features, C = {span} ({how})"
     info = reference_row(
         probe_slug(streams, pooling), probe_name(streams, pooling), note, len(classes) * (x.shape[1] + 1)
     )

@@ -137,7 +137,7 @@ class Fits:
 
     def __init__(self, folder: Path | None = None, workers: int | None = None) -> None:
         self.folder, self.workers = folder, workers
-        self._known: dict[str, Probe] = {}
+        self._probes: dict[str, Probe] = {}
         self._marks: dict[int, tuple[Values, bytes]] = {}
 
     def key(
@@ -159,7 +159,7 @@ class Fits:
     ) -> tuple[str, Probe]:
         """The key and the probe; arguments as for ``fit_probe``."""
         (key,) = self.fit_all([(features, targets, train, dev, classes, refit)])
-        return key, self._known[key]
+        return key, self._probes[key]
 
     def fit_all(self, asked: Sequence[Fit]) -> list[str]:
         """The keys of some fits, which ``fit`` then gives at once; what is missing is fitted on several processes.
@@ -170,14 +170,14 @@ class Fits:
         keys = [self.key(*fit) for fit in asked]
         missing: dict[str, Fit] = {}
         for key, fit in zip(keys, asked, strict=True):
-            if key not in self._known:
+            if key not in self._probes:
                 stored = None if self.folder is None else read_probe(self.folder / f"{key}.safetensors")
                 if stored is None:
                     missing[key] = fit
                 else:
-                    self._known[key] = stored
+                    self._probes[key] = stored
         for key, probe in zip(missing, self._fitted(list(missing.values())), strict=True):
-            self._known[key] = probe
+            self._probes[key] = probe
             if self.folder is not None:
                 _write(self.folder / f"{key}.safetensors", probe)
         return keys

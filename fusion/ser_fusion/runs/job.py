@@ -146,7 +146,7 @@ class FuseJob(FuseOptions):
         return tuple(dict.fromkeys(value))
 
     @model_validator(mode="after")
-    def _known(self) -> "FuseJob":
+    def _names_exist(self) -> "FuseJob":
         if not (self.fusion or self.classifier or self.table):
             raise ValueError("Give at least one head (--fusion) or classifier (--classifier).")
         tables: tuple[tuple[Mapping[str, Any], str, tuple[str, ...]], ...] = (

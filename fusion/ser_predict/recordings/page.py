@@ -1,4 +1,4 @@
-"""The page of one recording: its waveform, the emotions along it, and the words of each segment, in one HTML file."""
+"""Makes the page of one recording: its waveform, the emotions along it, and the words of each segment, in one HTML file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def write_page(predictor: "Predictor", predictions: Sequence[Prediction], path: 
     """Writes the page of one recording.
 
     Args:
-        predictor: Whose heads answered.
+        predictor: The predictor whose heads answered.
         predictions: The pieces of the recording, in order.
         path: File to write.
     """
@@ -32,11 +32,11 @@ def write_page(predictor: "Predictor", predictions: Sequence[Prediction], path: 
     from ser_fusion.reporting.report import Plot, render
     from ser_fusion.reporting.tables import Cell, Row, Table
 
-    spoken = [line for line in predictions if line.error is None and line.end is not None]
+    segments = [line for line in predictions if line.error is None and line.end is not None]
     name, plots = Path(predictions[0].file).name, list[Plot]()
-    if spoken:
-        heard = outline(predictions[0].file, predictor.rate, predictor.channel)
-        figure = draw(timeline, spoken, predictor.classes, predictor.threshold, heard)
+    if segments:
+        peaks = outline(predictions[0].file, predictor.rate, predictor.channel)
+        figure = draw(timeline, segments, predictor.classes, predictor.threshold, peaks)
         plots.append(Plot(inline(svg_text(figure, "talk"), "talk", f"Voice and posteriors of {name}"), name, "talk"))
     rows = []
     for line in predictions:
@@ -65,15 +65,15 @@ def write_page(predictor: "Predictor", predictions: Sequence[Prediction], path: 
 
 
 def outline(file: str, rate: int, channel: str) -> NDArray[np.float32] | None:
-    """The largest absolute value of each ``OUTLINE`` seconds, 0 to 1, read in blocks; None if it cannot be read now."""
+    """Returns the largest absolute value of each ``OUTLINE`` seconds, 0 to 1, read in blocks; None if it cannot be read now."""
     step, rest, peaks = round(OUTLINE * rate), np.zeros(0, np.float32), list[NDArray[np.float32]]()
     try:
         with IsolatedDecoder(limits=Limits(channel=channel)) as decoder:
             for block in blocks_of(decoder, file, rate):
                 samples = np.concatenate([rest, np.abs(block)])
-                whole = len(samples) // step * step
-                peaks.append(samples[:whole].reshape(-1, step).max(axis=1))
-                rest = samples[whole:]
+                end = len(samples) // step * step
+                peaks.append(samples[:end].reshape(-1, step).max(axis=1))
+                rest = samples[end:]
     except AudioError:
         return None
     values = np.concatenate([*peaks, rest.max(keepdims=True)] if len(rest) else peaks)

@@ -1,4 +1,4 @@
-"""Segments of speech in a recording, found by energy or by Silero VAD, and timelines of their predictions for other programs.
+"""Finds segments of speech in a recording by energy or by Silero VAD, and writes timelines of their predictions.
 
 The recording is read in blocks, so that memory stays bounded; only one number per 10 or 32 ms is kept of it.
 """
@@ -104,7 +104,7 @@ def segments(level: NDArray[np.float64]) -> list[tuple[float, float]]:
 
 
 def _spans(values: NDArray[np.float64], begins: float, lasts: float, frame: float) -> Spans:
-    """Stretches of frames above ``lasts`` that reach ``begins``, joined over short pauses, without clicks."""
+    """Finds stretches of frames above ``lasts`` that reach ``begins``, joined over short pauses, without clicks."""
     runs = [run for run in _runs(values > lasts) if values[slice(*run)].max() > begins]
     joined: list[list[int]] = []
     for first, last in runs:
@@ -116,29 +116,29 @@ def _spans(values: NDArray[np.float64], begins: float, lasts: float, frame: floa
 
 
 def _runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First frame and first frame behind, of each stretch of True."""
+    """Returns the first frame of each stretch of True, and the first frame behind it."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def by_energy(blocks: Iterable[Samples], rate: int) -> Spans:
-    """Speech by its level, relative to the noise and to the loud speech of the same recording."""
+    """Finds speech by its level, relative to the noise and to the loud speech of the same recording."""
     return segments(np.concatenate([levels_of(block, rate) for block in blocks]))
 
 
 def by_silero(blocks: Iterable[Samples], rate: int) -> Spans:
-    """Speech by Silero VAD (MIT licence; its package carries its weights, nothing is fetched)."""
+    """Finds speech by Silero VAD (MIT licence; its package carries its weights, nothing is fetched)."""
     import torch
 
-    model, rest, chances = _silero(), np.zeros(0, np.float32), list[float]()
+    model, rest, probabilities = _silero(), np.zeros(0, np.float32), list[float]()
     model.reset_states()
     with torch.inference_mode():
         for block in blocks:
             samples = np.concatenate([rest, resample(block, rate, SILERO_RATE)])
             whole = len(samples) // SILERO_FRAME * SILERO_FRAME
             frames, rest = torch.from_numpy(samples[:whole].reshape(-1, SILERO_FRAME)), samples[whole:]
-            chances += [float(model(frame, SILERO_RATE)) for frame in frames]
-    return _spans(np.array(chances), SILERO_BEGINS, SILERO_LASTS, SILERO_FRAME / SILERO_RATE)
+            probabilities += [float(model(frame, SILERO_RATE)) for frame in frames]
+    return _spans(np.array(probabilities), SILERO_BEGINS, SILERO_LASTS, SILERO_FRAME / SILERO_RATE)
 
 
 @cache
@@ -155,11 +155,11 @@ def _silero() -> Any:
 
 
 DETECTORS: dict[str, Detector] = {"energy": by_energy, "silero": by_silero}
-"""What finds speech, by name."""
+"""The detectors of speech by their names."""
 
 
 def detector(name: str) -> Detector:
-    """What finds speech.
+    """Returns the detector of speech of this name.
 
     Raises:
         UnknownName: There is none of this name.

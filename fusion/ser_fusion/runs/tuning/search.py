@@ -227,13 +227,13 @@ def write_summary(out: Path, tasks: "Sequence[Task]") -> None:
     searches = {(task.row.slug, task.fold): task for task in tasks if task.search is not None}
     if not searches:
         return
-    searched = [_one(out, task) for task in searches.values()]
+    searched = [_search_result(out, task) for task in searches.values()]
     write_json(out / "tuning.json", searched)
     with replacing(out / "tuning.md") as scratch:
         scratch.write_text("\n".join(_page(searched)) + "\n", encoding="utf-8")
 
 
-def _one(out: Path, task: "Task") -> dict[str, Any]:
+def _search_result(out: Path, task: "Task") -> dict[str, Any]:
     search = task.search
     assert search is not None
     paths = [out / search.folder / f"trial{number:03d}.json" for number in range(search.trials)]
