@@ -22,7 +22,7 @@ from ser_cache.format.spec import EntrySpec
 from ser_cache.items import Failure, Item, Row
 
 Array = NDArray[Any]
-Found = Iterator[tuple[str, Callable[[], Array]]]
+LazyArrays = Iterator[tuple[str, Callable[[], Array]]]
 LIMIT = 1 << 31
 """Bytes of one utterance; more is a broken header."""
 
@@ -40,7 +40,7 @@ class CannotImport(CacheError, ValueError):
     next = "Correct the file, or name its format with --format."
 
 
-def read_npy(source: Path) -> Found:
+def read_npy(source: Path) -> LazyArrays:
     """A folder of ``.npy`` files; the id is the path below the folder without the suffix."""
     paths = sorted(source.rglob("*.npy")) if source.is_dir() else []
     if not paths:
@@ -56,7 +56,7 @@ def _npy(path: Path) -> Array:
         raise CannotImport(str(path), f"NumPy cannot read it ({error})") from error
 
 
-def read_h5(source: Path) -> Found:
+def read_h5(source: Path) -> LazyArrays:
     """One HDF5 file with a data set per utterance (its path is the id), or a folder of files with one data set each."""
     if not source.is_dir():
         for name in _datasets(source):
@@ -107,7 +107,7 @@ def _dataset(path: Path, name: str) -> Array:
         return np.asarray(file[name][()])
 
 
-def read_kaldi(source: Path) -> Found:
+def read_kaldi(source: Path) -> LazyArrays:
     """Kaldi's binary float or double matrices and vectors, from an ``.scp`` (``id file:offset``) or an ``.ark``."""
     if source.suffix == ".scp":
         yield from _scp(source)
@@ -123,7 +123,7 @@ def read_kaldi(source: Path) -> Found:
         raise CannotImport(str(source), error.strerror or str(error)) from error
 
 
-def _scp(source: Path) -> Found:
+def _scp(source: Path) -> LazyArrays:
     try:
         lines = source.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -205,7 +205,7 @@ def _size(file: BinaryIO, where: str) -> int:
     return int(size)
 
 
-READERS: dict[str, Callable[[Path], Found]] = {"npy": read_npy, "kaldi": read_kaldi, "h5": read_h5}
+READERS: dict[str, Callable[[Path], LazyArrays]] = {"npy": read_npy, "kaldi": read_kaldi, "h5": read_h5}
 
 
 def guess(source: Path) -> str:

@@ -32,16 +32,16 @@ class Halves:
     def __init__(self, device: str) -> None:
         self.calls = 0
 
-    def frames(self, given: Any) -> Any:
-        count = len(given) // 100
-        halves = given[: count * 100].reshape(count, 2, 50).mean(2)
+    def frames(self, waveform: Any) -> Any:
+        count = len(waveform) // 100
+        halves = waveform[: count * 100].reshape(count, 2, 50).mean(2)
         return np.stack([halves, halves * 2])
 
 
 class Counting(Halves):
-    def frames(self, given: Any) -> Any:
+    def frames(self, waveform: Any) -> Any:
         self.calls += 1
-        return super().frames(given) + self.calls
+        return super().frames(waveform) + self.calls
 
 
 class Narrow(Halves):
@@ -53,8 +53,8 @@ class Slower(Halves):
 
 
 class Failing(Halves):
-    def frames(self, given: Any) -> Any:
-        return given.reshape(3, -1, 7)
+    def frames(self, waveform: Any) -> Any:
+        return waveform.reshape(3, -1, 7)
 
 
 class Unmade(Halves):
@@ -63,7 +63,7 @@ class Unmade(Halves):
 
 
 class Talking(Halves):
-    def frames(self, given: Any) -> Any:
+    def frames(self, waveform: Any) -> Any:
         return "halves"
 
 
@@ -80,8 +80,8 @@ class Crooked(Halves):
 
 
 class Infinite(Halves):
-    def frames(self, given: Any) -> Any:
-        return super().frames(given) / np.float32(0)
+    def frames(self, waveform: Any) -> Any:
+        return super().frames(waveform) / np.float32(0)
 
 
 class Lost:
@@ -89,8 +89,8 @@ class Lost:
 
     def __init__(self, device: str) -> None: ...
 
-    def frames(self, given: Any) -> Any:
-        return np.zeros((1, len(given), 2))
+    def frames(self, text: Any) -> Any:
+        return np.zeros((1, len(text), 2))
 
 
 @pytest.mark.parametrize("kind", [LOG_MEL, LETTERS, Halves])
