@@ -145,7 +145,7 @@ def _steps(encoder: str | None) -> str:
 
 
 def _key(name: str, value: str | int, comment: str, *, off: bool = False) -> str:
-    """A comment and below it `name = value`, which is a comment too where it is switched off."""
+    """Writes a comment and below it `name = value`, which is a comment too where it is switched off."""
     line = f"{'# ' if off else ''}{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
     return f"# {' '.join(comment.split())}.\n{line}" if comment else line
 

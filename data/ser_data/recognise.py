@@ -77,7 +77,7 @@ def recognise(path: Path) -> tuple[Recognised, ...]:
 
 def _guesses(path: Path) -> Iterator[Recognised]:
     folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    for root in (path, *folders):  # archives are often unpacked into a folder of their own
+    for root in (path, *folders):  # people often unpack an archive into a folder of its own
         for corpus, patterns in SIGNS.items():
             for pattern in patterns:
                 if next(root.glob(pattern), None) is not None:

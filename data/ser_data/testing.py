@@ -1,4 +1,4 @@
-"""The contract of corpora, public: what every reader promises, as functions that raise AssertionError.
+"""Checks what every reader promises, the public contract of corpora, with functions that raise AssertionError.
 
 `check_corpus(CORPUS, root)` asks a reader of your own everything, on an archive or a small one in its layout
 (docs/guides/add-a-part.md). The repository's own tests ask the same of every row of the table.

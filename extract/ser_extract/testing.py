@@ -1,4 +1,4 @@
-"""The contract of encoders, public: what every encoder promises, as functions that raise AssertionError.
+"""Checks what every encoder promises, the public contract of encoders, with functions that raise AssertionError.
 
 `check_encoder(MyEncoder)` asks an encoder class of your own everything (docs/guides/add-a-part.md). The other functions
 take a loaded engine; the repository's own contract test asks them of every family of the table.
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 
 def relative_error(got: Array, expected: Array) -> float:
-    """Relative L2 distance of two arrays, which must have one shape."""
+    """Returns the relative L2 distance of two arrays, which must have one shape."""
     assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
     norm = float(np.linalg.norm(expected.astype(np.float64)))
     distance = float(np.linalg.norm(got.astype(np.float64) - expected))
@@ -33,7 +33,7 @@ def relative_error(got: Array, expected: Array) -> float:
 
 
 def waveform(seconds: float, rate: int, seed: int = 0) -> Array:
-    """Noise that swells and falls, with an offset: `(samples,)` float32 between about -0.6 and 0.6."""
+    """Makes noise that swells and falls, with an offset: `(samples,)` float32 between about -0.6 and 0.6."""
     random = np.random.default_rng(seed)
     samples = round(seconds * rate)
     envelope = 0.2 + np.abs(np.sin(np.arange(samples) * 16 / (3 * rate) + seed))

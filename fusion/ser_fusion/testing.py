@@ -1,4 +1,4 @@
-"""The contracts of heads, poolings and classifiers, public: what each promises, as functions that raise AssertionError.
+"""Checks what heads, poolings and classifiers promise, their public contracts, with functions that raise AssertionError.
 
 `check_head(MyHead)`, `check_pooling(MyPooling)` and `check_classifier(RECIPE)` ask a part of your own everything
 (docs/guides/add-a-part.md). The repository's own tests ask the same, check by check, of every row of the tables.
@@ -54,7 +54,7 @@ SHAPES = {
 def random_batch(
     lengths: Mapping[str, Sequence[int]], dims: Mapping[str, int] = DIMS, seed: int = 0, special: bool = True
 ) -> dict[str, Packed]:
-    """Random frames of several utterances; in `text` the first and the last token are special, as in a BERT.
+    """Makes random frames of several utterances; in `text` the first and the last token are special, as in a BERT.
 
     Args:
         lengths: Stream -> frames of each utterance.
@@ -108,7 +108,7 @@ def make_head(kind: type[Head], name: str, shape: Shape, streams: tuple[str, ...
 
 
 def gradients(head: Head, batch: Any, weights: Tensor) -> dict[str, Tensor]:
-    """Parameter -> gradient of the weighted sum of the logits."""
+    """Returns parameter -> gradient of the weighted sum of the logits."""
     head.zero_grad()
     (head(batch) * weights).sum().backward()
     return {name: p.grad.clone() for name, p in head.named_parameters() if p.grad is not None}
@@ -146,7 +146,7 @@ def dirty(batch: Mapping[str, Padded], last: float) -> dict[str, Padded]:
 
 
 def garbage_in_padding_changes_nothing(kind: type[Head], name: str, shape: Shape) -> None:
-    """What stands behind the end of an utterance is never read, by logits or gradients."""
+    """Logits and gradients never read what stands behind the end of an utterance."""
     head, batch = make_head(kind, name, shape), _padded(random_batch(LENGTHS))
     assert torch.equal(head(batch), head(dirty(batch, float("nan"))))
     _same_gradients(head, batch, dirty(batch, 1e3))
@@ -183,7 +183,7 @@ def gradients_reach_every_parameter(kind: type[Head], name: str, shape: Shape) -
     for key, parameter in head.named_parameters():
         assert parameter.grad is not None, key
         grad = parameter.grad
-        if key.endswith("key_value.bias"):  # softmax does not see a bias of the keys, in any attention
+        if key.endswith("key_value.bias"):  # softmax does not see a bias of the keys
             grad = grad.chunk(2)[1]
         assert grad.abs().max() > 0, key
 
@@ -277,7 +277,7 @@ def check_head(
 
 
 def pooling_ignores_padding(kind: type[Pooling]) -> None:
-    """Packed equals padded, in vectors and gradients, and nothing of the padding is read."""
+    """Packed equals padded, in vectors and gradients, and the pooling does not read the padding."""
     torch.manual_seed(0)
     pooling, frames = kind(10), random_batch({"text": [5, 1, 9, 2]})["text"]
     padded = pad(frames)
@@ -344,12 +344,12 @@ def check_pooling(kind: type[Pooling], checks: Iterable[str] = POOLING_CHECKS) -
 
 
 def blobs(seed: int = 0) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]":
-    """Three classes that can be told apart: features (120, 10) with one constant channel, targets, and three parts."""
+    """Makes three classes that are easily told apart: features (120, 10) with one constant channel, targets, three parts."""
     draw = np.random.default_rng(seed)
     targets = np.tile(np.arange(3), 40)
     features = draw.normal(size=(120, 10)).astype(np.float32)
     features[np.arange(120), targets] += 3.0
-    features[:, 9] = 5.0  # a channel without variance, as MiniLM has one
+    features[:, 9] = 5.0  # MiniLM, too, has a channel without variance
     order = draw.permutation(120)
     return features, targets, {"train": order[:60], "dev": order[60:90], "test": order[90:]}
 

@@ -1,4 +1,4 @@
-"""The reader of acted corpora whose file names say everything: one for all, each corpus is a row of its table."""
+"""Reads acted corpora whose file names say everything: one reader for all, each corpus is a row of its table."""
 
 import re
 from collections.abc import Callable
@@ -41,12 +41,12 @@ class ActedCorpus:
     beside: Callable[[Path, list[Problem]], dict[str, dict[str, Any]]] = lambda root, problems: {}
 
     def match(self, path: Path) -> Match | None:
-        """What the grammar says of a file's name, or `None` where it does not fit."""
+        """Returns what the grammar says of a file's name, or `None` where it does not fit."""
         names = ("/".join((*path.parts[-1 - above : -1], path.stem)) for above in range(self.folders + 1))
         return next((match for name in names if (match := self.pattern.fullmatch(name))), None)
 
     def read(self, root: Path, *, durations: bool = True) -> Manifest:
-        """All utterances; see `Corpus.read`.
+        """Reads all utterances; see `Corpus.read`.
 
         Args:
             root: Folder with the recordings at any depth.
@@ -89,7 +89,7 @@ class ActedCorpus:
 
 
 def tab_table(path: Path, problems: list[Problem]) -> list[list[str]]:
-    """The cells of a file whose columns are separated by tabs; empty, with a problem, if it is not text."""
+    """Returns the cells of a file whose columns are separated by tabs; empty, with a problem, if it is not text."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")

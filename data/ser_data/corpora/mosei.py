@@ -84,13 +84,13 @@ def _row(
     if intensities is not None:
         exact = intensities[video][number]
         sentiment, label = float(exact[0]), label if exact[1:].max() > 0 else "neutral"
-    own = audio.get(f"{video}_{number}")
-    whole = audio.get(video) if own is None else None
+    segment = audio.get(f"{video}_{number}")
+    recording = audio.get(video) if segment is None else None
     return {
         "id": f"{video}_{number}",
-        "path": None if (path := own or whole) is None else str(path),
-        "start": None if whole is None else max(0.0, start),
-        "end": None if whole is None else end,
+        "path": None if (path := segment or recording) is None else str(path),
+        "start": None if recording is None else max(0.0, start),
+        "end": None if recording is None else end,
         "duration": round(end - max(0.0, start), 3),
         "dialogue": video,
         "scripted": False,
@@ -102,7 +102,7 @@ def _row(
 
 
 def _intensities(path: Path) -> dict[str, Any]:
-    """Video -> (segments, 7): sentiment, then the intensities in the order of `LABELS`."""
+    """Returns video -> (segments, 7): sentiment, then the intensities in the order of `LABELS`."""
     import h5py
 
     with h5py.File(path, "r") as file:

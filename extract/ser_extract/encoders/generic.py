@@ -115,22 +115,22 @@ class States:
         return forward()
 
     def __call__(self, frames: int | None = None, **inputs: Any) -> dict[int, Any]:
-        """Layer -> `(1, frames, features)` of one input; without `frames` their number is that of the tokens."""
+        """Returns layer -> `(1, frames, features)` of one input; without `frames` their number is that of the tokens."""
         hidden = self._encoder(**with_masks(self._encoder, inputs), output_hidden_states=True).hidden_states or ()
-        wanted = (1, inputs["input_ids"].shape[1] if frames is None else frames, self._description.features)
+        expected = (1, inputs["input_ids"].shape[1] if frames is None else frames, self._description.features)
         shapes = {(*state.shape[:1], valid(inputs, state.shape[1]), *state.shape[2:]) for state in hidden}
-        if shapes != {wanted} or len(hidden) != self._description.depth + 1:
-            got = f"{len(hidden)} hidden states of {' and '.join(map(str, sorted(shapes, key=str))) or 'no shape'}"
-            problem = f"it gives {got}, and {self._description.depth + 1} of {wanted} are needed"
+        if shapes != {expected} or len(hidden) != self._description.depth + 1:
+            states = f"{len(hidden)} hidden states of {' and '.join(map(str, sorted(shapes, key=str))) or 'no shape'}"
+            problem = f"it gives {states}, and {self._description.depth + 1} of {expected} are needed"
             raise EncoderBroken(self._name, problem, OTHER)
-        return {layer: hidden[layer][:, : wanted[1]] for layer in self._layers}
+        return {layer: hidden[layer][:, : expected[1]] for layer in self._layers}
 
 
-# Text: tokens and a mask are all that a model gets.
+# Text: a model gets tokens and a mask, and nothing else.
 #
-# What reads a text from its first token alone (`--text-pooling cls`) needs a token there that has seen the whole text. BERT's
-# kin have one. In a decoder the first token sees only itself, and XLNet's CLS stands at the end: there the last token's state
-# is put in front, marked as special. A model that was trained with neither (T5's encoder) has the mean there.
+# `--text-pooling cls` reads a text from its first token alone, so that token must have seen the whole text. BERT's kin have
+# one. In a decoder the first token sees only itself, and XLNet's CLS stands at the end: there the last token's state goes in
+# front, marked as special. A model that was trained with neither (T5's encoder) has the mean there.
 def stand_in(model_type: str) -> str:
     """Says what stands in front of a text's tokens: `own`, `last token` or `mean`, by what transformers trains a model for."""
     from transformers.models.auto import modeling_auto as auto

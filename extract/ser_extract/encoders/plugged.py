@@ -94,7 +94,7 @@ class Encoder(Protocol):
 
 
 def find_class(name: str) -> str | None:
-    """`package.module:Class` for what the user typed, or None where it is a folder or a hub id.
+    """Returns `package.module:Class` for what the user typed, or None where it is a folder or a hub id.
 
     Raises:
         EncoderBroken: The package of an entry point cannot be imported.
@@ -112,12 +112,12 @@ def find_class(name: str) -> str | None:
 
 
 def is_class(part: object) -> bool:
-    """Whether a part is an `Encoder` and not a family of transformers models."""
+    """Says whether a part is an `Encoder` and not a family of transformers models."""
     return isinstance(part, type) and callable(getattr(part, "frames", None))
 
 
 def open_class(path: str, modality: Modality) -> Source:
-    """The class as a source: its identity stands where a folder has the hashes of its files.
+    """Makes a source of the class: its identity stands where a folder has the hashes of its files.
 
     Raises:
         EncoderBroken: It cannot be imported, or an attribute is missing or of the wrong kind.
@@ -136,14 +136,14 @@ def _home(kind: Any, path: str) -> str:
 
 
 def imported(path: str) -> Any:
-    """The object at `package.module:name`.
+    """Imports the object at `package.module:name`.
 
     Raises:
         EncoderBroken: There is none, or its module cannot be imported.
     """
     try:
         return resolve(path)
-    except Exception as error:  # whatever a module of the user's raises
+    except Exception as error:  # a module of the user's may raise anything
         raise EncoderBroken(path, f"it cannot be imported ({first_line(error)})", INSTALL) from error
 
 
@@ -222,7 +222,7 @@ def _grid(kind: Any) -> tuple[int, int, int | None]:
 
 
 def least_overlap(shortest: int, step: int) -> int:
-    """Least overlap of two windows in samples: a frame and a step, on the grid of frames."""
+    """Returns the least overlap of two windows in samples: a frame and a step, on the grid of frames."""
     return (-(-shortest // step) + 1) * step
 
 
@@ -273,7 +273,7 @@ class ClassFamily:
             rate=rate,
             shortest=shortest,
             frames=lambda samples: int(samples >= shortest),
-            cost=lambda samples: 100 * samples / rate * FRAME_COST / CORE_FLOPS,  # as of frames of 10 ms
+            cost=lambda samples: 100 * samples / rate * FRAME_COST / CORE_FLOPS,  # it costs as much as frames of 10 ms
             windowing=Windowing("samples", 1 << 62, 0),
             declared={**shared.declared, "rate": rate},
         )
@@ -305,14 +305,14 @@ class ClassFamily:
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
         try:
             encoder = self._kind(options.device)
-        except Exception as error:  # whatever a class of the user's raises
+        except Exception as error:  # a class of the user's may raise anything
             why = f"{source.plugin} cannot be made for the device {options.device} ({_message(error)})"
             raise EncoderBroken(source.name, why, PROTOCOL) from error
         return ClassEngine(encoder, description, layers, options, source.name)
 
 
 def tokens(characters: int) -> int:
-    """A rough number of tokens of a text."""
+    """Estimates the number of tokens of a text."""
     return -(-characters // CHARACTERS)
 
 
@@ -338,8 +338,8 @@ class ClassEngine:
             raise EncoderBroken(self._name, f"frames of a text gave {type(output).__name__}", remedy)
         states, special = self._states(output[0]), np.asarray(output[1])
         if special.dtype != bool or special.shape != states.shape[1:2]:
-            got = f"its special is {special.dtype} {special.shape} for {states.shape[1]} tokens"
-            raise EncoderBroken(self._name, got, "Give (tokens,) bool, true at special tokens.")
+            problem = f"its special is {special.dtype} {special.shape} for {states.shape[1]} tokens"
+            raise EncoderBroken(self._name, problem, "Give (tokens,) bool, true at special tokens.")
         return Encoded({layer: states[layer] for layer in self._layers}, special)
 
     def _audio(self, waveform: "np.ndarray[Any, Any]") -> Encoded | Refused:
@@ -358,14 +358,14 @@ class ClassEngine:
         states, about = self._states(self._frames(waveform)), self._description
         foretold = about.frames(len(waveform))
         if abs(states.shape[1] - foretold) > EDGE:
-            got = f"frames gave {states.shape[1]} for {len(waveform)} samples; its frame_rate foretells {foretold}"
-            raise EncoderBroken(self._name, got, f"Correct rate, frame_rate or shortest; {EDGE} frames may differ.")
+            problem = f"frames gave {states.shape[1]} for {len(waveform)} samples; its frame_rate foretells {foretold}"
+            raise EncoderBroken(self._name, problem, f"Correct rate, frame_rate or shortest; {EDGE} frames may differ.")
         return states
 
     def _frames(self, utterance: Any) -> Any:
         try:
             return self._encoder.frames(utterance)
-        except Exception as error:  # whatever a class of the user's raises
+        except Exception as error:  # a class of the user's may raise anything
             raise EncoderBroken(self._name, f"frames fails on an input ({_message(error)})", PROTOCOL) from error
 
     def _states(self, output: Any) -> "np.ndarray[Any, Any]":
@@ -390,7 +390,7 @@ def _message(error: Exception) -> str:
 
 
 def family_of(source: Source, modality: Modality) -> Family | None:
-    """The family of a source: a class's own, or the table's; None where neither has one of this modality."""
+    """Returns the family of a source: a class's own, or the table's; None where neither has one of this modality."""
     if source.plugin is not None:
         return ClassFamily(source.plugin)
     if source.model_type not in ENCODERS:

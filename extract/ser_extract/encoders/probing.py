@@ -27,7 +27,7 @@ def read_config(source: Source) -> Any:
 
     try:
         return CONFIG_MAPPING[source.model_type].from_dict(dict(source.config))
-    except Exception as error:  # whatever a foreign file makes transformers raise
+    except Exception as error:  # a foreign file may make transformers raise anything
         raise EncoderBroken(
             source.name, f"transformers cannot read its config.json ({first_line(error)})", OTHER
         ) from error
@@ -47,7 +47,7 @@ def depth_of(source: Source, config: Any) -> int:
     Raises:
         EncoderBroken: The config does not say how many, or far too many.
     """
-    return _number(source, config, "num_hidden_layers", 1_000)  # no encoder known has a tenth of it
+    return _number(source, config, "num_hidden_layers", 1_000)  # published encoders have less than a tenth of it
 
 
 def width_of(source: Source, config: Any) -> int:
@@ -70,7 +70,7 @@ def extract(extractor: Any, waveform: Any, rate: int) -> dict[str, Any]:
 
 
 def fixed_window(extractor: Any) -> int | None:
-    """Samples of the window that an extractor always fills up, or None."""
+    """Returns the samples of the window that an extractor always fills up, or None."""
     return extractor.n_samples if hasattr(extractor, "nb_max_frames") else None
 
 
@@ -101,7 +101,7 @@ def with_masks(encoder: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Frames by samples: 0 below `shortest`, `first` from there, and `gain` more at `start` and every `step` behind it.
+    """Counts frames by samples: 0 below `shortest`, `first` from there, and `gain` more at `start` and every `step` behind it.
 
     All stacks of convolutions, poolings and frames of a spectrogram count so. `window` is the most that a model takes at once.
     """
@@ -118,7 +118,7 @@ class Grid:
     window: int | None
 
     def frames(self, samples: int) -> int:
-        """Frames of a waveform."""
+        """Counts the frames of a waveform."""
         if samples < self.start:
             return self.first if samples >= self.shortest else 0
         return self.first + self.gain * (1 + (samples - self.start) // self.step)
@@ -141,7 +141,7 @@ def load_extractor(source: Source) -> Any:
         )
         if not 1_000 <= int(extractor.sampling_rate) <= 384_000:
             raise ValueError(f"its sampling_rate is {extractor.sampling_rate}")
-    except Exception as error:  # whatever a foreign file makes transformers raise
+    except Exception as error:  # a foreign file may make transformers raise anything
         problem = f"its feature extractor for audio cannot be loaded ({first_line(error)})"
         raise EncoderBroken(source.name, problem, "Save the feature extractor into the same folder.") from error
     return extractor
@@ -162,7 +162,7 @@ def measure(source: Source) -> Grid:
             _measured[key] = _Probe(source).grid()
         except EncoderBroken:
             raise
-        except Exception as error:  # whatever a model that was not made for this raises
+        except Exception as error:  # a model that was not made for this may raise anything
             raise EncoderBroken(
                 source.name, f"it does not take a waveform alone ({first_line(error)})", OTHER
             ) from error
@@ -193,7 +193,7 @@ class _Probe:
         import torch
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy on waveforms that are too short for one frame
+            warnings.simplefilter("ignore")  # numpy warns of waveforms that are too short for one frame
             self.inputs = extract(self._extractor, np.zeros(samples, np.float32), self._rate)
         values = next(self.inputs[key] for key in INPUTS if key in self.inputs)
         with torch.device("meta"), torch.inference_mode():
@@ -233,7 +233,7 @@ class _Probe:
         samples = 2 * self._rate
         shapes = [tuple(state.shape) for state in self.states(samples)]
         tied = len({*shapes[:-1]}) > 1 or shapes[-1] == shapes[0]
-        if not tied:  # a tied last state is what comes out of the whole model, behind an adapter
+        if not tied:  # the last state, if tied, comes out of the whole model, behind an adapter
             self._encoder.config.tie_last_hidden_states = False
         shapes = self.stop_at_first_block(samples)
         if len(set(shapes)) != 1 or len(shapes[0]) != 3 or shapes[0][0] != 1:

@@ -22,7 +22,7 @@ RATE: Final = 16_000
 HOP: Final = 160
 """Samples between two frames: 10 ms."""
 SETTINGS: Final[dict[str, Any]] = {
-    "version": 1,  # raised when features of the same recording would change
+    "version": 1,  # raise it when features of the same recording change
     "window": 400,
     "pitch_window": 640,
     "mels": 40,
@@ -104,7 +104,7 @@ def pitch(frames: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     audible = frame_curves[:, :1] > FLOOR
     curve = frame_curves[:, lags] / np.where(audible, frame_curves[:, :1], 1.0) / (window_curve[lags] / window_curve[0])
     inner = curve[:, 1:-1]
-    # a period twice as long fits as well: shorter ones go first, by Boersma's octave cost
+    # a period twice as long fits as well: Boersma's octave cost prefers shorter ones
     peak = (inner - 0.01 * np.log2(lags[1:-1] * low / RATE)).argmax(1) + 1
     rows = np.arange(len(frames))
     left, top, right = curve[rows, peak - 1], curve[rows, peak], curve[rows, peak + 1]
@@ -142,7 +142,7 @@ class Egemaps:
     def frames(self, waveform: Array) -> Array:
         """Returns (1, frames, features) for a waveform (samples,) at 16 kHz."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of segments that are short for its longest window
+            warnings.simplefilter("ignore")  # openSMILE warns of segments that are shorter than its longest window
             values: Array = self._smile.process_signal(waveform, RATE).to_numpy(np.float32)
         return values[None]
 

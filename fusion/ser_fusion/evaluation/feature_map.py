@@ -132,7 +132,7 @@ def _places(values: Values, method: str) -> NDArray[np.float64]:
     x = (values[:, scale > 0] - mean[scale > 0]) * scale[scale > 0]
     axes = min(2 if method == "pca" else AXES, *x.shape)
     x = PCA(axes, random_state=0, svd_solver="full").fit_transform(x) if axes else np.zeros((len(x), 0))
-    if x.shape[1] < 2:  # one feature, or utterances that are all alike
+    if x.shape[1] < 2:  # there is one feature, or all utterances are alike
         x = np.pad(x, ((0, 0), (0, 2 - x.shape[1])))
     if method == "pca" or len(x) < 4 or not x.any():  # t-SNE divides by the spread
         return np.asarray(x[:, :2], dtype=np.float64)

@@ -57,7 +57,7 @@ class Published:
 
 
 def _frozen(source: str, labels: str, protocols: tuple[str, ...], table: str) -> list[Published]:
-    """Audio encoders, a line each: ``encoder WA [UWA [UWF1]]``, in per cent."""
+    """Reads audio encoders, a line each: ``encoder WA [UWA [UWF1]]``, in per cent."""
     entries = []
     for line in table.strip().splitlines():
         system, *numbers = line.split()
@@ -70,7 +70,7 @@ def _scores(wa: float, uwa: float) -> dict[str, float]:
     return {"WA": wa, "UWA": uwa}
 
 
-# EmoBox splits CREMA-D at random: of actor 1005, for one, DFA is tested and TSI trained on (its data/cremad/fold_1).
+# EmoBox splits CREMA-D at random: it tests DFA of actor 1005 and trains on TSI of the same actor (its data/cremad/fold_1).
 PUBLISHED: tuple[Published, ...] = (
     *_frozen(EMOTION2VEC, "iemocap-4", SESSIONS, """
         wav2vec2-base 63.43

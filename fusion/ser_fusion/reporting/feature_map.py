@@ -77,7 +77,7 @@ def write_map(content: dict[str, Any], folder: Path) -> Table:
 
 
 def map_plot(places: Sequence[Sequence[float]], content: dict[str, Any]) -> Any:
-    """One panel per column, with the same places; colours tell the column's values, named where they are few."""
+    """Draws one panel per column, with the same places; colours tell the column's values, named where they are few."""
     from matplotlib.figure import Figure
 
     columns = content["columns"]

@@ -122,7 +122,7 @@ def _differences(entry: "Entry", now: dict[str, str | None]) -> tuple[tuple[str,
 
 
 def _hashes(stream: str, manifest: "Manifest", tell: Tell) -> dict[str, str | None]:
-    """Id -> hash of the input as extraction makes it; None for a file that cannot be read. Empty for other streams."""
+    """Returns id -> hash of the input as extraction makes it; None for a file that cannot be read. Empty for other streams."""
     from ser_data.manifest.text import text_hash
     from ser_data.media.audio import AudioError, audio_hash
 
@@ -148,7 +148,7 @@ def trained(folder: Path) -> list[Trained]:
 
 def _run(path: Path) -> Trained:
     try:
-        run = read_record(path / "run.json", Record)  # of ratings too, which RunDirectory.open refuses
+        run = read_record(path / "run.json", Record)  # this also reads runs of ratings, which RunDirectory.open refuses
         folds = RunDirectory(path, run).folds["fold"].nunique()
         slugs = [str(row["slug"]) for row in run["rows"] if row.get("kind") == "head"]
         planned = len(slugs) * folds * len(run.get("seeds") or run["job"]["seeds"])

@@ -82,7 +82,7 @@ class Explanation:
     notes: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Returns plain values, for JSON."""
         tracks = [asdict(track) | {"likeness": track.likeness, "strength": track.strength} for track in self.tracks]
         return asdict(self) | {"tracks": tracks, "is_not": IS_NOT}
 

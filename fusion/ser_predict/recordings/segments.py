@@ -52,7 +52,7 @@ SILERO_BEGINS, SILERO_LASTS = 0.5, 0.35
 def blocks_of(
     decoder: IsolatedDecoder, file: str, rate: int, tell: Tell = lambda read, whole: None
 ) -> Iterator[Samples]:
-    """A recording in blocks of samples; digital silence is zeros.
+    """Yields a recording in blocks of samples; digital silence is zeros.
 
     Raises:
         AudioError: The recording cannot be decoded.
@@ -72,7 +72,7 @@ def blocks_of(
 
 
 def levels(decoder: IsolatedDecoder, file: str, rate: int) -> NDArray[np.float64]:
-    """Level of each frame of a recording in dBFS.
+    """Returns the level of each frame of a recording in dBFS.
 
     Raises:
         AudioError: The recording cannot be decoded.
@@ -81,14 +81,14 @@ def levels(decoder: IsolatedDecoder, file: str, rate: int) -> NDArray[np.float64
 
 
 def levels_of(samples: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
-    """Level of each frame of some samples in dBFS; the rest behind the last whole frame is left out."""
+    """Returns the level of each frame of some samples in dBFS; the rest behind the last whole frame is left out."""
     length = round(FRAME * rate)
     frames = samples[: len(samples) // length * length].reshape(-1, length).astype(np.float64)
     return np.maximum(10 * np.log10(np.maximum((frames**2).mean(axis=1), 1e-12)), FLOOR)
 
 
 def segments(level: NDArray[np.float64]) -> list[tuple[float, float]]:
-    """Start and end of each segment of speech, in seconds, ascending.
+    """Returns start and end of each segment of speech, in seconds, ascending.
 
     Args:
         level: dBFS of each frame. The noise is the level that a tenth of the frames stay below; loud speech is the level
@@ -150,7 +150,7 @@ def _silero() -> Any:
 
     with warnings.catch_warnings(action="ignore"):  # of the loader that its release calls
         model = load_silero_vad()
-    torch.set_num_threads(threads)  # its import sets one
+    torch.set_num_threads(threads)  # its import sets their number to one
     return model
 
 
@@ -173,7 +173,7 @@ def detector(name: str) -> Detector:
 
 
 def cut_samples(file: str, samples: Samples, rate: int, windowing: Windowing, find: Detector) -> list[Piece]:
-    """The pieces between the pauses of a recording that is in memory; without speech one piece that says so."""
+    """Cuts a recording that is in memory at its pauses; without speech there is one piece that says so."""
     spans = _windows(find([samples], rate), windowing)
     parts = ((start, end, samples[round(start * rate) : round(end * rate)]) for start, end in spans)
     pieces = [Piece(file, a, b, part, window=True, error=quiet(part) or None) for a, b, part in parts]
@@ -184,7 +184,7 @@ SPEECHLESS = "it does not have a segment of speech"
 
 
 def _windows(spans: Spans, windowing: Windowing) -> Spans:
-    """Segments, and the windows of those that are longer than a long recording."""
+    """Returns segments, and the windows of those that are longer than a long recording."""
     return [(a + start, a + end) for a, b in spans for start, end in windowing.cut(b - a)]
 
 
@@ -196,7 +196,7 @@ def cut_at_pauses(
     find: Detector = by_energy,
     tell: Tell = lambda read, whole: None,
 ) -> tuple[int, Iterable[Piece]]:
-    """Number of the pieces between the pauses of a recording, and the pieces; each is decoded when it is asked for.
+    """Returns the number of pieces between the pauses of a recording, and the pieces; each is decoded when it is asked for.
 
     Raises:
         AudioError: The recording cannot be decoded.
@@ -220,7 +220,7 @@ Tier = list[tuple[float, float, str]]
 
 
 def tiers(predictions: Sequence[Prediction]) -> dict[str, Tier]:
-    """``emotion`` and ``words`` of one recording. Windows that overlap are cut in the middle of what they share."""
+    """Makes the tiers ``emotion`` and ``words`` of one recording. Windows that overlap are cut in the middle of what they share."""
     lines = [line for line in predictions if line.error is None and line.end is not None]
     marks: dict[str, Tier] = {"emotion": [], "words": []}
     for number, line in enumerate(lines):
@@ -236,13 +236,13 @@ def tiers(predictions: Sequence[Prediction]) -> dict[str, Tier]:
 
 
 def audacity(predictions: Sequence[Prediction]) -> str:
-    """Label track of Audacity: start, end and label, separated by tabs."""
+    """Writes a label track of Audacity: start, end and label, separated by tabs."""
     marks = tiers(predictions).get("emotion", [])
     return "".join(f"{start:.6f}\t{end:.6f}\t{label}\n" for start, end, label in marks)
 
 
 def textgrid(predictions: Sequence[Prediction]) -> str:
-    """TextGrid of Praat (long text format); pauses are intervals without text."""
+    """Writes a TextGrid of Praat (long text format); pauses are intervals without text."""
     marks = tiers(predictions)
     last = max((line.end or 0.0 for line in predictions), default=0.0)
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {last:.6f}"]
@@ -279,7 +279,7 @@ def _with_pauses(tier: Tier, last: float) -> Iterator[tuple[float, float, str]]:
 
 
 def eaf(predictions: Sequence[Prediction]) -> str:
-    """Annotation document of ELAN (EAF 3.0), linked to the recording."""
+    """Writes an annotation document of ELAN (EAF 3.0), linked to the recording."""
     root = ElementTree.Element(
         "ANNOTATION_DOCUMENT", AUTHOR="", DATE="1970-01-01T00:00:00+00:00", FORMAT="3.0", VERSION="3.0"
     )
