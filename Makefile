@@ -69,6 +69,7 @@ $(OLDEST)/.installed-$(TRANSFORMERS): $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@! grep -rlE '<(script[^>]* src|link rel="stylesheet"[^>]* href)="?https?:' site --include='*.html' || { echo "These pages fetch from the network."; exit 1; }
 
 crash: $(VENV)/.installed-test
 	SER_CRASH_FULL=1 $(BIN)/python -m pytest -q -rs tests/crash $(PYTEST_ARGS)

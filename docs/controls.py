@@ -172,14 +172,16 @@ def rule(pairs: Path) -> None:
 @main.command()
 @click.argument("run", type=CACHE)
 def auc(run: Path) -> None:
-    """Print the AUC of *same* of every row of a run on the congruence pairs, mean ± deviation over folds."""
+    """Print the AUC of *same* of every row of a run on the congruence pairs: mean over seeds, then ± deviation over folds."""
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
     predictions = pd.read_parquet(run / "predictions.parquet")
     for row, frame in predictions.groupby("row"):
-        folds = [roc_auc_score(f["label"] == "same", f["p_same"]) for _, f in frame.groupby("fold")]
-        click.echo(f"{row}: AUC {pd.Series(folds).mean():.3f} ± {pd.Series(folds).std():.3f}")
+        each = {key: roc_auc_score(f["label"] == "same", f["p_same"]) for key, f in frame.groupby(["fold", "seed"])}
+        table = pd.Series(each).unstack()
+        folds, seeds = table.mean(axis=1), ", ".join(f"{value:.3f}" for value in table.mean())
+        click.echo(f"{row}: AUC {folds.mean():.3f} ± {folds.std():.3f} (by seed {seeds})")
 
 
 if __name__ == "__main__":
