@@ -109,6 +109,29 @@ def test_words(texts):
     assert not wrong, "\n".join(f"{place}: {'; '.join(why)}" for place, why in wrong.items())
 
 
+VAGUE = {"found", "known", "one", "given", "told", "had"}
+
+
+def test_names_say_what_the_value_is():
+    """A noun; ``known`` is also a part of an error's text (`ser_base.errors.SerError`)."""
+    vague = []
+    for path, tree in trees():
+        fields: set[int] = set()
+        for node in ast.walk(tree):  # a class before what is in it
+            name = None
+            if isinstance(node, ast.ClassDef):
+                fields |= {id(name) for line in node.body for name in ast.iter_child_nodes(line)}
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+            elif isinstance(node, ast.arg):
+                name = node.arg
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = node.name
+            if name in VAGUE and not (name == "known" and id(node) in fields):
+                vague.append(f"{path}:{getattr(node, 'lineno', 0)}: {name}")
+    assert not vague, vague
+
+
 def test_sentences_of_pages_are_short():
     example = "# A\n\nOne `a b`. Two [c d](e) f:\n\n- three\n- four g\n| t u |\n"
     assert [len(part.split()) for part in PROSE["sentences"](example)] == [2, 4, 1, 2]
