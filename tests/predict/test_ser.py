@@ -22,7 +22,8 @@ def test_from_a_table_to_a_report_without_options(small: Any, tmp_path: Path, mo
     for row in small.rows:
         shutil.copy(small.folder / row["path"], row["path"])
     shutil.copy(small.folder / "corpus.csv", "corpus.csv")
-    assert "Nothing is extracted" in ser("status").output
+    shown = ser("status").output
+    assert "Nothing is extracted" in shown and shown.endswith("Next: ser init PATH\n"), shown
 
     done = ser("init", "corpus.csv", "--encoder", f"audio={small.audio_encoder},text={small.text_encoder}")
     assert done.exit_code == 0, done.output

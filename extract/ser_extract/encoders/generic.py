@@ -141,7 +141,7 @@ def stand_in(model_type: str) -> str:
 
 
 def _describe_text(source: Source) -> Description:
-    from ser_extract.encoders.text import tokens
+    from ser_extract.encoders.text import describe_text
 
     config = read_config(source).get_text_config()
     depth, width = depth_of(source, config), width_of(source, config)
@@ -156,20 +156,8 @@ def _describe_text(source: Source) -> Description:
     inside = stated is not None and LEAST_POSITIONS <= stated <= positions
     length = min(int(stated) if inside and stated is not None else positions - BEHIND, LONGEST_TEXT)
     windowing = Windowing("tokens", length, min(OVERLAP_TEXT, length // 4))
-    return Description(
-        modality="text",
-        family="generic",
-        depth=depth,
-        features=width,
-        rate=None,
-        frame_rate=None,
-        shortest=1,
-        frames=tokens,
-        cost=lambda characters: depth * block_flops(tokens(characters), width) / CORE_FLOPS,
-        windowing=windowing,
-        declared=_declared(windowing, cls=stand_in(source.model_type)),
-        note=_note(source),
-    )
+    declared = _declared(windowing, cls=stand_in(source.model_type))
+    return describe_text("generic", depth, width, windowing, declared, _note(source))
 
 
 def _declared(windowing: Windowing, **more: Any) -> dict[str, Any]:

@@ -72,28 +72,34 @@ class TextFamily:
             if stated is not None and LEAST_POSITIONS <= stated < positions:
                 positions = int(stated)
         windowing = Windowing("tokens", positions, min(OVERLAP, positions // 4))
-        return Description(
-            modality="text",
-            family=self.name,
-            depth=depth,
-            features=width,
-            rate=None,
-            frame_rate=None,
-            shortest=1,
-            frames=tokens,
-            cost=lambda characters: depth * block_flops(tokens(characters), width) / CORE_FLOPS,
-            windowing=windowing,
-            declared={
-                "preprocessing": PREPROCESSING,
-                "windowing": {"unit": "tokens", "length": windowing.length, "overlap": windowing.overlap},
-            },
-        )
+        stated = {"unit": "tokens", "length": windowing.length, "overlap": windowing.overlap}
+        return describe_text(self.name, depth, width, windowing, {"preprocessing": PREPROCESSING, "windowing": stated})
 
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
         from ser_extract.encoders.text_engine import load
 
         first = self._stated.of(source.config, source.name, CONFIG).first if self._packs else None
         return load(source, description, layers, options, self._blocks, self._instead, first)
+
+
+def describe_text(
+    family: str, depth: int, width: int, windowing: Windowing, declared: Mapping[str, Any], note: str = ""
+) -> Description:
+    """Describes a text model of `depth` blocks and `width` features; the rest is as in `Description`."""
+    return Description(
+        modality="text",
+        family=family,
+        depth=depth,
+        features=width,
+        rate=None,
+        frame_rate=None,
+        shortest=1,
+        frames=tokens,
+        cost=lambda characters: depth * block_flops(tokens(characters), width) / CORE_FLOPS,
+        windowing=windowing,
+        declared=declared,
+        note=note,
+    )
 
 
 def tokens(characters: int) -> int:

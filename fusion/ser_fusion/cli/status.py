@@ -43,7 +43,7 @@ def command(folder: Path, cache: Path, corpus: str | None, root: Path | None) ->
         click.echo("The corpus was not compared. Give --corpus and --root, or write ser.toml: ser init PATH.")
     elif manifest.dropped:
         click.echo(f"{len(manifest.dropped):,} rows of the corpus are left out: ser data validate {corpus} {root}")
-    click.echo(next_step(entries, runs))
+    click.echo(next_step(entries, runs, corpus=manifest is not None))
 
 
 def _corpus(corpus: str | None, root: Path | None) -> "Manifest | None":
@@ -80,12 +80,12 @@ def show(cache: Path, entries: "list[Extracted]", folder: Path, runs: "list[Trai
         screen.print(Text(f"No run below {folder}."))
 
 
-def next_step(entries: "list[Extracted]", runs: "list[Trained]") -> str:
-    """One line: the command that goes on from here."""
+def next_step(entries: "list[Extracted]", runs: "list[Trained]", *, corpus: bool) -> str:
+    """One line: the command that goes on from here; without a corpus, the one that writes ser.toml."""
     from ser_fusion.runs.status import CURRENT
 
     if not entries:
-        return "Next: ser extract"
+        return "Next: ser extract" if corpus else "Next: ser init PATH"
     if any(entry.stale for entry in entries):
         return "Next: ser extract with the same options. It encodes only what is missing, new or changed."
     if not runs:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ser_fusion.evaluation.parts import Part, class_prior, posterior_frame, reference_row
-from ser_fusion.evaluation.probes import Fits, Probe
+from ser_fusion.evaluation.probes import Fit, Fits, Probe
 from ser_fusion.evaluation.temperatures import Temperature, fold_temperatures, tempered
 from ser_fusion.study.data import Pooled
 
@@ -63,6 +63,8 @@ def probe_rows(
     parts: Sequence[Part],
     fits: Fits,
     speakers: "pd.Series[str] | None" = None,
+    *,
+    joint: bool = True,
 ) -> list[ProbeRow]:
     """All probe rows on some folds.
 
@@ -73,14 +75,13 @@ def probe_rows(
         parts: The folds.
         fits: Where fits are looked up and kept.
         speakers: Speaker by id, for the temperatures of the product.
+        joint: Whether the streams side by side are probed too: they have the most features, and so take the most time.
     """
     targets = table["target"].to_numpy(dtype=np.int64)
     streams = tuple(next(iter(features.values()), {}))
-    sets = [(name,) for name in streams] + ([streams] if len(streams) > 1 else [])
     rows: dict[tuple[tuple[str, ...], str], ProbeRow] = {}
-    xs = {(chosen, pooling): joined(values, chosen) for chosen in sets for pooling, values in features.items()}
-    fits.fit_all([(x, targets, part.train, part.dev, len(classes), part.refit) for x in xs.values() for part in parts])
-    for (chosen, pooling), x in xs.items():
+    fits.fit_all(probe_fits(table, classes, features, parts, joint=joint))
+    for (chosen, pooling), x in _inputs(features, joint).items():
         rows[chosen, pooling] = _row(table, classes, targets, x, chosen, pooling, parts, fits)
     made = list(rows.values())
     if len(streams) > 1:
@@ -90,6 +91,25 @@ def probe_rows(
         }
         made.append(_product(table, classes, targets, parts, each, there, speakers))
     return made
+
+
+def probe_fits(
+    table: pd.DataFrame, classes: Sequence[str], features: Pooled, parts: Sequence[Part], *, joint: bool = True
+) -> list[Fit]:
+    """The fits that ``probe_rows`` needs; arguments as there."""
+    targets = table["target"].to_numpy(dtype=np.int64)
+    return [
+        (x, targets, part.train, part.dev, len(classes), part.refit)
+        for x in _inputs(features, joint).values()
+        for part in parts
+    ]
+
+
+def _inputs(features: Pooled, joint: bool) -> dict[tuple[tuple[str, ...], str], NDArray[np.float32]]:
+    """What each probe reads, by streams and pooling."""
+    streams = tuple(next(iter(features.values()), {}))
+    sets = [(name,) for name in streams] + ([streams] if joint and len(streams) > 1 else [])
+    return {(chosen, pooling): joined(values, chosen) for chosen in sets for pooling, values in features.items()}
 
 
 def _which(streams: Sequence[str]) -> str:

@@ -2,10 +2,14 @@
 
 L-BFGS on rescaled weights, from where the last C ended. With more rows than features the scale is the Cholesky factor
 of ``X'X c + I / C``, close to the Hessian. With fewer, the weights are sought within the span of the rows, where the
-minimum lies, along the eigenvectors of ``XX'``; the same matrix is then diagonal. A rough descent computes in float32,
-which halves its time. Classes are rows everywhere: products of a few long rows are twice as fast as of a few thin columns.
+minimum lies, along the eigenvectors of ``XX'``; the same matrix is then diagonal. The descent computes in float32; where
+it ends, the gradient is computed in float64, and the descent goes on in float64 if the gradient is not yet flat.
+
+Classes are rows everywhere, and products are cut into blocks of ``AT_ONCE``: a few long rows times a small block take a
+third of the time of a few thin columns times the whole.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,10 @@ from numpy.typing import NDArray
 
 FLAT = 1e-12
 """Eigenvalues below so much of the largest are 0 but for rounding: standardised rows add up to 0."""
+AT_ONCE = 500_000
+"""Multiplications of one product: OpenBLAS copies the matrices of larger ones (above 1,000,000) before it multiplies them."""
+BLOCK = 512
+"""Rows that are standardised at once, in float64."""
 
 Doubles = NDArray[np.float64]
 Point = tuple[Doubles, Doubles]
@@ -28,17 +36,25 @@ def moments(train: np.ndarray, floor: float = 1e-3) -> tuple[Doubles, Doubles]:
         train: ``(n, features)``.
         floor: A channel is left out where its deviation is below ``floor`` times the median deviation.
     """
-    return _centred(train, floor)[1:]
-
-
-def _centred(train: np.ndarray, floor: float = 1e-3) -> tuple[Doubles, Doubles, Doubles]:
-    """The channels without their means, ``(n, features)``, and their ``moments``."""
-    values = train.astype(np.float64)
-    mean = values.mean(axis=0)
-    values -= mean
-    deviation = np.sqrt(np.einsum("nd,nd->d", values, values) / len(values))
+    mean = train.mean(axis=0, dtype=np.float64)
+    square = np.zeros_like(mean)
+    for rows in _blocks(len(train), BLOCK):
+        centred = train[rows] - mean
+        square += np.einsum("nd,nd->d", centred, centred)
+    deviation = np.sqrt(square / len(train))
     alive = deviation > max(floor * float(np.median(deviation)), 1e-12)
-    return values, mean, np.where(alive, 1.0 / np.where(alive, deviation, 1.0), 0.0)
+    return mean, np.where(alive, 1.0 / np.where(alive, deviation, 1.0), 0.0)
+
+
+def _blocks(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+class _Level(Exception):
+    """The descent has arrived where the gradient is flat enough."""
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
 
 
 class Rows:
@@ -48,25 +64,33 @@ class Rows:
         features: ``(n, d)``.
         targets: Class positions, ``(n,)``.
         classes: Number of classes.
+        part: The same of a part of the rows, whose scale of the steps will do.
     """
 
-    def __init__(self, features: np.ndarray, targets: NDArray[np.int64], classes: int) -> None:
+    def __init__(
+        self, features: np.ndarray, targets: NDArray[np.int64], classes: int, part: "Rows | None" = None
+    ) -> None:
         self.classes = classes
-        x, self.mean, self.scale = _centred(features)
+        self.mean, self.scale = moments(features)
         self.present, codes = np.unique(targets, return_inverse=True)
         self.truth = np.eye(len(self.present))[:, codes]
-        x *= self.scale
-        self.samples, self.axes = x, None
-        self.spread: NDArray[Any]  # X'X, or its diagonal along the axes
-        if len(x) < x.shape[1]:
-            spread, axes = np.linalg.eigh(x @ x.T)
+        self.x = np.empty(features.shape, dtype=np.float32)
+        for rows in _blocks(len(features), BLOCK):
+            self.x[rows] = (features[rows] - self.mean) * self.scale
+        self.samples, self.axes = self.x, None
+        self._made: tuple[float, _Diagonal | _Whole] | None = None
+        self.spread: NDArray[Any]  # X'X, or its diagonal along the axes; it only sets the scale of the steps
+        if len(self.x) < self.x.shape[1]:
+            whole = self.x.astype(np.float64)
+            spread, axes = np.linalg.eigh(whole @ whole.T)
             there = spread > FLAT * spread.max(initial=0)
             self.spread, axes = spread[there], axes[:, there]
-            x = axes * np.sqrt(self.spread)  # features along the axes X'u / |X'u|
             self.axes = axes / np.sqrt(self.spread)
-        self.x, self.rough = np.ascontiguousarray(x), np.ascontiguousarray(x, dtype=np.float32)
-        if self.axes is None:
-            self.spread = self.rough.T @ self.rough  # it only sets the scale of the steps, never where they end
+            self.x = (axes * np.sqrt(self.spread)).astype(np.float32)  # features along the axes X'u / |X'u|
+        elif part is None or part.axes is not None:
+            self.spread = self.x.T @ self.x
+        else:
+            self.spread, self._made = part.spread, part._made
 
     @property
     def nowhere(self) -> Point:
@@ -80,36 +104,64 @@ class Rows:
             penalty: C.
             tolerance: No entry of the gradient of the mean loss is larger in the end.
             start: Where to begin.
-            rough: Compute in float32; for a tolerance of 1e-4 or more.
+            rough: Leave it at float32; for a tolerance of 1e-4 or more.
         """
-        from scipy.optimize import minimize
-
         if len(self.present) < 2:
             return start
-        x = self.rough if rough else self.x
-        (k, n), curvature = self.truth.shape, (1 - 1 / len(self.present)) / len(self.present) / 2
-        scale, step = _scale(self.spread * curvature, penalty), 1 / np.sqrt(n * curvature)
+        point, _ = self._descend(np.float32, penalty, tolerance, start)
+        for _ in range(0 if rough else 3):
+            point, level = self._descend(np.float64, penalty, tolerance, point)
+            if level:
+                break
+        return point
+
+    def _descend(self, number: type[np.floating], penalty: float, tolerance: float, start: Point) -> tuple[Point, bool]:
+        """Where the gradient is flat enough, and that it is; or as near as numbers of this kind allow."""
+        from scipy.optimize import minimize
+
+        k, flat = len(self.present), tolerance * len(self.x)
+        scale, step = self._scale(penalty), 1 / np.sqrt(len(self.x) * self._curvature)
 
         def objective(u: Doubles) -> tuple[float, Doubles]:
-            loss, (slope, offset) = self._loss(x, penalty, (scale.weights(u[:-k].reshape(k, -1)), u[-k:] * step))
+            point = scale.weights(u[:-k].reshape(k, -1)), u[-k:] * step
+            loss, (slope, offset) = self._loss(number, penalty, point)
+            if max(np.abs(slope).max(), np.abs(offset).max()) <= flat:
+                raise _Level(point)
             return loss, np.concatenate([scale.gradient(slope).ravel(), offset * step])
 
-        (w, b), inner = start, tolerance * np.sqrt(n)
-        for _ in range(1 if rough else 5):
-            begin = np.concatenate([scale.unscaled(w).ravel(), b / step])
-            options = {"gtol": inner, "ftol": 0.0, "maxiter": 1000, "maxcor": 10}
-            minimum = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
-            w, b = scale.weights(minimum[:-k].reshape(k, -1)), minimum[-k:] * step
-            _, (slope, offset) = self._loss(x, penalty, (w, b))
-            if max(np.abs(slope).max(), np.abs(offset).max()) <= tolerance * n:
-                break
-            inner /= 10
-        return w, b
+        begin = np.concatenate([scale.unscaled(start[0]).ravel(), start[1] / step])
+        single = number is np.float32  # its losses are too coarse to go on where they hardly fall
+        options = {"gtol": 0.0, "ftol": 2e-9 if single else 0.0, "maxls": 5 if single else 20, "maxiter": 1000}
+        try:
+            end = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
+        except _Level as level:
+            return level.point, True
+        return (scale.weights(end[:-k].reshape(k, -1)), end[-k:] * step), False
 
-    def _loss(self, x: NDArray[Any], penalty: float, point: Point) -> tuple[float, Point]:
+    @property
+    def _curvature(self) -> float:
+        """Of a cross-entropy, roughly: half of what it is where all classes are equally likely."""
+        return (1 - 1 / len(self.present)) / len(self.present) / 2
+
+    def _scale(self, penalty: float) -> "_Diagonal | _Whole":
+        """The scale of the steps; one of up to ten times more or less C will do, since factors cost as much as many steps."""
+        if self._made is None or not 0.1 <= penalty / self._made[0] <= 10:
+            hessian = self.spread * self._curvature
+            if hessian.ndim == 1:
+                self._made = penalty, _Diagonal(np.maximum(hessian, 0) + 1 / penalty)
+            else:
+                hessian[np.diag_indices(len(hessian))] += 1 / penalty
+                self._made = penalty, _Whole(hessian)
+        return self._made[1]
+
+    def _loss(self, number: type[np.floating], penalty: float, point: Point) -> tuple[float, Point]:
         """The loss and its gradient; by hand, since these arrays are small and scipy's ``log_softmax`` checks them for longer."""
         w, b = point
-        z = w.astype(x.dtype) @ x.T
+        own = w.astype(number)
+        blocks = [*_blocks(len(self.x), max(AT_ONCE // w.size, 1))]
+        z = np.empty(self.truth.shape, dtype=number)
+        for rows in blocks:
+            np.matmul(own, self.x[rows].astype(number, copy=False).T, out=z[:, rows])
         z += b[:, None]
         z -= z.max(axis=0)
         over = np.exp(z)
@@ -117,7 +169,10 @@ class Rows:
         loss = float(np.log(total).sum(dtype=np.float64) - np.vdot(self.truth, z) + np.vdot(w, w) / (2 * penalty))
         over /= total
         over -= self.truth
-        return loss, (over @ x + w / penalty, over.sum(axis=1, dtype=np.float64))
+        slope = w / penalty
+        for rows in blocks:
+            slope += over[:, rows] @ self.x[rows].astype(number, copy=False)
+        return loss, (slope, over.sum(axis=1, dtype=np.float64))
 
     def straight(self, point: Point) -> Point:
         """Weights ``(classes, d)`` and intercepts ``(classes,)`` for features as they are; -inf for a class that is not there."""
@@ -159,20 +214,24 @@ class _Whole:
         from scipy.linalg.lapack import strtri
 
         self.factor = cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)
-        self.inverse = strtri(self.factor, lower=1)[0]  # products with it are faster than solving
+        self.upper = np.ascontiguousarray(strtri(self.factor, lower=1)[0].T)  # products with it are faster than solving
+
+    def _cuts(self, values: Doubles) -> Iterator[tuple[slice, slice]]:
+        """Blocks of rows of ``upper``, and the columns that are not 0 in them."""
+        for rows in _blocks(len(self.upper), max(AT_ONCE // values.size, 1)):
+            yield rows, slice(rows.start, None)
 
     def weights(self, u: Doubles) -> Doubles:
-        return (u.astype(np.float32) @ self.inverse).astype(np.float64)
+        own, out = u.astype(np.float32), np.empty(u.shape)
+        for rows, there in self._cuts(u):
+            out[:, rows] = own[:, there] @ self.upper[rows, there].T
+        return out
 
     def gradient(self, slope: Doubles) -> Doubles:
-        return (slope.astype(np.float32) @ self.inverse.T).astype(np.float64)
+        own, out = slope.astype(np.float32), np.zeros(slope.shape)
+        for rows, there in self._cuts(slope):
+            out[:, there] += own[:, rows] @ self.upper[rows, there]
+        return out
 
     def unscaled(self, w: Doubles) -> Doubles:
         return (w.astype(np.float32) @ self.factor).astype(np.float64)
-
-
-def _scale(spread: NDArray[Any], penalty: float) -> _Diagonal | _Whole:
-    if spread.ndim == 1:
-        return _Diagonal(np.maximum(spread, 0) + 1 / penalty)
-    spread[np.diag_indices(len(spread))] += 1 / penalty
-    return _Whole(spread)

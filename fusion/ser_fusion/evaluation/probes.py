@@ -29,7 +29,7 @@ PATH = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 DEFAULT = 1e-2
 TOLERANCE = 1e-6
 ROUGH = 1e-4
-VERSION = 3
+VERSION = 4
 """Of this definition; stored probes of another one are fitted again."""
 
 Values = NDArray[np.float32]
@@ -100,7 +100,7 @@ def fit_probe(
         seen = Probe(*solution, chosen, np.zeros((0, classes))).posteriors(features[dev])
         if refit and len(dev):
             both = np.sort(np.concatenate([train, dev]))
-            rows = Rows(features[both], targets[both], classes)
+            rows = Rows(features[both], targets[both], classes, rows)
             solution = rows.straight(rows.least(chosen, TOLERANCE, rows.nearest(solution)))
         return Probe(*solution, chosen, seen)
 
@@ -133,10 +133,11 @@ class Fits:
     Args:
         folder: Where they are kept as safetensors, so that a rerun finds them; None for this process only.
         workers: Processes for fits that are asked for together; None for one per core.
+        reads_only: Look them up in the folder, and write none there.
     """
 
-    def __init__(self, folder: Path | None = None, workers: int | None = None) -> None:
-        self.folder, self.workers = folder, workers
+    def __init__(self, folder: Path | None = None, workers: int | None = None, *, reads_only: bool = False) -> None:
+        self.folder, self.workers, self.reads_only = folder, workers, reads_only
         self._probes: dict[str, Probe] = {}
         self._marks: dict[int, tuple[Values, bytes]] = {}
 
@@ -178,7 +179,7 @@ class Fits:
                     self._probes[key] = stored
         for key, probe in zip(missing, self._fitted(list(missing.values())), strict=True):
             self._probes[key] = probe
-            if self.folder is not None:
+            if self.folder is not None and not self.reads_only:
                 _write(self.folder / f"{key}.safetensors", probe)
         return keys
 

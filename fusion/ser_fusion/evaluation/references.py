@@ -112,6 +112,7 @@ def deterministic_rows(
     fits: Fits,
     *,
     fixed: Sequence[tuple[dict[str, Any], Predict]] | None = None,
+    joint: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> list[Reference]:
     """All rows without randomness, on some folds; a row that cannot be computed on some fold is left out.
@@ -123,6 +124,7 @@ def deterministic_rows(
         parts: The folds.
         fits: Where probes are looked up and kept.
         fixed: ``fixed_rows`` of this table, if they are already computed.
+        joint: Whether the streams side by side are probed too.
         progress: Called with each row's name before it is computed.
     """
     rows, speakers = [], speakers_of(table)
@@ -139,7 +141,7 @@ def deterministic_rows(
             rows.append(Reference(info, pd.concat(frames, ignore_index=True)))
     if features and progress is not None:
         progress("linear probes")
-    probes = probe_rows(table, classes, features, parts, fits, speakers)
+    probes = probe_rows(table, classes, features, parts, fits, speakers, joint=joint)
     return rows + [Reference(probe.info, probe.test, probe.dev) for probe in probes]
 
 

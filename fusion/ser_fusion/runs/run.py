@@ -133,7 +133,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
         heads = heads_under(audited(prepared), listener)
         audit = audit_study(study, features=features(), refit=refit, fits=fits, heads=heads)
     else:
-        apart = Fits(workers=processes)  # its probes are scored and not kept
+        apart = Fits(job.out / "probes", processes, reads_only=True)  # its own probes are scored and not kept
         audit = kept_audit(study, job.out, features, apart, refit, listener.step)
     write_json(job.out / "audit.json", audit)
     listener.step("evaluation")

@@ -45,7 +45,7 @@ def test_all_four_agree(judged: Path, small_cache: Path) -> None:
             for frame in (found.predictions, found.development):
                 assert frame is not None
                 assert np.array_equal(of(frame, slug, found.classes), of(frame, other, found.classes)), slug
-            if pooling == "mean":
+            if pooling == "mean" and streams != "both":  # the audit has the product of the streams' probes instead
                 for audit in (audited, alone):
                     assert audit[slug]["UWA"] == given["UWA"] and audit[slug]["WA"] == given["WA"]
             if streams != "both":
