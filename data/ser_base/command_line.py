@@ -15,12 +15,13 @@ import rich_click as click
 from ser_base.catalog import resolve
 from ser_base.errors import SerError
 from ser_base.options import JobOption
+from ser_base.settings import Program
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-class LazyGroup(click.RichGroup):
+class LazyGroup(Program, click.RichGroup):
     """A command with subcommands in the order of a table. `--help` loads none of them.
 
     Args:

@@ -1,10 +1,13 @@
 """What this machine has, and which part of the work is this process's: devices, cores, `i/N`."""
 
+import atexit
 import ctypes
 import os
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from ser_base.errors import SerError
 
@@ -76,6 +79,25 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(trim_threshold, 1 << 30)
         mallopt(mmap_threshold, 32 << 20)
+
+
+def leave(code: int | str | None) -> NoReturn:
+    """Ends this process as `sys.exit` does, without taking loaded libraries apart: torch alone takes a second for that.
+
+    What libraries have registered for the end of the process is run, and what was printed is flushed. While another thread
+    is at work, the process ends in the usual way.
+
+    Args:
+        code: As `SystemExit.code`.
+    """
+    busy = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
+    if busy or not (code is None or isinstance(code, int)):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or nobody reads it
+            stream.flush()
+    os._exit(code or 0)
 
 
 def parse_part(text: str) -> tuple[int, int]:

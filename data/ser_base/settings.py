@@ -28,6 +28,7 @@ from typing import Any
 import rich_click as click
 
 from ser_base.errors import BadSettings, listing, suggestion
+from ser_base.machine import leave
 from ser_base.machine import parse_part
 
 FILE = "ser.toml"
@@ -127,7 +128,20 @@ class PartType(click.ParamType):  # type: ignore[type-arg]  # generic since clic
             self.fail(f"{error}", param, ctx)
 
 
-class SettingsCommand(click.RichCommand):
+class Program(click.RichCommand):
+    """A command that ends its process at once when it is done, where a shell has started it (`console_scripts`)."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """click's own with arguments; without any, the process ends here."""
+        if args or kwargs:
+            return super().__call__(*args, **kwargs)
+        try:
+            self.main()
+        except SystemExit as end:
+            leave(end.code)
+
+
+class SettingsCommand(Program):
     """A command whose options also come from the environment and from `ser.toml`.
 
     Args:

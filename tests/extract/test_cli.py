@@ -217,7 +217,7 @@ def test_a_finished_cache_loads_no_torch(extract, corpus, tiny):
     ]  # fmt: skip
     extract(*arguments)
     done = run_apart(
-        "from ser_extract.cli import command as main\ntry:\n    main()\nexcept SystemExit as stop:\n    code = stop.code\n"
+        "from ser_extract.cli import command as main\ntry:\n    main.main()\nexcept SystemExit as stop:\n    code = stop.code\n"
         "assert not {'torch', 'transformers'} & set(sys.modules), 'heavy'\nsys.exit(code)",
         *arguments,
     )

@@ -104,7 +104,7 @@ def test_records_refuse_before_torch_is_loaded(made, tmp_path):
     ):
         program = (
             f"import sys\nsys.argv = ['ser-fuse', '--cache', {str(tmp_path / 'my cache')!r}, *{options!r}]\n"
-            "from ser_fusion.cli.fuse import command as main\ntry:\n    main()\nexcept SystemExit as stop:\n    code = stop.code\n"
+            "from ser_fusion.cli.fuse import command as main\ntry:\n    main.main()\nexcept SystemExit as stop:\n    code = stop.code\n"
             "assert 'torch' not in sys.modules, 'torch'\nsys.exit(code)"
         )
         done = subprocess.run(
