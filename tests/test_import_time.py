@@ -43,7 +43,7 @@ def test_help_loads_nothing_heavy(command: str):
     module, function = SCRIPTS[words[0]].split(":")
     done = _run(
         f"sys.argv = {words}\nfrom {module} import {function} as main\n"
-        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code"
+        "try:\n    main.main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code"
     )
     assert done.returncode == 0, done.stderr
     assert f"Usage: {command}" in done.stdout
@@ -51,7 +51,7 @@ def test_help_loads_nothing_heavy(command: str):
 
 def test_the_map_loads_no_command():
     done = _run(
-        "sys.argv = ['ser', '--help']\nfrom ser_predict.ser import main\ntry:\n    main()\nexcept SystemExit: pass\n"
+        "sys.argv = ['ser', '--help']\nfrom ser_predict.ser import main\ntry:\n    main.main()\nexcept SystemExit: pass\n"
         "assert not [name for name in sys.modules if name.endswith('.cli') or '.cli.' in name]"
     )
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-class LazyGroup(Program, click.RichGroup):
+class LazyGroup(Program, click.RichGroup):  # type: ignore[misc]  # of the two bases of RichGroup
     """A command with subcommands in the order of a table. `--help` loads none of them.
 
     Args:

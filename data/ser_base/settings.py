@@ -128,20 +128,20 @@ class PartType(click.ParamType):  # type: ignore[type-arg]  # generic since clic
             self.fail(f"{error}", param, ctx)
 
 
-class Program(click.RichCommand):
-    """A command that ends its process at once when it is done, where a shell has started it (`console_scripts`)."""
+class Program:
+    """Makes a command end its process at once when it is done, where a shell has started it (`console_scripts`)."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         """click's own with arguments; without any, the process ends here."""
         if args or kwargs:
-            return super().__call__(*args, **kwargs)
+            return self.main(*args, **kwargs)
         try:
             self.main()
         except SystemExit as end:
             leave(end.code)
 
 
-class SettingsCommand(Program):
+class SettingsCommand(Program, click.RichCommand):
     """A command whose options also come from the environment and from `ser.toml`.
 
     Args:

@@ -88,7 +88,7 @@ def fusion_rows(folder: Path, shape: str) -> list[Row]:
 
     def training() -> float:
         record = json.loads((work / "run.json").read_text())
-        own = [json.loads(path.read_text())["seconds"] for path in work.glob("jobs/cross/*/done.json")]
+        own = [json.loads(path.read_text())["seconds"] for path in work.glob("jobs/cross*/*/done.json")]
         return float(sum(own)) / max(1, int(record["workers"]))
 
     audit = "import sys; from ser_fusion import open_study; from ser_fusion.evaluation.audit import audit_study; audit_study(open_study(sys.argv[1]))"

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +116,14 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
             study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
             recalled = recall(job, study) if like is None else ""
             if isinstance(recalled, str):
-                from ser_fusion.runs.run import run
+                from ser_fusion.runs.runners.base import ahead
 
                 if recalled:
                     say(f"{job.out}: {recalled}. The run is judged again.")
-                outcome = run(job, command=typed("ser-fuse"), listener=shown, like=like, study=study)
+                with nullcontext() if recalled else ahead(job):
+                    from ser_fusion.runs.run import run
+
+                    outcome = run(job, command=typed("ser-fuse"), listener=shown, like=like, study=study)
             else:
                 outcome, trainings = recalled
                 shown.study(study, trainings, trainings)

@@ -74,7 +74,7 @@ class Rows:
         self.mean, self.scale = moments(features)
         self.present, codes = np.unique(targets, return_inverse=True)
         self.truth = np.eye(len(self.present))[:, codes]
-        self.x = np.empty(features.shape, dtype=np.float32)
+        self.x: NDArray[np.float32] = np.empty_like(features, dtype=np.float32)
         for rows in _blocks(len(features), BLOCK):
             self.x[rows] = (features[rows] - self.mean) * self.scale
         self.samples, self.axes = self.x, None
@@ -146,7 +146,7 @@ class Rows:
     def _scale(self, penalty: float) -> "_Diagonal | _Whole":
         """The scale of the steps; one of up to ten times more or less C will do, since factors cost as much as many steps."""
         if self._made is None or not 0.1 <= penalty / self._made[0] <= 10:
-            hessian = self.spread * self._curvature
+            hessian: NDArray[Any] = self.spread * self._curvature
             if hessian.ndim == 1:
                 self._made = penalty, _Diagonal(np.maximum(hessian, 0) + 1 / penalty)
             else:

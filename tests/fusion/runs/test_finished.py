@@ -20,7 +20,7 @@ COMMAND = """
 import sys
 from ser_fusion.cli.fuse import command
 try:
-    command()
+    command.main()
 finally:
     loaded = sorted(set(sys.modules) & {"torch", "sklearn", "scipy", "matplotlib", "statsmodels", "zarr", "h5py"})
     print("loaded:", loaded, file=sys.stderr)

@@ -1,8 +1,12 @@
 """The contract of a runner of stage two, and how it fails."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from ser_base.machine import resolve_device, usable_cores
+from ser_base.workers import Server
 from ser_fusion.errors import FusionError
 
 if TYPE_CHECKING:
@@ -13,6 +17,41 @@ if TYPE_CHECKING:
 
 OnDone = Callable[["Task", float], None]
 OnEstimate = Callable[["Estimate"], None]
+
+
+def server(forks: bool) -> Server:
+    """Starts the workers of a run, with the libraries that a training needs."""
+    return Server(["torch", "torch._dynamo", "ser_fusion.runs.folder"], forks=forks)  # optimisers load the second
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it processes begin that compute on one thread; torch reads the variable when it is loaded."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+@contextmanager
+def ahead(job: "FuseJob") -> Iterator[None]:
+    """Loads the workers' libraries while this process loads its own and plans; ends their server with the run."""
+    workers = usable_cores() if job.workers is None else job.workers
+    if job.runner != "local" or workers < 2 or resolve_device(job.device) != "cpu":
+        yield
+        return
+    starter = server(forks=True)
+    with one_thread():
+        starter.ahead()
+    try:
+        yield
+    finally:
+        starter.end()
 
 
 class Runner(Protocol):

@@ -6,7 +6,6 @@ folder gets its ``done.json`` last, so a killed run is continued by the same com
 fingerprint and not done again, and the numbers are those of an uninterrupted run.
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ser_base.machine import each_device, keep_freed_memory, usable_cores
-from ser_base.workers import Jobs, Pool, Server
+from ser_base.workers import Jobs, Pool
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
-from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, one_thread, server
 from ser_fusion.runs.task import Task, names_of, read_frames
 
 
@@ -112,19 +111,12 @@ def _work_there(
     on_done: OnDone,
     on_epoch: Callable[[], None],
 ) -> None:
-    server = Server(["torch", "ser_fusion.runs.folder"], forks=devices[0] == "cpu")
     common = (handles, job_data.data({}), job.out, job.save_attention)
-    pool = Pool(_worker, common, [(device,) for device in devices], server, heard=lambda task, news: on_epoch())
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a worker, or the server that it is forked from, loads torch
-    try:
+    each, start = [(device,) for device in devices], server(forks=devices[0] == "cpu")
+    pool = Pool(_worker, common, each, start, heard=lambda task, news: on_epoch())
+    with one_thread():
         for task, seconds in pool.run(todo):
             on_done(task, seconds)
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _worker(jobs: Jobs, handles: Mapping[str, Any], data: Any, out: Path, attention: int, device: str) -> None:
