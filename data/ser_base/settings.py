@@ -28,8 +28,7 @@ from typing import Any
 import rich_click as click
 
 from ser_base.errors import BadSettings, listing, suggestion
-from ser_base.machine import leave
-from ser_base.machine import parse_part
+from ser_base.machine import leave, parse_part
 
 FILE = "ser.toml"
 SECTIONS = (
