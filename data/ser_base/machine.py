@@ -67,6 +67,24 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_left(meminfo: Path = Path("/proc/meminfo"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that processes may still take, by the system and by this process's control group; None where nobody says.
+
+    Args:
+        meminfo: Where Linux tells of its memory.
+        groups: Where it tells of control groups (version 2, as a container sees its own).
+    """
+    left = []
+    with suppress(OSError, ValueError, StopIteration):
+        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
+        left.append(int(line.split()[1]) * 1024)
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        limit, used = (int((groups / name).read_text()) for name in ("memory.max", "memory.current"))
+        facts = dict(line.split() for line in (groups / "memory.stat").read_text().splitlines())
+        left.append(limit - used + int(facts.get("inactive_file", 0)))  # files that were read can go
+    return max(min(left), 0) if left else None
+
+
 def keep_freed_memory() -> None:
     """Lets this process keep what it frees, for its next tensors: at most 1 GiB, and tensors of at most 32 MiB.
 

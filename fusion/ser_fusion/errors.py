@@ -13,6 +13,7 @@ FusionError
  ├─ RecordBroken       a file of a run directory is not there, cut, or holds something else
  ├─ ClassifierUnusable --classifier pkg.mod:Class is not a classifier
  ├─ ExtraTextUnusable  the file of --extra-text does not fit the cache
+ ├─ FramesTooLarge     the frames fit neither in memory nor on the disk of the run directory
  └─ ContextImpossible  --context without dialogues, without their order, or with dialogues on two sides of a fold
 """
 
@@ -46,6 +47,29 @@ class NothingToTrain(FusionError, ValueError):
     scheme: str
     got = "No utterance of {cache} can be used: {rows:,} rows, {labelled:,} with a label under the label scheme {scheme!r}."
     next = "Look at excluded.csv or failures.csv, or give another --labels."
+
+
+class FramesTooLarge(FusionError, OSError):
+    """The frames of a run do not fit in memory, and not on the disk of its directory either."""
+
+    out: str
+    needed: int
+    left: int
+    free: int
+    got = "The frames take {needed_gb:.1f} GB; {left_gb:.1f} GB of memory and {free_gb:.1f} GB of the disk of {out} are free."
+    next = "Give a --stride, fewer layers, or --out on a larger disk."
+
+    @property
+    def needed_gb(self) -> float:
+        return self.needed / 1e9
+
+    @property
+    def left_gb(self) -> float:
+        return self.left / 1e9
+
+    @property
+    def free_gb(self) -> float:
+        return self.free / 1e9
 
 
 class ClassMissing(FusionError, ValueError):

@@ -71,7 +71,7 @@ def fusion_rows(folder: Path, shape: str) -> list[Row]:
     place.mkdir()
     command_data.write(place, shape)
     cache, done, work = place / "cache", place / "done", place / "work"
-    epochs = "1" if shape == "iemocap" else "2"
+    epochs = "1"
     asked = ("--cache", cache, "--epochs", epochs, "--stride", "8")
 
     def finished() -> None:

@@ -218,7 +218,9 @@ def _per_speaker(
 # Memory that several processes read: written once by the parent, mapped by its spawned workers, gone with the parent.
 #
 # On Linux it is anonymous memory (``memfd``): it does not depend on the size of /dev/shm, and a killed parent leaves nothing
-# behind. Elsewhere it is a temporary file. Frames are copied into it once; attaching costs nothing.
+# behind. Elsewhere it is a temporary file. Frames are copied into it once; attaching costs nothing. Frames that memory does not
+# hold lie in files of a folder: the system keeps in memory what is read often. On Linux these files have no name, so that a
+# killed parent leaves none of them behind either.
 @dataclass(frozen=True, slots=True)
 class Block:
     """An array in shared memory: a path to map, and how to read it."""
@@ -230,27 +232,38 @@ class Block:
 
 @dataclass(slots=True)
 class Arena:
-    """Allocates arrays that ``attach`` can find from another process."""
+    """Allocates arrays that ``attach`` can find from another process.
 
+    Attributes:
+        folder: Where arrays lie as files; None: in memory.
+    """
+
+    folder: Path | None = None
     _blocks: dict[int, tuple[Block, NDArray[Any]]] = field(default_factory=dict)
     _descriptors: list[int] = field(default_factory=list)
     _files: list[Path] = field(default_factory=list)
 
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Zeros of this shape in shared memory."""
+        """Zeros of this shape, shared."""
         dtype = np.dtype(dtype)
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
-        if hasattr(os, "memfd_create"):
+        linux = hasattr(os, "memfd_create")
+        if linux and self.folder is None:
             descriptor = os.memfd_create("ser-fuse")
-            path = f"/proc/{os.getpid()}/fd/{descriptor}"
         else:
-            descriptor, path = tempfile.mkstemp(prefix="ser-fuse-")
-            self._files.append(Path(path))
+            descriptor, path = tempfile.mkstemp(prefix=".ser-fuse-", dir=self.folder)
+            if linux:
+                Path(path).unlink()
+            else:
+                self._files.append(Path(path))
+        if linux:
+            path = f"/proc/{os.getpid()}/fd/{descriptor}"
         self._descriptors.append(descriptor)
         os.ftruncate(descriptor, size)
         mapped = mmap.mmap(descriptor, size)
-        with suppress(OSError, ValueError, AttributeError):  # elsewhere pages come one by one
-            mapped.madvise(_POPULATE_WRITE)
+        if self.folder is None:
+            with suppress(OSError, ValueError, AttributeError):  # elsewhere pages come one by one
+                mapped.madvise(_POPULATE_WRITE)
         array: NDArray[Any] = np.frombuffer(mapped, dtype, int(np.prod(shape))).reshape(shape)
         self._blocks[id(array)] = (Block(path, tuple(shape), dtype.str), array)
         return array

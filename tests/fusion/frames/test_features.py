@@ -1,6 +1,7 @@
 """Frames in memory: strides, positions, moments, speakers, and the shared arena."""
 
 import multiprocessing
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -110,8 +111,9 @@ def _sum_there(handle: Any, channel: Any) -> None:
     channel.send((float(frames.layers[0].astype(np.float64).sum()), int(frames.offsets[-1]), frames.frame_rate))
 
 
-def test_another_process_sees_the_arena(small_cache: Path) -> None:
-    arena = Arena()
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_another_process_sees_the_arena(small_cache: Path, tmp_path: Path, on_disk: bool) -> None:
+    arena = Arena(tmp_path if on_disk else None)
     frames = read_stream([entry(small_cache, "audio")], list(entry(small_cache, "audio").ids), allocate=arena.allocate)
     here, there = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_sum_there, args=(arena.handle(frames), there))
@@ -121,7 +123,10 @@ def test_another_process_sees_the_arena(small_cache: Path) -> None:
     process.join(10)
     assert total == float(frames.layers[0].astype(np.float64).sum())
     assert (count, rate) == (int(frames.offsets[-1]), 50.0)
+    if sys.platform == "linux":
+        assert not list(tmp_path.iterdir())  # no name, so that a killed process leaves nothing
     arena.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_pooled_features_leave_special_tokens_out(small_cache: Path) -> None:

@@ -1,0 +1,49 @@
+"""Frames that memory does not hold: they lie in a file of the run directory, and the results are the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ser_base.machine import memory_left
+from ser_fusion.errors import FramesTooLarge
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import run
+from ser_fusion.runs.runners import local
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_are_those_of_frames_in_memory(
+    small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, workers: int
+) -> None:
+    def predictions(out: Path) -> pd.DataFrame:
+        asked = {"fusion": ("cross",), "layer": "last", "epochs": 1, "stride": 4, "workers": workers, "stack": "none"}
+        run(FuseJob(cache=small_cache, out=out, **asked))
+        return pd.read_parquet(out / "predictions.parquet")
+
+    usual = predictions(tmp_path / "memory")
+    assert "do not fit in memory" not in capsys.readouterr().err
+    monkeypatch.setattr(local, "memory_left", lambda: 0)
+    pd.testing.assert_frame_equal(predictions(tmp_path / "disk"), usual, check_exact=True)
+    assert "do not fit in memory (0.0 GB are free)" in capsys.readouterr().err
+    assert not list((tmp_path / "disk").glob(".ser-fuse*"))
+
+
+def test_neither_memory_nor_disk(tmp_path: Path) -> None:
+    assert local.place(tmp_path, 1) is None
+    with pytest.raises(FramesTooLarge, match=r"take 1000000000\.0 GB.*--stride"):
+        local.place(tmp_path, 10**18)
+
+
+def test_memory_of_the_system_and_of_the_group(tmp_path: Path) -> None:
+    files = meminfo, group = tmp_path / "meminfo", tmp_path / "group"
+    group.mkdir()
+    assert memory_left(*files) is None
+    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  4000 kB\n")
+    (group / "memory.max").write_text("max\n")
+    assert memory_left(*files) == 4000 * 1024
+    (group / "memory.max").write_text("3000000\n")
+    (group / "memory.current").write_text("1000000\n")
+    (group / "memory.stat").write_text("anon 5\ninactive_file 500000\n")
+    assert memory_left(*files) == 2_500_000
