@@ -6,7 +6,7 @@ Features have the shape of IEMOCAP (durations log-normal, 4.5 s in the mean, 768
 `full` is 5,531 utterances (2.6 GB and as much again for each rival), `small` a tenth. A read is a copy into the
 caller's reused buffer. Contestants take turns within each round (the order moves on by one), caches are warm, figures
 are medians over the rounds. `datasets` and `lhotse` take part if they can be imported.
-The exit code is 0 whether they are met or not: it is a measurement.
+The exit code is 0 whether gates are met or not: it is a measurement.
 """
 
 import argparse
