@@ -108,8 +108,10 @@ def leave(code: int | str | None) -> NoReturn:
     Args:
         code: As `SystemExit.code`.
     """
-    busy = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
-    if busy or not (code is None or isinstance(code, int)):
+    first = threading.main_thread()
+    if any(thread is not first and not thread.daemon for thread in threading.enumerate()) or not (
+        code is None or isinstance(code, int)
+    ):
         sys.exit(code)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
