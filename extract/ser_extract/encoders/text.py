@@ -72,8 +72,8 @@ class TextFamily:
             if stated is not None and LEAST_POSITIONS <= stated < positions:
                 positions = int(stated)
         windowing = Windowing("tokens", positions, min(OVERLAP, positions // 4))
-        stated = {"unit": "tokens", "length": windowing.length, "overlap": windowing.overlap}
-        return describe_text(self.name, depth, width, windowing, {"preprocessing": PREPROCESSING, "windowing": stated})
+        cut = {"unit": windowing.unit, "length": windowing.length, "overlap": windowing.overlap}
+        return describe_text(self.name, depth, width, windowing, {"preprocessing": PREPROCESSING, "windowing": cut})
 
     def load(self, source: Source, description: Description, layers: tuple[int, ...], options: EngineOptions) -> Engine:
         from ser_extract.encoders.text_engine import load
