@@ -7,6 +7,7 @@ Size: frames x features x 2 bytes at float16; IEMOCAP's 7,487 turns at 50 Hz and
 
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,12 +18,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_base.machine import memory_left
+from ser_base.progress import say
+from ser_fusion.errors import FramesTooLarge
+
 if TYPE_CHECKING:
     from ser_cache import EntrySpec, Ragged
 
 
 Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
 Rows = NDArray[np.int64]
+ROOM = 0.8
+"""Share of the free memory that an array may take; the rest is for the processes that train."""
 _CHUNK = 4  # utterances read at a time while building: their moments are taken while they are in the processor's cache
 _POPULATE_WRITE = 23  # madvise of Linux 5.14: all pages at once, which costs less than a fault for each
 
@@ -235,10 +242,11 @@ class Arena:
     """Allocates arrays that ``attach`` can find from another process.
 
     Attributes:
-        folder: Where arrays lie as files; None: in memory.
+        folder: Where arrays lie as files if memory does not hold them; None: all lie in memory.
     """
 
     folder: Path | None = None
+    _told: bool = False
     _blocks: dict[int, tuple[Block, NDArray[Any]]] = field(default_factory=dict)
     _descriptors: list[int] = field(default_factory=list)
     _files: list[Path] = field(default_factory=list)
@@ -247,11 +255,11 @@ class Arena:
         """Zeros of this shape, shared."""
         dtype = np.dtype(dtype)
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
-        linux = hasattr(os, "memfd_create")
-        if linux and self.folder is None:
+        linux, folder = hasattr(os, "memfd_create"), self._folder_for(size)
+        if linux and folder is None:
             descriptor = os.memfd_create("ser-fuse")
         else:
-            descriptor, path = tempfile.mkstemp(prefix=".ser-fuse-", dir=self.folder)
+            descriptor, path = tempfile.mkstemp(prefix=".ser-fuse-", dir=folder)
             if linux:
                 Path(path).unlink()
             else:
@@ -261,12 +269,32 @@ class Arena:
         self._descriptors.append(descriptor)
         os.ftruncate(descriptor, size)
         mapped = mmap.mmap(descriptor, size)
-        if self.folder is None:
+        if folder is None:
             with suppress(OSError, ValueError, AttributeError):  # elsewhere pages come one by one
                 mapped.madvise(_POPULATE_WRITE)
         array: NDArray[Any] = np.frombuffer(mapped, dtype, int(np.prod(shape))).reshape(shape)
         self._blocks[id(array)] = (Block(path, tuple(shape), dtype.str), array)
         return array
+
+    def _folder_for(self, size: int) -> Path | None:
+        """The folder, if memory does not hold so many bytes.
+
+        Raises:
+            FramesTooLarge: Neither memory nor the disk holds them.
+        """
+        left = memory_left()
+        if self.folder is None or left is None or size <= ROOM * left:
+            return None
+        free = shutil.disk_usage(self.folder).free
+        if size > free:
+            raise FramesTooLarge(str(self.folder), size, left, free)
+        if not self._told:
+            self._told = True
+            say(
+                f"Frames ({size / 1e9:.1f} GB) do not fit in memory ({left / 1e9:.1f} GB are free): they lie in a file in "
+                f"{self.folder} meanwhile. Training is slower so; a --stride makes them smaller."
+            )
+        return self.folder
 
     def handle(self, stream: StreamFrames) -> tuple[Any, ...]:
         """What a worker needs to see the same stream; picklable."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.records import Done, read_record
-from ser_fusion.frames.features import StreamFrames, read_stream, stride_of
+from ser_fusion.frames.features import StreamFrames, read_stream
 from ser_fusion.runs.job import FuseJob, Row
 from ser_fusion.runs.tuning.inner import Inner
 from ser_fusion.study.context import previous_turns, with_context
@@ -95,18 +95,6 @@ class Task:
 def names_of(study: Study, todo: Sequence[Task]) -> list[str]:
     """The streams that some of these trainings read."""
     return [name for name in study.streams if any(name in task.plan.streams for task in todo)]
-
-
-def frames_size(job: FuseJob, study: Study, names: Sequence[str]) -> int:
-    """Bytes of the frames that ``read_frames`` gives, previous turns and extra texts apart."""
-    size = 0
-    for name in names:
-        entries = study.layers[name]
-        spec, lengths = entries[0].spec, np.asarray(entries[0].lengths(list(study.table.index)), dtype=np.int64)
-        only = name == "text" and job.text_input == "cls"
-        frames = np.minimum(lengths, 1) if only else -(-lengths // stride_of(spec, job.stride))
-        size += len(entries) * int(frames.sum()) * spec.features * np.dtype(spec.dtype).itemsize
-    return size
 
 
 def read_frames(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ser_cache import open_cache
+from ser_fusion.frames import features
 from ser_fusion.frames.features import Arena, StreamFrames, attach, read_stream
 
 
@@ -112,8 +113,12 @@ def _sum_there(handle: Any, channel: Any) -> None:
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-def test_another_process_sees_the_arena(small_cache: Path, tmp_path: Path, on_disk: bool) -> None:
-    arena = Arena(tmp_path if on_disk else None)
+def test_another_process_sees_the_arena(
+    small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool
+) -> None:
+    if on_disk:
+        monkeypatch.setattr(features, "memory_left", lambda: 0)
+    arena = Arena(tmp_path)
     frames = read_stream([entry(small_cache, "audio")], list(entry(small_cache, "audio").ids), allocate=arena.allocate)
     here, there = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_sum_there, args=(arena.handle(frames), there))

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from ser_base.machine import memory_left
 from ser_fusion.errors import FramesTooLarge
+from ser_fusion.frames import features
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.run import run
-from ser_fusion.runs.runners import local
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -24,16 +25,18 @@ def test_results_are_those_of_frames_in_memory(
 
     usual = predictions(tmp_path / "memory")
     assert "do not fit in memory" not in capsys.readouterr().err
-    monkeypatch.setattr(local, "memory_left", lambda: 0)
+    monkeypatch.setattr(features, "memory_left", lambda: 0)
     pd.testing.assert_frame_equal(predictions(tmp_path / "disk"), usual, check_exact=True)
     assert "do not fit in memory (0.0 GB are free)" in capsys.readouterr().err
     assert not list((tmp_path / "disk").glob(".ser-fuse*"))
 
 
 def test_neither_memory_nor_disk(tmp_path: Path) -> None:
-    assert local.place(tmp_path, 1) is None
+    arena = features.Arena(tmp_path)
+    assert arena.allocate((3,), np.float32).tolist() == [0, 0, 0] and not list(tmp_path.iterdir())
     with pytest.raises(FramesTooLarge, match=r"(?s)take 1000000000\.0 GB.*--stride"):
-        local.place(tmp_path, 10**18)
+        arena.allocate((10**9, 10**9), np.uint8)
+    arena.close()
 
 
 def test_memory_of_the_system_and_of_the_group(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ folder gets its ``done.json`` last, so a killed run is continued by the same com
 fingerprint and not done again, and the numbers are those of an uninterrupted run.
 """
 
-import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -15,18 +14,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from ser_base.machine import each_device, keep_freed_memory, memory_left, usable_cores
-from ser_base.progress import say
+from ser_base.machine import each_device, keep_freed_memory, usable_cores
 from ser_base.workers import Jobs, Pool
-from ser_fusion.errors import FramesTooLarge
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, one_thread, server
-from ser_fusion.runs.task import Task, frames_size, names_of, read_frames
-
-ROOM = 0.8
-"""Share of the free memory that frames may take; the rest is for the processes that train."""
+from ser_fusion.runs.task import Task, names_of, read_frames
 
 
 def run(
@@ -45,11 +39,10 @@ def run(
     workers = max(1, min(wanted, len(todo)))
     todo = [replace(task, plan=replace(task.plan, device=devices[0])) for task in todo]
     names = names_of(job_data.study, todo)
-    arena = Arena(place(job.out, frames_size(job, job_data.study, names)))
+    arena = Arena(job.out)
     try:
         if workers == 1:
-            allocate = None if arena.folder is None else arena.allocate
-            _work_here(job, job_data, todo, names, on_done, on_epoch, on_estimate, allocate)
+            _work_here(job, job_data, todo, names, arena, on_done, on_epoch, on_estimate)
             return workers
         _tell(job, job_data, todo, names, workers, on_estimate)
         streams = read_frames(job, job_data.study, names, arena.allocate)
@@ -61,38 +54,15 @@ def run(
     return workers
 
 
-def place(out: Path, needed: int) -> Path | None:
-    """Where frames lie: None in memory, or the run directory if memory does not hold them.
-
-    Args:
-        out: The run directory.
-        needed: Bytes of the frames.
-
-    Raises:
-        FramesTooLarge: Neither memory nor the disk of the run directory holds them.
-    """
-    left = memory_left()
-    if left is None or needed <= ROOM * left:
-        return None
-    free = shutil.disk_usage(out).free
-    if needed > free:
-        raise FramesTooLarge(str(out), needed, left, free)
-    say(
-        f"The frames ({needed / 1e9:.1f} GB) do not fit in memory ({left / 1e9:.1f} GB are free): they lie in a file "
-        f"in {out} meanwhile. Training is slower so; a --stride makes them smaller."
-    )
-    return out
-
-
 def _work_here(
     job: FuseJob,
     job_data: JobData,
     todo: Sequence[Task],
     names: Sequence[str],
+    arena: Arena,
     on_done: OnDone,
     on_epoch: Callable[[], None],
     on_estimate: OnEstimate | None,
-    allocate: Any,
 ) -> None:
     import torch
 
@@ -103,7 +73,7 @@ def _work_here(
     keep_freed_memory()
     try:
         _tell(job, job_data, todo, names, 1, on_estimate)
-        data = job_data.data(read_frames(job, job_data.study, names, allocate))
+        data = job_data.data(read_frames(job, job_data.study, names, arena.allocate))
         for task in todo:
             on_done(task, do_task(task, data, job.out, job.save_attention, on_epoch))
     finally:
