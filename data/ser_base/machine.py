@@ -103,7 +103,7 @@ def leave(code: int | str | None) -> NoReturn:
     """Ends this process as `sys.exit` does, without taking loaded libraries apart: torch alone takes a second for that.
 
     What libraries have registered for the end of the process is run, and what was printed is flushed. While another thread
-    is at work, the process ends in the usual way.
+    is at work, or where what was printed cannot be written, the process ends in the usual way.
 
     Args:
         code: As `SystemExit.code`.
@@ -114,9 +114,11 @@ def leave(code: int | str | None) -> NoReturn:
     ):
         sys.exit(code)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or nobody reads it
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
     os._exit(code or 0)
 
 

@@ -20,9 +20,9 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -63,6 +63,20 @@ class WorkersDie(SerError, RuntimeError):
         return f"signal {-self.code}" if self.code < 0 else f"exit code {self.code}"
 
 
+@contextmanager
+def unhearing() -> Iterator[None]:
+    """Within it processes begin that do not hear Ctrl-C, not even while they load libraries; this one hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # as it begins, it lets this process hear again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Server:
     """How processes start: on Linux without a GPU forked from a server that has loaded the libraries once.
 
@@ -85,7 +99,8 @@ class Server:
     def ahead(self) -> None:
         """Lets the server load its libraries now; returns at once."""
         if self.context.get_start_method() == "forkserver":
-            forkserver.ensure_running()
+            with unhearing():
+                forkserver.ensure_running()
 
     def end(self) -> None:
         """Ends the server, if it is this one's: no process outlives the run, and the next one begins with its own."""
@@ -209,7 +224,8 @@ class Pool:
         process = self._server.context.Process(  # type: ignore[attr-defined]  # typeshed has it in the subclasses only
             target=_serve, args=(theirs, self._work, (*self._arguments, *own)), daemon=False, name="ser worker"
         )
-        process.start()
+        with unhearing():
+            process.start()
         theirs.close()
         return _Worker(process, ours, own)
 

@@ -47,6 +47,14 @@ def test_a_thread_at_work_is_waited_for() -> None:
     assert done.returncode == 0 and "thread" in done.stdout and done.stdout.endswith("taken apart\n")
 
 
+def test_what_cannot_be_written_is_a_failure() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode and "No space left" in done.stderr
+
+
 def test_wrong_usage_keeps_its_code() -> None:
     done = run("--cod", "1")
     assert done.returncode == 2 and "--code" in done.stderr
