@@ -1,7 +1,11 @@
 """Worker processes: they end with the run, and their errors reach the parent."""
 
+import os
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from ser_base.workers import Untold, portable
 
@@ -41,3 +45,37 @@ def test_a_worker_ends_with_the_run_although_a_server_has_forked_it(tmp_path):
     parent.kill()
     parent.wait()
     assert parent.stdout.read() == ""  # its end comes when the worker and the server are gone
+
+
+LOADING = """
+import signal, sys, time
+from ser_base.workers import Server
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = Server(["slow"], forks=True)
+server.ahead()
+print("begun", flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("Interrupted.", flush=True)
+time.sleep(1)
+server.end()
+"""
+SLOW = "import sys, time\nprint('loading', flush=True)\ntime.sleep(2)\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no server")
+def test_ctrl_c_while_the_server_loads_is_heard_by_the_run_alone(tmp_path):
+    """A terminal sends it to every process of the command."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "loading.py").write_text(LOADING)
+    run = subprocess.Popen(
+        [sys.executable, str(tmp_path / "loading.py")],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert run.stdout is not None
+    assert {run.stdout.readline(), run.stdout.readline()} == {"begun\n", "loading\n"}
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out, err) == (0, "Interrupted.\n", "")

@@ -47,14 +47,8 @@ class Scale:
         self.utterances, self.texts, self.rounds, self.speech, self.bert = utterances, texts, rounds, speech, bert
 
 
-TINY_SPEECH = {
-    "hidden_size": 48,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "conv_dim": [32] * 7,
-}
 TINY_TEXT = {"hidden_size": 48, "num_hidden_layers": 12, "num_attention_heads": 4, "intermediate_size": 64}
+TINY_SPEECH = {**TINY_TEXT, "conv_dim": [32] * 7}
 SCALES = {
     "tiny": Scale(4, 8, 2, TINY_SPEECH, TINY_TEXT),
     "small": Scale(8, 64, 3, {}, {}),
@@ -226,16 +220,21 @@ def worker(pipe: Connection, folder: Path, waves: list[Array]) -> None:
         pipe.send("done")
 
 
-def two_workers(folder: Path, waves: list[Array], count: int) -> float:
-    """Median wall-time ratio of one worker to two on the same utterances."""
-    context = get_context("spawn")
+def two(target: Callable[..., None], *arguments: Any) -> list[Connection]:
+    """The pipes of two processes that are ready."""
     pipes = []
     for _ in range(2):
-        here, there = context.Pipe()
-        context.Process(target=worker, args=(there, folder, waves), daemon=True).start()
+        here, there = get_context("spawn").Pipe()
+        get_context("spawn").Process(target=target, args=(there, *arguments), daemon=True).start()
         pipes.append(here)
     for pipe in pipes:
         pipe.recv()
+    return pipes
+
+
+def two_workers(folder: Path, waves: list[Array], count: int) -> float:
+    """Median wall-time ratio of one worker to two on the same utterances."""
+    pipes = two(worker, folder, waves)
     halves: list[list[int]] = [[], []]  # the longest first, to whoever has less
     for index in sorted(range(len(waves)), key=lambda k: -len(waves[k])):
         min(halves, key=lambda half: sum(len(waves[k]) for k in half)).append(index)
@@ -267,14 +266,7 @@ def text_worker(pipe: Connection, speech: Path, text: Path, lines: list[str]) ->
 
 def text_on_both_cores(speech: Path, text: Path, lines: list[str], count: int) -> float:
     """Median wall-time ratio of batch 1 to ours, two processes each, as `ser-extract` runs: they share the memory's bandwidth."""
-    context = get_context("spawn")
-    pipes = []
-    for _ in range(2):
-        here, there = context.Pipe()
-        context.Process(target=text_worker, args=(there, speech, text, lines), daemon=True).start()
-        pipes.append(here)
-    for pipe in pipes:
-        pipe.recv()
+    pipes = two(text_worker, speech, text, lines)
     found = []
     for turn in range(-1, count):  # one unmeasured round
         times = {}
@@ -327,14 +319,8 @@ def measure(scale: Scale, folder: Path) -> dict[str, Any]:
         },
         scale.rounds,
     )
-    written = rounds(
-        {
-            "text, batch 1": lambda: stock.text_one(lines),
-            "text, ours": lambda: bert.encode(lines),
-            **coarse_text,
-        },
-        scale.rounds,
-    )
+    texts_of = {"text, batch 1": lambda: stock.text_one(lines), "text, ours": lambda: bert.encode(lines)}
+    written = rounds(texts_of | coarse_text, scale.rounds)
     seconds = sum(map(len, waves)) / RATE
     tokens = sum(len(line.split()) + 2 for line in lines)
     a, b = list(spent)[:2]
@@ -347,15 +333,10 @@ def measure(scale: Scale, folder: Path) -> dict[str, Any]:
         ("text over batch 1", ratio(written, "text, batch 1", "text, ours"), 2.3, None),
     ]
     if coarse:
-        checks.append(
-            ("bfloat16 over float32, layer 12", ratio(spent, "ours, layer 12", "ours, layer 12, bfloat16"), None, None)
-        )
-        checks.append(
-            ("text in bfloat16 over batch 1", ratio(written, "text, batch 1", "text, ours, bfloat16"), 4.0, None)
-        )
-    if (
-        not scale.speech
-    ):  # the operations are counted for the base architecture; processes of their own take long to start
+        own, rough = "ours, layer 12", "text, ours, bfloat16"
+        checks.append(("bfloat16 over float32, layer 12", ratio(spent, own, f"{own}, bfloat16"), None, None))
+        checks.append(("text in bfloat16 over batch 1", ratio(written, "text, batch 1", rough), 4.0, None))
+    if not scale.speech:  # operations are counted for the base architecture, and processes take long to start
         both = text_on_both_cores(speech, text, lines, scale.rounds)
         checks.append(("text over batch 1, two workers each (wall)", both, None, None))
         checks.append(("two workers over one (wall)", two_workers(speech, waves, scale.rounds), 1.8, None))
