@@ -1,11 +1,12 @@
 """What a user waits for: whole commands as processes, each beside what the user would otherwise do.
 
-    python tests/benchmarks/bench_commands.py [--scale tiny|small|full] [--only NAME ...] [--json FILE]
+    python tests/benchmarks/bench_commands.py [--scale tiny|small|full] [--only NAME ...] [--before DIR] [--json FILE]
 
 Every row is a command of ours and, where there is one, the script that gives the same without this project (`user_script.py`). Both
 run in turns in one run, as processes; wall clock and processor time of the process and its children, medians over the rounds.
-`tiny` and `small` are the demo's shape (709 utterances, 384 features; `tiny` much less), `full` adds IEMOCAP's. Goals are seconds on
-a quiet two-core machine; the exit code is 0 whether they are met or not: it is a measurement.
+`tiny` and `small` are the demo's shape (709 utterances, 384 features; `tiny` much less), `full` adds IEMOCAP's, without the script,
+which would take hours. `--before DIR` runs the same commands with the code of another checkout as well, in turn. Goals are seconds
+on a quiet two-core machine; the exit code is 0 whether they are met or not: it is a measurement.
 """
 
 import argparse
@@ -65,10 +66,16 @@ def script(*words: object) -> list[str]:
     return [sys.executable, str(HERE / "user_script.py"), *map(str, words)]
 
 
-def fusion_rows(folder: Path, shape: str) -> list[Row]:
+def code_of(checkout: Path) -> dict[str, str]:
+    """The environment in which commands run the code of a checkout."""
+    parts = [str(checkout.resolve() / part) for part in ("extract", "fusion", "data", "cache")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(parts)}
+
+
+def fusion_rows(folder: Path, shape: str, code: dict[str, str] | None = None) -> list[Row]:
     """Rows of `ser-fuse` on one shape. Data are made here; the finished run that some rows begin with is made on their first turn."""
     place = folder / shape
-    place.mkdir()
+    place.mkdir(parents=True)
     command_data.write(place, shape)
     cache, done, work = place / "cache", place / "done", place / "work"
     epochs = "1"
@@ -76,7 +83,7 @@ def fusion_rows(folder: Path, shape: str) -> list[Row]:
 
     def finished() -> None:
         if not done.exists():
-            subprocess.run(fuse(*asked, "--fusion", "audio", "--out", done), check=True, capture_output=True)
+            subprocess.run(fuse(*asked, "--fusion", "audio", "--out", done), check=True, capture_output=True, env=code)
 
     def copied() -> None:
         finished()
@@ -92,7 +99,7 @@ def fusion_rows(folder: Path, shape: str) -> list[Row]:
         return float(sum(own)) / max(1, int(record["workers"]))
 
     audit = "import sys; from ser_fusion import open_study; from ser_fusion.evaluation.audit import audit_study; audit_study(open_study(sys.argv[1]))"
-    rival = script("train", place / "plain", epochs)
+    rival = None if shape == "iemocap" else script("train", place / "plain", epochs)
     return [
         Row(
             name=f"rerun of a finished run, {shape}",
@@ -174,12 +181,12 @@ def extraction_rows(folder: Path, tiny: bool) -> list[Row]:
     ]
 
 
-def turn(words: Sequence[str], until: str = "") -> tuple[float, float]:
+def turn(words: Sequence[str], until: str = "", code: dict[str, str] | None = None) -> tuple[float, float]:
     """Wall and processor seconds of a process; with `until`, wall seconds to the first such line on stderr."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE if until else told, text=True
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE if until else told, text=True, env=code
         )
         said = ""
         for line in process.stderr or ():
@@ -201,21 +208,31 @@ def turn(words: Sequence[str], until: str = "") -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(row: Row, rounds: int) -> dict[str, float | None]:
-    """Medians of a row: seconds and processor seconds of ours, of the rival, and their ratio (rival / ours)."""
-    ours, rival = [], []
+def measure(
+    row: Row, rounds: int, before: Row | None = None, code: dict[str, str] | None = None
+) -> dict[str, float | None]:
+    """Medians of a row: seconds and processor seconds of ours, of the script and of an older version, and their ratios to ours."""
+    ours, rival, older = [], [], []
     for _ in range(rounds):
-        row.before()
-        wall, busy = turn(row.ours, row.until)
-        ours.append((wall - row.within(), busy, wall))
+        for each, spent, environment in ((row, ours, None), (before, older, code)):
+            if each is not None:
+                each.before()
+                wall, busy = turn(each.ours, each.until, environment)
+                spent.append((wall - each.within(), busy, wall))
         if row.rival is not None:
             rival.append(turn(row.rival))
-    beyond, busy, wall = (statistics.median(values) for values in zip(*ours, strict=True))
+    beyond, busy, wall = medians(ours)
     found: dict[str, float | None] = {"wall_s": wall, "cpu_s": busy, "beyond_s": beyond, "goal_s": row.goal}
     if rival:
-        other, spent = (statistics.median(values) for values in zip(*rival, strict=True))
+        other, spent = medians(rival)
         found |= {"rival_wall_s": other, "rival_cpu_s": spent, "times": other / wall, "times_cpu": spent / busy}
+    if older:
+        found |= dict(zip(("before_beyond_s", "before_cpu_s", "before_wall_s"), medians(older), strict=True))
     return {name: None if value is None else round(value, 3) for name, value in found.items()}
+
+
+def medians(turns: Sequence[tuple[float, ...]]) -> list[float]:
+    return [statistics.median(values) for values in zip(*turns, strict=True)]
 
 
 def told(name: str, one: Mapping[str, float | None]) -> str:
@@ -225,6 +242,8 @@ def told(name: str, one: Mapping[str, float | None]) -> str:
         said += f"; {counted:.2f} of {one['goal_s']:g} s: {'met' if counted <= one['goal_s'] else 'MISSED'}"
     if "times" in one:
         said += f"; the script {one['rival_wall_s']:.2f} s, {one['times']:.2f} times ours (cpu {one['times_cpu']:.2f})"
+    if "before_wall_s" in one:
+        said += f"; before {one['before_wall_s']:.2f} s wall {one['before_cpu_s']:.2f} s cpu, counted {one['before_beyond_s']:.2f} s"
     return said
 
 
@@ -233,6 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", choices=sorted(SCALES), default="small")
     parser.add_argument("--only", nargs="*", default=(), help="rows whose name has one of these words")
     parser.add_argument("--rounds", type=int, help="instead of the scale's")
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="a checkout whose code runs the same commands in turn"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args(arguments)
     shapes, rounds = SCALES[options.scale]
@@ -240,13 +262,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [row for shape in shapes for row in fusion_rows(folder, shape)] + extraction_rows(
-            folder, options.scale == "tiny"
-        )
+        code = None if options.before is None else code_of(options.before)
+
+        def all_rows(folder: Path, code: dict[str, str] | None = None) -> list[Row]:
+            of_fusion = [row for shape in shapes for row in fusion_rows(folder, shape, code)]
+            return of_fusion + extraction_rows(folder, options.scale == "tiny")
+
+        rows = all_rows(folder / "ours")
+        older = {} if code is None else {row.name: row for row in all_rows(folder / "before", code)}
         for row in rows:
             if options.only and not any(word in row.name for word in options.only):
                 continue
-            found[row.name] = measure(row, options.rounds or rounds)
+            found[row.name] = measure(row, options.rounds or rounds, older.get(row.name), code)
             print(told(row.name, found[row.name]), flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps({"load": os.getloadavg()[0], "rows": found}, indent=1) + "\n")

@@ -226,6 +226,7 @@ def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool, meth
     """Judges runs again and writes their reports; prints the path of each."""
     from rich.console import Console
 
+    from ser_base.machine import usable_cores
     from ser_fusion.evaluation.feature_map import require
     from ser_fusion.evaluation.published import far_off, place_rows
     from ser_fusion.evaluation.run_directory import RunDirectory
@@ -248,7 +249,7 @@ def rewrite_reports(runs: Sequence[str], *, audit: bool, embed_audio: bool, meth
                 from ser_fusion.reporting.feature_map import map_run
 
                 map_run(run, methods, progress=step)
-            print(write_report(run, embed_audio=embed_audio, anew=True, progress=step))
+            print(write_report(run, embed_audio=embed_audio, anew=True, workers=usable_cores(), progress=step))
         judged = RunDirectory.open(run)
         for line in far_off(place_rows(current_metrics(judged), judged.run)):
             click.echo(line, err=True)

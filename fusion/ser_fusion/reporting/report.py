@@ -3,37 +3,22 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ser_base.files import replacing, safe_name
+from ser_base.files import replacing
 from ser_fusion.errors import RecordBroken
 from ser_fusion.evaluation.feature_map import better_read
 from ser_fusion.evaluation.published import MARGIN, Placed, far_off, place_rows
-from ser_fusion.evaluation.records import Judged, Record, read_json, read_record
-from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
+from ser_fusion.evaluation.records import Judged, Record, read_record
+from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.run_metrics import evaluate_run
 from ser_fusion.reporting import tables, words
-from ser_fusion.reporting.feature_map import map_of, map_plot, read_table
-from ser_fusion.reporting.figures import (
-    class_plot,
-    confusion_plot,
-    curve_key,
-    curve_plot,
-    difference_plot,
-    draw,
-    inline,
-    layer_plot,
-    overview_plot,
-    pairs_plot,
-    save,
-    svg_text,
-)
+from ser_fusion.reporting.feature_map import map_of, read_table
 from ser_fusion.reporting.formats import write_tables
+from ser_fusion.reporting.plots import plots
 from ser_fusion.reporting.words import count, score
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -45,6 +30,7 @@ def write_report(
     files: bool = True,
     embed_audio: bool = False,
     anew: bool = False,
+    workers: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes ``report.html``, ``tables/`` and ``plots/`` into a run directory.
@@ -54,6 +40,7 @@ def write_report(
         files: Also write the tables (Markdown, LaTeX, CSV) and plots (SVG, PNG, PDF) as files.
         embed_audio: Put the hardest utterances' audio into the page; needs the corpus files and makes the page large.
         anew: Compute metrics.json again even if it looks current.
+        workers: Processes that draw, where there are many plots.
         progress: Called with the name of each step.
 
     Returns:
@@ -70,7 +57,7 @@ def write_report(
     mapped = map_of(run)
     placed = place_rows(metrics, run.run)
     remarks = [*far_off(placed), *(better_read(mapped) if mapped else ())]
-    drawn = plots(run, metrics, mapped, files)
+    drawn = plots(run, metrics, mapped, files, workers)
     step("tables")
     shown, everything = tables.report_tables(metrics)
     shown |= {"read": read_table(mapped) if mapped else None, "published": published_table(placed)}
@@ -183,156 +170,6 @@ def render(template: str, folder: Path = TEMPLATES, **content: Any) -> str:
     pages.filters.update(score=score, count=count)
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return pages.get_template(template).render(style=style, **content)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One plot of the page: its inline SVG, caption and file name (without suffix)."""
-
-    svg: str
-    caption: str
-    file: str
-
-
-class Drawer:
-    """Draws plots into a folder; with ``files=False`` it makes only what the page needs."""
-
-    def __init__(self, folder: Path, files: bool) -> None:
-        self.folder, self.files = folder, files
-
-    def __call__(self, name: str, caption: str, make: Callable[..., Any], *data: Any) -> Plot:
-        """Draws one figure, writes its files and returns its inline form."""
-        file = safe_name(name)
-        figure = draw(make, *data)
-        svg = svg_text(figure, file)
-        if self.files:
-            save(figure, svg, self.folder, file)
-        return Plot(inline(svg, file, caption), caption, file)
-
-
-def plots(run: RunDirectory, metrics: dict[str, Any], mapped: dict[str, Any] | None, files: bool) -> dict[str, Any]:
-    """All plots of the page, by their places: ``curves``, ``layers``, ``by_row``, ``overview``, ``differences``, ``maps``.
-
-    Args:
-        run: The run.
-        metrics: Its metrics.json.
-        mapped: Its map.json, where it has one.
-        files: Whether they are written as files too.
-    """
-    drawer, entries = Drawer(run.path / "plots", files), run.run.get("cache", {}).get("entries", {})
-    return {
-        "curves": curves(run.path, metrics, drawer),
-        "layers": layer_weights(run.path, metrics, entries, drawer),
-        "by_row": confusions(metrics, drawer),
-        "overview": overview(metrics, drawer),
-        "differences": differences(metrics, drawer),
-        "maps": maps(mapped, drawer) if mapped else [],
-    }
-
-
-def maps(mapped: dict[str, Any], drawer: Drawer) -> list[Plot]:
-    """One figure per stream and method."""
-    return [
-        drawer(f"map-{stream}-{method}", f"{stream}, {method}: each point is an utterance", map_plot, places, mapped)
-        for stream, stream_map in mapped["streams"].items()
-        for method, places in stream_map["places"].items()
-    ]
-
-
-def overview(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
-    """All rows beside chance, and the declared pairs."""
-    shown = [row for row in metrics["rows"] if row["kind"] != "lost"]
-    plots = [drawer("overview", "Pooled UWA of every row", overview_plot, shown, 1 / len(metrics["classes"]))]
-    declared = [pair for pair in metrics["comparisons"] if pair["family"] != "exploratory"]
-    if declared:
-        plots.append(drawer("pairs", "Declared comparisons", pairs_plot, declared))
-    return plots
-
-
-def confusions(metrics: dict[str, Any], drawer: Drawer) -> dict[str, dict[str, Plot]]:
-    """Per trained row its confusion matrix and class recalls."""
-    plots = {}
-    for row in metrics["rows"]:
-        if row["kind"] in ("reference", "lost"):
-            continue
-        counts = np.asarray(row["confusion"])
-        plots[row["slug"]] = {
-            "confusion": drawer(
-                f"confusion-{row['slug']}",
-                f"{row['name']}: percent of the true class, counts beneath",
-                confusion_plot,
-                counts,
-                metrics["classes"],
-            ),
-            "classes": drawer(f"recall-{row['slug']}", f"{row['name']}: recall by class", class_plot, row["per_class"]),
-        }
-    return plots
-
-
-def differences(metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
-    """Difference of the confusion matrices of the primary pairs."""
-    counts = {row["slug"]: np.asarray(row["confusion"]) for row in metrics["rows"]}
-    plots = []
-    for pair in metrics["comparisons"]:
-        if pair["family"] == "primary":
-            a, b = pair["slug_a"], pair["slug_b"]
-            caption = f"{pair['a']} minus {pair['b']}: points of row percent"
-            plots.append(
-                drawer(f"difference-{a}-{b}", caption, difference_plot, counts[a], counts[b], metrics["classes"])
-            )
-    return plots
-
-
-def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
-    """The JSON of one file name over the jobs of a row; unreadable ones are left out, and slugs that lead elsewhere."""
-    contents: list[Any] = []
-    if safe_name(slug) != slug:
-        return contents
-    for job in job_folders(run_dir, slug):
-        try:
-            contents.append(read_json(job / file))
-        except RecordBroken:
-            continue
-    return contents
-
-
-def curves(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
-    """Learning curves of every trained row that has any."""
-    plots = []
-    for row in metrics["rows"]:
-        records = [curve for curve in _jobs(run_dir, row["slug"], "curve.json") if isinstance(curve, list) and curve]
-        key = curve_key(records)
-        if key:
-            plots.append(
-                drawer(f"curves-{row['slug']}", f"{row['name']} ({len(records)} jobs)", curve_plot, records, key)
-            )
-    return plots
-
-
-def layer_weights(run_dir: Path, metrics: dict[str, Any], entries: dict[str, Any], drawer: Drawer) -> list[Plot]:
-    """Learned layer weights, where heads have them: ``layer_weights`` of head.json, stream to one weight per layer.
-
-    Args:
-        run_dir: The run directory.
-        metrics: Of the run.
-        entries: ``cache.entries`` of run.json, which name the layers.
-        drawer: draws.
-    """
-    plots = []
-    for row in metrics["rows"]:
-        by_stream: dict[str, list[list[float]]] = {}
-        for head in _jobs(run_dir, row["slug"], "head.json"):
-            streams = head.get("layer_weights") if isinstance(head, dict) else None
-            for stream, weights in (streams or {}).items():
-                by_stream.setdefault(stream, []).append([float(weight) for weight in weights])
-        for stream, jobs in by_stream.items():
-            layers = len(jobs[0])
-            if layers > 1 and all(len(job) == layers for job in jobs):
-                stored = entries.get(stream, {}).get("layers") or []
-                names = [str(layer) for layer in (stored if len(stored) == layers else range(layers))]
-                caption = f"{row['name']}, {stream}"
-                plots.append(drawer(f"layers-{row['slug']}-{stream}", caption, layer_plot, np.array(jobs), names))
-    return plots
 
 
 # Audio of single utterances as data URLs, for `--embed-audio`. The page then holds corpus content: mind its licence.

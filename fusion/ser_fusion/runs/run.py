@@ -3,6 +3,7 @@
 A trained run is judged with the rows of earlier commands, reference rows, classifiers, derived rows and the leak audit.
 """
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -108,7 +109,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
         return judge_alone(prepared, listener, workers)
     listener.step("reference rows")
     features = cache(lambda: stream_features(study))
-    processes = None if job.workers is None else max(1, job.workers)
+    processes = default_workers(sys.maxsize) if job.workers is None else max(1, job.workers)
     fits, refit = Fits(job.out / "probes", processes), start["refit"]
     references = kept_references(study, job.out, job.seeds, features, fits, refit, listener.step)
     classified, tests, developments = _classifiers(prepared, listener)
@@ -141,7 +142,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
         judge_beside(prepared, features())
     metrics = evaluate_run(job.out)
     listener.step("report")
-    report = write_report(job.out)
+    report = write_report(job.out, workers=processes)
     results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
     return Outcome(out=job.out, remaining=0, failed=study.failed, **results)
 

@@ -29,7 +29,8 @@ def write_page(predictor: "Predictor", predictions: Sequence[Prediction], path: 
     """
     from ser_base.files import write_whole
     from ser_fusion.reporting.figures import draw, inline, svg_text
-    from ser_fusion.reporting.report import Plot, render
+    from ser_fusion.reporting.plots import Plot
+    from ser_fusion.reporting.report import render
     from ser_fusion.reporting.tables import Cell, Row, Table
 
     segments = [line for line in predictions if line.error is None and line.end is not None]

@@ -13,6 +13,7 @@ from fake_run import HOSTILE, write_run
 
 from ser_base.files import safe_name
 from ser_fusion.reporting.formats import ResultTable, latex_text, markdown_text, safe_cell
+from ser_fusion.reporting.plots import FEW
 from ser_fusion.reporting.report import write_report
 from ser_fusion.reporting.tables import Cell, Row, Table
 from ser_fusion.reporting.words import headline, summary, warnings
@@ -114,6 +115,14 @@ def test_colours_follow_the_theme(page: str):
 
 def test_report_is_deterministic(reported: Path, page: str):
     assert write_report(reported, files=False).read_text(encoding="utf-8") == page
+
+
+def test_plots_are_the_same_bytes_on_several_processes(reported: Path, page: str, tmp_path: Path):
+    again = shutil.copytree(reported, tmp_path / reported.name)
+    shutil.rmtree(again / "plots")
+    assert write_report(again, workers=2).read_text(encoding="utf-8") == page
+    one, several = ({p.name: p.read_bytes() for p in (run / "plots").iterdir()} for run in (reported, again))
+    assert several == one and len(one) > 3 * 2 * FEW, "too few for two processes"
 
 
 def test_files_lie_beside_the_page(reported: Path):

@@ -19,7 +19,7 @@ from ser_base.workers import Jobs, Pool
 from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
-from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, one_thread, server
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, ahead, one_thread, server
 from ser_fusion.runs.task import Task, names_of, read_frames
 
 
@@ -44,11 +44,13 @@ def run(
         if workers == 1:
             _work_here(job, job_data, todo, names, arena, on_done, on_epoch, on_estimate)
             return workers
-        _tell(job, job_data, todo, names, workers, on_estimate)
-        streams = read_frames(job, job_data.study, names, arena.allocate)
-        handles = {n: arena.handle(s) for n, s in streams.items()}
-        each = list(islice(cycle(devices), workers))
-        _work_there(job, job_data, todo, handles, each, on_done, on_epoch)
+        with ahead(job):  # one server for the estimate and the trainings
+            each = list(islice(cycle(devices), workers))
+            if on_estimate is not None:
+                _estimate_there(job, job_data, todo, names, each, on_estimate)
+            streams = read_frames(job, job_data.study, names, arena.allocate)
+            handles = {n: arena.handle(s) for n, s in streams.items()}
+            _work_there(job, job_data, todo, handles, each, on_done, on_epoch)
     finally:
         arena.close()
     return workers
@@ -66,13 +68,15 @@ def _work_here(
 ) -> None:
     import torch
 
+    from ser_fusion.runs.estimate import estimate
     from ser_fusion.runs.folder import do_task
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
     keep_freed_memory()
     try:
-        _tell(job, job_data, todo, names, 1, on_estimate)
+        if on_estimate is not None:
+            on_estimate(estimate(job, job_data, todo, names, 1))
         data = job_data.data(read_frames(job, job_data.study, names, arena.allocate))
         for task in todo:
             on_done(task, do_task(task, data, job.out, job.save_attention, on_epoch))
@@ -80,27 +84,45 @@ def _work_here(
         torch.set_num_threads(threads)
 
 
-def _tell(
+def _estimate_there(
+    job: FuseJob,
+    job_data: JobData,
+    todo: Sequence[Task],
+    names: Sequence[str],
+    devices: Sequence[str],
+    on_estimate: OnEstimate,
+) -> None:
+    """Times a few steps in a worker before all frames are read; this process then never loads torch."""
+    common = (job, job_data, todo, names, len(devices))
+    pool = Pool(_estimator, common, [(devices[0],)], server(forks=devices[0] == "cpu"))
+    with one_thread():
+        for _, found in pool.run([None]):
+            on_estimate(found)
+
+
+def _estimator(
+    jobs: Jobs,
     job: FuseJob,
     job_data: JobData,
     todo: Sequence[Task],
     names: Sequence[str],
     workers: int,
-    on_estimate: OnEstimate | None,
+    device: str,
 ) -> None:
-    """Times a few steps in this process, as a worker would, if somebody wants to know; before all frames are read."""
-    if on_estimate is None:
-        return
-    import torch
-
+    """A worker process that says how long a run will take."""
     from ser_fusion.runs.estimate import estimate
 
-    threads = torch.get_num_threads()
+    _begin(device)
+    for _ in jobs:
+        jobs.done(estimate(job, job_data, todo, names, workers))
+
+
+def _begin(device: str) -> None:
+    import torch
+
     torch.set_num_threads(1)
-    try:
-        on_estimate(estimate(job, job_data, todo, names, workers))
-    finally:
-        torch.set_num_threads(threads)
+    if device != "cpu":
+        torch.cuda.set_device(device)
 
 
 def _work_there(
@@ -122,13 +144,9 @@ def _work_there(
 
 def _worker(jobs: Jobs, handles: Mapping[str, Any], data: Any, out: Path, attention: int, device: str) -> None:
     """A worker process: attaches the frames, does tasks on its device until there is none."""
-    import torch
-
     from ser_fusion.runs.folder import do_task
 
-    torch.set_num_threads(1)
-    if device != "cpu":
-        torch.cuda.set_device(device)
+    _begin(device)
     data = replace(data, streams={name: attach(handle) for name, handle in handles.items()})
     for task in jobs:
         own = replace(task, plan=replace(task.plan, device=device))
