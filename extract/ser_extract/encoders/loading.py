@@ -139,6 +139,8 @@ def autocast(options: EngineOptions) -> Any:
 # Weights are converted once. Each product takes its input in bfloat16 and gives float32, so norms, residual sums and softmax
 # see what they see in float32. Worth it on processors with avx512_bf16 or amx_bf16 only.
 TYPE = torch.bfloat16
+HEIGHT = 64
+"""Rows of a product in bfloat16 are a multiple of this: torch compiles a kernel for each new number of rows."""
 
 
 class LowLinear(nn.Linear):
@@ -148,7 +150,11 @@ class LowLinear(nn.Linear):
     low_bias: torch.Tensor | None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.linear(x.to(TYPE), self.low_weight, self.low_bias).float()
+        rows = x.reshape(-1, x.shape[-1])
+        low = rows.new_empty(-(-len(rows) // HEIGHT) * HEIGHT, x.shape[-1], dtype=TYPE)
+        low[: len(rows)], low[len(rows) :] = rows, 0
+        out = nn.functional.linear(low, self.low_weight, self.low_bias)[: len(rows)].float()
+        return out.view(*x.shape[:-1], -1)
 
 
 class LowConv1d(nn.Conv1d):

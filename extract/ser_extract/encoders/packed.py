@@ -9,10 +9,11 @@ than a short clip to encode. What is done differently:
   quadratic form of the 10-sample frames, summed in float64, so the norm is folded into weight and bias;
 - the other convolutions are GEMMs on channels-last activations: with stride 2 two taps lie next to each other in memory;
 - the positional convolution (128 taps) goes through an FFT, overlap-save;
-- query, key and value are one GEMM; utterances are packed into one matrix without padding, attention goes one by one.
+- query, key and value are one GEMM; utterances are packed into one matrix without padding, attention goes one by one;
+- in bfloat16 products have few heights: torch compiles a kernel for each new one, which takes longer than the product.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from ser_extract.encoders.batches import States
+from ser_extract.encoders.loading import HEIGHT
 from ser_extract.encoders.stated import FIRST, POSITION, Packable
 
 # The weights of a checkpoint, asked for exactly. Where one is missing or a shape is another one, the answer is None, and
@@ -70,6 +72,20 @@ def names_of(config: Packable, state: Mapping[str, torch.Tensor]) -> Names | Non
 
 TILE = 1024
 """Frames of the second convolution per tile: 4 MB of the first's output at 512 channels."""
+HEIGHTS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+"""Rows of the products that a convolution in bfloat16 is cut into."""
+
+
+def cuts(rows: int) -> Iterator[slice]:
+    """Slices of these heights that cover so many rows; the last one overlaps with its neighbour."""
+    start = 0
+    while start < rows:
+        left = rows - start
+        fitting = [height for height in HEIGHTS if left <= height <= rows]
+        height = fitting[0] if fitting else max((height for height in HEIGHTS if height <= left), default=left)
+        start = min(start, rows - height)
+        yield slice(start, start + height)
+        start += height
 
 
 class PackedForward:
@@ -133,6 +149,9 @@ class PackedForward:
         for piece in pieces:
             rows.append(self._convolve(torch.from_numpy(np.ascontiguousarray(piece, np.float32))))
         lengths = [len(h) for h in rows]
+        if self._dtype is not torch.float32 and (rest := -sum(lengths) % HEIGHT):  # a further piece, of zeros
+            rows.append(rows[0].new_zeros(rest, rows[0].shape[1]))
+            lengths.append(rest)
         h = torch.cat(rows) if len(rows) > 1 else rows[0]
         h = self._projection(self._features(h.float())).float()
         h = self._norm(h + self._position(h, lengths))
@@ -143,7 +162,8 @@ class PackedForward:
                 states[layer] = h
         ends = np.cumsum(lengths)
         host = {layer: state.numpy() for layer, state in states.items()}
-        return [{k: state[end - n : end] for k, state in host.items()} for n, end in zip(lengths, ends, strict=True)]
+        ranges = list(zip(ends - lengths, ends, strict=True))[: len(pieces)]
+        return [{k: state[start:end] for k, state in host.items()} for start, end in ranges]
 
 
 class _Norm:
@@ -202,9 +222,14 @@ class _StrideTwo:
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
         frames = self.frames(len(h))
         taps = h[: 2 * frames].view(frames, -1)  # two neighbours as one row, without a copy
-        out = taps @ self._pair if self._bias is None else torch.addmm(self._bias, taps, self._pair)
-        if self._third is not None:
-            out.addmm_(h[2 : 2 * frames + 1 : 2], self._third)
+        out = h.new_empty(frames, self._pair.shape[1])
+        for rows in [slice(frames)] if h.dtype is torch.float32 else cuts(frames):
+            if self._bias is None:
+                torch.mm(taps[rows], self._pair, out=out[rows])
+            else:
+                torch.addmm(self._bias, taps[rows], self._pair, out=out[rows])
+            if self._third is not None:
+                out[rows].addmm_(h[2 : 2 * frames + 1 : 2][rows], self._third)
         return F.gelu(out)
 
 

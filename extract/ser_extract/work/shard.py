@@ -213,16 +213,18 @@ class ShardProcessor:
             yield chunk, [value if isinstance(value, Refused) else next(encoded) for value in inputs]
 
     def _measure_compute(self, modality: Modality, inputs: Sequence[Any]) -> None:
-        """With bfloat16 or float16 arithmetic: once, the relative L2 of the first inputs to float32, for the record."""
+        """With bfloat16 or float16 arithmetic: once, the relative L2 to float32 of some inputs, for the record.
+
+        These are the shortest of the first chunk: float32 takes longer, and must not take what was gained.
+        """
         job, encoder = self._assignment.job, self._encoders[modality]
         if job.compute == "float32" or modality in self._compute_error:
             return
         options = replace(job.engine_options(modality, encoder.description.rate), compute="float32")
         layers = self._assignment.layers[modality]
-        exact = load_engine(encoder.family, encoder.source, encoder.description, layers, options).encode(
-            inputs[:COMPARED]
-        )
-        rough = self.engine(modality).encode(inputs[:COMPARED])
+        few = inputs[-COMPARED:]  # inputs come by falling cost
+        exact = load_engine(encoder.family, encoder.source, encoder.description, layers, options).encode(few)
+        rough = self.engine(modality).encode(few)
         pairs = [
             (full.states[max(layers)], short.states[max(layers)])
             for full, short in zip(exact, rough, strict=True)
