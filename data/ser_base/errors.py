@@ -35,13 +35,15 @@ class _Sentence(Formatter):
     """`str.format` whose names are an error's facts and properties.
 
     A sequence takes `n` (its length), `lines` (one name a line, at most 12), or the most names to list. A mapping of
-    counts is written as `name 1,234, ...`.
+    counts is written as `name 1,234, ...`. A number of bytes takes `gb`: 1.25 GB.
     """
 
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return getattr(args[0], str(key))
 
     def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec == "gb":
+            return f"{value / 1e9:.2f} GB"
         if isinstance(value, Mapping) and all(isinstance(count, int) for count in value.values()):
             value = [f"{name} {count:,}" for name, count in value.items()]
         if not isinstance(value, (list, tuple)):

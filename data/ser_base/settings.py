@@ -20,6 +20,8 @@ Use: `@click.command("fuse", cls=SettingsCommand, section="fuse")`, or `Settings
 Only the standard library and click are loaded, since this serves `--help`.
 """
 
+import errno
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +33,8 @@ from ser_base.errors import BadSettings, listing, suggestion
 from ser_base.machine import leave, parse_part
 
 FILE = "ser.toml"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says where nothing more can be written."""
 SECTIONS = (
     "data", "extract", "fuse", "probe", "compare", "report", "audit", "runs", "predict", "explain", "live", "export", "transcribe",
     "status",
@@ -138,6 +142,11 @@ class Program:
             self.main()
         except SystemExit as end:
             leave(end.code)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            sys.exit(f"Error: {where}{error.strerror}.\nMake room and run the same command again.")
 
 
 class SettingsCommand(Program, click.RichCommand):

@@ -102,16 +102,8 @@ class DiskTooSmall(ExtractError, OSError):
     cache: str
     needed: int
     free: int
-    got = "{cache}: the features still to be written take about {needed_gb:.2f} GB; {free_gb:.2f} GB are free."
+    got = "{cache}: the features still to be written take about {needed:gb}; {free:gb} are free."
     next = "Give --cache on a larger disk, fewer layers, or --dtype float16."
-
-    @property
-    def needed_gb(self) -> float:
-        return self.needed / 1e9
-
-    @property
-    def free_gb(self) -> float:
-        return self.free / 1e9
 
 
 class UtteranceFailed(ExtractError, ValueError):

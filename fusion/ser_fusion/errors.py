@@ -56,20 +56,8 @@ class FramesTooLarge(FusionError, OSError):
     needed: int
     left: int
     free: int
-    got = "The frames take {needed_gb:.1f} GB; {left_gb:.1f} GB of memory and {free_gb:.1f} GB of the disk of {out} are free."
+    got = "The frames take {needed:gb}; {left:gb} of memory and {free:gb} of the disk of {out} are free."
     next = "Give a --stride, fewer layers, or --out on a larger disk."
-
-    @property
-    def needed_gb(self) -> float:
-        return self.needed / 1e9
-
-    @property
-    def left_gb(self) -> float:
-        return self.left / 1e9
-
-    @property
-    def free_gb(self) -> float:
-        return self.free / 1e9
 
 
 class ClassMissing(FusionError, ValueError):

@@ -55,6 +55,16 @@ def test_what_cannot_be_written_is_a_failure() -> None:
     assert done.returncode and "No space left" in done.stderr
 
 
+def test_a_full_disk_gives_no_traceback() -> None:
+    with open("/dev/full", "w") as full:
+        program = PROGRAM.replace('print("taken apart")', "pass")
+        done = subprocess.run(
+            [sys.executable, "-c", program, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1 and done.stderr.startswith("Error: No space left on device.")
+    assert "Traceback" not in done.stderr
+
+
 def test_wrong_usage_keeps_its_code() -> None:
     done = run("--cod", "1")
     assert done.returncode == 2 and "--code" in done.stderr
