@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,27 @@ HERE = Path(__file__).resolve().parent
 SCALES = {"tiny": (("tiny",), 1), "small": (("demo",), 3), "full": (("demo", "iemocap"), 3)}  # shapes, rounds
 
 
+@dataclass(frozen=True)
+class Code:
+    """A checkout, whose commands are run with its own packages."""
+
+    checkout: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        parts = [str(self.checkout.resolve() / part) for part in ("extract", "fusion", "data", "cache")]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(parts)}
+
+    def __call__(self, script: str, *words: object) -> list[str]:
+        """A command by its name in `[project.scripts]`."""
+        scripts = tomllib.loads((self.checkout / "pyproject.toml").read_text())["project"]["scripts"]
+        module, _, function = scripts[script].partition(":")
+        return python(f"from {module} import {function}; {function}()", *words)
+
+
+OURS = Code(HERE.parent.parent)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One thing that a user waits for.
@@ -38,6 +60,7 @@ class Row:
     Attributes:
         name: As `--only` takes it.
         ours: Our command.
+        code: Whose it is.
         rival: What gives the same otherwise; None where nothing does.
         goal: Seconds, beyond what `within` says the work itself took.
         before: Called before each of our turns, not timed.
@@ -47,15 +70,12 @@ class Row:
 
     name: str
     ours: Sequence[str]
+    code: Code
     rival: Sequence[str] | None = None
     goal: float | None = None
     before: Callable[[], object] = lambda: None
     until: str = ""
     within: Callable[[], float] = lambda: 0.0
-
-
-def fuse(*words: object) -> list[str]:
-    return python("from ser_fusion.cli.fuse import command; command()", *words)
 
 
 def python(code: str, *words: object) -> list[str]:
@@ -66,13 +86,7 @@ def script(*words: object) -> list[str]:
     return [sys.executable, str(HERE / "user_script.py"), *map(str, words)]
 
 
-def code_of(checkout: Path) -> dict[str, str]:
-    """The environment in which commands run the code of a checkout."""
-    parts = [str(checkout.resolve() / part) for part in ("extract", "fusion", "data", "cache")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(parts)}
-
-
-def fusion_rows(folder: Path, shape: str, code: dict[str, str] | None = None) -> list[Row]:
+def fusion_rows(folder: Path, shape: str, code: Code) -> list[Row]:
     """Rows of `ser-fuse` on one shape. Data are made here; the finished run that some rows begin with is made on their first turn."""
     place = folder / shape
     place.mkdir(parents=True)
@@ -83,7 +97,8 @@ def fusion_rows(folder: Path, shape: str, code: dict[str, str] | None = None) ->
 
     def finished() -> None:
         if not done.exists():
-            subprocess.run(fuse(*asked, "--fusion", "audio", "--out", done), check=True, capture_output=True, env=code)
+            words = code("ser-fuse", *asked, "--fusion", "audio", "--out", done)
+            subprocess.run(words, check=True, capture_output=True, env=code.environment)
 
     def copied() -> None:
         finished()
@@ -103,14 +118,16 @@ def fusion_rows(folder: Path, shape: str, code: dict[str, str] | None = None) ->
     return [
         Row(
             name=f"rerun of a finished run, {shape}",
-            ours=fuse(*asked, "--fusion", "audio", "--out", done),
+            code=code,
+            ours=code("ser-fuse", *asked, "--fusion", "audio", "--out", done),
             rival=rival,
             goal=3.0,
             before=finished,
         ),
         Row(
             name=f"one more row, {shape}",
-            ours=fuse(*asked, "--fusion", "cross", "--out", work),
+            code=code,
+            ours=code("ser-fuse", *asked, "--fusion", "cross", "--out", work),
             rival=rival,
             goal=5.0,
             before=copied,
@@ -118,12 +135,14 @@ def fusion_rows(folder: Path, shape: str, code: dict[str, str] | None = None) ->
         ),
         Row(
             name=f"the audit itself, {shape}",
+            code=code,
             ours=python(audit, cache),
             goal={"demo": 10.0, "iemocap": 30.0}.get(shape),
         ),
         Row(
             name=f"first estimate at stride 1, {shape}",
-            ours=fuse("--cache", cache, "--fusion", "cross", "--epochs", epochs, "--out", work),
+            code=code,
+            ours=code("ser-fuse", "--cache", cache, "--fusion", "cross", "--epochs", epochs, "--out", work),
             goal=5.0,
             before=fresh,
             until="Training will take",
@@ -131,7 +150,7 @@ def fusion_rows(folder: Path, shape: str, code: dict[str, str] | None = None) ->
     ]
 
 
-def extraction_rows(folder: Path, tiny: bool) -> list[Row]:
+def extraction_rows(folder: Path, tiny: bool, code: Code) -> list[Row]:
     """Rows of `ser-extract`: wav2vec2-base with random weights, new caches, all cores. Data are made on a row's first turn."""
     from bench_extract import SCALES as SIZES
     from bench_extract import save_models
@@ -153,12 +172,13 @@ def extraction_rows(folder: Path, tiny: bool) -> list[Row]:
     def extract(name: str, *more: object) -> list[str]:
         corpus = ("--corpus", "csv", "--root", folder / name / "corpus.csv", "--cache", place, "--offline", "--replace")
         words = ("--audio-encoder", encoder, "--modalities", "audio", "--layer", "12", *more)
-        return python("from ser_extract.cli import command; command()", *corpus, *words)
+        return code("ser-extract", *corpus, *words)
 
     corpora = {"1 clip": (1, 3.3, 4.0), "40 clips": (4, 12.0, 17.0) if tiny else (40, 148.0, 17.0)}
     rows = [
         Row(
             name=f"ser-extract of {name}",
+            code=code,
             ours=extract(name),
             rival=script("extract", folder / name, encoder),
             goal=goal,
@@ -174,6 +194,7 @@ def extraction_rows(folder: Path, tiny: bool) -> list[Row]:
         *rows,
         Row(
             name="--compute bfloat16 over 10 minutes of speech, beside float32",
+            code=code,
             ours=extract("10 minutes", "--compute", "bfloat16"),
             rival=extract("10 minutes", "--cache", f"{place}-float32"),
             before=lambda: (ready("10 minutes", *minutes)(), shutil.rmtree(f"{place}-float32", ignore_errors=True)),
@@ -181,12 +202,12 @@ def extraction_rows(folder: Path, tiny: bool) -> list[Row]:
     ]
 
 
-def turn(words: Sequence[str], until: str = "", code: dict[str, str] | None = None) -> tuple[float, float]:
+def turn(words: Sequence[str], environment: dict[str, str], until: str = "") -> tuple[float, float]:
     """Wall and processor seconds of a process; with `until`, wall seconds to the first such line on stderr."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE if until else told, text=True, env=code
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE if until else told, text=True, env=environment
         )
         said = ""
         for line in process.stderr or ():
@@ -208,19 +229,17 @@ def turn(words: Sequence[str], until: str = "", code: dict[str, str] | None = No
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(
-    row: Row, rounds: int, before: Row | None = None, code: dict[str, str] | None = None
-) -> dict[str, float | None]:
+def measure(row: Row, rounds: int, before: Row | None = None) -> dict[str, float | None]:
     """Medians of a row: seconds and processor seconds of ours, of the script and of an older version, and their ratios to ours."""
     ours, rival, older = [], [], []
     for _ in range(rounds):
-        for each, spent, environment in ((row, ours, None), (before, older, code)):
+        for each, spent in ((row, ours), (before, older)):
             if each is not None:
                 each.before()
-                wall, busy = turn(each.ours, each.until, environment)
+                wall, busy = turn(each.ours, each.code.environment, each.until)
                 spent.append((wall - each.within(), busy, wall))
         if row.rival is not None:
-            rival.append(turn(row.rival))
+            rival.append(turn(row.rival, row.code.environment))
     beyond, busy, wall = medians(ours)
     found: dict[str, float | None] = {"wall_s": wall, "cpu_s": busy, "beyond_s": beyond, "goal_s": row.goal}
     if rival:
@@ -262,18 +281,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        code = None if options.before is None else code_of(options.before)
 
-        def all_rows(folder: Path, code: dict[str, str] | None = None) -> list[Row]:
+        def all_rows(folder: Path, code: Code) -> list[Row]:
             of_fusion = [row for shape in shapes for row in fusion_rows(folder, shape, code)]
-            return of_fusion + extraction_rows(folder, options.scale == "tiny")
+            return of_fusion + extraction_rows(folder, options.scale == "tiny", code)
 
-        rows = all_rows(folder / "ours")
-        older = {} if code is None else {row.name: row for row in all_rows(folder / "before", code)}
+        rows, older = all_rows(folder / "ours", OURS), dict[str, Row]()
+        if options.before is not None:
+            older = {row.name: row for row in all_rows(folder / "before", Code(options.before))}
         for row in rows:
             if options.only and not any(word in row.name for word in options.only):
                 continue
-            found[row.name] = measure(row, options.rounds or rounds, older.get(row.name), code)
+            found[row.name] = measure(row, options.rounds or rounds, older.get(row.name))
             print(told(row.name, found[row.name]), flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps({"load": os.getloadavg()[0], "rows": found}, indent=1) + "\n")

@@ -15,7 +15,7 @@ SHARES = (0.15, 0.14, 0.25, 0.08, 0.22, 0.14, 0.02)
 SCENES = 15
 RATE = 49.95
 SHAPES = {  # utterances, features of speech and of text
-    "tiny": (120, 16, 16),
+    "tiny": (500, 16, 16),
     "demo": (709, 384, 384),
     "iemocap": (7_487, 768, 768),
 }
