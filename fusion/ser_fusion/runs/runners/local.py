@@ -92,7 +92,7 @@ def _estimate_there(
     devices: Sequence[str],
     on_estimate: OnEstimate,
 ) -> None:
-    """Times a few steps in a worker before all frames are read; this process then never loads torch."""
+    """Times a few steps in a worker, before all frames are read: it has what an optimiser needs, which loads for a second."""
     common = (job, job_data, todo, names, len(devices))
     pool = Pool(_estimator, common, [(devices[0],)], server(forks=devices[0] == "cpu"))
     with one_thread():
