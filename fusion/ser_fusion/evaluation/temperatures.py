@@ -109,13 +109,12 @@ def fold_temperatures(
     if development is None or not len(development):
         return {fold: Temperature(1.0, NO_DEVELOPMENT) for fold in tested}
     ids = development["id"].astype(str)
-    names = _names(speakers)
-    units = _units(ids, names)
+    units = units_of(ids, speakers)
     posteriors, targets = arrays_of(development, classes)
     fitted: dict[bytes, Temperature] = {}
     temperatures = {}
     for fold, inside in tested.items():
-        kept = ~_held(units, _units(inside, names))
+        kept = ~_held(units, units_of(inside, speakers))
         if (mark := kept.tobytes()) not in fitted:
             if not kept.any():
                 fitted[mark] = Temperature(1.0, "every development speaker is tested")
@@ -128,27 +127,22 @@ def fold_temperatures(
 
 def units_of(ids: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.object_]:
     """The speaker of each id, ``(n,)``; an id without one is a speaker of its own."""
-    return _units(ids, _names(speakers))
+    names = [str(name) for name in ids]
+    own = np.array([f"\0{name}" for name in names], dtype=object)
+    if speakers is None:
+        return own
+    known = speakers[~speakers.index.duplicated(keep="last")]
+    who = known.astype(object).set_axis(known.index.astype(str)).reindex(names).to_numpy(dtype=object)
+    return np.where(pd.isna(who) | (who == ""), own, who)
 
 
 def left_out(ids: Iterable[str], tested: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.bool_]:
     """Whether a fold that tests ``tested`` must not look at the development predictions of ``ids``: it tests their speaker."""
-    names = _names(speakers)
-    return _held(_units(ids, names), _units(tested, names))
-
-
-def _names(speakers: "pd.Series[str] | None") -> dict[str, object]:
-    return dict(zip(speakers.index.astype(str), speakers, strict=True)) if speakers is not None else {}
-
-
-def _units(ids: Iterable[str], names: Mapping[str, object]) -> NDArray[np.object_]:
-    pairs = ((str(name), names.get(str(name))) for name in ids)
-    return np.array([who if isinstance(who, str) and who else f"\0{name}" for name, who in pairs], dtype=object)
+    return _held(units_of(ids, speakers), units_of(tested, speakers))
 
 
 def _held(units: NDArray[np.object_], tested: NDArray[np.object_]) -> NDArray[np.bool_]:
-    held = set(tested)
-    return np.array([unit in held for unit in units], dtype=bool)
+    return pd.Series(units, dtype=object).isin(tested).to_numpy(dtype=bool)
 
 
 def arrays_of(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
