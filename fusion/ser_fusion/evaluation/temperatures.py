@@ -131,8 +131,8 @@ def units_of(ids: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[n
     own = np.array([f"\0{name}" for name in names], dtype=object)
     if speakers is None:
         return own
-    known = speakers[~speakers.index.duplicated(keep="last")]
-    who = known.astype(object).set_axis(known.index.astype(str)).reindex(names).to_numpy(dtype=object)
+    single = speakers[~speakers.index.duplicated(keep="last")]
+    who = single.astype(object).set_axis(single.index.astype(str)).reindex(names).to_numpy(dtype=object)
     return np.where(pd.isna(who) | (who == ""), own, who)
 
 

@@ -96,8 +96,8 @@ def _estimate_there(
     common = (job, job_data, todo, names, len(devices))
     pool = Pool(_estimator, common, [(devices[0],)], server(forks=devices[0] == "cpu"))
     with one_thread():
-        for _, found in pool.run([None]):
-            on_estimate(found)
+        for _, expected in pool.run([None]):
+            on_estimate(expected)
 
 
 def _estimator(
