@@ -1,5 +1,7 @@
 """The packed engine's products in bfloat16: of few heights, and of all rows."""
 
+from itertools import pairwise
+
 import pytest
 
 from ser_extract.encoders.packed import HEIGHTS, cuts
@@ -9,7 +11,7 @@ from ser_extract.encoders.packed import HEIGHTS, cuts
 def test_cuts_cover_all_rows_in_few_heights(rows: int) -> None:
     made = list(cuts(rows))
     assert made[0].start == 0 and made[-1].stop == rows
-    assert all(a.start < b.start <= a.stop for a, b in zip(made, made[1:], strict=False))
+    assert all(a.start < b.start <= a.stop for a, b in pairwise(made))
     assert all(cut.stop - cut.start in HEIGHTS for cut in made) or rows < HEIGHTS[0]
 
 
