@@ -146,7 +146,9 @@ class Program:
             if error.errno not in FULL:
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            sys.exit(f"Error: {where}{error.strerror}.\nMake room and run the same command again.")
+            sys.exit(
+                f"Error: {where}{error.strerror}.\nMake room or give another place, and run the same command again."
+            )
 
 
 class SettingsCommand(Program, click.RichCommand):

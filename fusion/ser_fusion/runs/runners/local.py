@@ -17,6 +17,7 @@ from typing import Any
 from ser_base.machine import each_device, keep_freed_memory, usable_cores
 from ser_base.workers import Jobs, Pool
 from ser_fusion.frames.features import Arena, attach
+from ser_fusion.runs.estimate import estimate
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
 from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, ahead, one_thread, server
@@ -46,8 +47,10 @@ def run(
             return workers
         with ahead(job):  # one server for the estimate and the trainings
             each = list(islice(cycle(devices), workers))
-            if on_estimate is not None:
-                _estimate_there(job, job_data, todo, names, each, on_estimate)
+            if on_estimate is not None and devices[0] == "cpu":
+                _estimate_there(job, job_data, todo, names, workers, on_estimate)
+            elif on_estimate is not None:  # here, as a GPU's driver takes seconds to start in a further process
+                on_estimate(estimate(job, job_data, todo, names, workers))
             streams = read_frames(job, job_data.study, names, arena.allocate)
             handles = {n: arena.handle(s) for n, s in streams.items()}
             _work_there(job, job_data, todo, handles, each, on_done, on_epoch)
@@ -68,7 +71,6 @@ def _work_here(
 ) -> None:
     import torch
 
-    from ser_fusion.runs.estimate import estimate
     from ser_fusion.runs.folder import do_task
 
     threads = torch.get_num_threads()
@@ -89,12 +91,11 @@ def _estimate_there(
     job_data: JobData,
     todo: Sequence[Task],
     names: Sequence[str],
-    devices: Sequence[str],
+    workers: int,
     on_estimate: OnEstimate,
 ) -> None:
     """Times a few steps in a worker, before all frames are read: it has what an optimiser needs, which loads for a second."""
-    common = (job, job_data, todo, names, len(devices))
-    pool = Pool(_estimator, common, [(devices[0],)], server(forks=devices[0] == "cpu"))
+    pool = Pool(_estimator, (job, job_data, todo, names, workers), [()], server(forks=True))
     with one_thread():
         for _, expected in pool.run([None]):
             on_estimate(expected)
@@ -107,22 +108,13 @@ def _estimator(
     todo: Sequence[Task],
     names: Sequence[str],
     workers: int,
-    device: str,
 ) -> None:
     """A worker process that says how long a run will take."""
-    from ser_fusion.runs.estimate import estimate
-
-    _begin(device)
-    for _ in jobs:
-        jobs.done(estimate(job, job_data, todo, names, workers))
-
-
-def _begin(device: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    if device != "cpu":
-        torch.cuda.set_device(device)
+    for _ in jobs:
+        jobs.done(estimate(job, job_data, todo, names, workers))
 
 
 def _work_there(
@@ -144,9 +136,13 @@ def _work_there(
 
 def _worker(jobs: Jobs, handles: Mapping[str, Any], data: Any, out: Path, attention: int, device: str) -> None:
     """A worker process: attaches the frames, does tasks on its device until there is none."""
+    import torch
+
     from ser_fusion.runs.folder import do_task
 
-    _begin(device)
+    torch.set_num_threads(1)
+    if device != "cpu":
+        torch.cuda.set_device(device)
     data = replace(data, streams={name: attach(handle) for name, handle in handles.items()})
     for task in jobs:
         own = replace(task, plan=replace(task.plan, device=device))
