@@ -34,7 +34,7 @@ def test_results_are_those_of_frames_in_memory(
 def test_neither_memory_nor_disk(tmp_path: Path) -> None:
     arena = features.Arena(tmp_path)
     assert arena.allocate((3,), np.float32).tolist() == [0, 0, 0] and not list(tmp_path.iterdir())
-    with pytest.raises(FramesTooLarge, match=r"(?s)take 1000000000\.0 GB.*--stride"):
+    with pytest.raises(FramesTooLarge, match=r"(?s)take 1000000000\.00 GB.*--stride"):
         arena.allocate((10**9, 10**9), np.uint8)
     arena.close()
 
