@@ -247,6 +247,7 @@ class Arena:
 
     folder: Path | None = None
     _told: bool = False
+    _held: int = 0
     _blocks: dict[int, tuple[Block, NDArray[Any]]] = field(default_factory=dict)
     _descriptors: list[int] = field(default_factory=list)
     _files: list[Path] = field(default_factory=list)
@@ -283,7 +284,8 @@ class Arena:
             FramesTooLarge: Neither memory nor the disk holds them.
         """
         left = memory_left()
-        if self.folder is None or left is None or size <= ROOM * left:
+        if self.folder is None or left is None or self._held + size <= ROOM * (left + self._held):
+            self._held += size  # of all layers together: each takes its share of what was free, not of what is left
             return None
         free = shutil.disk_usage(self.folder).free
         if size > free:

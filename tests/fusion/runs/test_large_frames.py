@@ -39,6 +39,14 @@ def test_neither_memory_nor_disk(tmp_path: Path) -> None:
     arena.close()
 
 
+def test_several_arrays_share_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers come one by one: together they take no more than one array may."""
+    arena, size = features.Arena(tmp_path), 1 << 20
+    monkeypatch.setattr(features, "memory_left", lambda: 10 * size - arena._held)
+    places = [arena._folder_for(size) for _ in range(10)]
+    assert places == [None] * 8 + [tmp_path] * 2
+
+
 def test_memory_of_the_system_and_of_the_group(tmp_path: Path) -> None:
     files = meminfo, group = tmp_path / "meminfo", tmp_path / "group"
     group.mkdir()
