@@ -72,7 +72,7 @@ def names_of(config: Packable, state: Mapping[str, torch.Tensor]) -> Names | Non
 
 TILE = 1024
 """Frames of the second convolution per tile: 4 MB of the first's output at 512 channels."""
-HEIGHTS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+HEIGHTS = (HEIGHT, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Rows of the products that a convolution in bfloat16 is cut into."""
 
 

@@ -247,7 +247,7 @@ class Arena:
 
     folder: Path | None = None
     _told: bool = False
-    _held: int = 0
+    _held: int = 0  # bytes of the arrays in memory
     _blocks: dict[int, tuple[Block, NDArray[Any]]] = field(default_factory=dict)
     _descriptors: list[int] = field(default_factory=list)
     _files: list[Path] = field(default_factory=list)
@@ -293,7 +293,7 @@ class Arena:
         if not self._told:
             self._told = True
             say(
-                f"Frames ({size / 1e9:.1f} GB) do not fit in memory ({left / 1e9:.1f} GB are free): they lie in a file in "
+                f"Frames ({(self._held + size) / 1e9:.1f} GB so far) do not fit in memory ({left / 1e9:.1f} GB are free): what is left lies in a file in "
                 f"{self.folder} meanwhile. Training is slower so; a --stride makes them smaller."
             )
         return self.folder
