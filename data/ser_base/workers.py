@@ -13,6 +13,7 @@ however that ends. Jobs and results are small: names and numbers, never arrays.
 
 import copy
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -27,7 +28,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, ClassVar
 
 from ser_base.errors import SerError
 from ser_base.machine import keep_freed_memory
@@ -89,12 +90,20 @@ class Server:
         forks: False where a GPU is used.
     """
 
+    _running: ClassVar[tuple["Server", tuple[str, ...]] | None] = None  # the one of ours, and what it loads
+
     def __init__(self, preload: Iterable[str], forks: bool) -> None:
         forks = forks and sys.platform == "linux"
         self.context: BaseContext = get_context("forkserver" if forks else "spawn")
-        self._ours = forks and getattr(_SERVER, "_forkserver_pid", 0) is None
+        self._ours = False
         if forks:
-            self.context.set_forkserver_preload(list(dict.fromkeys(preload)))
+            wanted = tuple(dict.fromkeys(preload))
+            if Server._running is not None and Server._running[1] != wanted:
+                Server._running[0].end()  # it has loaded what an earlier step needed
+            self._ours = getattr(_SERVER, "_forkserver_pid", 0) is None
+            if self._ours:
+                Server._running = (self, wanted)
+            self.context.set_forkserver_preload(list(wanted))
 
     def ahead(self) -> None:
         """Lets the server load its libraries now; returns at once."""
@@ -157,15 +166,25 @@ class Pool:
             WorkersDie: They die and get nowhere.
             Exception: A worker's own, with a note of its traceback.
         """
+        with self.begun(jobs) as results:
+            yield from results
+
+    @contextmanager
+    def begun(self, jobs: Sequence[Any]) -> Iterator[Iterator[tuple[Any, Any]]]:
+        """Within it the jobs are at work, also while this process does something else; gives what ``run`` gives."""
         self._waiting = deque(jobs)
         try:
             self._workers = [self._start(own) for own in self._each[: len(jobs)]]
-            while self._hand_out():
-                yield from self._collect()
-                if self._stopping() >= 2:
-                    return
+            self._hand_out()
+            yield self._results()
         finally:
             self._end()
+
+    def _results(self) -> Iterator[tuple[Any, Any]]:
+        while self._hand_out():
+            yield from self._collect()
+            if self._stopping() >= 2:
+                return
 
     def _hand_out(self) -> bool:
         """Fills the workers; False when nothing is left in hand."""
@@ -274,6 +293,7 @@ def _serve(pipe: Connection, work: Callable[..., None], arguments: tuple[Any, ..
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent()
     keep_freed_memory()
+    gc.freeze()  # what the server has loaded stays: no collection looks at it again
     try:
         work(Jobs(pipe), *arguments)
     except (EOFError, BrokenPipeError, ConnectionResetError):

@@ -79,3 +79,58 @@ def test_ctrl_c_while_the_server_loads_is_heard_by_the_run_alone(tmp_path):
     os.killpg(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out, err) == (0, "Interrupted.\n", "")
+
+
+AT_WORK = """
+import os, time
+from ser_base.workers import Pool, Server
+
+def touch(jobs, folder):
+    for name in jobs:
+        open(os.path.join(folder, name), "x").close()
+        jobs.done(name)
+
+if __name__ == "__main__":
+    import sys
+    pool = Pool(touch, (sys.argv[1],), [()], Server(["json"], forks=True))
+    with pool.begun(["a"]) as results:
+        while not os.path.exists(os.path.join(sys.argv[1], "a")):
+            time.sleep(0.01)  # nobody asks for results
+        print(list(results))
+"""
+
+
+def test_workers_work_while_nobody_waits_for_them(tmp_path):
+    (tmp_path / "at_work.py").write_text(AT_WORK)
+    words = [sys.executable, str(tmp_path / "at_work.py"), str(tmp_path)]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout == "[('a', 'a')]\n"
+
+
+TWO_SERVERS = """
+import os, sys
+from multiprocessing import forkserver
+from ser_base.workers import Server
+
+def pid():
+    return forkserver._forkserver._forkserver_pid
+
+first = Server(["json"], forks=True)
+first.ahead()
+before = pid()
+same = Server(["json"], forks=True)
+same.end()
+print(pid() == before)  # it belongs to the first
+other = Server(["csv"], forks=True)
+print(pid() is None)
+other.ahead()
+print(pid() not in (None, before))
+other.end()
+first.end()
+print(pid() is None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no server")
+def test_a_step_that_needs_other_libraries_has_its_own_server():
+    words = [sys.executable, "-c", TWO_SERVERS]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout == "True\n" * 4

@@ -109,25 +109,24 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
             raise click.UsageError(f"{option}: {first['msg']}") from error
         except SerError as error:
             raise click.ClickException(_with_notes(error)) from error
-        from ser_fusion.runs.finished import recall
+        from ser_fusion.runs.finished import recall, stands
         from ser_fusion.runs.job import open_job
+        from ser_fusion.runs.runners.base import ahead
 
         try:
-            study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
-            recalled = recall(job, study) if like is None else ""
-            if isinstance(recalled, str):
-                from ser_fusion.runs.runners.base import ahead
-
-                if recalled:
-                    say(f"{job.out}: {recalled}. The run is judged again.")
-                with nullcontext() if recalled else ahead(job):
+            with nullcontext() if stands(job) else ahead(job):
+                study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
+                recalled = recall(job, study) if like is None else ""
+                if isinstance(recalled, str):
+                    if recalled:
+                        say(f"{job.out}: {recalled}. The run is judged again.")
                     from ser_fusion.runs.run import run
 
                     outcome = run(job, command=typed("ser-fuse"), listener=shown, like=like, study=study)
-            else:
-                outcome, trainings = recalled
-                shown.study(study, trainings, trainings)
-                say("Nothing has changed since they were judged.")
+                else:
+                    outcome, trainings = recalled
+                    shown.study(study, trainings, trainings)
+                    say("Nothing has changed since they were judged.")
         except SerError as error:
             raise click.ClickException(_with_notes(error)) from error
     if outcome.remaining:

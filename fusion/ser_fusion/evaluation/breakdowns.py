@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_fusion.evaluation.metrics import confusion, scores_of
+from ser_fusion.evaluation.metrics import class_positions, scores_of
 
 # Pairs that annotators themselves mix up; the names that corpora give them.
 MERGED = (
@@ -72,11 +72,13 @@ def groupings(utterances: pd.DataFrame, seen: pd.Series | None, predictions: pd.
 def split_scores(predictions: pd.DataFrame, groups: pd.Series, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Pooled scores of each group of one row, seeds averaged, with the number of utterances and of classes present."""
     weight = 1.0 / predictions.groupby("id", sort=False)["seed"].transform("size").to_numpy()
+    codes, names = pd.factorize(groups)
+    true, guess = (class_positions(predictions[column], classes) for column in ("label", "predicted"))
+    k, inside = len(classes), codes >= 0
+    cells = (codes * k + true) * k + guess
+    summed = np.bincount(cells[inside], weights=weight[inside], minlength=len(names) * k * k)
     rows = []
-    for name in sorted(groups.dropna().unique(), key=str):
-        inside = (groups == name).to_numpy()
-        part = predictions[inside]
-        counts = confusion(part["label"], part["predicted"], classes, weight[inside])
+    for name, counts in sorted(zip(names, summed.reshape(-1, k, k), strict=True), key=lambda group: str(group[0])):
         scored = {metric: float(value) for metric, value in scores_of(counts).items()}
         present = int((counts.sum(axis=1) > 0).sum())
         rows.append({"group": str(name), "n": round(float(counts.sum())), "classes": present, **scored})

@@ -8,6 +8,7 @@ tests need (tens of thousands of matrices at once); a test holds the two togethe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,13 @@ def class_positions(values: Any, classes: Sequence[str]) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
-    return pd.Index([str(name) for name in classes]).get_indexer(pd.Index(array.astype(str))).astype(np.int64)
+    return _places(tuple(str(name) for name in classes)).get_indexer(pd.Index(array.astype(str))).astype(np.int64)
+
+
+@lru_cache(maxsize=32)
+def _places(classes: tuple[str, ...]) -> "pd.Index[str]":
+    """Made once: a run asks for the places of the same classes some hundred times."""
+    return pd.Index(classes)
 
 
 def score_fold(labels: Any, predicted: Any, classes: Sequence[str]) -> dict[str, float]:

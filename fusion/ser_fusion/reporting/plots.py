@@ -1,16 +1,20 @@
 """The plots of a report by their places on the page, drawn on several processes where they are many."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
-from ser_base.files import safe_name
+from ser_base.files import safe_name, write_json
 from ser_base.workers import Jobs, Pool, Server
-from ser_fusion.errors import RecordBroken
-from ser_fusion.evaluation.records import read_json
+from ser_fusion.errors import RecordBroken, RecordMissing
+from ser_fusion.evaluation.records import Record, check, read_json
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
 from ser_fusion.reporting.feature_map import map_plot
 from ser_fusion.reporting.figures import (
@@ -30,6 +34,8 @@ from ser_fusion.reporting.figures import (
 
 FEW = 6
 """Plots that one process draws before another one has begun."""
+NOTE = "drawn.json"
+KINDS = ("svg", "png", "pdf")
 
 
 @dataclass
@@ -53,10 +59,12 @@ class Drawer:
     Args:
         folder: Where their files are written.
         files: Whether there are any; else only what the page needs is made.
+        reuse: Leave files alone that show the same already.
     """
 
-    def __init__(self, folder: Path, files: bool) -> None:
+    def __init__(self, folder: Path, files: bool, reuse: bool = False) -> None:
         self._folder = folder if files else None
+        self._reuse = reuse
         self._plots: list[Plot] = []
         self._asked: list[Asked] = []
 
@@ -69,17 +77,41 @@ class Drawer:
 
     def draw(self, workers: int) -> None:
         """Draws what was noted, on at most so many processes; the files are the same on one as on several."""
+        shown = {} if self._folder is None else {asked[0]: mark_of(asked) for asked in self._asked}
+        kept = drawn_before(self._folder) if self._folder is not None and self._reuse else {}
+        done = {file for file, mark in shown.items() if kept.get(file, {}).get("shows") == mark}
+        folders = [None if asked[0] in done else self._folder for asked in self._asked]
         workers = min(workers, len(self._asked) // FEW)
-        for number, svg in self._here() if workers < 2 else self._there(workers):
+        for number, svg in self._here(folders) if workers < 2 else self._there(folders, workers):
             self._plots[number].svg = svg
+        if self._folder is not None and self._asked:
+            now = {file: {"shows": mark, "files": _hashes(self._folder, file)} for file, mark in shown.items()}
+            write_json(self._folder / NOTE, now)
 
-    def _here(self) -> Iterator[tuple[int, str]]:
-        return ((number, drawn(asked, self._folder)) for number, asked in enumerate(self._asked))
+    def _here(self, folders: Sequence[Path | None]) -> Iterator[tuple[int, str]]:
+        return ((n, drawn(asked, folder)) for n, (asked, folder) in enumerate(zip(self._asked, folders, strict=True)))
 
-    def _there(self, workers: int) -> Iterator[tuple[int, str]]:
-        server = Server(["matplotlib.figure", "matplotlib.backends.backend_agg", __name__], forks=True)
-        pool = Pool(_draw, (self._asked, self._folder), [()] * workers, server, ahead=1)
+    def _there(self, folders: Sequence[Path | None], workers: int) -> Iterator[tuple[int, str]]:
+        pool = Pool(_draw, (self._asked, folders), [()] * workers, drawers(), ahead=1)
         return pool.run(range(len(self._asked)))
+
+
+def drawers() -> Server:
+    """Starts the processes that draw."""
+    backends = (f"matplotlib.backends.backend_{name}" for name in ("agg", "svg", "pdf"))
+    return Server(["matplotlib.figure", *backends, "fontTools.subset", __name__], forks=True)
+
+
+@contextmanager
+def ahead(rows: Sequence[Mapping[str, Any]], workers: int) -> Iterator[None]:
+    """Within it those processes load their libraries while a run with these rows is judged, if it has enough of them."""
+    server = drawers()
+    if workers > 1 and sum(row["kind"] not in ("reference", "lost") for row in rows) * 3 >= 2 * FEW:
+        server.ahead()
+    try:
+        yield
+    finally:
+        server.end()
 
 
 Asked = tuple[str, str, Callable[..., Any], tuple[Any, ...]]
@@ -96,14 +128,58 @@ def drawn(asked: Asked, folder: Path | None) -> str:
     return inline(svg, file, caption)
 
 
-def _draw(jobs: Jobs, asked: list[Asked], folder: Path | None) -> None:
+def _draw(jobs: Jobs, asked: list[Asked], folders: list[Path | None]) -> None:
     """A worker process: draws the plots whose numbers it is given."""
     for number in jobs:
-        jobs.done(drawn(asked[number], folder))
+        jobs.done(drawn(asked[number], folders[number]))
+
+
+# Files of a plot that shows the same as before are left alone: PNG and PDF are most of the work. What stands in the page is
+# drawn each time, so that nothing that lies in a folder gets into it.
+class Kept(Record):
+    """An entry of ``drawn.json``: what a plot shows, and the hash of each of its files."""
+
+    shows: str
+    files: dict[str, str]
+
+
+def mark_of(asked: Asked) -> str:
+    """xxh3-128 of all that a plot's files follow from: name, data, code and matplotlib's version."""
+    file, _, make, data = asked
+    digest = xxhash.xxh3_128(Path(make.__code__.co_filename).read_bytes())
+    facts = (file, make.__qualname__, version("matplotlib"), data)
+    digest.update(json.dumps(facts, default=lambda value: value.tolist()).encode())
+    return digest.hexdigest()
+
+
+def drawn_before(folder: Path) -> dict[str, Any]:
+    """Entries of ``drawn.json`` whose files are as they were written; none where it cannot be read."""
+    try:
+        noted = {name: check(entry, Kept, folder / NOTE) for name, entry in read_json(folder / NOTE).items()}
+    except (RecordMissing, RecordBroken, AttributeError):
+        return {}
+    return {
+        name: entry
+        for name, entry in noted.items()
+        if safe_name(name) == name and entry["files"] == _hashes(folder, name)
+    }
+
+
+def _hashes(folder: Path, file: str) -> dict[str, str]:
+    paths = {kind: folder / f"{file}.{kind}" for kind in KINDS}
+    return {
+        kind: xxhash.xxh3_128_hexdigest(path.read_bytes()) if path.is_file() and not path.is_symlink() else ""
+        for kind, path in paths.items()
+    }
 
 
 def plots(
-    run: RunDirectory, metrics: dict[str, Any], mapped: dict[str, Any] | None, files: bool, workers: int = 1
+    run: RunDirectory,
+    metrics: dict[str, Any],
+    mapped: dict[str, Any] | None,
+    files: bool,
+    workers: int = 1,
+    reuse: bool = False,
 ) -> dict[str, Any]:
     """All plots of the page, by their places: ``curves``, ``layers``, ``by_row``, ``overview``, ``differences``, ``maps``.
 
@@ -113,8 +189,9 @@ def plots(
         mapped: Its map.json, where it has one.
         files: Whether they are written as files too.
         workers: Processes that draw.
+        reuse: Leave files of plots alone that show the same as before.
     """
-    drawer, entries = Drawer(run.path / "plots", files), run.run.get("cache", {}).get("entries", {})
+    drawer, entries = Drawer(run.path / "plots", files, reuse), run.run.get("cache", {}).get("entries", {})
     placed = {
         "curves": curves(run.path, metrics, drawer),
         "layers": layer_weights(run.path, metrics, entries, drawer),

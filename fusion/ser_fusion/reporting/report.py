@@ -30,6 +30,7 @@ def write_report(
     files: bool = True,
     embed_audio: bool = False,
     anew: bool = False,
+    reuse: bool = False,
     workers: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
@@ -40,6 +41,7 @@ def write_report(
         files: Also write the tables (Markdown, LaTeX, CSV) and plots (SVG, PNG, PDF) as files.
         embed_audio: Put the hardest utterances' audio into the page; needs the corpus files and makes the page large.
         anew: Compute metrics.json again even if it looks current.
+        reuse: Leave plots alone that show the same already, in the folder of a run of one's own.
         workers: Processes that draw, where there are many plots.
         progress: Called with the name of each step.
 
@@ -57,7 +59,7 @@ def write_report(
     mapped = map_of(run)
     placed = place_rows(metrics, run.run)
     remarks = [*far_off(placed), *(better_read(mapped) if mapped else ())]
-    drawn = plots(run, metrics, mapped, files, workers)
+    drawn = plots(run, metrics, mapped, files, workers, reuse)
     step("tables")
     shown, everything = tables.report_tables(metrics)
     shown |= {"read": read_table(mapped) if mapped else None, "published": published_table(placed)}

@@ -3,6 +3,7 @@
 A trained run is judged with the rows of earlier commands, reference rows, classifiers, derived rows and the leak audit.
 """
 
+import gc
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -101,8 +102,10 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     from ser_fusion.evaluation.audit import audit_study
     from ser_fusion.evaluation.probes import Fits
     from ser_fusion.evaluation.run_metrics import evaluate_run
+    from ser_fusion.reporting.plots import ahead
     from ser_fusion.reporting.report import write_report
 
+    gc.freeze()  # the libraries stay: collections look only at what judging makes, which halves its time
     prepared = remember(prepared)
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
     if job.task == "vad":
@@ -140,9 +143,10 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     listener.step("evaluation")
     if job.vad_weight:
         judge_beside(prepared, features())
-    metrics = evaluate_run(job.out)
-    listener.step("report")
-    report = write_report(job.out, workers=processes)
+    with ahead(finished["rows"], processes):
+        metrics = evaluate_run(job.out)
+        listener.step("report")
+        report = write_report(job.out, workers=processes, reuse=True)
     results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
     return Outcome(out=job.out, remaining=0, failed=study.failed, **results)
 

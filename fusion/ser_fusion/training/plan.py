@@ -11,8 +11,7 @@ from ser_fusion.frames.features import StreamFrames
 from ser_fusion.heads.shape import Shape
 from ser_fusion.study.separation import Separation
 from ser_fusion.training.losses.levers import PLAIN, Levers
-from ser_fusion.training.presets import STOPPED_EPOCHS, Training
-from ser_fusion.training.schedule import fixed_epochs
+from ser_fusion.training.presets import STOPPED_EPOCHS, Training, fixed_epochs
 
 if TYPE_CHECKING:
     from ser_fusion.heads.model import Model

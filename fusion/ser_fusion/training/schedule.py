@@ -1,27 +1,36 @@
-"""Learning-rate schedules, all declared in the result: plateau, cosine, one-cycle, none."""
+"""Optimisers (adam, adamw) and learning-rate schedules (plateau, cosine, one-cycle, none), all declared in the result."""
 
+import inspect
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
-from torch.optim import Optimizer
+import torch
+from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
-EPOCHS = 5  # of a training of fixed length, and so many more that these steps are made
-STEPS = 80
 PLATEAU_PATIENCE = 4  # epochs; below every preset's stopping patience, or the rate would never fall
 PLATEAU_GAIN = 1e-4  # of the development score; absolute, since a share of a negative score (minus a loss) is a loss
 
 
-def fixed_epochs(utterances: int, batch: int) -> int:
-    """How long a training without early stopping lasts: whole epochs that make ``STEPS`` steps, at least ``EPOCHS`` of them.
-
-    Measured on development parts; docs/reference/heads.md has the figures.
+def optimiser_of(name: str, parameters: Iterable[torch.nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
+    """An optimiser of torch, ``adam`` or ``adamw``, which updates all parameters at once (``fused``).
 
     Args:
-        utterances: Of the training part.
-        batch: Utterances per step.
+        name: Which.
+        parameters: What it changes.
+        lr: Learning rate.
+        weight_decay: L2 penalty (``adam``) or decay apart from the gradient (``adamw``).
     """
-    steps = -(-utterances // batch)
-    return max(EPOCHS, -(-STEPS // max(1, steps)))
+    kind = _eager({"adam": Adam, "adamw": AdamW}[name])
+    return kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+@cache
+def _eager(kind: type[Adam]) -> Any:
+    """The same optimiser, which does not load torch's compiler: that takes a second of every process, to be switched off."""
+    own = {name: inspect.unwrap(getattr(Optimizer, name)) for name in ("add_param_group", "zero_grad")}
+    return type(kind.__name__, (kind,), {**own, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 class Schedule:

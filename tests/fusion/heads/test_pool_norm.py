@@ -18,8 +18,16 @@ from ser_fusion.runs.planning import fold_parts, plan_of
 from ser_fusion.runs.tuning.search import with_settings
 from ser_fusion.study.open import Study, open_study
 from ser_fusion.training.plan import Plan, TrainingData
-from ser_fusion.training.presets import CORRECTED, EARLY_STOPPING, PRESETS, STOPPED_EPOCHS, Training
-from ser_fusion.training.schedule import EPOCHS, STEPS, fixed_epochs
+from ser_fusion.training.presets import (
+    CORRECTED,
+    EARLY_STOPPING,
+    EPOCHS,
+    PRESETS,
+    STEPS,
+    STOPPED_EPOCHS,
+    Training,
+    fixed_epochs,
+)
 from ser_fusion.training.train import train
 
 Data = tuple[Study, dict[str, StreamFrames]]

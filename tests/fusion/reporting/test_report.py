@@ -13,7 +13,7 @@ from fake_run import HOSTILE, write_run
 
 from ser_base.files import safe_name
 from ser_fusion.reporting.formats import ResultTable, latex_text, markdown_text, safe_cell
-from ser_fusion.reporting.plots import FEW
+from ser_fusion.reporting.plots import FEW, drawn_before
 from ser_fusion.reporting.report import write_report
 from ser_fusion.reporting.tables import Cell, Row, Table
 from ser_fusion.reporting.words import headline, summary, warnings
@@ -123,6 +123,38 @@ def test_plots_are_the_same_bytes_on_several_processes(reported: Path, page: str
     assert write_report(again, workers=2).read_text(encoding="utf-8") == page
     one, several = ({p.name: p.read_bytes() for p in (run / "plots").iterdir()} for run in (reported, again))
     assert several == one and len(one) > 3 * 2 * FEW, "too few for two processes"
+
+
+def test_plots_that_show_the_same_are_left_alone(reported: Path, page: str, tmp_path: Path):
+    again = shutil.copytree(reported, tmp_path / reported.name)
+    plots = again / "plots"
+    write_report(again, reuse=True)
+    mine = (plots / "overview.svg").read_bytes()
+    (plots / "overview.svg").write_bytes(mine.replace(b"<svg", b"<svg onload='alert(1)'", 1))
+    (plots / "pairs.pdf").unlink()
+    before = {path.stem: path.stat().st_mtime_ns for path in plots.glob("*.png")}
+    assert write_report(again, reuse=True).read_text(encoding="utf-8") == page
+    after = {path.stem: path.stat().st_mtime_ns for path in plots.glob("*.png")}
+    assert {name for name, time in after.items() if time != before[name]} == {"overview", "pairs"}
+    assert (plots / "overview.svg").read_bytes() == mine and (plots / "pairs.pdf").is_file()
+    metrics = json.loads((again / "metrics.json").read_text())
+    metrics["rows"][1]["confusion"][0][0] += 1
+    slug = metrics["rows"][1]["slug"]
+    (again / "metrics.json").write_text(json.dumps(metrics))
+    write_report(again, reuse=True)
+    last = {path.stem: path.stat().st_mtime_ns for path in plots.glob("*.png")}
+    changed = {name for name, time in last.items() if time != after[name]}
+    assert changed == {f"confusion-{slug}", "difference-self-cross", "overview"}
+    write_report(again)
+    assert all(path.stat().st_mtime_ns != last[path.stem] for path in plots.glob("*.png")), "ser report writes all"
+
+
+@pytest.mark.parametrize("noted", ["{", "[]", '{"overview": 1}', '{"../x": {"shows": "", "files": {}}}'])
+def test_a_broken_note_of_plots_is_made_again(reported: Path, tmp_path: Path, noted: str):
+    again = shutil.copytree(reported, tmp_path / reported.name)
+    (again / "plots" / "drawn.json").write_text(noted)
+    write_report(again, reuse=True)
+    assert drawn_before(again / "plots").keys() == {path.stem for path in (again / "plots").glob("*.svg")}
 
 
 def test_files_lie_beside_the_page(reported: Path):

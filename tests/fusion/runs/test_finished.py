@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ser_fusion.runs.environment import makers
-from ser_fusion.runs.finished import recall
+from ser_fusion.runs.finished import recall, stands
 from ser_fusion.runs.job import FuseJob, open_job
 from ser_fusion.runs.run import run
 
@@ -49,6 +49,14 @@ def again(judged: Path, tmp_path: Path) -> Path:
 def known(cache: Path, out: Path, **options: Any) -> Any:
     asked = job(cache, out, **options)
     return recall(asked, open_job(asked))
+
+
+def test_a_finished_run_of_this_very_job_is_known_before_its_study_is_opened(again: Path, small_cache: Path) -> None:
+    assert stands(job(small_cache, again))
+    assert not stands(job(small_cache, again, fusion=("text",))), "one more row is to be trained"
+    assert not stands(job(small_cache, again / "elsewhere"))
+    (again / "run.json").write_text("{")
+    assert not stands(job(small_cache, again))
 
 
 def test_it_is_told_again_without_torch_and_nothing_is_touched(judged: Path, small_cache: Path) -> None:

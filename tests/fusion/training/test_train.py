@@ -1,5 +1,7 @@
 """The training loop: deterministic, honest about its parts, and the same on both engines."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +128,38 @@ def test_the_padded_engine_trains_the_same_model(data: Data, fusion: str) -> Non
     packed = train(same, TrainingData(streams, study.targets), parts)
     padded = train(same, TrainingData(streams, study.targets), parts, padded=True)
     np.testing.assert_allclose(packed.test, padded.test, atol=2e-3)
+
+
+COMPILER = """
+import sys, torch
+from ser_fusion.training.schedule import Schedule, optimiser_of
+torch.manual_seed(0)
+model = torch.nn.Linear(5, 3)
+optimiser = optimiser_of(sys.argv[1], model.parameters(), lr=1e-2, weight_decay=0.1)
+schedule = Schedule("one-cycle", optimiser, epochs=2, steps=3)
+for _ in range(6):
+    optimiser.zero_grad(set_to_none=True)
+    model(torch.randn(4, 5)).square().sum().backward()
+    optimiser.step()
+    schedule.after_step()
+print(model.weight.detach().flatten().tolist(), "torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_optimisers_are_torchs_own_and_leave_its_compiler_alone(name: str, theirs: type[torch.optim.Adam]) -> None:
+    words = [sys.executable, "-W", "error", "-c", COMPILER, name]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 3)
+    optimiser = theirs(model.parameters(), lr=1e-2, weight_decay=0.1, fused=True)
+    schedule = Schedule("one-cycle", optimiser, epochs=2, steps=3)
+    for _ in range(6):
+        optimiser.zero_grad(set_to_none=True)
+        model(torch.randn(4, 5)).square().sum().backward()
+        optimiser.step()
+        schedule.after_step()
+    assert said == f"{model.weight.detach().flatten().tolist()} False\n"
 
 
 @pytest.mark.parametrize("name", ["plateau", "cosine", "one-cycle", "none"])

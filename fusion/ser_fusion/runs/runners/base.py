@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from ser_base.machine import resolve_device, usable_cores
@@ -19,9 +20,12 @@ OnDone = Callable[["Task", float], None]
 OnEstimate = Callable[["Estimate"], None]
 
 
+JUDGES = ("sklearn.metrics", "scipy.stats", "statsmodels.stats.multitest", "ser_fusion.reporting.plots", "jinja2")
+
+
 def server(forks: bool) -> Server:
     """Starts the workers of a run, with the libraries that a training needs."""
-    return Server(["torch", "torch._dynamo", "ser_fusion.runs.folder"], forks=forks)  # optimisers load the second
+    return Server(["torch", "ser_fusion.runs.folder"], forks=forks)
 
 
 @contextmanager
@@ -36,6 +40,12 @@ def one_thread() -> Iterator[None]:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
+
+
+def load_judges() -> None:
+    """Loads the libraries that judge a run; done while the workers get ready, it costs a user nothing."""
+    for name in JUDGES:
+        import_module(name)
 
 
 @contextmanager

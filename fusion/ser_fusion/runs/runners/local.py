@@ -8,7 +8,8 @@ fingerprint and not done again, and the numbers are those of an uninterrupted ru
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.estimate import estimate
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
-from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, ahead, one_thread, server
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, ahead, load_judges, one_thread, server
 from ser_fusion.runs.task import Task, names_of, read_frames
 
 
@@ -47,10 +48,12 @@ def run(
             return workers
         with ahead(job):  # one server for the estimate and the trainings
             each = list(islice(cycle(devices), workers))
-            if on_estimate is not None and devices[0] == "cpu":
-                _estimate_there(job, job_data, todo, names, workers, on_estimate)
-            elif on_estimate is not None:  # here, as a GPU's driver takes seconds to start in a further process
+            if on_estimate is not None and devices[0] != "cpu":
+                # here, as a GPU's driver takes seconds to start in a further process
                 on_estimate(estimate(job, job_data, todo, names, workers))
+                on_estimate = None
+            with _estimated(job, job_data, todo, names, workers, on_estimate):
+                load_judges()
             streams = read_frames(job, job_data.study, names, arena.allocate)
             handles = {n: arena.handle(s) for n, s in streams.items()}
             _work_there(job, job_data, todo, handles, each, on_done, on_epoch)
@@ -86,18 +89,25 @@ def _work_here(
         torch.set_num_threads(threads)
 
 
-def _estimate_there(
+@contextmanager
+def _estimated(
     job: FuseJob,
     job_data: JobData,
     todo: Sequence[Task],
     names: Sequence[str],
     workers: int,
-    on_estimate: OnEstimate,
-) -> None:
-    """Times a few steps in a worker, before all frames are read: it has what an optimiser needs, which loads for a second."""
+    on_estimate: OnEstimate | None,
+) -> Iterator[None]:
+    """Within it a worker times a few steps, while this process does something else; then says how long all will take."""
+    if on_estimate is None:
+        yield
+        return
     pool = Pool(_estimator, (job, job_data, todo, names, workers), [()], server(forks=True))
-    with one_thread():
-        for _, expected in pool.run([None]):
+    with ExitStack() as stack:
+        with one_thread():
+            results = stack.enter_context(pool.begun([None]))
+        yield
+        for _, expected in results:
             on_estimate(expected)
 
 
