@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -63,6 +64,7 @@ def normalised_hash(normalised: str) -> str:
     return xxhash.xxh3_128_hexdigest(normalised.encode("utf-8", "surrogatepass"))
 
 
+@lru_cache(maxsize=1 << 16)  # the same sentences are asked for under one protocol after the other
 def comparison_key(text: str) -> str:
     """Letters and digits only, case folded: two texts with one key are the same sentence to a listener."""
     return _NOT_WORD.sub(" ", normalise(text).casefold()).strip()

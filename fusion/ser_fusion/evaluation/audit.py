@@ -27,7 +27,7 @@ from ser_fusion.evaluation.probes import Fits
 from ser_fusion.evaluation.references import deterministic_rows, fixed_rows
 from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.evaluation.statistics import difference_test
-from ser_fusion.study.data import Pooled, both_poolings, stream_features
+from ser_fusion.study.data import Pooled
 
 if TYPE_CHECKING:
     from ser_data.protocols import Folds
@@ -75,28 +75,32 @@ def audit_table(
     """
     fits = fits or Fits()
     means = {name: values for name, values in features.items() if name == "mean"}
-    grounds = _grounds(table, protocols, dev, refit, seed)
+    fits.ahead(len(table) * sum(values.shape[1] for values in means.get("mean", {}).values()))
+    grounds, fixed = _grounds(table, protocols, dev, refit, seed), fixed_rows(table, classes)
     if means and progress is not None:
         progress(f"{', '.join(grounds.plans)}: linear probes")
-    fits.fit_all(
-        [fit for parts in grounds.plans.values() for fit in probe_fits(table, classes, means, parts, joint=JOINT)]
-    )
-    fixed = fixed_rows(table, classes)
-    rows: dict[str, dict[str, Any]] = {}
-    for name, parts in grounds.plans.items():
-        predicted = []
+    # most folds first: while the last fits are made, little is left to do with those before them
+    plans = dict(sorted(grounds.plans.items(), key=lambda plan: -len(plan[1])))
+    fits.begin([fit for parts in plans.values() for fit in probe_fits(table, classes, means, parts, joint=JOINT)])
+    scored: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for name, parts in plans.items():
         step = None if progress is None else functools.partial(_said, progress, name)
-        for reference in deterministic_rows(
-            table, classes, means, parts, fits, fixed=fixed, joint=JOINT, progress=step
-        ):
-            predicted.append((reference.info, reference.test))
-        predicted += (heads or {}).get(name, ())
-        for row, predictions in predicted:
+        made = deterministic_rows(table, classes, means, parts, fits, fixed=fixed, joint=JOINT, progress=step)
+        predicted = [(reference.info, reference.test) for reference in made] + list((heads or {}).get(name, ()))
+        against = _against_trivial(predicted, table, classes)
+        scored[name] = [
+            (
+                row,
+                _scored(predictions, classes, permutations, seed)
+                | ({"against": against[slug]} if (slug := row["slug"]) in against else {}),
+            )
+            for row, predictions in predicted
+        ]
+    rows: dict[str, dict[str, Any]] = {}
+    for name in grounds.plans:
+        for row, scores in scored[name]:
             empty = {"slug": row["slug"], "name": row["name"], "kind": row["kind"], "scores": {}}
-            scored = _scored(predictions, classes, permutations, seed)
-            rows.setdefault(row["slug"], empty)["scores"][name] = scored
-        for slug, against in _against_trivial(predicted, table, classes).items():
-            rows[slug]["scores"][name]["against"] = against
+            rows.setdefault(row["slug"], empty)["scores"][name] = scores
     audit: dict[str, Any] = {
         "format": 1,
         "protocols": list(grounds.plans),
@@ -228,7 +232,9 @@ def _against_trivial(
 def audit_study(study: "Study", *, features: Pooled | None = None, **options: Any) -> dict[str, Any]:
     """Audits a study with probes on its streams; ``features`` as from ``stream_features``, options as for ``audit_table``."""
     ground = {"dev": asked_rule(study.folds.dev), **options}
-    return audit_table(study.table, study.classes, stream_features(study) if features is None else features, **ground)
+    if features is None:
+        features = {"mean": {stream: study.pooled(stream, "mean") for stream in study.streams}}
+    return audit_table(study.table, study.classes, features, **ground)
 
 
 def asked_rule(dev: str) -> str:
@@ -250,7 +256,7 @@ def audit_run(run_dir: str | Path, **options: Any) -> dict[str, Any]:
 
 
 def run_features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
-    """Pooled features from the run's cache; empty where it is gone or does not hold these utterances any more."""
+    """Time means from the run's cache; empty where it is gone or does not hold these utterances any more."""
     from ser_cache import CacheError, open_cache
     from ser_fusion.study.data import pool_entry
 
@@ -262,10 +268,10 @@ def run_features(run: RunDirectory, table: pd.DataFrame) -> Pooled:
             stored = opened.select(stream, entry["encoder"], entry["layer"], entry["dtype"])
             if stored.fingerprint != entry["fingerprint"]:
                 return {}
-            features[stream] = pool_entry(stored, list(table.index), "stats")
+            features[stream] = pool_entry(stored, list(table.index), "mean")
     except (CacheError, KeyError, OSError):
         return {}
-    return both_poolings(features)
+    return {"mean": features}
 
 
 # What pooled UWA looks like when predictions know nothing: the true labels shuffled within folds, many times.
@@ -285,18 +291,23 @@ def label_permutation_band(
         draws: shufflings.
         seed: Of the shufflings.
     """
-    guess = class_positions(predictions["predicted"], classes)
-    rng, k = np.random.default_rng(seed), len(classes)
+    guess, k = class_positions(predictions["predicted"], classes), len(classes)
+    folds = [(places, predictions.iloc[places]) for places in predictions.groupby("fold").indices.values()]
+    true = [class_positions(part.loc[~part["id"].duplicated(), "label"], classes) for _, part in folds]  # each id once
     counts = np.zeros((draws, k * k))
     shift = (np.arange(draws) * k * k)[:, None]
-    for places in predictions.groupby("fold").indices.values():
-        part = predictions.iloc[places]
+    for (places, part), shuffled in zip(folds, _shuffled(tuple(map(tuple, true)), draws, seed), strict=True):
         utterance, _ = pd.factorize(part["id"])
-        true = class_positions(part.loc[~part["id"].duplicated(), "label"], classes)  # of each utterance once
-        shuffled = rng.permuted(np.broadcast_to(true, (draws, len(true))), axis=1)
         for at in part.groupby("seed").indices.values():
             cells = (shuffled[:, utterance[at]] * k + guess[places][at] + shift).ravel()
             counts += np.bincount(cells, minlength=draws * k * k).reshape(draws, k * k)
     scores = scores_of(counts.reshape(draws, k, k))[metric]
     low, high = np.quantile(scores, [0.025, 0.975])
     return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=1)
+def _shuffled(true: tuple[tuple[int, ...], ...], draws: int, seed: int) -> list[np.ndarray]:
+    """Shufflings ``(draws, n)`` of the labels of each fold; all rows of a protocol have the same ones."""
+    rng = np.random.default_rng(seed)
+    return [rng.permuted(np.broadcast_to(np.array(labels), (draws, len(labels))), axis=1) for labels in true]

@@ -34,13 +34,14 @@ def seen_text(utterances: pd.DataFrame, folds: pd.DataFrame) -> pd.Series | None
     keys = utterances["text"].map(lambda text: comparison_key(text) or None if isinstance(text, str) else None)
     if keys.isna().all():
         return None
-    hashes = folds["id"].map(keys)
+    codes = pd.Series(pd.factorize(keys)[0], keys.index)  # -1: not a text
+    hashes = folds["id"].map(codes).fillna(-1)
     seen: list[pd.Series] = []
     for fold, part in folds.assign(hash=hashes).groupby("fold"):
-        trained = set(part.loc[part["part"] == "train", "hash"].dropna())
+        trained = part.loc[(part["part"] == "train") & (part["hash"] >= 0), "hash"].to_numpy()
         test = part[part["part"] == "test"]
         index = pd.MultiIndex.from_arrays([[str(fold)] * len(test), test["id"]], names=["fold", "id"])
-        seen.append(pd.Series(test["hash"].isin(trained).to_numpy(), index=index))
+        seen.append(pd.Series(np.isin(test["hash"].to_numpy(), trained), index=index))
     return pd.concat(seen) if seen else None
 
 

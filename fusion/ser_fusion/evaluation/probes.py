@@ -14,8 +14,10 @@
 How the minimum is found, the same one as scikit-learn's (a test holds them together), is in ``probe_solver``.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,7 +65,7 @@ class Probe:
         """Log-posteriors ``(n, classes)`` of pooled features ``(n, d)``."""
         from scipy.special import log_softmax
 
-        logs: Doubles = log_softmax(features.astype(np.float64) @ self.weights.T + self.bias, axis=1)
+        logs: Doubles = log_softmax(features.astype(np.float64, copy=False) @ self.weights.T + self.bias, axis=1)
         return logs
 
     def posteriors(self, features: NDArray[np.floating]) -> Doubles:
@@ -105,13 +107,14 @@ def fit_probe(
         return Probe(*solution, chosen, seen)
 
 
-def _walk(rows: Rows, features: Values, targets: Classes) -> tuple[float, Point]:
+def _walk(rows: Rows, features: NDArray[np.floating], targets: Classes) -> tuple[float, Point]:
     """The C of least NLL on development rows, and about where its minimum is."""
 
     def nll(penalty: float, point: Point) -> float:
         posteriors = Probe(*rows.straight(point), penalty, np.zeros((0, rows.classes))).posteriors(features)
         return float(-np.log(np.maximum(posteriors[np.arange(len(targets)), targets], 1e-12)).mean())
 
+    features = features.astype(np.float64)  # once for all of them
     middle = PATH.index(DEFAULT)
     best = rows.least(DEFAULT, ROUGH, rows.nowhere, rough=True)
     chosen, least = DEFAULT, nll(DEFAULT, best)
@@ -140,6 +143,9 @@ class Fits:
         self.folder, self.workers, self.reads_only = folder, workers, reads_only
         self._probes: dict[str, Probe] = {}
         self._marks: dict[int, tuple[Values, bytes]] = {}
+        self._asked: set[str] = set()
+        self._loading: Iterable[None] = ()
+        self._coming: Iterator[tuple[str, Probe]] = iter(())  # what was asked for, as it comes
 
     def key(
         self, features: Values, targets: Classes, train: Positions, dev: Positions, classes: int, refit: bool
@@ -168,30 +174,69 @@ class Fits:
         Args:
             asked: Arguments of ``fit_probe``.
         """
+        keys = self.begin(asked)
+        for key in keys:
+            while key not in self._probes:
+                self._take(*next(self._coming))
+        return keys
+
+    def ahead(self, size: int) -> None:
+        """Lets the processes for fits load their libraries while this one does something else.
+
+        Args:
+            size: Rows times features of one fit.
+        """
+        from joblib import Parallel, cpu_count, delayed
+
+        workers = self.workers or cpu_count()
+        if size > WORTH and workers > 1 and self.folder is None:
+            self._loading = Parallel(n_jobs=workers, return_as="generator")(delayed(_loaded)() for _ in range(workers))
+
+    def begin(self, asked: Sequence[Fit]) -> list[str]:
+        """As ``fit_all``, and does not wait: while the later ones are fitted, the first ones can be used.
+
+        Args:
+            asked: Arguments of ``fit_probe``.
+        """
         keys = [self.key(*fit) for fit in asked]
         missing: dict[str, Fit] = {}
         for key, fit in zip(keys, asked, strict=True):
-            if key not in self._probes:
+            if key not in self._probes and key not in self._asked:
                 stored = None if self.folder is None else read_probe(self.folder / f"{key}.safetensors")
                 if stored is None:
                     missing[key] = fit
                 else:
                     self._probes[key] = stored
-        for key, probe in zip(missing, self._fitted(list(missing.values())), strict=True):
-            self._probes[key] = probe
-            if self.folder is not None and not self.reads_only:
-                _write(self.folder / f"{key}.safetensors", probe)
+        if missing:
+            deque(self._loading, maxlen=0)
+            for fitted in self._coming:
+                self._take(*fitted)  # one set at a time
+            self._asked = set(missing)
+            self._coming = zip(missing, _fitted(list(missing.values()), self.workers), strict=True)
         return keys
 
-    def _fitted(self, asked: Sequence[Fit]) -> list[Probe]:
-        from joblib import Parallel, cpu_count, delayed
+    def _take(self, key: str, probe: Probe) -> None:
+        self._probes[key] = probe
+        if self.folder is not None and not self.reads_only:
+            _write(self.folder / f"{key}.safetensors", probe)
 
-        work = sum(len(train) * features.shape[1] for features, _, train, *_ in asked)
-        workers = min(self.workers or cpu_count(), len(asked)) if work > WORTH else 1
-        if workers < 2:
-            return [fit_probe(*fit) for fit in asked]
-        probes: list[Probe] = Parallel(n_jobs=workers)(delayed(fit_probe)(*fit) for fit in asked)
-        return probes
+
+def _loaded() -> None:
+    """What a process for fits does first."""
+    for name in ("scipy.optimize", "scipy.linalg", "threadpoolctl"):
+        import_module(name)
+
+
+def _fitted(asked: Sequence[Fit], workers: int | None) -> Iterator[Probe]:
+    """The probes in their order, each as soon as it is there."""
+    from joblib import Parallel, cpu_count, delayed
+
+    work = sum(len(train) * features.shape[1] for features, _, train, *_ in asked)
+    workers = min(workers or cpu_count(), len(asked)) if work > WORTH else 1
+    if workers < 2:
+        return (fit_probe(*fit) for fit in asked)
+    probes: Iterator[Probe] = Parallel(n_jobs=workers, return_as="generator")(delayed(fit_probe)(*fit) for fit in asked)
+    return probes
 
 
 def read_probe(path: Path) -> Probe | None:

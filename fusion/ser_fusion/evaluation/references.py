@@ -214,8 +214,8 @@ def wearer(dialogues: pd.Series) -> pd.Series:
 
 def joined_keys(columns: Sequence[pd.Series]) -> pd.Series:
     """One key per row from several columns; missing where the first column is missing."""
-    frame = pd.concat(list(columns), axis=1)
-    keys = frame.astype(object).where(frame.notna(), "").astype(str).agg("|".join, axis=1)
+    words = [column.astype(object).where(column.notna(), "").astype(str) for column in columns]
+    keys = pd.Series(["|".join(row) for row in zip(*words, strict=True)], index=columns[0].index)
     return keys.where(columns[0].notna(), None)
 
 

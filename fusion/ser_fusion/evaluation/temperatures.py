@@ -17,6 +17,7 @@ Source of temperature scaling: Guo et al., ICML 2017.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -108,19 +109,23 @@ def fold_temperatures(
     """
     if development is None or not len(development):
         return {fold: Temperature(1.0, NO_DEVELOPMENT) for fold in tested}
-    ids = development["id"].astype(str)
-    units = units_of(ids, speakers)
+    theirs = {fold: [str(name) for name in inside] for fold, inside in tested.items()}
+    names = [*development["id"].astype(str), *chain.from_iterable(theirs.values())]
+    units, n = units_of(names, speakers), len(development)
+    utterance, unit = pd.factorize(np.array(names, object))[0], pd.factorize(units)[0]
     posteriors, targets = arrays_of(development, classes)
     fitted: dict[bytes, Temperature] = {}
-    temperatures = {}
-    for fold, inside in tested.items():
-        kept = ~_held(units, units_of(inside, speakers))
+    temperatures, end = {}, n
+    for fold, inside in theirs.items():
+        begin, end = end, end + len(inside)
+        kept = ~np.isin(unit[:n], unit[begin:end])
         if (mark := kept.tobytes()) not in fitted:
             if not kept.any():
                 fitted[mark] = Temperature(1.0, "every development speaker is tested")
             else:
-                weights = (1 / ids[kept].map(ids[kept].value_counts())).to_numpy(dtype=np.float64)
-                fitted[mark] = fit_temperature(posteriors[kept], targets[kept], units[kept], weights)
+                own = utterance[:n][kept]
+                weights = 1 / np.bincount(own)[own]
+                fitted[mark] = fit_temperature(posteriors[kept], targets[kept], units[:n][kept], weights)
         temperatures[fold] = fitted[mark]
     return temperatures
 
@@ -138,11 +143,8 @@ def units_of(ids: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[n
 
 def left_out(ids: Iterable[str], tested: Iterable[str], speakers: "pd.Series[str] | None") -> NDArray[np.bool_]:
     """Whether a fold that tests ``tested`` must not look at the development predictions of ``ids``: it tests their speaker."""
-    return _held(units_of(ids, speakers), units_of(tested, speakers))
-
-
-def _held(units: NDArray[np.object_], tested: NDArray[np.object_]) -> NDArray[np.bool_]:
-    return pd.Series(units, dtype=object).isin(tested).to_numpy(dtype=bool)
+    theirs = set(units_of(tested, speakers))
+    return np.array([unit in theirs for unit in units_of(ids, speakers)], bool)
 
 
 def arrays_of(frame: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

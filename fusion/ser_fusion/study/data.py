@@ -1,6 +1,7 @@
 """What a study holds: utterances, labels, folds, where the frames lie, their pooled features, and who is normalised together."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,6 +11,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_base.errors import UnknownName
+from ser_base.machine import usable_cores
 from ser_fusion.frames.features import Stored
 
 if TYPE_CHECKING:
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from ser_cache import Entry
     from ser_data.manifest.table import CorpusInfo
     from ser_data.protocols import Folds
+
+
+_THREADS = 8
+"""That pool at most."""
+_LONG = 50_000
+"""Numbers of an utterance from which on several threads pool faster than one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +117,18 @@ def pool_entry(entry: Stored, ids: Sequence[str], pooling: str) -> NDArray[np.fl
     widths = {"stats": 2, "mean": 1, "max": 1}
     if pooling not in widths:
         raise UnknownName("pooling of features", pooling, tuple(widths))
-    features = entry.spec.features
-    out = np.zeros((len(ids), widths[pooling] * features), dtype=np.float32)
-    for number, name in enumerate(ids):
-        special = entry.special(name) if entry.spec.frame_rate is None else None
-        pool_frames(entry.read(name), special, pooling, out[number])
+    out = np.zeros((len(ids), widths[pooling] * entry.spec.features), dtype=np.float32)
+
+    def pool(rows: NDArray[np.int64]) -> None:
+        for number in rows:
+            special = entry.special(ids[number]) if entry.spec.frame_rate is None else None
+            pool_frames(entry.read(ids[number]), special, pooling, out[number])
+
+    numbers = int(entry.lengths(ids).sum()) * entry.spec.features  # short loops would only wait for each other
+    threads = min(usable_cores(), _THREADS) if numbers > _LONG * len(ids) else 1
+    with ThreadPoolExecutor(threads) as workers:  # numpy's loops and the checks of bytes run side by side
+        for _ in workers.map(pool, np.array_split(np.arange(len(ids)), threads * 8)):
+            pass
     return out
 
 
@@ -138,8 +153,10 @@ def pool_frames(
         return
     features = values.shape[1]
     out[:features] = values.mean(0)
-    if pooling == "stats":
-        out[features:] = values.std(0)
+    if pooling == "stats":  # as ``values.std(0)``, which would take new memory twice
+        values -= out[:features]
+        values *= values
+        out[features:] = np.sqrt(values.sum(0) / np.float32(len(values)))
 
 
 # Pooled features of all streams, as probes take them.

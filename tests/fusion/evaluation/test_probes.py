@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from ser_fusion.evaluation import probes
 from ser_fusion.evaluation.probes import DEFAULT, PATH, Fits, fit_probe, read_probe, standardise
 
 
@@ -97,3 +98,20 @@ def test_what_was_fitted_is_not_fitted_again(tmp_path: Path):
     assert (tmp_path / "probes" / f"{key}.safetensors").stat().st_ino == written  # what is fitted is written
     (tmp_path / "probes" / f"{key}.safetensors").write_bytes(b"cut off")
     assert read_probe(tmp_path / "probes" / f"{key}.safetensors") is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_fits_are_used_while_the_later_ones_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+):
+    monkeypatch.setattr(probes, "WORTH", 0)  # several processes even for so little
+    x, y, part = blobs()
+    asked = [(x, y, part["train"][start:], part["dev"], 3, False) for start in range(6)]
+    plain = [fit_probe(*fit) for fit in asked]
+    fits = Fits(workers=workers)
+    fits.ahead(x.size)
+    keys = fits.begin(asked[:4])
+    assert fits.fit_all([asked[1]]) == [keys[1]] and keys[3] not in fits._probes, "it waited for all of them"
+    assert fits.begin(asked[2:]) == [*keys[2:], *(fits.key(*fit) for fit in asked[4:])]  # two of them are under way
+    for fit, expected in zip(asked, plain, strict=True):
+        assert np.array_equal(fits.fit(*fit)[1].weights, expected.weights)

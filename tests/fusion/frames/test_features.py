@@ -13,6 +13,7 @@ import pytest
 from ser_cache import open_cache
 from ser_fusion.frames import features
 from ser_fusion.frames.features import Arena, StreamFrames, attach, read_stream
+from ser_fusion.study import data
 
 
 def entry(cache: Path, stream: str) -> Any:
@@ -144,6 +145,20 @@ def test_pooled_features_leave_special_tokens_out(small_cache: Path) -> None:
         words = text[study.table.index[n]].astype(np.float32)[1:-1]
         np.testing.assert_allclose(pooled[n], np.concatenate([words.mean(0), words.std(0)]), rtol=1e-5, atol=1e-5)
     assert study.pooled("audio", "mean").shape == (120, 16)
+
+
+@pytest.mark.parametrize("long", [0, 1 << 60])
+def test_several_threads_pool_as_one_does(small_cache: Path, monkeypatch: pytest.MonkeyPatch, long: int) -> None:
+    monkeypatch.setattr(data, "_LONG", long)
+    audio = entry(small_cache, "audio")
+    ids = list(audio.ids)[::-1]
+    whole = [audio[name].astype(np.float32) for name in ids]
+    for pooling, plain in (
+        ("stats", lambda frames: np.concatenate([frames.mean(0), frames.std(0)])),
+        ("mean", lambda frames: frames.mean(0)),
+        ("max", lambda frames: frames.max(0)),
+    ):
+        assert np.array_equal(data.pool_entry(audio, ids, pooling), np.stack([plain(frames) for frames in whole]))
 
 
 def test_a_large_entry_is_read_in_pieces(corpus: Callable[..., Any], cache_of: Callable[..., Path]) -> None:
