@@ -5,15 +5,19 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ser_base.errors import SerError
 
 DEVICES = r"^(auto|cpu|cuda(:[0-9]+(,[0-9]+)*)?)$"
 """What ``--device`` may be: `cuda` is every visible card, `cuda:1` or `cuda:0,2` some of them."""
 
+MOST_THREADS = 8
+LONG = 50_000
+"""Numbers of a row from which on several threads go through them faster than one."""
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """One of them is there where Linux has a GPU's driver."""
 
@@ -65,6 +69,28 @@ def each_device(device: str, visible: int | None = None) -> tuple[str, ...]:
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(work: Callable[[Any], None], rows: Any, numbers: int) -> None:
+    """Calls ``work`` with parts of an array of rows, on several threads where its loops are long enough to gain by it.
+
+    numpy's loops let other threads run; what lies between them does not. With short ones threads would wait for each other.
+
+    Args:
+        work: Takes some of the rows.
+        rows: ``(n,)``, or anything that is cut by slices.
+        numbers: How many numbers it goes through for all of them.
+    """
+    threads = min(usable_cores(), MOST_THREADS) if numbers > LONG * len(rows) else 1
+    if threads < 2:
+        work(rows)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    size = -(-len(rows) // (8 * threads))  # small parts, so that no thread waits for long in the end
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, [rows[start : start + size] for start in range(0, len(rows), size)]):
+            pass
 
 
 def memory_left(meminfo: Path = Path("/proc/meminfo"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -8,18 +8,23 @@ import json
 import mmap
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import google_crc32c
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from ser_cache.containers import CONTAINERS
 from ser_cache.errors import Damaged, UnknownContainer, Unsafe
 from ser_cache.format.commit import Commit
+from ser_cache.format.durable import begin_writeback
 from ser_cache.format.layout import inside, sizes
+
+AHEAD = 8 << 20  # bytes after which the disk begins to write
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Content:
         ids: one per row.
         special: ``(frames,)`` bool, or None.
         attributes: facts for people who open the container without us: modality, encoder, layer, frame rate.
+        crcs: CRC-32C of each row's little-endian bytes, once `Written.rows` has written them.
     """
 
     rows: Sequence[NDArray[np.floating]]
@@ -39,6 +45,7 @@ class Content:
     ids: tuple[str, ...]
     special: NDArray[np.bool_] | None
     attributes: Mapping[str, Any]
+    crcs: list[int] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,13 +119,46 @@ class Container(Protocol):
 
     suffix: str
 
-    def write(self, path: Path, content: Content) -> None:
-        """Creates ``path`` (which must not exist) and closes it; syncing is the caller's."""
+    def write(self, path: Path, content: Content) -> dict[str, str]:
+        """Creates ``path`` (which must not exist) and closes it; syncing is the caller's.
+
+        Returns:
+            xxh3-128 of the files that were hashed as they were written, relative to ``path`` (``.`` for a file).
+        """
         ...
 
     def open(self, path: Path, expected: Expected) -> OpenShard:
         """Opens for reading; raises Damaged or Unsafe where the container does not hold what is expected."""
         ...
+
+
+class Written:
+    """Bytes that go to a file one behind the other, and into its hash while they are in the processor's cache.
+
+    Args:
+        file: unbuffered, at the byte where they begin.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file, self._begun, self._end = file, file.tell(), file.tell()
+        self.digest = xxhash.xxh3_128()
+
+    def add(self, array: NDArray[Any]) -> None:
+        """Writes an array as it is. Raw writes may be short: 2 GB at a time, or when the disk fills."""
+        left = array.reshape(-1).view(np.uint8).data
+        self.digest.update(left)
+        while left:
+            count = self._file.write(left)
+            left, self._end = left[count:], self._end + count
+        if self._end - self._begun >= AHEAD:
+            self._begun = begin_writeback(self._file.fileno(), self._begun, self._end)
+
+    def rows(self, content: Content) -> None:
+        """Writes all rows, little endian, and notes their checksums."""
+        for row in content.rows:
+            stored = row.astype(row.dtype.newbyteorder("<"), copy=False)
+            content.crcs.append(google_crc32c.value(stored))
+            self.add(stored)
 
 
 def check_container(name: str, where: str = "--container") -> None:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.containers.base import Content, Expected, ids_from_bytes, ids_to_bytes
+from ser_cache.containers.base import Content, Expected, Written, ids_from_bytes, ids_to_bytes
 from ser_cache.errors import Damaged, Unsafe
 
 _NAMES = frozenset({"values", "offsets", "ids", "special"})
@@ -105,26 +105,26 @@ class Hdf5Container:
 
     suffix = ".h5"
 
-    def write(self, path: Path, content: Content) -> None:
+    def write(self, path: Path, content: Content) -> dict[str, str]:
         try:
-            self._write(path, content)
+            return self._write(path, content)
         except RuntimeError as error:  # how h5py reports a full disk when it closes
             raise OSError(f"HDF5 cannot write it ({error})") from error
 
-    def _write(self, path: Path, content: Content) -> None:
+    def _write(self, path: Path, content: Content) -> dict[str, str]:
         """HDF5 lays everything out and writes all but the frames; these follow by plain writes, four times as fast."""
         place = self._lay_out(path, content)
         if place is None:
-            return
-        with open(path, "r+b") as file:
-            file.seek(place)
-            file.writelines(
-                row.astype(row.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data
-                for row in content.rows
-            )
+            return {}
+        with open(path, "r+b", buffering=0) as file:
+            written = Written(file)
+            written.digest.update(file.read(place))
+            written.rows(content)
+            written.digest.update(file.read())
         with _opened(path) as file:
             if file["values"].id.get_offset() != place:
                 raise OSError("HDF5 does not find the frames where it laid them out")
+        return {".": written.digest.hexdigest()}
 
     def _lay_out(self, path: Path, content: Content) -> int | None:
         """Writes all but the frames; the byte at which they begin, None if there are none."""

@@ -7,7 +7,6 @@ index with it before it maps, and reads through zarr-python otherwise.
 
 import json
 import math
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_cache.containers.base import Content, Expected, ids_from_bytes, ids_to_bytes
+from ser_cache.containers.base import Content, Expected, Written, ids_from_bytes, ids_to_bytes
 from ser_cache.errors import Damaged, Unsafe
 from ser_cache.format.seal import read_bytes
 
@@ -181,7 +180,7 @@ class ZarrContainer:
 
     suffix = ".zarr"
 
-    def write(self, path: Path, content: Content) -> None:
+    def write(self, path: Path, content: Content) -> dict[str, str]:
         # zarr-python makes metadata and small arrays in memory, and the files are created here: its own store needs
         # hard links to create a file exclusively, and not every file system has them
         import zarr
@@ -213,8 +212,7 @@ class ZarrContainer:
             file.parent.mkdir(parents=True, exist_ok=True)
             with open(file, "xb") as handle:
                 handle.write(held.to_bytes())
-        if frames:
-            _write_shard(path / "values" / "c" / "0" / "0", content, inner)
+        return {"values/c/0/0": _write_shard(path / "values/c/0/0", content, inner)} if frames else {}
 
     def open(self, path: Path, expected: Expected) -> ZarrShard:
         try:
@@ -227,8 +225,8 @@ class ZarrContainer:
             raise Damaged(str(path), f"its metadata are wrong ({error!r})") from error
 
 
-def _write_shard(path: Path, content: Content, inner: int) -> None:
-    """The one shard file of ``values``, byte for byte as zarr-python 3.1 writes it (a test compares them).
+def _write_shard(path: Path, content: Content, inner: int) -> str:
+    """The one shard file of ``values``, byte for byte as zarr-python 3.1 writes it (a test compares them); its xxh3-128.
 
     By hand, because zarr-python copies the array on the way: a profile showed 0.14 against 0.03 s for a shard of 61 MB
     before the fsync. The layout is that of the Zarr v3 sharding codec: inner chunks of full size, the last one padded
@@ -241,17 +239,13 @@ def _write_shard(path: Path, content: Content, inner: int) -> None:
     index[:, 1] = step
     padding = np.full((chunks * inner - frames, features), np.nan, dtype=content.dtype)
     path.parent.mkdir(parents=True)
+    crc = np.array([google_crc32c.value(index)], "<u4")
     with open(path, "xb", buffering=0) as file:
-        for part in (*content.rows, padding, index):
-            _write_all(file, part)
-        file.write(google_crc32c.value(index).to_bytes(4, "little"))
-
-
-def _write_all(file: FileIO, array: NDArray[Any]) -> None:
-    """Raw writes may be short: 2 GB at a time, or when the disk fills."""
-    left = array.reshape(-1).view(np.uint8).data
-    while left:
-        left = left[file.write(left) :]
+        written = Written(file)
+        written.rows(content)
+        for part in (padding, index, crc):
+            written.add(part)
+    return written.digest.hexdigest()
 
 
 def _small(group: "zarr.Group", name: str, data: NDArray[Any], fill: int) -> None:

@@ -12,6 +12,7 @@ Ctrl-C. Unset, a place costs one comparison.
 import contextlib
 import ctypes
 import errno
+import functools
 import itertools
 import os
 import signal
@@ -24,6 +25,7 @@ from ser_cache.errors import CacheError, CannotCommit, CannotWrite
 
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+_SYNC_FILE_RANGE_WRITE = 2
 # what link() and renameat2() answer where the file system does not have them
 _UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES}
 
@@ -61,6 +63,14 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def begin_writeback(descriptor: int, start: int, stop: int) -> int:
+    """Lets the disk begin with these bytes of a file, so that a later fsync waits less; returns ``stop``. Linux only."""
+    with contextlib.suppress(AttributeError):
+        size = ctypes.c_int64(stop - start)
+        _libc().sync_file_range(descriptor, ctypes.c_int64(start), size, _SYNC_FILE_RANGE_WRITE)
+    return stop
+
+
 def sync_tree(path: Path, files: list[Path]) -> None:
     """fsync of every file, then of every directory up to ``path`` (a file or a directory) and the one that holds it.
 
@@ -91,6 +101,11 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _write_temporary(path: Path, data: bytes) -> Path:
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     with open(temporary, "xb") as file:
@@ -106,7 +121,7 @@ def _write_temporary(path: Path, data: bytes) -> Path:
 
 def _rename_noreplace(source: Path, target: Path) -> None:
     fault("rename")
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     if not hasattr(libc, "renameat2"):
         raise OSError(errno.ENOSYS, "renameat2")
     if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):

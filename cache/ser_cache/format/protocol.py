@@ -1,9 +1,10 @@
 """The write protocol of one shard.
 
-1. crc32c of every row, from memory. 2. The data under a unique name. 3. fsync of every file and directory. 4. Size and
-xxh3-128 of every file. 5. The commit record, created exclusively: whoever is second deletes its own data. Nothing is
-visible before step 5, and nothing is acknowledged before its record is on the disk. Deleting goes the other way: the record
-first, durably, then the data; a kill in between leaves what gc removes.
+1. The data under a unique name. While they are written, from memory: crc32c of every row, and xxh3-128 of the file that holds
+the rows. 2. fsync of every file and directory. 3. The commit record, with size and xxh3-128 of every file; it is created
+exclusively, and whoever is second deletes its own data. Nothing is visible before step 3, and nothing is acknowledged before
+its record is on the disk. Deleting goes the other way: the record first, durably, then the data; a kill in between leaves
+what gc removes.
 """
 
 import contextlib
@@ -42,10 +43,11 @@ def write_commit(
     store = container(container_name)
     lengths = [len(row.values) for row in rows]
     arrays = [np.ascontiguousarray(row.values) for row in rows]
-    crcs = [google_crc32c.value(array) for array in arrays]
     offsets = offsets_of(np.array(lengths, dtype=np.int64))
     special = _special(rows)
-    name, files = None, {}
+    name: str | None = None
+    files: dict[str, tuple[int, str]] = {}
+    crcs: list[int] = []
     commits = commit_path(entry, *key, revision)
     with writing(entry):
         folder(entry, "commits", commits.parent.name)
@@ -54,6 +56,7 @@ def write_commit(
             name = new_data_name(*key, store.suffix)
             content = Content(arrays, offsets, tuple(row.id for row in rows), special, _attributes(spec))
             files = _write_data(store, entry / "data" / name, content)
+            crcs = content.crcs or [google_crc32c.value(array) for array in arrays]
         failpoint("commit.before")
         commit = Commit(
             generation=key[0],
@@ -104,11 +107,15 @@ def _write_data(store: Container, path: Path, content: Content) -> dict[str, tup
     """
     try:
         failpoint("data.write.before")
-        store.write(path, content)
+        hashes = store.write(path, content)
         failpoint("data.write.after")
         written = sizes(path)
         sync_tree(path, [path.parent / name for name in written])
-        return {name: (size, hash_file(path.parent / name)) for name, size in written.items()}
+        prefix = len(path.name) + 1
+        return {
+            name: (size, hashes.get(name[prefix:] or ".") or hash_file(path.parent / name))
+            for name, size in written.items()
+        }
     except BaseException:
         with contextlib.suppress(OSError):
             remove_data(path)

@@ -10,15 +10,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_base.machine import memory_left
+from ser_base.machine import memory_left, side_by_side
 from ser_base.progress import say
 from ser_fusion.errors import FramesTooLarge
 
@@ -31,7 +31,6 @@ Rows = NDArray[np.int64]
 ROOM = 0.8
 """Share of the free memory that an array may take; the rest is for the processes that train."""
 _CHUNK = 4  # utterances read at a time while building: their moments are taken while they are in the processor's cache
-_POPULATE_WRITE = 23  # madvise of Linux 5.14: all pages at once, which costs less than a fault for each
 
 
 class Stored(Protocol):
@@ -158,24 +157,8 @@ def read_stream(
     means, variances = (allocate((len(entries), len(ids), features), np.float32) for _ in range(2))
     for entry, mean, variance in zip(entries, means, variances, strict=True):
         values = allocate((int(offsets[-1]), features), np.dtype(entry.spec.dtype))
-        whole = stride == 1 and not first_only
-        buffer = np.empty(
-            (int(original[read].max(initial=0)), features), np.float32
-        )  # fresh memory costs more than the copy
-        for start in range(0, len(read), _CHUNK):
-            part = read[start : start + _CHUNK]
-            # whole utterances go straight to their place; those between them have no frames
-            place = values[offsets[part[0]] : offsets[part[-1] + 1]] if whole else None
-            ragged = entry.gather([ids[n] for n in part], place)
-            for i, n in enumerate(part):
-                exact = buffer[: original[n]]
-                exact[:] = ragged[i]
-                frames = _shorten(exact, stride, first_only)
-                if not whole:
-                    values[offsets[n] : offsets[n + 1]] = frames
-                if len(frames):
-                    centre = frames.mean(0, keepdims=True)
-                    mean[n], variance[n] = centre[0], frames.var(0, mean=centre)
+        place = _Place(values, offsets, mean, variance, original, stride, first_only)
+        side_by_side(partial(_read, entry, ids, place), read, int(original[read].sum()) * features)
         if groups is not None:
             _per_speaker(values, mean, variance, offsets, groups, reference)
         layers.append(values)
@@ -187,6 +170,43 @@ def read_stream(
             if special is not None and not special.all():
                 content[offsets[n] : offsets[n + 1]] = ~special
     return StreamFrames(tuple(layers), offsets, content, means, variances, None if rate is None else rate / stride)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the frames of one layer go, and in which form."""
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+    mean: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    lengths: NDArray[np.int64]  # as stored
+    stride: int
+    first_only: bool
+
+
+def _read(entry: Stored, ids: Sequence[str], place: _Place, rows: Rows) -> None:
+    """Reads utterances, and takes their moments while they are in the processor's cache."""
+    values, offsets = place.values, place.offsets
+    whole = place.stride == 1 and not place.first_only
+    longest = int(place.lengths[rows].max(initial=0))
+    buffer = np.empty((longest, values.shape[1]), np.float32)  # fresh memory costs more than the copy
+    for start in range(0, len(rows), _CHUNK):
+        part = rows[start : start + _CHUNK]
+        # whole utterances go straight to their place; those between them have no frames
+        there = values[offsets[part[0]] : offsets[part[-1] + 1]] if whole else None
+        ragged = entry.gather([ids[n] for n in part], there)
+        for i, n in enumerate(part):
+            exact = buffer[: place.lengths[n]]
+            exact[:] = ragged[i]
+            frames = _shorten(exact, place.stride, place.first_only)
+            if not whole:
+                values[offsets[n] : offsets[n + 1]] = frames
+            if len(frames):
+                place.mean[n] = frames.mean(0)
+                frames -= place.mean[n]  # as ``frames.var(0)``, which would take new memory
+                frames *= frames
+                place.variance[n] = frames.sum(0) / np.float32(len(frames))
 
 
 def _shorten(frames: NDArray[np.float32], stride: int, first_only: bool) -> NDArray[np.float32]:
@@ -270,9 +290,6 @@ class Arena:
         self._descriptors.append(descriptor)
         os.ftruncate(descriptor, size)
         mapped = mmap.mmap(descriptor, size)
-        if folder is None:
-            with suppress(OSError, ValueError, AttributeError):  # elsewhere pages come one by one
-                mapped.madvise(_POPULATE_WRITE)
         array: NDArray[Any] = np.frombuffer(mapped, dtype, int(np.prod(shape))).reshape(shape)
         self._blocks[id(array)] = (Block(path, tuple(shape), dtype.str), array)
         return array

@@ -1,7 +1,6 @@
 """What a study holds: utterances, labels, folds, where the frames lie, their pooled features, and who is normalised together."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +10,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ser_base.errors import UnknownName
-from ser_base.machine import usable_cores
+from ser_base.machine import side_by_side
 from ser_fusion.frames.features import Stored
 
 if TYPE_CHECKING:
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
     from ser_cache import Entry
     from ser_data.manifest.table import CorpusInfo
     from ser_data.protocols import Folds
-
-
-_THREADS = 8
-"""That pool at most."""
-_LONG = 50_000
-"""Numbers of an utterance from which on several threads pool faster than one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +117,7 @@ def pool_entry(entry: Stored, ids: Sequence[str], pooling: str) -> NDArray[np.fl
             special = entry.special(ids[number]) if entry.spec.frame_rate is None else None
             pool_frames(entry.read(ids[number]), special, pooling, out[number])
 
-    numbers = int(entry.lengths(ids).sum()) * entry.spec.features  # short loops would only wait for each other
-    threads = min(usable_cores(), _THREADS) if numbers > _LONG * len(ids) else 1
-    with ThreadPoolExecutor(threads) as workers:  # numpy's loops and the checks of bytes run side by side
-        for _ in workers.map(pool, np.array_split(np.arange(len(ids)), threads * 8)):
-            pass
+    side_by_side(pool, np.arange(len(ids)), int(entry.lengths(ids).sum()) * entry.spec.features)
     return out
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ser_base import machine
 from ser_cache import open_cache
 from ser_fusion.frames import features
 from ser_fusion.frames.features import Arena, StreamFrames, attach, read_stream
@@ -149,7 +150,7 @@ def test_pooled_features_leave_special_tokens_out(small_cache: Path) -> None:
 
 @pytest.mark.parametrize("long", [0, 1 << 60])
 def test_several_threads_pool_as_one_does(small_cache: Path, monkeypatch: pytest.MonkeyPatch, long: int) -> None:
-    monkeypatch.setattr(data, "_LONG", long)
+    monkeypatch.setattr(machine, "LONG", long)
     audio = entry(small_cache, "audio")
     ids = list(audio.ids)[::-1]
     whole = [audio[name].astype(np.float32) for name in ids]
@@ -159,6 +160,13 @@ def test_several_threads_pool_as_one_does(small_cache: Path, monkeypatch: pytest
         ("max", lambda frames: frames.max(0)),
     ):
         assert np.array_equal(data.pool_entry(audio, ids, pooling), np.stack([plain(frames) for frames in whole]))
+    read = read_stream([audio], ids)
+    assert np.array_equal(read.layers[0], np.concatenate([audio[name] for name in ids]))
+    assert np.array_equal(read.means[0], np.stack([frames.mean(0) for frames in whole]))
+    assert np.array_equal(read.variances[0], np.stack([frames.var(0) for frames in whole]))
+    for name in ("means", "variances", "layers", "offsets"):
+        shorter = [getattr(read_stream([audio], ids, stride=3), name) for _ in range(2)]
+        assert np.array_equal(*shorter)
 
 
 def test_a_large_entry_is_read_in_pieces(corpus: Callable[..., Any], cache_of: Callable[..., Path]) -> None:
