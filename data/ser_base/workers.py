@@ -166,25 +166,15 @@ class Pool:
             WorkersDie: They die and get nowhere.
             Exception: A worker's own, with a note of its traceback.
         """
-        with self.begun(jobs) as results:
-            yield from results
-
-    @contextmanager
-    def begun(self, jobs: Sequence[Any]) -> Iterator[Iterator[tuple[Any, Any]]]:
-        """Within it the jobs are at work, also while this process does something else; gives what ``run`` gives."""
         self._waiting = deque(jobs)
         try:
             self._workers = [self._start(own) for own in self._each[: len(jobs)]]
-            self._hand_out()
-            yield self._results()
+            while self._hand_out():
+                yield from self._collect()
+                if self._stopping() >= 2:
+                    return
         finally:
             self._end()
-
-    def _results(self) -> Iterator[tuple[Any, Any]]:
-        while self._hand_out():
-            yield from self._collect()
-            if self._stopping() >= 2:
-                return
 
     def _hand_out(self) -> bool:
         """Fills the workers; False when nothing is left in hand."""

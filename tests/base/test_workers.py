@@ -81,31 +81,6 @@ def test_ctrl_c_while_the_server_loads_is_heard_by_the_run_alone(tmp_path):
     assert (run.returncode, out, err) == (0, "Interrupted.\n", "")
 
 
-AT_WORK = """
-import os, time
-from ser_base.workers import Pool, Server
-
-def touch(jobs, folder):
-    for name in jobs:
-        open(os.path.join(folder, name), "x").close()
-        jobs.done(name)
-
-if __name__ == "__main__":
-    import sys
-    pool = Pool(touch, (sys.argv[1],), [()], Server(["json"], forks=True))
-    with pool.begun(["a"]) as results:
-        while not os.path.exists(os.path.join(sys.argv[1], "a")):
-            time.sleep(0.01)  # nobody asks for results
-        print(list(results))
-"""
-
-
-def test_workers_work_while_nobody_waits_for_them(tmp_path):
-    (tmp_path / "at_work.py").write_text(AT_WORK)
-    words = [sys.executable, str(tmp_path / "at_work.py"), str(tmp_path)]
-    assert subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout == "[('a', 'a')]\n"
-
-
 TWO_SERVERS = """
 import os, sys
 from multiprocessing import forkserver

@@ -295,19 +295,23 @@ def label_permutation_band(
     folds = [(places, predictions.iloc[places]) for places in predictions.groupby("fold").indices.values()]
     true = [class_positions(part.loc[~part["id"].duplicated(), "label"], classes) for _, part in folds]  # each id once
     counts = np.zeros((draws, k * k))
-    shift = (np.arange(draws) * k * k)[:, None]
-    for (places, part), shuffled in zip(folds, _shuffled(tuple(map(tuple, true)), draws, seed), strict=True):
+    for (places, part), cells in zip(folds, _shuffled(tuple(map(tuple, true)), k, draws, seed), strict=True):
         utterance, _ = pd.factorize(part["id"])
         for at in part.groupby("seed").indices.values():
-            cells = (shuffled[:, utterance[at]] * k + guess[places][at] + shift).ravel()
-            counts += np.bincount(cells, minlength=draws * k * k).reshape(draws, k * k)
+            guessed = cells[:, utterance[at]]
+            guessed += guess[places][at]
+            counts += np.bincount(guessed.ravel(), minlength=draws * k * k).reshape(draws, k * k)
     scores = scores_of(counts.reshape(draws, k, k))[metric]
     low, high = np.quantile(scores, [0.025, 0.975])
     return float(low), float(high)
 
 
 @functools.lru_cache(maxsize=1)
-def _shuffled(true: tuple[tuple[int, ...], ...], draws: int, seed: int) -> list[np.ndarray]:
-    """Shufflings ``(draws, n)`` of the labels of each fold; all rows of a protocol have the same ones."""
-    rng = np.random.default_rng(seed)
-    return [rng.permuted(np.broadcast_to(np.array(labels), (draws, len(labels))), axis=1) for labels in true]
+def _shuffled(true: tuple[tuple[int, ...], ...], classes: int, draws: int, seed: int) -> list[np.ndarray]:
+    """Per fold the cell of each shuffled label ``(draws, n)``, of one confusion matrix for each draw, before the guess.
+
+    All rows of a protocol have the same ones.
+    """
+    rng, first = np.random.default_rng(seed), (np.arange(draws) * classes * classes)[:, None]
+    shuffled = (rng.permuted(np.broadcast_to(np.array(labels), (draws, len(labels))), axis=1) for labels in true)
+    return [labels * classes + first for labels in shuffled]

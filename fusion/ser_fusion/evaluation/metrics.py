@@ -28,10 +28,13 @@ DEFINITIONS = {
 
 def class_positions(values: Any, classes: Sequence[str]) -> np.ndarray:
     """Class positions ``(n,)`` int64 of class names (or of positions, which pass through); -1 for a name that is not a class."""
+    places = _places(tuple(str(name) for name in classes))
+    if isinstance(values, pd.Series) and values.dtype == places.dtype:
+        return places.get_indexer(pd.Index(values)).astype(np.int64)
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
-    return _places(tuple(str(name) for name in classes)).get_indexer(pd.Index(array.astype(str))).astype(np.int64)
+    return places.get_indexer(pd.Index(array.astype(str))).astype(np.int64)
 
 
 @lru_cache(maxsize=32)

@@ -20,6 +20,8 @@ OnDone = Callable[["Task", float], None]
 OnEstimate = Callable[["Estimate"], None]
 
 
+ONE = "1"
+"""Thread of a worker process: the same sums in the same order, however many workers there are."""
 JUDGES = ("sklearn.metrics", "scipy.stats", "statsmodels.stats.multitest", "ser_fusion.reporting.plots", "jinja2")
 
 
@@ -29,21 +31,22 @@ def server(forks: bool) -> Server:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it processes begin that compute on one thread; torch reads the variable when it is loaded."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+def threads(count: str | None) -> Iterator[None]:
+    """Within it ``OMP_NUM_THREADS`` is so much, which libraries read when they are loaded; None: not set."""
+    name = "OMP_NUM_THREADS"
+    before = os.environ.pop(name, None)
+    if count is not None:
+        os.environ[name] = count
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def load_judges() -> None:
-    """Loads the libraries that judge a run; done while the workers get ready, it costs a user nothing."""
+    """Loads the libraries that judge a run; done while the last trainings end, it costs a user nothing."""
     for name in JUDGES:
         import_module(name)
 
@@ -56,7 +59,7 @@ def ahead(job: "FuseJob") -> Iterator[None]:
         yield
         return
     starter = server(forks=True)
-    with one_thread():
+    with threads(ONE):
         starter.ahead()
     try:
         yield

@@ -6,10 +6,10 @@ folder gets its ``done.json`` last, so a killed run is continued by the same com
 fingerprint and not done again, and the numbers are those of an uninterrupted run.
 """
 
+import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from ser_fusion.frames.features import Arena, attach
 from ser_fusion.runs.estimate import estimate
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
-from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate, ahead, load_judges, one_thread, server
+from ser_fusion.runs.runners.base import ONE, JobFailed, OnDone, OnEstimate, ahead, load_judges, server, threads
 from ser_fusion.runs.task import Task, names_of, read_frames
 
 
@@ -48,12 +48,10 @@ def run(
             return workers
         with ahead(job):  # one server for the estimate and the trainings
             each = list(islice(cycle(devices), workers))
-            if on_estimate is not None and devices[0] != "cpu":
-                # here, as a GPU's driver takes seconds to start in a further process
+            if on_estimate is not None and devices[0] == "cpu":
+                _estimate_there(job, job_data, todo, names, workers, on_estimate)
+            elif on_estimate is not None:  # here, as a GPU's driver takes seconds to start in a further process
                 on_estimate(estimate(job, job_data, todo, names, workers))
-                on_estimate = None
-            with _estimated(job, job_data, todo, names, workers, on_estimate):
-                load_judges()
             streams = read_frames(job, job_data.study, names, arena.allocate)
             handles = {n: arena.handle(s) for n, s in streams.items()}
             _work_there(job, job_data, todo, handles, each, on_done, on_epoch)
@@ -76,7 +74,7 @@ def _work_here(
 
     from ser_fusion.runs.folder import do_task
 
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the same sums in the same order
     keep_freed_memory()
     try:
@@ -86,28 +84,21 @@ def _work_here(
         for task in todo:
             on_done(task, do_task(task, data, job.out, job.save_attention, on_epoch))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
-@contextmanager
-def _estimated(
+def _estimate_there(
     job: FuseJob,
     job_data: JobData,
     todo: Sequence[Task],
     names: Sequence[str],
     workers: int,
-    on_estimate: OnEstimate | None,
-) -> Iterator[None]:
-    """Within it a worker times a few steps, while this process does something else; then says how long all will take."""
-    if on_estimate is None:
-        yield
-        return
+    on_estimate: OnEstimate,
+) -> None:
+    """Times a few steps in a worker, before all frames are read: it has loaded what they need."""
     pool = Pool(_estimator, (job, job_data, todo, names, workers), [()], server(forks=True))
-    with ExitStack() as stack:
-        with one_thread():
-            results = stack.enter_context(pool.begun([None]))
-        yield
-        for _, expected in results:
+    with threads(ONE):
+        for _, expected in pool.run([None]):
             on_estimate(expected)
 
 
@@ -139,9 +130,14 @@ def _work_there(
     common = (handles, job_data.data({}), job.out, job.save_attention)
     each, start = [(device,) for device in devices], server(forks=devices[0] == "cpu")
     pool = Pool(_worker, common, each, start, heard=lambda task, news: on_epoch())
-    with one_thread():
+    left, usual = len(todo), os.environ.get("OMP_NUM_THREADS")
+    with threads(ONE):
         for task, seconds in pool.run(todo):
             on_done(task, seconds)
+            left -= 1
+            if left < len(each):  # a worker has nothing left to do
+                with threads(usual):
+                    load_judges()
 
 
 def _worker(jobs: Jobs, handles: Mapping[str, Any], data: Any, out: Path, attention: int, device: str) -> None:
