@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,12 +109,12 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
             raise click.UsageError(f"{option}: {first['msg']}") from error
         except SerError as error:
             raise click.ClickException(_with_notes(error)) from error
-        from ser_fusion.runs.finished import recall, stands
+        from ser_fusion.runs.finished import recall
         from ser_fusion.runs.job import open_job
         from ser_fusion.runs.runners.base import ahead
 
         try:
-            with nullcontext() if stands(job) else ahead(job):
+            with ahead(job):
                 study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
                 recalled = recall(job, study) if like is None else ""
                 if isinstance(recalled, str):

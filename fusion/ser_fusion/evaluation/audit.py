@@ -87,15 +87,11 @@ def audit_table(
         step = None if progress is None else functools.partial(_said, progress, name)
         made = deterministic_rows(table, classes, means, parts, fits, fixed=fixed, joint=JOINT, progress=step)
         predicted = [(reference.info, reference.test) for reference in made] + list((heads or {}).get(name, ()))
+        scored[name] = [(row, _scored(frame, classes, permutations, seed)) for row, frame in predicted]
         against = _against_trivial(predicted, table, classes)
-        scored[name] = [
-            (
-                row,
-                _scored(predictions, classes, permutations, seed)
-                | ({"against": against[slug]} if (slug := row["slug"]) in against else {}),
-            )
-            for row, predictions in predicted
-        ]
+        for row, scores in scored[name]:
+            if row["slug"] in against:
+                scores["against"] = against[row["slug"]]
     rows: dict[str, dict[str, Any]] = {}
     for name in grounds.plans:
         for row, scores in scored[name]:

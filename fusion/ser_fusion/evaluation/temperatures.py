@@ -110,7 +110,7 @@ def fold_temperatures(
     if development is None or not len(development):
         return {fold: Temperature(1.0, NO_DEVELOPMENT) for fold in tested}
     theirs = {fold: [str(name) for name in inside] for fold, inside in tested.items()}
-    names = [*development["id"].astype(str), *chain.from_iterable(theirs.values())]
+    names = [*(str(name) for name in development["id"]), *chain.from_iterable(theirs.values())]
     units, n = units_of(names, speakers), len(development)
     utterance, unit = pd.factorize(np.array(names, object))[0], pd.factorize(units)[0]
     posteriors, targets = arrays_of(development, classes)

@@ -1,8 +1,7 @@
 """The plots of a report by their places on the page, drawn on several processes where they are many."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +33,13 @@ from ser_fusion.reporting.figures import (
 
 FEW = 6
 """Plots that one process draws before another one has begun."""
+DRAWING = (
+    "matplotlib.figure",
+    *(f"matplotlib.backends.backend_{name}" for name in ("agg", "svg", "pdf")),
+    "fontTools.subset",
+    __name__,
+)
+"""Modules of the processes that draw."""
 NOTE = "drawn.json"
 KINDS = ("svg", "png", "pdf")
 
@@ -92,26 +98,8 @@ class Drawer:
         return ((n, drawn(asked, folder)) for n, (asked, folder) in enumerate(zip(self._asked, folders, strict=True)))
 
     def _there(self, folders: Sequence[Path | None], workers: int) -> Iterator[tuple[int, str]]:
-        pool = Pool(_draw, (self._asked, folders), [()] * workers, drawers(), ahead=1)
+        pool = Pool(_draw, (self._asked, folders), [()] * workers, Server(DRAWING, forks=True), ahead=1)
         return pool.run(range(len(self._asked)))
-
-
-def drawers() -> Server:
-    """Starts the processes that draw."""
-    backends = (f"matplotlib.backends.backend_{name}" for name in ("agg", "svg", "pdf"))
-    return Server(["matplotlib.figure", *backends, "fontTools.subset", __name__], forks=True)
-
-
-@contextmanager
-def ahead(rows: Sequence[Mapping[str, Any]], workers: int) -> Iterator[None]:
-    """Within it those processes load their libraries while a run with these rows is judged, if it has enough of them."""
-    server = drawers()
-    if workers > 1 and sum(row["kind"] not in ("reference", "lost") for row in rows) * 3 >= 2 * FEW:
-        server.ahead()
-    try:
-        yield
-    finally:
-        server.end()
 
 
 Asked = tuple[str, str, Callable[..., Any], tuple[Any, ...]]

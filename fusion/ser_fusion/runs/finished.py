@@ -14,11 +14,10 @@ from pydantic import Field
 
 from ser_base.files import write_json
 from ser_cache import open_cache
-from ser_fusion.errors import RecordBroken, RecordMissing, RunUnreadable
-from ser_fusion.evaluation.records import Judged, Record, Started, read_record
+from ser_fusion.errors import RecordBroken, RecordMissing
+from ser_fusion.evaluation.records import Judged, Record, read_record
 from ser_fusion.runs.environment import makers
 from ser_fusion.runs.job import MACHINERY
-from ser_fusion.runs.memory import asked_jobs
 from ser_fusion.study.open import MANIFEST
 
 if TYPE_CHECKING:
@@ -88,15 +87,6 @@ def note(job: "FuseJob", study: "Study", trainings: int, outcome: Outcome) -> No
     files = {str(path.relative_to(job.out)): _look(path) for path in _files(job.out)}
     content = {"mark": mark_of(job, study), "trainings": trainings, "left_out": outcome.left_out, "files": files}
     write_json(job.out / NOTE, content)
-
-
-def stands(job: "FuseJob") -> bool:
-    """Whether the run directory seems to hold a finished run of this very job; ``recall`` looks closer."""
-    try:
-        asked = asked_jobs(job.out, read_record(job.out / "run.json", Started), job.model_dump(mode="json"))
-    except (RecordMissing, RecordBroken, RunUnreadable):
-        return False
-    return job in asked and (job.out / NOTE).is_file()
 
 
 def recall(job: "FuseJob", study: "Study", made_by: object = None) -> tuple[Outcome, int] | str:

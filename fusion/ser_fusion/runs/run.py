@@ -16,6 +16,7 @@ import pandas as pd
 
 from ser_base.errors import SerError
 from ser_base.files import locked, replacing, write_json
+from ser_base.workers import Server
 from ser_fusion.errors import ClassMissing, ContextImpossible, RecordBroken, RecordMissing, RunUnreadable
 from ser_fusion.evaluation.audit import PROTOCOLS, Heads
 from ser_fusion.evaluation.records import Done, Started, read_record
@@ -102,7 +103,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     from ser_fusion.evaluation.audit import audit_study
     from ser_fusion.evaluation.probes import Fits
     from ser_fusion.evaluation.run_metrics import evaluate_run
-    from ser_fusion.reporting.plots import ahead
+    from ser_fusion.reporting.plots import DRAWING, FEW
     from ser_fusion.reporting.report import write_report
 
     gc.freeze()  # the libraries stay: collections look only at what judging makes, which halves its time
@@ -143,10 +144,15 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     listener.step("evaluation")
     if job.vad_weight:
         judge_beside(prepared, features())
-    with ahead(finished["rows"], processes):
+    drawers = Server(DRAWING, forks=True)
+    if processes > 1 and sum(row["kind"] not in ("reference", "lost") for row in finished["rows"]) * 3 >= 2 * FEW:
+        drawers.ahead()  # about three plots a row: processes that draw load their libraries meanwhile
+    try:
         metrics = evaluate_run(job.out)
         listener.step("report")
         report = write_report(job.out, workers=processes, reuse=True)
+    finally:
+        drawers.end()
     results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
     return Outcome(out=job.out, remaining=0, failed=study.failed, **results)
 

@@ -1,8 +1,6 @@
 """Optimisers (adam, adamw) and learning-rate schedules (plateau, cosine, one-cycle, none), all declared in the result."""
 
 import inspect
-from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 import torch
@@ -13,24 +11,14 @@ PLATEAU_PATIENCE = 4  # epochs; below every preset's stopping patience, or the r
 PLATEAU_GAIN = 1e-4  # of the development score; absolute, since a share of a negative score (minus a loss) is a loss
 
 
-def optimiser_of(name: str, parameters: Iterable[torch.nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
-    """An optimiser of torch, ``adam`` or ``adamw``, which updates all parameters at once (``fused``).
-
-    Args:
-        name: Which.
-        parameters: What it changes.
-        lr: Learning rate.
-        weight_decay: L2 penalty (``adam``) or decay apart from the gradient (``adamw``).
-    """
-    kind = _eager({"adam": Adam, "adamw": AdamW}[name])
-    return kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
-
-
-@cache
 def _eager(kind: type[Adam]) -> Any:
     """The same optimiser, which does not load torch's compiler: that takes a second of every process, to be switched off."""
     own = {name: inspect.unwrap(getattr(Optimizer, name)) for name in ("add_param_group", "zero_grad")}
     return type(kind.__name__, (kind,), {**own, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+OPTIMISERS = {"adam": _eager(Adam), "adamw": _eager(AdamW)}
+"""torch's own, with their arguments."""
 
 
 class Schedule:

@@ -24,7 +24,7 @@ from ser_fusion.heads.vad import rate
 from ser_fusion.training.losses.objective import Objective, Truth
 from ser_fusion.training.plan import Plan, Trained, TrainingData
 from ser_fusion.training.presets import Training
-from ser_fusion.training.schedule import Schedule, optimiser_of
+from ser_fusion.training.schedule import OPTIMISERS, Schedule
 from ser_fusion.training.scoring import WHOLE, BestEpoch, apart, calibrate, posteriors, scores
 
 Rows = NDArray[np.int64]
@@ -120,7 +120,8 @@ def _fit(
     if model.raters is not None and truth.ratings is not None:
         model.raters.fit_scale(truth.ratings[rows])
     settings = plan.training
-    optimiser = optimiser_of(settings.optimiser, model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    kind = OPTIMISERS[settings.optimiser]
+    optimiser = kind(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     steps = -(-len(rows) // settings.batch)
     stops = settings.patience is not None
     epochs = plan.lasts(len(rows))

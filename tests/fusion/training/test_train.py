@@ -132,10 +132,10 @@ def test_the_padded_engine_trains_the_same_model(data: Data, fusion: str) -> Non
 
 COMPILER = """
 import sys, torch
-from ser_fusion.training.schedule import Schedule, optimiser_of
+from ser_fusion.training.schedule import OPTIMISERS, Schedule
 torch.manual_seed(0)
 model = torch.nn.Linear(5, 3)
-optimiser = optimiser_of(sys.argv[1], model.parameters(), lr=1e-2, weight_decay=0.1)
+optimiser = OPTIMISERS[sys.argv[1]](model.parameters(), lr=1e-2, weight_decay=0.1, fused=True)
 schedule = Schedule("one-cycle", optimiser, epochs=2, steps=3)
 for _ in range(6):
     optimiser.zero_grad(set_to_none=True)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from ser_base.machine import resolve_device, usable_cores
 from ser_base.workers import Server
-from ser_fusion.errors import FusionError
+from ser_fusion.errors import FusionError, RecordBroken, RecordMissing, RunUnreadable
+from ser_fusion.evaluation.records import Started, read_record
+from ser_fusion.runs.memory import asked_jobs
 
 if TYPE_CHECKING:
     from ser_fusion.runs.estimate import Estimate
@@ -53,9 +55,12 @@ def load_judges() -> None:
 
 @contextmanager
 def ahead(job: "FuseJob") -> Iterator[None]:
-    """Loads the workers' libraries while this process loads its own and plans; ends their server with the run."""
+    """Loads the workers' libraries while this process loads its own and plans; ends their server with the run.
+
+    Not where the run directory seems to hold a finished run of this very job.
+    """
     workers = usable_cores() if job.workers is None else job.workers
-    if job.runner != "local" or workers < 2 or resolve_device(job.device) != "cpu":
+    if job.runner != "local" or workers < 2 or resolve_device(job.device) != "cpu" or stands(job):
         yield
         return
     starter = server(forks=True)
@@ -65,6 +70,15 @@ def ahead(job: "FuseJob") -> Iterator[None]:
         yield
     finally:
         starter.end()
+
+
+def stands(job: "FuseJob") -> bool:
+    """Whether the run directory seems to hold a finished run of this very job; ``recall`` looks closer."""
+    try:
+        old = read_record(job.out / "run.json", Started)
+        return bool(old.get("finished")) and job in asked_jobs(job.out, old, job.model_dump(mode="json"))
+    except (RecordMissing, RecordBroken, RunUnreadable):
+        return False
 
 
 class Runner(Protocol):
