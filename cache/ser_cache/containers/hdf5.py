@@ -117,8 +117,10 @@ class Hdf5Container:
         if place is None:
             return {}
         with open(path, "r+b", buffering=0) as file:
+            head = file.read(place)
+            file.seek(place)
             written = Written(file)
-            written.digest.update(file.read(place))
+            written.digest.update(head)
             written.rows(content)
             written.digest.update(file.read())
         with _opened(path) as file:
