@@ -65,7 +65,7 @@ class Drawer:
     Args:
         folder: Where their files are written.
         files: Whether there are any; else only what the page needs is made.
-        reuse: Leave files alone that show the same already.
+        reuse: Leave files alone that show the same already, and note what is shown.
     """
 
     def __init__(self, folder: Path, files: bool, reuse: bool = False) -> None:
@@ -83,14 +83,15 @@ class Drawer:
 
     def draw(self, workers: int) -> None:
         """Draws what was noted, on at most so many processes; the files are the same on one as on several."""
-        shown = {} if self._folder is None else {asked[0]: mark_of(asked) for asked in self._asked}
-        kept = drawn_before(self._folder) if self._folder is not None and self._reuse else {}
+        kept, shown = {}, {}
+        if self._reuse and self._folder is not None:
+            kept, shown = drawn_before(self._folder), {asked[0]: mark_of(asked) for asked in self._asked}
         done = {file for file, mark in shown.items() if kept.get(file, {}).get("shows") == mark}
         folders = [None if asked[0] in done else self._folder for asked in self._asked]
         workers = min(workers, len(self._asked) // FEW)
         for number, svg in self._here(folders) if workers < 2 else self._there(folders, workers):
             self._plots[number].svg = svg
-        if self._folder is not None and self._asked:
+        if shown and self._folder is not None:
             now = {file: {"shows": mark, "files": _hashes(self._folder, file)} for file, mark in shown.items()}
             write_json(self._folder / NOTE, now)
 
