@@ -15,7 +15,7 @@ from ser_base.errors import SerError
 DEVICES = r"^(auto|cpu|cuda(:[0-9]+(,[0-9]+)*)?)$"
 """What ``--device`` may be: `cuda` is every visible card, `cuda:1` or `cuda:0,2` some of them."""
 
-MOST_THREADS = 8
+MOST_THREADS = 8  # more wait for each other
 LONG = 50_000
 """Numbers of a row from which on several threads go through them faster than one."""
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")

@@ -14,7 +14,6 @@
 How the minimum is found, the same one as scikit-learn's (a test holds them together), is in ``probe_solver``.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -208,7 +207,8 @@ class Fits:
                 else:
                     self._probes[key] = stored
         if missing:
-            deque(self._loading, maxlen=0)
+            for _ in self._loading:
+                pass  # until all of them are there
             for fitted in self._coming:
                 self._take(*fitted)  # one set at a time
             self._asked = set(missing)

@@ -203,10 +203,22 @@ def _read(entry: Stored, ids: Sequence[str], place: _Place, rows: Rows) -> None:
             if not whole:
                 values[offsets[n] : offsets[n + 1]] = frames
             if len(frames):
-                place.mean[n] = frames.mean(0)
-                frames -= place.mean[n]  # as ``frames.var(0)``, which would take new memory
-                frames *= frames
-                place.variance[n] = frames.sum(0) / np.float32(len(frames))
+                place.mean[n], place.variance[n] = moments_over_time(frames)
+
+
+def moments_over_time(frames: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``frames.mean(0)`` and ``frames.var(0)`` to the last bit, without new memory: what is in ``frames`` is lost.
+
+    Args:
+        frames: (frames, features), at least one frame.
+
+    Returns:
+        (features,) each; the variance with ddof 0.
+    """
+    mean: NDArray[np.float32] = frames.mean(0)
+    frames -= mean
+    frames *= frames
+    return mean, frames.sum(0) / np.float32(len(frames))
 
 
 def _shorten(frames: NDArray[np.float32], stride: int, first_only: bool) -> NDArray[np.float32]:

@@ -106,7 +106,7 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     from ser_fusion.reporting.plots import DRAWING, FEW
     from ser_fusion.reporting.report import write_report
 
-    gc.freeze()  # the libraries stay: collections look only at what judging makes, which halves its time
+    gc.freeze()  # the libraries stay: collections look only at what judging makes
     prepared = remember(prepared)
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
     if job.task == "vad":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ser_base.errors import UnknownName
 from ser_base.machine import side_by_side
-from ser_fusion.frames.features import Stored
+from ser_fusion.frames.features import Stored, moments_over_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,12 +140,11 @@ def pool_frames(
     if pooling == "max":
         out[:] = values.max(0)
         return
-    features = values.shape[1]
-    out[:features] = values.mean(0)
-    if pooling == "stats":  # as ``values.std(0)``, which would take new memory twice
-        values -= out[:features]
-        values *= values
-        out[features:] = np.sqrt(values.sum(0) / np.float32(len(values)))
+    if pooling == "mean":
+        out[:] = values.mean(0)
+        return
+    mean, variance = moments_over_time(values)
+    out[:] = np.concatenate([mean, np.sqrt(variance)])
 
 
 # Pooled features of all streams, as probes take them.

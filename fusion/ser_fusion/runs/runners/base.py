@@ -25,6 +25,7 @@ OnEstimate = Callable[["Estimate"], None]
 ONE = "1"
 """Thread of a worker process: the same sums in the same order, however many workers there are."""
 JUDGES = ("sklearn.metrics", "scipy.stats", "statsmodels.stats.multitest", "ser_fusion.reporting.plots", "jinja2")
+"""Modules that judging a run loads where it needs them."""
 
 
 def server(forks: bool) -> Server:
