@@ -18,6 +18,11 @@ DEVICES = r"^(auto|cpu|cuda(:[0-9]+(,[0-9]+)*)?)$"
 MOST_THREADS = 8  # more wait for each other
 LONG = 50_000
 """Numbers of a row from which on several threads go through them faster than one."""
+GROUP_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Files of a control group, of version 2 and 1: its limit, what it uses, and what of that are files that can go."""
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """One of them is there where Linux has a GPU's driver."""
 
@@ -93,22 +98,42 @@ def side_by_side(work: Callable[[Any], None], rows: Any, numbers: int) -> None:
             pass
 
 
-def memory_left(meminfo: Path = Path("/proc/meminfo"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that processes may still take, by the system and by this process's control group; None where nobody says.
+def memory_left(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that processes may still take, by the system and by the control groups of this process; None where nobody says.
+
+    A container or a scheduler such as SLURM limits a group, or one of those that hold it.
 
     Args:
-        meminfo: Where Linux tells of its memory.
-        groups: Where it tells of control groups (version 2, as a container sees its own).
+        proc: Where Linux tells of its memory and of the groups of this process.
+        groups: Where it tells of control groups, of version 1 or 2.
     """
     left = []
     with suppress(OSError, ValueError, StopIteration):
-        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
+        line = next(line for line in (proc / "meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
         left.append(int(line.split()[1]) * 1024)
-    with suppress(OSError, ValueError):  # "max" where there is no limit
-        limit, used = (int((groups / name).read_text()) for name in ("memory.max", "memory.current"))
-        facts = dict(line.split() for line in (groups / "memory.stat").read_text().splitlines())
-        left.append(limit - used + int(facts.get("inactive_file", 0)))  # files that were read can go
+    for group in _groups(proc, groups):
+        for limits, used_now, idle in GROUP_FILES:
+            with suppress(OSError, ValueError):  # "max" where there is no limit
+                limit, used = (int((group / name).read_text()) for name in (limits, used_now))
+                facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                left.append(limit - used + int(facts.get(idle, 0)))  # files that were read can go
     return max(min(left), 0) if left else None
+
+
+def _groups(proc: Path, groups: Path) -> set[Path]:
+    """Folders of the control groups that may limit this process's memory: its own, and those that hold them.
+
+    A container often sees its own group as the outermost one, and a path that it does not have: then only that one is read.
+    """
+    found = {groups}
+    with suppress(OSError, ValueError):
+        for line in (proc / "self/cgroup").read_text().splitlines():
+            number, kinds, path = line.split(":", 2)
+            root = groups if number == "0" else groups / kinds
+            if number == "0" or "memory" in kinds.split(","):
+                own = root / path.lstrip("/")
+                found |= {root, own, *(parent for parent in own.parents if parent.is_relative_to(root))}
+    return found
 
 
 def keep_freed_memory() -> None:

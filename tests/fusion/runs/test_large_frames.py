@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_base.machine import memory_left
 from ser_fusion.errors import FramesTooLarge
 from ser_fusion.frames import features
 from ser_fusion.runs.job import FuseJob
@@ -45,16 +44,3 @@ def test_several_arrays_share_the_room(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(features, "memory_left", lambda: 10 * size - arena._held)
     places = [arena._folder_for(size) for _ in range(10)]
     assert places == [None] * 8 + [tmp_path] * 2
-
-
-def test_memory_of_the_system_and_of_the_group(tmp_path: Path) -> None:
-    files = meminfo, group = tmp_path / "meminfo", tmp_path / "group"
-    group.mkdir()
-    assert memory_left(*files) is None
-    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  4000 kB\n")
-    (group / "memory.max").write_text("max\n")
-    assert memory_left(*files) == 4000 * 1024
-    (group / "memory.max").write_text("3000000\n")
-    (group / "memory.current").write_text("1000000\n")
-    (group / "memory.stat").write_text("anon 5\ninactive_file 500000\n")
-    assert memory_left(*files) == 2_500_000
