@@ -142,7 +142,7 @@ def fusion_rows(folder: Path, shape: str, code: Code) -> list[Row]:
         Row(
             name=f"first estimate at stride 1, {shape}",
             code=code,
-            ours=code("ser-fuse", "--cache", cache, "--fusion", "cross", "--epochs", epochs, "--out", work),
+            ours=code("ser-fuse", "--cache", cache, "--fusion", "cross", "--out", work),
             goal=5.0,
             before=fresh,
             until="Training will take",

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ser_fusion.frames.batches import Frames, Packed, interleaved, pad
-from ser_fusion.frames.device import resident, sent
+from ser_fusion.frames.device import Resident, resident, sent
 from ser_fusion.frames.features import Context, Rows, StreamFrames
 
 Partners = Mapping[str, NDArray[np.int64]]
+
+MOST = 1 << 27
+"""Numbers that a batch for evaluation holds at most, of several utterances: 512 MB, for long utterances or many layers."""
 
 
 # Tokens of previous turns in a batch: appended behind an utterance's frames, told apart by how long ago they were.
@@ -144,8 +147,7 @@ class Feed:
         which = np.repeat(offsets[rows], lengths) + place
         there = None if fixed is None else place < np.repeat(own, lengths)
         index = sent(which if there is None else np.where(there, which, 0), frames.device)
-        gathered = [layer.index_select(0, index) for layer in frames.layers]
-        values = self._near(gathered[0] if len(gathered) == 1 else torch.stack(gathered, 1)).float()
+        values = self._gathered(frames, index)
         if there is not None:
             values[sent(np.flatnonzero(~there), self.device)] = 0
         all_content = fixed is not None or not frames.special[rows[own > 0]].any()
@@ -155,6 +157,17 @@ class Feed:
         if context is not None and name not in self.lost:
             batch = append(batch, context, rows)
         return pad(batch) if self.padded else batch
+
+    def _gathered(self, frames: Resident, index: torch.Tensor) -> torch.Tensor:
+        """These frames where batches go, float32: (frames, features), or (frames, layers, features) where there are several."""
+        layers = frames.layers
+        if len(layers) == 1:
+            return self._near(layers[0].index_select(0, index)).float()
+        dtype = layers[0].dtype if frames.device.type != self.device.type else torch.float32
+        values = torch.empty(len(index), len(layers), layers[0].shape[1], dtype=dtype, device=frames.device)
+        for number, layer in enumerate(layers):  # one after the other: together they are large
+            values[:, number] = layer.index_select(0, index)
+        return self._near(values).float()
 
     def _near(self, values: torch.Tensor) -> torch.Tensor:
         """What was gathered, on the device of the batches."""
@@ -167,15 +180,29 @@ class Feed:
 
         Args:
             rows: Rows of the study.
-            size: Utterances per batch.
+            size: Utterances per batch, or fewer where they would be more than ``MOST`` numbers.
             partners: Other rows for some streams, in the order of ``rows``.
         """
         longest = max(self.streams, key=lambda n: int(self.streams[n].offsets[-1]))
         order = np.argsort(self.streams[longest].lengths[rows], kind="stable")
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        parts = self._cuts(rows, order, size)
         others = [{name: other[part] for name, other in (partners or {}).items()} for part in parts]
         yield from zip(
             [rows[part] for part in parts],
             self.batches(zip([rows[part] for part in parts], others, strict=True)),
             strict=True,
         )
+
+    def _cuts(self, rows: Rows, order: Rows, size: int) -> list[Rows]:
+        """The order cut into batches; see ``by_length``."""
+        numbers = np.zeros(len(rows), dtype=np.int64)
+        for name, stream in self.streams.items():
+            frames = stream.lengths[rows] if name not in self.pad_to else self.pad_to[name]
+            numbers += frames * len(stream.layers) * stream.features
+        cuts, held, began = [0], 0, 0
+        for at, number in enumerate(numbers[order].tolist()):
+            if at > began and (at - began == size or held + number > MOST):
+                cuts.append(at)
+                held, began = 0, at
+            held += number
+        return [order[start:end] for start, end in zip(cuts, [*cuts[1:], len(order)], strict=True) if start < end]

@@ -48,11 +48,14 @@ class Input(nn.Module):
         if self.layer_weights is None:
             return frames.with_values((values - self.mean[0]).mul_(self.scale[0])) if self.normalise else frames
         weights = self.layer_weights.softmax(0).unsqueeze(1)
-        if self.normalise:  # folded into the sum: one pass over the frames
-            return frames.with_values(
-                (values * (weights * self.scale)).sum(-2) - (weights * self.mean * self.scale).sum(0)
-            )
-        return frames.with_values((values * weights).sum(-2))
+        factors = weights * self.scale if self.normalise else weights.expand(self.scale.shape)
+        total = values[..., 0, :] * factors[0]
+        for number in range(
+            1, len(factors)
+        ):  # one after the other: the product with all of them is as large as the batch
+            total = torch.addcmul(total, values[..., number, :], factors[number])
+        # the mean is folded into the sum: one pass over the frames
+        return frames.with_values(total - (factors * self.mean).sum(0) if self.normalise else total)
 
 
 FACTS = ("fusion", "dims", "layers", "classes", "shape", "normalise", "context", "ratings")

@@ -1,7 +1,7 @@
 """How long a run will take: a few steps of each row are timed before the first training, on a sample of its own frames.
 
 The timed steps are not kept. Early stopping makes the estimate an upper bound ("at most"). The time to read frames and to
-judge is left out.
+judge is left out. A run of some seconds is not timed: that takes a second itself.
 """
 
 import time
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser_fusion.frames.features import StreamFrames
-from ser_fusion.runs.task import read_frames
+from ser_fusion.frames.features import StreamFrames, stride_of
+from ser_fusion.runs.task import names_of, read_frames
 from ser_fusion.training.plan import TrainingData
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Timed = Callable[[Task, JobData, Mapping[str, StreamFrames], int], float]
 
+FEW_STEPS, FEW_FRAMES = 600, 1_000_000  # of all trainings: up to so many of both are over in some seconds
 BUDGET = 2.0  # seconds for all timing; rows that are not reached count as the mean of those that are
 SHORT = 15.0  # seconds below which no further row is timed
 LONG = 300.0  # seconds from which a larger --stride is proposed
@@ -105,6 +106,20 @@ def estimate(
     short = [k for k, value in expected.items() if value <= LONG]
     best = short[0] if short else STRIDES[-1]
     return replace(plain, stride=job.stride * best, faster=expected[best])
+
+
+def is_brief(job: "FuseJob", job_data: "JobData", todo: "Sequence[Task]") -> bool:
+    """Whether training is so short that nobody needs to be told how long it takes; nothing is read for that."""
+    steps = [steps_of(task) for task in todo]
+    if sum(steps) > FEW_STEPS:
+        return False
+    ids, layers = list(job_data.study.table.index), job_data.study.layers
+    usual = {
+        name: float(np.mean(layers[name][0].lengths(ids))) / stride_of(layers[name][0].spec, job.stride)
+        for name in names_of(job_data.study, todo)
+    }
+    each = (task.plan.training.batch * sum(usual[name] for name in task.plan.streams) for task in todo)
+    return sum(number * frames for number, frames in zip(steps, each, strict=True)) <= FEW_FRAMES
 
 
 def first_of_each_row(todo: "Sequence[Task]") -> "dict[str, Task]":

@@ -21,7 +21,7 @@ class Listener:
         """The study is open: the number of trainings, and how many of them are already done."""
 
     def estimate(self, estimate: "Estimate") -> None:
-        """The frames are loaded, and this is how long training will take."""
+        """Nothing is trained yet, and this is how long it will take; not told of a run of some seconds."""
 
     def epoch(self) -> None:
         """Some job finished an epoch."""

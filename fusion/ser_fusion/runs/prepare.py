@@ -10,6 +10,7 @@ from typing import Any
 from ser_base.errors import PackageMissing
 from ser_base.files import replacing
 from ser_fusion.errors import RunChanged
+from ser_fusion.runs.estimate import is_brief
 from ser_fusion.runs.job import FuseJob, Row
 from ser_fusion.runs.job_data import JobData
 from ser_fusion.runs.listener import Listener
@@ -127,7 +128,8 @@ def train_all(prepared: Prepared, listener: Listener | None = None) -> int:
         return 1
     train = RUNNERS[job.runner]
     callbacks: dict[str, Any] = {"on_done": listener.job, "on_epoch": listener.epoch}
-    callbacks["on_estimate"] = listener.estimate if listener.estimates else None
+    asked = listener.estimates and not is_brief(job, prepared.job_data, missing)
+    callbacks["on_estimate"] = listener.estimate if asked else None
     return train(job, prepared.job_data, missing, device=prepared.device, **callbacks)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ser_fusion.runs import estimate as module
-from ser_fusion.runs.estimate import Estimate, estimate, sample_of, sampled, steps_of
+from ser_fusion.runs.estimate import Estimate, estimate, is_brief, sample_of, sampled, steps_of
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.listener import Listener
 from ser_fusion.runs.prepare import Prepared, prepare, train_all
@@ -40,7 +40,10 @@ class Asking(Listener):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_it_is_told_before_the_first_job_and_changes_nothing(small_cache: Path, tmp_path: Path, workers: int) -> None:
+def test_it_is_told_before_the_first_job_and_changes_nothing(
+    small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(module, "FEW_STEPS", 100)
     asking = Asking()
     first = prepared(small_cache, tmp_path / "asked", workers=workers)
     train_all(first, asking)
@@ -53,6 +56,25 @@ def test_it_is_told_before_the_first_job_and_changes_nothing(small_cache: Path, 
         pd.testing.assert_frame_equal(
             pd.read_parquet(tmp_path / "asked" / name), pd.read_parquet(tmp_path / "quiet" / name)
         )
+
+
+def test_a_run_of_some_seconds_is_not_timed(small_cache: Path, tmp_path: Path) -> None:
+    def brief(**options: Any) -> bool:
+        made = prepared(small_cache, tmp_path / f"{options}", **options)
+        return is_brief(made.job, made.job_data, made.tasks)
+
+    asking = Asking()
+    train_all(prepared(small_cache, tmp_path / "asked"), asking)
+    assert asking.jobs == 9 and not asking.told and brief()
+    assert not brief(epochs=30) and not brief(tune=20, inner=2)
+
+
+def test_long_utterances_are_timed(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {k: prepared(small_cache, tmp_path / f"run{k}", fusion=("audio",), stride=k) for k in (1, 8)}
+    steps = sum(steps_of(task) for task in made[1].tasks)
+    lengths = made[1].study.layers["audio"][0].lengths(list(made[1].study.table.index))
+    monkeypatch.setattr(module, "FEW_FRAMES", steps * 16 * float(np.mean(lengths)) - 1)
+    assert [is_brief(made[k].job, made[k].job_data, made[k].tasks) for k in (1, 8)] == [False, True]
 
 
 @pytest.mark.parametrize(

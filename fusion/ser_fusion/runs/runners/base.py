@@ -106,7 +106,7 @@ class Runner(Protocol):
             on_done: Called with each finished task and its seconds.
             on_epoch: Called after every epoch of any task, where the runner hears of it.
             on_estimate: Called once with the time that training will take, where the runner holds the frames itself; None
-                where nobody asks.
+                where nobody asks, or the run is brief.
 
         Returns:
             The number of processes used.
