@@ -18,6 +18,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the network;
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pages' code first: each is long, and at the end one worker would wait for the other."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
+
+
 LATE = (subprocess.TimeoutExpired, TimeoutError, queue.Empty)
 
 

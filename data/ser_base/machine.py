@@ -125,15 +125,15 @@ def _groups(proc: Path, groups: Path) -> set[Path]:
 
     A container often sees its own group as the outermost one, and a path that it does not have: then only that one is read.
     """
-    found = {groups}
+    folders = {groups}
     with suppress(OSError, ValueError):
         for line in (proc / "self/cgroup").read_text().splitlines():
             number, kinds, path = line.split(":", 2)
             root = groups if number == "0" else groups / kinds
             if number == "0" or "memory" in kinds.split(","):
                 own = root / path.lstrip("/")
-                found |= {root, own, *(parent for parent in own.parents if parent.is_relative_to(root))}
-    return found
+                folders |= {root, own, *(parent for parent in own.parents if parent.is_relative_to(root))}
+    return folders
 
 
 def keep_freed_memory() -> None:

@@ -1,7 +1,9 @@
 """Frames and small tables on their way to a device, and the frames that stay there for every batch to gather from."""
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -9,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ser_fusion.frames.features import StreamFrames
+from ser_fusion.frames.features import Rows, StreamFrames
 
 ROOM = 0.6
 """Share of a card's free memory that frames may take; the rest is for models and activations."""
+OnDisk = tuple[mmap.mmap, int]
+"""A layer in a file: its map, and the bytes of a frame."""
 
 
 def sent(values: Tensor | NDArray[np.generic] | Sequence[int], device: torch.device) -> Tensor:
@@ -39,11 +43,13 @@ class Resident:
         layers: Per layer (frames, features), as stored.
         content: (frames,) bool, on the same device.
         special: Per utterance whether any of its frames is no content, (utterances,) bool.
+        files: Those of the layers that lie on the disk and not on a card.
     """
 
     layers: tuple[Tensor, ...]
     content: Tensor
     special: NDArray[np.bool_]
+    files: tuple[OnDisk, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -64,7 +70,8 @@ def resident(stream: StreamFrames, device: torch.device) -> Resident:
         passed = np.append(0, np.cumsum(~marks))
         special = passed[stream.offsets[1:]] > passed[stream.offsets[:-1]]
         layers = tuple(layer.to(place) for layer in host)
-        kept[device] = Resident(layers, torch.from_numpy(marks).to(place), special)
+        files = on_disk(stream.layers) if place.type == "cpu" else ()
+        kept[device] = Resident(layers, torch.from_numpy(marks).to(place), special, files)
     return kept[device]
 
 
@@ -79,3 +86,40 @@ def fits(size: int, device: torch.device, free: int | None = None) -> bool:
     if device.type != "cuda" or (free is None and not torch.cuda.is_available()):
         return True
     return size <= ROOM * (torch.cuda.mem_get_info(device)[0] if free is None else free)
+
+
+# Layers that lie on the disk. The system guesses what to read ahead: for rows drawn at random many times too much on some
+# machines, and a page at a time on others. It is told instead, one batch ahead.
+def on_disk(layers: Sequence[NDArray[Any]]) -> tuple[OnDisk, ...]:
+    """Those of the layers that are whole mapped files, which from now on are read as they are asked for alone."""
+    if not hasattr(mmap, "MADV_RANDOM"):
+        return ()
+    files = []
+    for layer in layers:
+        if isinstance(layer, np.memmap) and isinstance(layer.base, mmap.mmap):
+            layer.base.madvise(mmap.MADV_RANDOM)
+            files.append((layer.base, layer.shape[1] * layer.itemsize))
+    return tuple(files)
+
+
+def read_ahead(files: Sequence[OnDisk], offsets: Rows, rows: Rows) -> None:
+    """Asks the disk for the frames of some utterances, and does not wait for them.
+
+    Args:
+        files: From ``on_disk``.
+        offsets: First frame of each utterance, (utterances + 1,).
+        rows: Utterances.
+    """
+    for mapped, width in files:
+        for begin, size in pages(offsets, rows, width):
+            mapped.madvise(mmap.MADV_WILLNEED, begin, size)
+
+
+def pages(offsets: Rows, rows: Rows, width: int) -> list[tuple[int, int]]:
+    """First byte, on the border of a page, and number of bytes of the utterances that have frames of ``width`` bytes."""
+    starts, ends = offsets[rows] * width, offsets[rows + 1] * width
+    return [
+        (start - start % mmap.PAGESIZE, end - start + start % mmap.PAGESIZE)
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        if end > start
+    ]

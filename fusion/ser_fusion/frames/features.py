@@ -267,6 +267,7 @@ class Block:
     path: str
     shape: tuple[int, ...]
     dtype: str
+    on_disk: bool
 
 
 @dataclass(slots=True)
@@ -285,7 +286,7 @@ class Arena:
     _files: list[Path] = field(default_factory=list)
 
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Zeros of this shape, shared."""
+        """Zeros of this shape, shared; a ``np.memmap`` where they lie on the disk."""
         dtype = np.dtype(dtype)
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         linux, folder = hasattr(os, "memfd_create"), self._folder_for(size)
@@ -301,9 +302,13 @@ class Arena:
             path = f"/proc/{os.getpid()}/fd/{descriptor}"
         self._descriptors.append(descriptor)
         os.ftruncate(descriptor, size)
-        mapped = mmap.mmap(descriptor, size)
-        array: NDArray[Any] = np.frombuffer(mapped, dtype, int(np.prod(shape))).reshape(shape)
-        self._blocks[id(array)] = (Block(path, tuple(shape), dtype.str), array)
+        count, on_disk = int(np.prod(shape)), folder is not None and size > 1
+        array: NDArray[Any]
+        if on_disk:
+            array = np.memmap(path, dtype, "r+", shape=shape)
+        else:
+            array = np.frombuffer(mmap.mmap(descriptor, size), dtype, count).reshape(shape)
+        self._blocks[id(array)] = (Block(path, tuple(shape), dtype.str, on_disk), array)
         return array
 
     def _folder_for(self, size: int) -> Path | None:
@@ -353,7 +358,8 @@ def attach(handle: tuple[Any, ...]) -> StreamFrames:
         if not np.prod(block.shape):
             return np.zeros(block.shape, block.dtype)
         # copy on write: torch refuses to view read-only memory without a warning, and nobody writes
-        return np.memmap(block.path, np.dtype(block.dtype), "c", shape=block.shape)
+        mapped = np.memmap(block.path, np.dtype(block.dtype), "c", shape=block.shape)
+        return mapped if block.on_disk else np.asarray(mapped)
 
     layers, offsets, content, means, variances, rate, context = handle
     views = tuple(view(layer) for layer in layers)

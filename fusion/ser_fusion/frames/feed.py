@@ -5,6 +5,7 @@ Frames that no card holds are gathered in pinned memory one batch ahead, while t
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ser_fusion.frames.batches import Frames, Packed, interleaved, pad
-from ser_fusion.frames.device import Resident, resident, sent
+from ser_fusion.frames.device import Resident, read_ahead, resident, sent
 from ser_fusion.frames.features import Context, Rows, StreamFrames
 
 Partners = Mapping[str, NDArray[np.int64]]
@@ -111,7 +112,14 @@ class Feed:
         rows_of = partners or {}
         for name in self.streams if self.on_read else ():
             self.tell(rows_of.get(name, rows))
+        self.expect(rows, partners)
         return {name: self._stream(name, rows_of.get(name, rows)) for name in self.streams}
+
+    def expect(self, rows: Rows, partners: Partners | None = None) -> None:
+        """Asks the disk for the frames of a batch that comes next, where they lie there."""
+        for name, frames in self.frames.items():
+            if frames.files and name not in self.lost:
+                read_ahead(frames.files, self.streams[name].offsets, (partners or {}).get(name, rows))
 
     def tell(self, rows: Rows) -> None:
         """Reports that these rows are read, and the rows of the study that are their previous turns."""
@@ -124,9 +132,13 @@ class Feed:
                 self.on_read(near[(near >= 0) & (near < len(stream.lengths))])
 
     def batches(self, parts: Iterable[tuple[NDArray[np.int64], Partners]]) -> Iterator[dict[str, Frames]]:
-        """``batch`` for one after the other; the next one is made ready meanwhile where frames come from far."""
+        """``batch`` for one after the other; the next one is made ready meanwhile where frames come from far or from the disk."""
+        parts = list(parts)
         if not self.far:
-            yield from (self.batch(*part) for part in parts)
+            for part, coming in zip_longest(parts, parts[1:]):
+                if coming is not None:
+                    self.expect(*coming)
+                yield self.batch(*part)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="gather") as ahead:
             waiting = None

@@ -1,5 +1,6 @@
 """Frames in memory: strides, positions, moments, speakers, and the shared arena."""
 
+import mmap
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import pytest
 
 from ser_base import machine
 from ser_cache import open_cache
-from ser_fusion.frames import features
+from ser_fusion.frames import features, feed
+from ser_fusion.frames.device import on_disk, pages, read_ahead
 from ser_fusion.frames.features import Arena, StreamFrames, attach, read_stream
 from ser_fusion.study import data
 
@@ -134,6 +136,43 @@ def test_another_process_sees_the_arena(
         assert not list(tmp_path.iterdir())  # no name, so that a killed process leaves nothing
     arena.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_frames_on_the_disk_are_asked_for_ahead_and_equal(
+    small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, asked = entry(small_cache, "audio"), []
+    usual = read_stream([source, source], list(source.ids))
+    monkeypatch.setattr(features, "memory_left", lambda: 0)
+    arena = Arena(tmp_path)
+    ours = read_stream([source, source], list(source.ids), allocate=arena.allocate)
+    theirs = attach(arena.handle(ours))
+    monkeypatch.setattr(feed, "read_ahead", lambda files, offsets, rows: asked.append((len(files), rows.tolist())))
+    parts = [(np.array([5, 3]), {}), (np.array([7, 1]), {}), (np.array([2]), {})]
+    for stream in (ours, theirs):
+        asked.clear()
+        batches = feed.Feed({"audio": stream}, ("audio",)).batches(parts)
+        for number, (batch, (rows, _)) in enumerate(zip(batches, parts, strict=True)):
+            assert number == 2 or (2, parts[number + 1][0].tolist()) in asked
+            whole = feed.Feed({"audio": usual}, ("audio",)).batch(rows)
+            assert np.array_equal(batch["audio"].values, whole["audio"].values)
+    assert feed.Feed({"audio": usual}, ("audio",)).frames["audio"].files == ()
+    arena.close()
+
+
+def test_the_disk_is_asked_for_the_pages_of_utterances_alone() -> None:
+    offsets = np.array([0, 3, 3, 5000])
+    page = mmap.PAGESIZE
+    assert pages(offsets, np.array([0, 1, 2]), page // 2) == [(0, 3 * page // 2), (page, 5000 * page // 2 - page)]
+
+
+def test_layers_in_a_file_are_told_from_others(tmp_path: Path) -> None:
+    stored = np.memmap(tmp_path / "layer", np.float16, "w+", shape=(5000, 8))
+    stored[:] = np.arange(5000)[:, None]
+    files = on_disk([np.zeros((4, 4)), stored, stored[2:]])
+    assert files == ((stored.base, 16),)
+    read_ahead(files, np.array([0, 3, 3, 5000]), np.array([2, 0, 1]))
+    assert stored[4999, 0] == np.float16(4999)
 
 
 def test_pooled_features_leave_special_tokens_out(small_cache: Path) -> None:
