@@ -94,7 +94,7 @@ def on_disk(layers: Sequence[NDArray[Any]]) -> tuple[OnDisk, ...]:
     """Those of the layers that are whole mapped files, which from now on are read as they are asked for alone."""
     if not hasattr(mmap, "MADV_RANDOM"):
         return ()
-    files = []
+    files: list[OnDisk] = []
     for layer in layers:
         if isinstance(layer, np.memmap) and isinstance(layer.base, mmap.mmap):
             layer.base.madvise(mmap.MADV_RANDOM)
