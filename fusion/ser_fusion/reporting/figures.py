@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ser_fusion.reporting import fonts
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -34,7 +36,7 @@ SERIES = ("accent", "second", "third", "fourth", "soft")
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
-    "font.family": "sans-serif",
+    "font.family": list(fonts.FAMILY),
     "font.size": 9.5,
     "axes.edgecolor": PALETTE["line"],
     "axes.labelcolor": PALETTE["soft"],
@@ -65,6 +67,7 @@ def draw(make: Callable[..., Any], *data: Any, **options: Any) -> Any:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    fonts.register()
     with mpl.rc_context(_RC):
         figure = make(*data, **options)
         # found once and handed to every savefig: `bbox_inches="tight"` would draw everything twice for each format
