@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ser_base.catalog import Catalog
-from ser_fusion.errors import StreamMissing
+from ser_fusion.heads.facts import FACTS, HeadFacts
 
 if TYPE_CHECKING:
     from ser_fusion.heads.base import Head
@@ -33,14 +33,14 @@ HEADS: "Catalog[type[Head]]" = Catalog(
     group="ser.heads",
 )
 
-SINGLE = {"audio": "audio", "text": "text", "video": "video", "prosody": "prosody"}
-"""``Head.single_stream`` of the heads of this table, known before torch is loaded; None for all others. A test holds it true."""
+
+def facts_of(name: str) -> "type[HeadFacts]":
+    """What a plan asks of a head; torch is loaded for heads of other packages alone: what they read is in their class."""
+    return FACTS.get(name, HeadFacts) if HEADS.own(name) else HEADS[name]
 
 
 def check_streams(names: Iterable[str], available: Sequence[str]) -> None:
-    """Refuses heads whose streams are not there, before torch is loaded; the heads themselves ask again.
-
-    Heads of other packages are asked at once: what they read is written in their class alone.
+    """Refuses heads whose streams are not there.
 
     Args:
         names: Names of heads of this table.
@@ -50,9 +50,4 @@ def check_streams(names: Iterable[str], available: Sequence[str]) -> None:
         StreamMissing: A head needs another stream.
     """
     for name in names:
-        if not HEADS.own(name):
-            HEADS[name].reads(name, available)
-        elif name in SINGLE and SINGLE[name] not in available:
-            raise StreamMissing(name, f"the stream {SINGLE[name]}", tuple(available))
-        elif name not in SINGLE and len(available) < 2:
-            raise StreamMissing(name, "two streams or more", tuple(available))
+        facts_of(name).reads(name, available)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ser_fusion.errors import StreamMissing
 from ser_fusion.frames.batches import Batch, Frames
 from ser_fusion.frames.device import sent
+from ser_fusion.heads.facts import HeadFacts
 from ser_fusion.heads.pool_norm import PoolNorm
 from ser_fusion.heads.shape import Shape
 from ser_fusion.poolings import POOLINGS
@@ -22,7 +22,7 @@ from ser_fusion.poolings import POOLINGS
 _ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
-class Head(nn.Module):
+class Head(HeadFacts, nn.Module):
     """Base of all heads.
 
     Args:
@@ -31,48 +31,22 @@ class Head(nn.Module):
         shape: Sizes and switches.
 
     Attributes:
-        pools: Whether ``--pooling`` means anything to this head.
-        single_stream: The one stream that the head reads; None for heads that read two streams or more.
         interacts: Whether what one stream adds to the score of a class can depend on another stream. Heads that are additive in
             the streams cannot learn, for example, that the same words mean something else in another voice.
         drops_streams: Whether ``Shape.stream_dropout`` means anything to it.
         apart: Whether nothing is shared between its experts (``experts``, one per stream), so that each keeps its own best
             epoch and ``calibrate`` is called.
-        departures: What a reader of its results must know of where it differs from its source.
     """
 
-    pools: ClassVar[bool] = True
-    single_stream: ClassVar[str | None] = None
     interacts: ClassVar[bool] = True
     drops_streams: ClassVar[bool] = True
     apart: ClassVar[bool] = False
-    departures: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__()
         self.streams = tuple(dims)
         self.classes = classes
         self.shape = shape
-
-    @classmethod
-    def reads(cls, name: str, available: Sequence[str]) -> tuple[str, ...]:
-        """The streams this head will read, of those available.
-
-        Raises:
-            StreamMissing: It needs one that is not there.
-        """
-        if cls.single_stream is None:
-            if len(available) < 2:
-                raise StreamMissing(name, "two streams or more", tuple(available))
-            return tuple(available)
-        if cls.single_stream not in available:
-            raise StreamMissing(name, f"the stream {cls.single_stream}", tuple(available))
-        return (cls.single_stream,)
-
-    @classmethod
-    def may_read(cls, stream: str) -> bool:
-        """Whether the head reads this stream where it is there."""
-        return cls.single_stream in (None, stream)
 
     @classmethod
     def reads_context(cls, shape: Shape) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ser_fusion.frames.batches import Batch
 from ser_fusion.heads.base import Attention, Head, Projection, Readout
+from ser_fusion.heads.facts import Audio, Prosody, Text, Video
 from ser_fusion.heads.shape import Shape
 
 
@@ -48,28 +49,20 @@ class SingleHead(Head):
         return self.readout({self.stream_read: frames})
 
 
-class AudioHead(SingleHead):
+class AudioHead(Audio, SingleHead):
     """Self-attention over the speech frames, pooled."""
 
-    single_stream = "audio"
 
-
-class TextHead(SingleHead):
+class TextHead(Text, SingleHead):
     """Self-attention over the tokens, pooled."""
 
-    single_stream = "text"
 
-
-class VideoHead(SingleHead):
+class VideoHead(Video, SingleHead):
     """Self-attention over the frames, pooled."""
 
-    single_stream = "video"
 
-
-class ProsodyHead(SingleHead):
+class ProsodyHead(Prosody, SingleHead):
     """Self-attention over hand-crafted features of the sound, pooled."""
-
-    single_stream = "prosody"
 
 
 class LateHead(Head):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ser_fusion.frames.batches import Batch
 from ser_fusion.heads.base import Head, Pools, Projection, Readout, classifier
+from ser_fusion.heads.facts import Mdre
 from ser_fusion.heads.shape import Shape
 
 
@@ -100,13 +101,11 @@ class BilinearHead(Head):
 HIDDEN = 200
 
 
-class MdreHead(Head):
+class MdreHead(Mdre, Head):
     """Dual (or n-fold) recurrent encoders, concatenated."""
 
-    pools = False
     interacts = False
     drops_streams = False
-    departures = ("MDRE on frozen frames: no prosody vector, softmax loss",)
 
     def __init__(self, dims: Mapping[str, int], classes: int, shape: Shape) -> None:
         super().__init__(dims, classes, shape)

@@ -64,11 +64,12 @@ _RC: dict[str, Any] = {
 
 def draw(make: Callable[..., Any], *data: Any, **options: Any) -> Any:
     """Calls a plot function under the theme and returns its figure, which knows its tight frame."""
-    import matplotlib as mpl
+    from matplotlib import font_manager, rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    fonts.register()
-    with mpl.rc_context(_RC):
+    for path in () if fonts.NAME in font_manager.get_font_names() else fonts.FILES:  # once a process
+        font_manager.fontManager.addfont(path)
+    with rc_context(_RC):
         figure = make(*data, **options)
         # found once and handed to every savefig: `bbox_inches="tight"` would draw everything twice for each format
         figure.tight_frame = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(0.05)

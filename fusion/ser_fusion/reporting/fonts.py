@@ -6,10 +6,10 @@ A PDF holds the letters that it shows. To cut them out of the whole of DejaVu Sa
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 TYPEFACES = Path(__file__).parent / "typefaces"
+FILES = sorted(TYPEFACES.glob("*.ttf"))
 WHOLE, NAME = "DejaVu Sans", "SER Plots Sans"
 FAMILY: Sequence[str] = (NAME, WHOLE)
 LETTERS = (
@@ -21,15 +21,6 @@ LETTERS = (
     (0x2248, 0x2248), (0x2260, 0x2260), (0x2264, 0x2265),
 )  # fmt: skip
 """First and last code point of each range."""
-
-
-@cache
-def register() -> None:
-    """Lets matplotlib find the files; once a process."""
-    from matplotlib import font_manager
-
-    for path in sorted(TYPEFACES.glob("*.ttf")):
-        font_manager.fontManager.addfont(path)
 
 
 def cut(source: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ser_fusion.evaluation.comparison import too_few_groups, trained_rows
 from ser_fusion.evaluation.metrics import ENOUGH
-from ser_fusion.heads import SINGLE
+from ser_fusion.heads.facts import FACTS, HeadFacts
 
 
 # How numbers are written, in every output alike.
@@ -98,7 +98,9 @@ def tested(pair: dict[str, Any]) -> str:
 def reads_text(metrics: dict[str, Any]) -> bool:
     """Whether a trained row reads the transcripts."""
     return "text" in metrics["streams"] and any(
-        SINGLE.get(str(row.get("fusion")), "text") == "text" if row["kind"] == "head" else "text" in row["name"]
+        FACTS.get(str(row.get("fusion")), HeadFacts).may_read("text")
+        if row["kind"] == "head"
+        else "text" in row["name"]
         for row in metrics["rows"]
         if row["kind"] in ("head", "classifier")
     )

@@ -15,7 +15,7 @@ from ser_base.errors import UnknownName
 from ser_base.machine import check_part
 from ser_base.options import spread
 from ser_fusion.classifiers import CLASSIFIERS
-from ser_fusion.heads import HEADS, check_streams
+from ser_fusion.heads import HEADS, check_streams, facts_of
 from ser_fusion.poolings import POOLINGS
 from ser_fusion.runs.options import FuseOptions
 from ser_fusion.runs.tuning.space import check_space
@@ -215,7 +215,7 @@ class FuseJob(FuseOptions):
         return self.model_dump(mode="json", exclude={*GROWS, *MACHINERY})
 
     def rows(self, streams: tuple[str, ...]) -> tuple[Row, ...]:
-        """The rows to train, in the table's order, without doubles; asks each head what it is, so torch is loaded.
+        """The rows to train, in the table's order, without doubles.
 
         Args:
             streams: Streams of the study; the study's table leaves out what they cannot serve.
@@ -231,7 +231,7 @@ class FuseJob(FuseOptions):
         pooling = {"single": chosen.single_statistical, "SP": chosen.statistical, "noSP": chosen.plain}
         rows = []
         for name, (fusion, kind, text_pooling) in STUDY_ROWS.items():
-            pooled = pooling[kind] if HEADS[fusion].pools else None
+            pooled = pooling[kind] if facts_of(fusion).pools else None
             slug = re.sub(r"[^a-z0-9]+", "-", name.lower())
             rows.append(self._row(name, slug, fusion, pooled, text_pooling, preset, fraction))
         return rows
@@ -240,7 +240,7 @@ class FuseJob(FuseOptions):
         text_pooling = "cls" if self.text_pooling == "cls" else None
         rows = []
         for fusion, pooling in product(self.fusion, self.pooling):
-            head = HEADS[fusion]
+            head = facts_of(fusion)
             pooled = pooling if head.pools else None
             text = text_pooling if pooled and head.may_read("text") else None
             if head.single_stream and pooled in JOINT:
@@ -260,7 +260,7 @@ class FuseJob(FuseOptions):
         preset: str,
         fraction: float,
     ) -> Row:
-        if self.text_input == "cls" and HEADS[fusion].may_read("text"):
+        if self.text_input == "cls" and facts_of(fusion).may_read("text"):
             name, slug = f"{name} (CLS token only)", f"{slug}-clsonly"
         if preset != "corrected":
             name, slug = f"{name} ({preset})", f"{slug}-{preset}"

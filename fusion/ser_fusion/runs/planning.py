@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ser_base.machine import resolve_device
 from ser_fusion.evaluation.ensembles import require_members
 from ser_fusion.frames.features import stride_of
-from ser_fusion.heads import HEADS
+from ser_fusion.heads import facts_of
 from ser_fusion.heads.shape import Shape
 from ser_fusion.runs.job import FuseJob, Row, open_job
 from ser_fusion.runs.job_data import JobData, job_data_of
@@ -23,7 +23,6 @@ from ser_fusion.study.extra_text import read_extra_text
 from ser_fusion.study.open import Study
 from ser_fusion.study.usable import check_classes, check_two_classes, groups_of
 from ser_fusion.training.losses.levers import PLAIN, levers_of
-from ser_fusion.training.losses.objective import check_heads
 from ser_fusion.training.plan import Plan
 from ser_fusion.training.presets import EARLY_STOPPING, PRESETS, Preset, Training, resolve_shape
 
@@ -57,7 +56,10 @@ def tasks(job: FuseJob, study: Study, rows: Sequence[Row], device: str, job_data
         NoReference: ``--norm`` cannot be followed.
         LeverImpossible: A loss or sampling option that these heads or classes cannot follow.
     """
-    check_heads(job, (row.fusion for row in rows), study.classes)
+    if levers_of(job, study.classes) != PLAIN or job.stream_dropout:
+        from ser_fusion.training.losses.objective import check_heads  # asks the heads' classes, and so loads torch
+
+        check_heads(job, (row.fusion for row in rows), study.classes)
     groups_of(job_data.study if job_data else study, job.norm)  # refused here, not when half of the rows are trained
     data = study.data_fingerprint + (job_data.fingerprint if job_data else "")
     extra = read_extra_text(job.extra_text, study) if job.extra_text else None
@@ -147,7 +149,7 @@ def fold_parts(study: Study, number: int) -> dict[str, NDArray[np.int64]]:
 def plan_of(job: FuseJob, study: Study, row: Row, available: tuple[str, ...], device: str) -> Plan:
     """What to train for a row, before fold and seed are known."""
     preset = PRESETS[row.preset]
-    streams = HEADS[row.fusion].reads(row.fusion, available)
+    streams = facts_of(row.fusion).reads(row.fusion, available)
     pooling = row.pooling or "mean"
     shape = resolve_shape(preset, pooling=pooling, text_pooling=row.text_pooling, streams=len(streams))
     shape = replace(shape, **{name: getattr(job, name) for name in _SHAPES if getattr(job, name) is not None})

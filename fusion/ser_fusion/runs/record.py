@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ser_fusion.heads import HEADS
+from ser_fusion.heads import HEADS, facts_of
 from ser_fusion.runs.environment import environment
 from ser_fusion.runs.job import NORMS, FuseJob, Row
 from ser_fusion.runs.planning import OVERRIDES, refits, training_of
@@ -52,7 +52,7 @@ def describe(job: FuseJob, study: Study, rows: Sequence[Row], command: str, devi
                 "slug": row.slug,
                 "kind": "head",
                 "fusion": row.fusion,
-                "streams": list(HEADS[row.fusion].reads(row.fusion, tuple(study.streams))),
+                "streams": list(facts_of(row.fusion).reads(row.fusion, tuple(study.streams))),
                 "pooling": row.pooling,
                 "preset": row.preset,
                 "text_pooling": row.text_pooling,
@@ -131,10 +131,10 @@ def departures(job: FuseJob, row: Row, study: Study) -> list[str]:
         said.append(f"settings chosen per fold, the best of {job.tune} trials on inner folds (tuning.md)")
     if job.context:
         said.append(context_departure(HEADS[row.fusion].reads_context(preset.shape), job.context))
-    if job.extra_text and "text" in HEADS[row.fusion].reads(row.fusion, tuple(study.streams)):
+    if job.extra_text and "text" in facts_of(row.fusion).reads(row.fusion, tuple(study.streams)):
         said.append("text drawn again in every training epoch from all of its class, extra text included")
-    said += HEADS[row.fusion].departures
-    if row.text_input == "cls" and HEADS[row.fusion].may_read("text"):
+    said += facts_of(row.fusion).departures
+    if row.text_input == "cls" and facts_of(row.fusion).may_read("text"):
         said.append("text is one token: self-attention over it is linear, and attention to it constant")
     return said
 
@@ -154,8 +154,6 @@ def refit_note(job: FuseJob, study: Study) -> list[str]:
 
 def _losses(job: FuseJob, classes: Sequence[str], fusion: str) -> list[str]:
     """What of a job's row with this head differs by its levers, in words; empty for the defaults."""
-    from ser_fusion.heads import HEADS
-
     levers, said = levers_of(job, classes), []
     if levers.loss != "cross-entropy":
         kind = LOSSES[levers.loss]

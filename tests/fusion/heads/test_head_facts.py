@@ -10,7 +10,8 @@ from ser_base.catalog import Catalog
 from ser_fusion import heads
 from ser_fusion.errors import StreamMissing
 from ser_fusion.frames.batches import Packed
-from ser_fusion.heads import HEADS, SINGLE, check_streams
+from ser_fusion.heads import HEADS, check_streams, facts_of
+from ser_fusion.heads.facts import FACTS
 from ser_fusion.heads.late import SingleHead
 from ser_fusion.heads.pooled import ConcatHead
 from ser_fusion.heads.shape import Shape
@@ -79,10 +80,14 @@ def test_a_head_pools_where_it_says_so(name: str) -> None:
     assert (len(sizes) > 1) == HEADS[name].pools
 
 
-def test_the_table_knows_single_streams_before_torch_is_loaded() -> None:
-    said = {name: HEADS[name].single_stream for name in HEADS if HEADS.own(name)}
-    assert {name: stream for name, stream in said.items() if stream is not None} == SINGLE
-    for name, stream in said.items():
+def test_the_facts_of_a_head_are_known_before_torch_is_loaded() -> None:
+    own = [name for name in HEADS if HEADS.own(name)]
+    assert set(FACTS) < set(own)
+    for name in own:
+        stream, facts = HEADS[name].single_stream, facts_of(name)
+        assert facts in HEADS[name].__mro__
+        for fact in ("single_stream", "pools", "departures"):
+            assert getattr(facts, fact) == getattr(HEADS[name], fact), (name, fact)
         for available in (STREAMS, STREAMS[:1], STREAMS[1:], ("faces",)):
             answers = [refused(check_streams, [name], available), refused(HEADS[name].reads, name, available)]
             assert answers[0] == answers[1], (name, available)
@@ -99,6 +104,7 @@ def refused(ask: Callable[..., Any], *given: Any) -> str:
 
 @pytest.mark.usefixtures("with_others")
 def test_a_head_of_another_package_is_asked_what_it_is() -> None:
+    assert facts_of("faces") is FacesHead
     check_streams(["faces"], ("faces",))
     assert "faces" in refused(check_streams, ["faces"], STREAMS)
     assert "two streams" in refused(check_streams, ["sum"], ("audio",))

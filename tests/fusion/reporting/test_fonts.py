@@ -11,7 +11,7 @@ from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 
 from ser_fusion.reporting.figures import confusion_plot, draw, save, svg_text
-from ser_fusion.reporting.fonts import FAMILY, LETTERS, NAME, TYPEFACES, cut, register
+from ser_fusion.reporting.fonts import FAMILY, LETTERS, NAME, TYPEFACES, cut
 
 WHOLE = Path(mpl.get_data_path()) / "fonts/ttf"
 PAIRS = {"SERPlotsSans.ttf": "DejaVuSans.ttf", "SERPlotsSans-Bold.ttf": "DejaVuSans-Bold.ttf"}
@@ -34,7 +34,7 @@ def test_the_files_are_what_the_function_makes(tmp_path: Path, name: str) -> Non
 
 
 def test_both_weights_are_found() -> None:
-    register()
+    draw(confusion_plot, np.eye(2), ("a", "b"))
     for weight, name in (("normal", "SERPlotsSans.ttf"), ("bold", "SERPlotsSans-Bold.ttf")):
         asked = font_manager.FontProperties(family=list(FAMILY), weight=weight)
         assert Path(font_manager.findfont(asked)).name == name
