@@ -1,5 +1,6 @@
 """One contract for every runner of stage two: the numbers of a plain run in one process, also when a worker is killed."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,3 +91,25 @@ def test_a_missing_ray_says_what_to_install(small_cache: Path, tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(PackageMissing, match=r"ser-fusion\[ray\]"):
         run(job(small_cache, tmp_path / "run", runner="ray"))
+
+
+LIGHT = """
+import subprocess
+import sys
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.run import run
+
+if __name__ == "__main__":
+    run(FuseJob(cache=sys.argv[1], out=sys.argv[2], fusion=("audio", "mdre", "cross"), epochs=1, workers=2, device="cpu"))
+    sys.exit("torch is loaded" if "torch" in sys.modules else 0)
+"""
+
+
+def test_only_workers_load_torch(small_cache: Path, tmp_path: Path) -> None:
+    """It takes seconds, which the workers' server needs at the same time."""
+    script = tmp_path / "light.py"
+    script.write_text(LIGHT)
+    command = [sys.executable, str(script), str(small_cache), str(tmp_path / "run")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
