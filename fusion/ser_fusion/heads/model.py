@@ -50,9 +50,7 @@ class Input(nn.Module):
         weights = self.layer_weights.softmax(0).unsqueeze(1)
         factors = weights * self.scale if self.normalise else weights.expand(self.scale.shape)
         total = values[..., 0, :] * factors[0]
-        for number in range(
-            1, len(factors)
-        ):  # one after the other: the product with all of them is as large as the batch
+        for number in range(1, len(factors)):  # not all at once: their product is as large as the batch
             total = torch.addcmul(total, values[..., number, :], factors[number])
         # the mean is folded into the sum: one pass over the frames
         return frames.with_values(total - (factors * self.mean).sum(0) if self.normalise else total)

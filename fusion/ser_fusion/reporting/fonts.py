@@ -11,7 +11,7 @@ from pathlib import Path
 TYPEFACES = Path(__file__).parent / "typefaces"
 FILES = sorted(TYPEFACES.glob("*.ttf"))
 WHOLE, NAME = "DejaVu Sans", "SER Plots Sans"
-FAMILY: Sequence[str] = (NAME, WHOLE)
+FAMILY: Sequence[str] = (NAME, "sans-serif")  # of which matplotlib's first is the whole font
 LETTERS = (
     (0x20, 0x7E), (0xA0, 0x17F),  # Latin
     (0x391, 0x3C9),  # Greek

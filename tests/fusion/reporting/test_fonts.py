@@ -1,5 +1,6 @@
 """The small font of plots is DejaVu Sans: the same letters, as wide; others come from DejaVu Sans itself."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ def test_letters_of_other_scripts_come_from_the_whole_font(tmp_path: Path, class
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a letter that it does not have
         figure = draw(confusion_plot, np.array([[3, 1], [0, 2]]), classes)
-        save(figure, svg_text(figure, "plot"), tmp_path, "plot")
+        svg = svg_text(figure, "plot")
+        save(figure, svg, tmp_path, "plot")
     pdf = (tmp_path / "plot.pdf").read_bytes()
     assert b"+SERPlotsSans " in pdf and (b"+DejaVuSans " in pdf) == others
+    lists = set(re.findall(r"font(?:-family)?:[^;]*'SER Plots Sans', ([^;\"]+)", svg))
+    assert lists and all(names.startswith("'DejaVu Sans'") and names.endswith("sans-serif") for names in lists)
