@@ -4,6 +4,7 @@ import mmap
 import multiprocessing
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 
 from ser_base import machine
 from ser_cache import open_cache
-from ser_fusion.frames import features, feed
+from ser_fusion.frames import features
 from ser_fusion.frames.device import on_disk, pages, read_ahead
 from ser_fusion.frames.features import Arena, StreamFrames, attach, read_stream
+from ser_fusion.frames.feed import Feed
 from ser_fusion.study import data
 
 
@@ -128,6 +130,8 @@ def test_another_process_sees_the_arena(
     process = multiprocessing.get_context("spawn").Process(target=_sum_there, args=(arena.handle(frames), there))
     process.start()
     assert here.poll(60)
+    layers = (*frames.layers, *attach(arena.handle(frames)).layers)
+    assert [isinstance(layer, np.memmap) for layer in layers] == [on_disk] * 2
     total, count, rate = here.recv()
     process.join(10)
     assert total == float(frames.layers[0].astype(np.float64).sum())
@@ -138,26 +142,30 @@ def test_another_process_sees_the_arena(
     assert not list(tmp_path.iterdir())
 
 
-def test_frames_on_the_disk_are_asked_for_ahead_and_equal(
-    small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, asked = entry(small_cache, "audio"), []
+class Asked(Feed):
+    """Notes what it asks the disk for."""
+
+    asked: list[list[int]]
+
+    def expect(self, rows: Any, partners: Any = None) -> None:
+        self.asked = [*getattr(self, "asked", []), rows.tolist()]
+        super().expect(rows, partners)
+
+
+def test_frames_on_the_disk_are_asked_for_ahead_and_equal(small_cache: Path, tmp_path: Path) -> None:
+    source = entry(small_cache, "audio")
     usual = read_stream([source, source], list(source.ids))
-    monkeypatch.setattr(features, "memory_left", lambda: 0)
-    arena = Arena(tmp_path)
-    ours = read_stream([source, source], list(source.ids), allocate=arena.allocate)
-    theirs = attach(arena.handle(ours))
-    monkeypatch.setattr(feed, "read_ahead", lambda files, offsets, rows: asked.append((len(files), rows.tolist())))
+    stored = [np.memmap(tmp_path / str(k), np.float16, "w+", shape=usual.layers[k].shape) for k in range(2)]
+    for own, layer in zip(stored, usual.layers, strict=True):
+        own[:] = layer
+    feed = Asked({"audio": replace(usual, layers=tuple(stored))}, ("audio",))
+    assert len(feed.frames["audio"].files) == 2
+    assert Feed({"audio": usual}, ("audio",)).frames["audio"].files == ()
     parts = [(np.array([5, 3]), {}), (np.array([7, 1]), {}), (np.array([2]), {})]
-    for stream in (ours, theirs):
-        asked.clear()
-        batches = feed.Feed({"audio": stream}, ("audio",)).batches(parts)
-        for number, (batch, (rows, _)) in enumerate(zip(batches, parts, strict=True)):
-            assert number == 2 or (2, parts[number + 1][0].tolist()) in asked
-            whole = feed.Feed({"audio": usual}, ("audio",)).batch(rows)
-            assert np.array_equal(batch["audio"].values, whole["audio"].values)
-    assert feed.Feed({"audio": usual}, ("audio",)).frames["audio"].files == ()
-    arena.close()
+    for number, (batch, (rows, _)) in enumerate(zip(feed.batches(parts), parts, strict=True)):
+        assert number == 2 or parts[number + 1][0].tolist() in feed.asked
+        whole = Feed({"audio": usual}, ("audio",)).batch(rows)
+        assert np.array_equal(batch["audio"].values, whole["audio"].values)
 
 
 def test_the_disk_is_asked_for_the_pages_of_utterances_alone() -> None:
