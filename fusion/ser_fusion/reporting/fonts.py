@@ -1,7 +1,7 @@
 """The font of plots: DejaVu Sans, cut to the letters of Latin and Greek.
 
-A PDF holds the letters that it shows. To cut them out of the whole of DejaVu Sans takes longer than all else in a plot: .2 to
-2 s against .03. Letters that are not in the small font come from DejaVu Sans itself. The files in ``typefaces`` are what
+A PDF holds the letters that it shows. To cut them out of the whole of DejaVu Sans takes longer than all else in a plot.
+Letters that are not in the small font come from DejaVu Sans itself. The files in ``typefaces`` are what
 ``cut`` makes of matplotlib's; a test compares them. Their licence lies beside them.
 """
 
