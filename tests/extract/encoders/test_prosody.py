@@ -61,9 +61,10 @@ def test_log_mel_equals_torchaudio_s() -> None:
     from torchaudio.transforms import MelSpectrogram
 
     waveform = voice(150.0)
-    mel = MelSpectrogram(RATE, 512, 400, 160, 60.0, 7600.0, n_mels=40, pad_mode="constant")(torch.from_numpy(waveform))
+    spectrogram = MelSpectrogram(RATE, 512, 400, 160, 60.0, 7600.0, n_mels=40, pad_mode="constant")
+    mel = spectrogram.double()(torch.from_numpy(waveform).double())  # in float32, torch's own error depends on the processor
     inner = slice(2, -2)  # torchaudio centres its window in 512 samples, and has a frame at the very end
-    assert np.abs(mel.T.clamp(min=1e-10).log().numpy()[:-1][inner] - acoustic(waveform)[inner, :40]).max() < 1e-2
+    assert np.abs(mel.T.clamp(min=1e-10).log().numpy()[:-1][inner] - acoustic(waveform)[inner, :40]).max() < 5e-3
 
 
 def test_frames_come_at_once_or_block_by_block() -> None:
