@@ -59,6 +59,11 @@ def test_the_map_loads_no_command():
     assert shown == list(COMMANDS)
 
 
+def test_workers_begin_to_load_before_the_command_loads_anything_heavy():
+    done = _run("import ser_fusion.cli.fuse, ser_fusion.runs.ahead")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("package", ["ser_data", "ser_cache", "ser_extract", "ser_fusion", "ser_predict"])
 def test_package_face_is_lazy_and_true(package: str):
     done = _run(f"import {package}")

@@ -109,12 +109,13 @@ def _run(asked: dict[str, Any], from_run: Path | None) -> int:
             raise click.UsageError(f"{option}: {first['msg']}") from error
         except SerError as error:
             raise click.ClickException(_with_notes(error)) from error
-        from ser_fusion.runs.finished import recall
-        from ser_fusion.runs.job import open_job
-        from ser_fusion.runs.runners.base import ahead
+        from ser_fusion.runs.ahead import ahead
 
         try:
             with ahead(job):
+                from ser_fusion.runs.finished import recall
+                from ser_fusion.runs.job import open_job
+
                 study = open_job(job)  # what the cache's records refuse, they refuse before torch is loaded
                 recalled = recall(job, study) if like is None else ""
                 if isinstance(recalled, str):

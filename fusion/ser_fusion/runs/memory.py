@@ -16,7 +16,7 @@ from ser_fusion.errors import RecordMissing, RunExists, RunUnreadable
 from ser_fusion.evaluation.comparison import DEFAULT_NAMED, primary_pairs
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.evaluation.run_directory import job_folders
-from ser_fusion.runs.job import GROWS, FuseJob, Row
+from ser_fusion.runs.job import FuseJob, Row, growing
 from ser_fusion.runs.task import Task
 
 
@@ -47,26 +47,6 @@ def record(out: Path, finished: Mapping[str, Any]) -> None:
     with locked(out):
         old = _read(out) or {}
         write_json(out / "run.json", {**finished, "asked": old.get("asked", []), "declared": old.get("declared")})
-
-
-def asked_jobs(out: Path, old: Mapping[str, Any], job: Mapping[str, Any]) -> list[FuseJob]:
-    """The jobs that were run into a directory, as they would be asked today, the first one first.
-
-    Args:
-        out: Run directory.
-        old: Its ``run.json``.
-        job: A job as JSON holds it, with the options that all of them share.
-
-    Raises:
-        RunUnreadable: One of the jobs is not valid.
-    """
-    asked = old.get("asked") or [old]
-    try:
-        return [FuseJob.model_validate({**job, **_grown(entry["job"])}) for entry in asked]
-    except (TypeError, ValueError) as error:
-        raise RunUnreadable(
-            str(out), "the commands that its run.json lists are not of this version of ser-fuse"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +114,6 @@ def grown(job: FuseJob, before: Kept) -> FuseJob:
     )
 
 
-def _grown(job: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: job[name] for name in GROWS if name in job}
-
-
 def _read(out: Path) -> dict[str, Any] | None:
     try:
         return read_record(out / "run.json", Started)
@@ -162,10 +138,10 @@ def _require_same(out: Path, old: Mapping[str, Any], start: Mapping[str, Any]) -
 def _merged(out: Path, old: Mapping[str, Any] | None, start: Mapping[str, Any]) -> dict[str, Any]:
     """``run.json`` with what was asked before, what was declared first, and the rows that have results already."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {"time": now, "command": start["command"], "job": _grown(start["job"])}
+    entry = {"time": now, "command": start["command"], "job": growing(start["job"])}
     if old is None:
         return {**start, "asked": [entry], "declared": _declared({}, start["rows"], entry)}
-    before = {"time": None, "command": old.get("command") or "", "job": _grown(old["job"])}
+    before = {"time": None, "command": old.get("command") or "", "job": growing(old["job"])}
     asked = old.get("asked") or [before]
     if all(earlier["job"] != entry["job"] for earlier in asked):
         asked = [*asked, entry]

@@ -16,16 +16,16 @@ import pandas as pd
 
 from ser_base.errors import SerError
 from ser_base.files import locked, replacing, write_json
-from ser_base.workers import Server
 from ser_fusion.errors import ClassMissing, ContextImpossible, RecordBroken, RecordMissing, RunUnreadable
 from ser_fusion.evaluation.audit import PROTOCOLS, Heads
 from ser_fusion.evaluation.records import Done, Started, read_record
+from ser_fusion.runs.ahead import drawers
 from ser_fusion.runs.derived import derive
 from ser_fusion.runs.finished import Outcome, note
-from ser_fusion.runs.job import NORMS, FuseJob, open_job
+from ser_fusion.runs.job import NORMS, FuseJob, asked_jobs, open_job
 from ser_fusion.runs.kept import kept_audit, kept_references
 from ser_fusion.runs.listener import Listener
-from ser_fusion.runs.memory import asked_jobs, grown, kept, record
+from ser_fusion.runs.memory import grown, kept, record
 from ser_fusion.runs.planning import tasks
 from ser_fusion.runs.prepare import Prepared, begun, trained
 from ser_fusion.runs.ratings import judge_alone, judge_beside
@@ -100,20 +100,26 @@ def repeat(folder: Path, **changes: Any) -> tuple[FuseJob, dict[str, Any]]:
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
+    gc.freeze()  # the libraries stay: collections look only at what judging makes
+    prepared = remember(prepared)
+    job = prepared.job
+    if job.task == "vad":
+        return judge_alone(prepared, listener, workers)
+    processes = default_workers(sys.maxsize) if job.workers is None else max(1, job.workers)
+    scored = len(prepared.rows) * (1 if job.stack == "none" else 2)  # each with its stack
+    with drawers(scored, processes):
+        return _judged(prepared, listener, workers, processes)
+
+
+def _judged(prepared: Prepared, listener: Listener, workers: int, processes: int) -> Outcome:
     from ser_fusion.evaluation.audit import audit_study
     from ser_fusion.evaluation.probes import Fits
     from ser_fusion.evaluation.run_metrics import evaluate_run
-    from ser_fusion.reporting.plots import DRAWING, FEW
     from ser_fusion.reporting.report import write_report
 
-    gc.freeze()  # the libraries stay: collections look only at what judging makes
-    prepared = remember(prepared)
     job, study, start, todo = prepared.job, prepared.study, prepared.start, prepared.tasks
-    if job.task == "vad":
-        return judge_alone(prepared, listener, workers)
     listener.step("reference rows")
     features = cache(lambda: stream_features(study))
-    processes = default_workers(sys.maxsize) if job.workers is None else max(1, job.workers)
     fits, refit = Fits(job.out / "probes", processes), start["refit"]
     references = kept_references(study, job.out, job.seeds, features, fits, refit, listener.step)
     classified, tests, developments = _classifiers(prepared, listener)
@@ -144,15 +150,9 @@ def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     listener.step("evaluation")
     if job.vad_weight:
         judge_beside(prepared, features())
-    drawers = Server(DRAWING, forks=True)
-    if processes > 1 and sum(row["kind"] not in ("reference", "lost") for row in finished["rows"]) * 3 >= 2 * FEW:
-        drawers.ahead()  # about three plots a row: processes that draw load their libraries meanwhile
-    try:
-        metrics = evaluate_run(job.out)
-        listener.step("report")
-        report = write_report(job.out, workers=processes, reuse=True)
-    finally:
-        drawers.end()
+    metrics = evaluate_run(job.out)
+    listener.step("report")
+    report = write_report(job.out, workers=processes, reuse=True)
     results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}
     return Outcome(out=job.out, remaining=0, failed=study.failed, **results)
 

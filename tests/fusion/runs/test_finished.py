@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from ser_fusion.runs.ahead import stands
 from ser_fusion.runs.environment import makers
 from ser_fusion.runs.finished import recall
 from ser_fusion.runs.job import FuseJob, open_job
 from ser_fusion.runs.run import run
-from ser_fusion.runs.runners.base import stands
 
 COMMAND = """
 import sys

@@ -18,10 +18,11 @@ from typing import Any
 from ser_base.machine import each_device, keep_freed_memory, usable_cores
 from ser_base.workers import Jobs, Pool
 from ser_fusion.frames.features import Arena, attach
+from ser_fusion.runs.ahead import ONE, ahead, load_judges, server, threads
 from ser_fusion.runs.estimate import estimate
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
-from ser_fusion.runs.runners.base import ONE, JobFailed, OnDone, OnEstimate, ahead, load_judges, server, threads
+from ser_fusion.runs.runners.base import JobFailed, OnDone, OnEstimate
 from ser_fusion.runs.task import Task, names_of, read_frames
 
 
