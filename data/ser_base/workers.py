@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 from ser_base.errors import SerError
 from ser_base.machine import keep_freed_memory
 
+THREADS = "OMP_NUM_THREADS"
 TICK = 0.2
 """Seconds between looks at the stop signal."""
 DEATHS = 5
@@ -88,12 +89,13 @@ class Server:
     Args:
         preload: Modules that the server loads.
         forks: False where a GPU is used.
+        threads: ``OMP_NUM_THREADS`` of the processes, which libraries read when they are loaded; None: as in this one.
     """
 
     _running: ClassVar[tuple["Server", tuple[str, ...]] | None] = None  # the one of ours, and what it loads
 
-    def __init__(self, preload: Iterable[str], forks: bool) -> None:
-        forks = forks and sys.platform == "linux"
+    def __init__(self, preload: Iterable[str], forks: bool, threads: int | None = None) -> None:
+        forks, self._threads = forks and sys.platform == "linux", threads
         self.context: BaseContext = get_context("forkserver" if forks else "spawn")
         self._ours = False
         if forks:
@@ -108,8 +110,23 @@ class Server:
     def ahead(self) -> None:
         """Lets the server load its libraries now; returns at once."""
         if self.context.get_start_method() == "forkserver":
-            with unhearing():
+            with self.starting():
                 forkserver.ensure_running()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Within it processes begin, with their number of threads; see ``unhearing``."""
+        before = os.environ.get(THREADS)
+        if self._threads is not None:
+            os.environ[THREADS] = str(self._threads)
+        try:
+            with unhearing():
+                yield
+        finally:
+            if before is not None:
+                os.environ[THREADS] = before
+            elif self._threads is not None:
+                os.environ.pop(THREADS, None)
 
     def end(self) -> None:
         """Ends the server, if it is this one's: no process outlives the run, and the next one begins with its own."""
@@ -233,7 +250,7 @@ class Pool:
         process = self._server.context.Process(  # type: ignore[attr-defined]  # typeshed has it in the subclasses only
             target=_serve, args=(theirs, self._work, (*self._arguments, *own)), daemon=False, name="ser worker"
         )
-        with unhearing():
+        with self._server.starting():
             process.start()
         theirs.close()
         return _Worker(process, ours, own)

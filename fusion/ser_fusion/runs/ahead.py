@@ -1,12 +1,12 @@
-"""Libraries loaded ahead: the workers' while a run is planned, the judges' while the last trainings end, the drawers' while it is judged.
+"""Libraries loaded ahead: the workers' while a run is planned, the judges' while it is trained, the drawers' while it is judged.
 
 Light itself, as the workers' server is started before this process loads pandas.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from threading import Thread
 
 from ser_base.machine import resolve_device, usable_cores
 from ser_base.workers import Server
@@ -14,36 +14,33 @@ from ser_fusion.errors import RecordBroken, RecordMissing, RunUnreadable
 from ser_fusion.evaluation.records import Started, read_record
 from ser_fusion.runs.job import FuseJob, asked_jobs
 
-ONE = "1"
-"""Thread of a worker process: the same sums in the same order, however many workers there are."""
 JUDGES = ("sklearn.metrics", "scipy.stats", "statsmodels.stats.multitest", "ser_fusion.reporting.plots", "jinja2")
 """Modules that judging a run loads where it needs them."""
 
 
 def server(forks: bool) -> Server:
     """Starts the workers of a run, with the libraries that a training needs."""
-    return Server(["torch", "ser_fusion.runs.folder"], forks=forks)
+    return Server(["torch", "ser_fusion.runs.folder"], forks, threads=1)  # the same sums in the same order
 
 
 @contextmanager
-def threads(count: str | None) -> Iterator[None]:
-    """Within it ``OMP_NUM_THREADS`` is so much, which libraries read when they are loaded; None: not set."""
-    name = "OMP_NUM_THREADS"
-    before = os.environ.pop(name, None)
-    if count is not None:
-        os.environ[name] = count
+def judges() -> Iterator[None]:
+    """Loads meanwhile the libraries that judge a run: this process waits for workers, which load more than that.
+
+    A library that cannot be loaded is an error where it is used.
+    """
+
+    def load() -> None:
+        with suppress(ImportError):
+            for name in JUDGES:
+                import_module(name)
+
+    loading = Thread(target=load, name="ser judges", daemon=True)
+    loading.start()
     try:
         yield
     finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
-
-
-def load_judges() -> None:
-    """Loads the libraries that judge a run; done while the last trainings end, it costs a user nothing."""
-    for name in JUDGES:
-        import_module(name)
+        loading.join()
 
 
 @contextmanager
@@ -57,8 +54,7 @@ def ahead(job: FuseJob) -> Iterator[None]:
         yield
         return
     starter = server(forks=True)
-    with threads(ONE):
-        starter.ahead()
+    starter.ahead()
     try:
         yield
     finally:

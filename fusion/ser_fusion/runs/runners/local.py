@@ -6,7 +6,6 @@ folder gets its ``done.json`` last, so a killed run is continued by the same com
 fingerprint and not done again, and the numbers are those of an uninterrupted run.
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 from ser_base.machine import each_device, keep_freed_memory, usable_cores
 from ser_base.workers import Jobs, Pool
 from ser_fusion.frames.features import Arena, attach
-from ser_fusion.runs.ahead import ONE, ahead, load_judges, server, threads
+from ser_fusion.runs.ahead import ahead, judges, server
 from ser_fusion.runs.estimate import estimate
 from ser_fusion.runs.job import FuseJob
 from ser_fusion.runs.job_data import JobData
@@ -98,9 +97,8 @@ def _estimate_there(
 ) -> None:
     """Times a few steps in a worker, before all frames are read: it has loaded what they need."""
     pool = Pool(_estimator, (job, job_data, todo, names, workers), [()], server(forks=True))
-    with threads(ONE):
-        for _, expected in pool.run([None]):
-            on_estimate(expected)
+    for _, expected in pool.run([None]):
+        on_estimate(expected)
 
 
 def _estimator(
@@ -131,14 +129,9 @@ def _work_there(
     common = (handles, job_data.data({}), job.out, job.save_attention)
     each, start = [(device,) for device in devices], server(forks=devices[0] == "cpu")
     pool = Pool(_worker, common, each, start, heard=lambda task, news: on_epoch())
-    left, usual = len(todo), os.environ.get("OMP_NUM_THREADS")
-    with threads(ONE):
+    with judges():
         for task, seconds in pool.run(todo):
             on_done(task, seconds)
-            left -= 1
-            if left < len(each):  # a worker has nothing left to do
-                with threads(usual):
-                    load_judges()
 
 
 def _worker(jobs: Jobs, handles: Mapping[str, Any], data: Any, out: Path, attention: int, device: str) -> None:
