@@ -12,7 +12,8 @@ from ser_base.machine import resolve_device, usable_cores
 from ser_base.workers import Server
 from ser_fusion.errors import RecordBroken, RecordMissing, RunUnreadable
 from ser_fusion.evaluation.records import Started, read_record
-from ser_fusion.runs.job import FuseJob, asked_jobs
+from ser_fusion.runs.job import FuseJob
+from ser_fusion.runs.memory import asked_jobs
 
 JUDGES = ("sklearn.metrics", "scipy.stats", "statsmodels.stats.multitest", "ser_fusion.reporting.plots", "jinja2")
 """Modules that judging a run loads where it needs them."""
@@ -71,18 +72,10 @@ def stands(job: FuseJob) -> bool:
 
 
 @contextmanager
-def drawers(rows: int, processes: int) -> Iterator[None]:
-    """Loads what draws a report while this process still judges; only where a run has plots for several processes.
+def drawers() -> Iterator[None]:
+    """Loads the libraries of processes that draw a report while this one still judges."""
+    from ser_fusion.reporting.plots import DRAWING
 
-    Args:
-        rows: Rows of the table that have plots: about three each.
-        processes: How many may draw.
-    """
-    from ser_fusion.reporting.plots import DRAWING, FEW
-
-    if processes < 2 or rows * 3 < 2 * FEW:
-        yield
-        return
     starter = Server(DRAWING, forks=True)
     starter.ahead()
     try:

@@ -1,7 +1,7 @@
 """How long a run will take: a few steps of each row are timed before the first training, on a sample of its own frames.
 
 The timed steps are not kept. Early stopping makes the estimate an upper bound ("at most"). The time to read frames and to
-judge is left out. A run of some seconds is not timed: that takes a second itself.
+judge is left out. A run of up to half a minute is not timed: that takes a second itself, and the bar soon tells.
 """
 
 import time
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Timed = Callable[[Task, JobData, Mapping[str, StreamFrames], int], float]
 
-FEW_STEPS, FEW_FRAMES = 600, 1_000_000  # of all trainings: up to so many of both are over in some seconds
+FEW_STEPS, FEW_FRAMES = 1_000, 2_000_000  # of all trainings: up to so many of both take half a minute on two cores
 BUDGET = 2.0  # seconds for all timing; rows that are not reached count as the mean of those that are
 SHORT = 15.0  # seconds below which no further row is timed
 LONG = 300.0  # seconds from which a larger --stride is proposed

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator, model_validator
@@ -16,7 +15,6 @@ from ser_base.errors import UnknownName
 from ser_base.machine import check_part
 from ser_base.options import spread
 from ser_fusion.classifiers import CLASSIFIERS
-from ser_fusion.errors import RunUnreadable
 from ser_fusion.heads import HEADS, check_streams, facts_of
 from ser_fusion.poolings import POOLINGS
 from ser_fusion.runs.options import FuseOptions
@@ -310,31 +308,6 @@ def in_todays_words(values: Mapping[str, Any]) -> dict[str, Any]:
     if dropout:
         job |= {"frame_dropout": dropout, "pool_dropout": dropout, "pool_norm": "none"}
     return job
-
-
-def growing(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a job, what other runs into its directory may ask differently: rows and seeds."""
-    return {name: job[name] for name in GROWS if name in job}
-
-
-def asked_jobs(out: Path, old: Mapping[str, Any], job: Mapping[str, Any]) -> list[FuseJob]:
-    """The jobs that were run into a directory, as they would be asked today, the first one first.
-
-    Args:
-        out: Run directory.
-        old: Its ``run.json``.
-        job: A job as JSON holds it, with the options that all of them share.
-
-    Raises:
-        RunUnreadable: One of the jobs is not valid.
-    """
-    asked = old.get("asked") or [old]
-    try:
-        return [FuseJob.model_validate({**job, **growing(entry["job"])}) for entry in asked]
-    except (TypeError, ValueError) as error:
-        raise RunUnreadable(
-            str(out), "the commands that its run.json lists are not of this version of ser-fuse"
-        ) from error
 
 
 # The study of a job: from its options to utterances, folds and streams, before torch is loaded.

@@ -21,7 +21,7 @@ class Listener:
         """The study is open: the number of trainings, and how many of them are already done."""
 
     def estimate(self, estimate: "Estimate") -> None:
-        """Nothing is trained yet, and this is how long it will take; not told of a run of some seconds."""
+        """Nothing is trained yet, and this is how long it will take; not told of a run of up to half a minute."""
 
     def epoch(self) -> None:
         """Some job finished an epoch."""

@@ -1,5 +1,7 @@
 """What a run directory remembers: every command that was run into it, and the rows and seeds that these have finished.
 
+No pandas here: before the command loads it, workers begin to load torch (``runs.ahead``).
+
 ``run.json`` lists the commands under ``asked``, the first one first, and under ``declared`` what the first one declared: its
 named head, and the rows of each primary comparison as soon as they are asked for. A row and seed stays in the table as long as
 all of its folds are finished on the same ground: utterances, inputs, labels and folds.
@@ -9,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ser_base.files import locked, sweep, write_json
 from ser_fusion.errors import RecordMissing, RunExists, RunUnreadable
-from ser_fusion.evaluation.comparison import DEFAULT_NAMED, primary_pairs
 from ser_fusion.evaluation.records import Started, read_record
-from ser_fusion.evaluation.run_directory import job_folders
-from ser_fusion.runs.job import FuseJob, Row, growing
-from ser_fusion.runs.task import Task
+from ser_fusion.runs.job import GROWS, FuseJob, Row
+
+if TYPE_CHECKING:
+    from ser_fusion.runs.task import Task
 
 
 def claim(out: Path, start: Mapping[str, Any]) -> None:
@@ -49,6 +51,26 @@ def record(out: Path, finished: Mapping[str, Any]) -> None:
         write_json(out / "run.json", {**finished, "asked": old.get("asked", []), "declared": old.get("declared")})
 
 
+def asked_jobs(out: Path, old: Mapping[str, Any], job: Mapping[str, Any]) -> list[FuseJob]:
+    """The jobs that were run into a directory, as they would be asked today, the first one first.
+
+    Args:
+        out: Run directory.
+        old: Its ``run.json``.
+        job: A job as JSON holds it, with the options that all of them share.
+
+    Raises:
+        RunUnreadable: One of the jobs is not valid.
+    """
+    asked = old.get("asked") or [old]
+    try:
+        return [FuseJob.model_validate({**job, **_grown(entry["job"])}) for entry in asked]
+    except (TypeError, ValueError) as error:
+        raise RunUnreadable(
+            str(out), "the commands that its run.json lists are not of this version of ser-fuse"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a run directory holds beside the rows and seeds that are asked now.
@@ -61,12 +83,14 @@ class Kept:
     """
 
     rows: tuple[Row, ...]
-    tasks: list[Task]
+    tasks: "list[Task]"
     jobs: list[FuseJob]
     notes: tuple[str, ...]
 
 
-def kept(out: Path, rows: Sequence[Row], tasks: Sequence[Task], earlier: Sequence[tuple[FuseJob, list[Task]]]) -> Kept:
+def kept(
+    out: Path, rows: Sequence[Row], tasks: "Sequence[Task]", earlier: "Sequence[tuple[FuseJob, list[Task]]]"
+) -> Kept:
     """Which earlier rows and seeds stay in the table.
 
     Args:
@@ -114,6 +138,10 @@ def grown(job: FuseJob, before: Kept) -> FuseJob:
     )
 
 
+def _grown(job: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: job[name] for name in GROWS if name in job}
+
+
 def _read(out: Path) -> dict[str, Any] | None:
     try:
         return read_record(out / "run.json", Started)
@@ -138,10 +166,10 @@ def _require_same(out: Path, old: Mapping[str, Any], start: Mapping[str, Any]) -
 def _merged(out: Path, old: Mapping[str, Any] | None, start: Mapping[str, Any]) -> dict[str, Any]:
     """``run.json`` with what was asked before, what was declared first, and the rows that have results already."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {"time": now, "command": start["command"], "job": growing(start["job"])}
+    entry = {"time": now, "command": start["command"], "job": _grown(start["job"])}
     if old is None:
         return {**start, "asked": [entry], "declared": _declared({}, start["rows"], entry)}
-    before = {"time": None, "command": old.get("command") or "", "job": growing(old["job"])}
+    before = {"time": None, "command": old.get("command") or "", "job": _grown(old["job"])}
     asked = old.get("asked") or [before]
     if all(earlier["job"] != entry["job"] for earlier in asked):
         asked = [*asked, entry]
@@ -161,6 +189,8 @@ def _declared(first: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], entry
         rows: All rows that were asked for, in the table's order.
         entry: What is asked now.
     """
+    from ser_fusion.evaluation.comparison import DEFAULT_NAMED, primary_pairs
+
     named = first.get("named_head", entry["job"].get("named_head", DEFAULT_NAMED))
     heads = {row["slug"]: dict(row) for row in rows if row.get("kind") == "head"}
 
@@ -177,4 +207,6 @@ def _declared(first: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], entry
 
 def _trained(out: Path) -> bool:
     """Whether the directory holds any result, after which nothing can be declared first."""
+    from ser_fusion.evaluation.run_directory import job_folders
+
     return any((folder / "done.json").is_file() for folder in job_folders(out))

@@ -7,6 +7,7 @@ import gc
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,10 +23,10 @@ from ser_fusion.evaluation.records import Done, Started, read_record
 from ser_fusion.runs.ahead import drawers
 from ser_fusion.runs.derived import derive
 from ser_fusion.runs.finished import Outcome, note
-from ser_fusion.runs.job import NORMS, FuseJob, asked_jobs, open_job
+from ser_fusion.runs.job import NORMS, FuseJob, open_job
 from ser_fusion.runs.kept import kept_audit, kept_references
 from ser_fusion.runs.listener import Listener
-from ser_fusion.runs.memory import grown, kept, record
+from ser_fusion.runs.memory import asked_jobs, grown, kept, record
 from ser_fusion.runs.planning import tasks
 from ser_fusion.runs.prepare import Prepared, begun, trained
 from ser_fusion.runs.ratings import judge_alone, judge_beside
@@ -100,14 +101,16 @@ def repeat(folder: Path, **changes: Any) -> tuple[FuseJob, dict[str, Any]]:
 
 def judge(prepared: Prepared, listener: Listener, workers: int) -> Outcome:
     """Gathers the jobs' predictions, adds the reference rows, and has everything scored and reported."""
+    from ser_fusion.reporting.plots import FEW
+
     gc.freeze()  # the libraries stay: collections look only at what judging makes
     prepared = remember(prepared)
     job = prepared.job
     if job.task == "vad":
         return judge_alone(prepared, listener, workers)
     processes = default_workers(sys.maxsize) if job.workers is None else max(1, job.workers)
-    scored = len(prepared.rows) * (1 if job.stack == "none" else 2)  # each with its stack
-    with drawers(scored, processes):
+    plots = 3 * len(prepared.rows) * (1 if job.stack == "none" else 2)  # about three for a row, and for its stack
+    with drawers() if processes > 1 and plots >= 2 * FEW else nullcontext():
         return _judged(prepared, listener, workers, processes)
 
 

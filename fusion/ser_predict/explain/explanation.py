@@ -17,7 +17,7 @@ from ser_fusion.evaluation.run_directory import RunDirectory
 from ser_fusion.frames.features import StreamFrames
 from ser_fusion.frames.feed import Feed
 from ser_fusion.heads.model import load_model
-from ser_fusion.runs.job import asked_jobs
+from ser_fusion.runs.memory import asked_jobs
 from ser_fusion.runs.planning import plan
 from ser_fusion.runs.task import Task, read_frames
 from ser_predict.errors import NotExplained
