@@ -114,6 +114,15 @@ class Server:
                 forkserver.ensure_running()
 
     @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Within it the server loads its libraries and stands ready."""
+        self.ahead()
+        try:
+            yield
+        finally:
+            self.end()
+
+    @contextmanager
     def starting(self) -> Iterator[None]:
         """Within it processes begin, with their number of threads; see ``unhearing``."""
         before = os.environ.get(THREADS)

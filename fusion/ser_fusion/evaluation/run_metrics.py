@@ -31,7 +31,16 @@ from ser_fusion.evaluation.comparison import (
     trained_rows,
 )
 from ser_fusion.evaluation.corpora import transfer, tuned_on
-from ser_fusion.evaluation.metrics import DEFINITIONS, METRICS, class_positions, confusion, scores_of, unit_counts
+from ser_fusion.evaluation.kept_scores import KeptScores
+from ser_fusion.evaluation.metrics import (
+    DEFINITIONS,
+    METRICS,
+    UnitCounts,
+    class_positions,
+    confusion,
+    scores_of,
+    unit_counts,
+)
 from ser_fusion.evaluation.parts import unit_kind
 from ser_fusion.evaluation.records import Audit, Beside, read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
@@ -40,12 +49,15 @@ from ser_fusion.evaluation.statistics import difference_test, equivalence, recal
 HARDEST = 25
 
 
-def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def evaluate_run(
+    run_dir: str | Path, *, progress: Callable[[str], None] | None = None, made_by: object = None
+) -> dict[str, Any]:
     """Computes all numbers of a run and writes ``metrics.json``.
 
     Args:
         run_dir: The run directory.
         progress: Called with the name of each step that may take more than a moment.
+        made_by: Code and versions that judge, in a run of one's own: rows are then not scored again that have not changed.
 
     Returns:
         The content of ``metrics.json``; its keys are described in ``docs/background/statistics.md``.
@@ -61,12 +73,22 @@ def evaluate_run(run_dir: str | Path, *, progress: Callable[[str], None] | None 
     tuned = [tuned_on(str(entry.get("encoder")), str(corpus.get("name"))) for entry in entries.values()]
     crossed = transfer(run)
     seen = seen_text(utterances, run.folds)
+    scores = KeptScores(run, made_by) if made_by else None
     rows: list[dict[str, Any]] = []
     judged: dict[str, Judged] = {}
     for row in run.rows:
         if progress is not None:
             progress(row["name"])
-        rows.append(_row(run, row, kind, seen, judged))
+        slug = row["slug"]
+        found = scores.get(slug) if scores else None
+        if found is None:
+            found = _scored(run, slug, kind, seen)
+            if scores:
+                scores.keep(slug, *found)
+        rows.append({**row, **found[0]})
+        judged[slug] = Judged(str(row["name"]), str(slug), found[1])
+    if scores:
+        scores.write()
     if progress is not None:
         progress("comparisons")
     own = own_probes(run)
@@ -129,13 +151,10 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _row(
-    run: RunDirectory, row: dict[str, Any], kind: str, seen: pd.Series | None, judged: dict[str, Judged]
-) -> dict[str, Any]:
-    """Everything about one row; its counts per speaker are left in ``judged``."""
-    classes, predictions = run.classes, run.of_row(row["slug"])
+def _scored(run: RunDirectory, slug: str, kind: str, seen: pd.Series | None) -> tuple[dict[str, Any], UnitCounts]:
+    """Everything about one row by itself, and its counts per speaker."""
+    classes, predictions = run.classes, run.of_row(slug)
     counts = unit_counts(predictions, run.utterances, classes, kind)
-    judged[row["slug"]] = Judged(str(row["name"]), str(row["slug"]), counts)
     summary = summarise(predictions, classes, pooled_only=run.pooled_only)
     for metric in METRICS:
         interval = score_interval(counts.replicates, metric)
@@ -145,15 +164,15 @@ def _row(
         entry |= {"recall_low": interval.low, "recall_high": interval.high}
     chance = equivalence(score_interval(counts.replicates, "UWA"), 1 / len(classes))
     groups = groupings(run.utterances, seen, predictions)
-    return {
-        **row,
+    scored = {
         **summary,
         "constant": predictions["predicted"].nunique() == 1,
         "chance": {"value": chance.value, "margin": chance.margin, "p": chance.p, "equivalent": chance.equivalent},
         "splits": {name: split_scores(predictions, values, classes) for name, values in groups.items()},
         "merged": merged_scores(np.asarray(summary["confusion"]), classes),
-        "calibration": calibration(predictions, run.temperatures(row["slug"]), classes),
+        "calibration": calibration(predictions, run.temperatures(slug), classes),
     }
+    return finite(scored), counts
 
 
 def _unit(kind: str, judged: dict[str, Judged]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ser_fusion.evaluation.audit import run_features
 from ser_fusion.evaluation.feature_map import FeatureMap, feature_map, share
 from ser_fusion.evaluation.records import read_record
 from ser_fusion.evaluation.run_directory import RunDirectory
-from ser_fusion.reporting.figures import draw, save, svg_text
+from ser_fusion.reporting.drawing import draw, save, svg_text
 from ser_fusion.reporting.formats import write_tables
 from ser_fusion.reporting.tables import Cell, Row, Table
 from ser_fusion.reporting.words import count, score

@@ -11,10 +11,12 @@ import numpy as np
 import xxhash
 
 from ser_base.files import safe_name, write_json
-from ser_base.workers import Jobs, Pool, Server
+from ser_base.workers import Pool
 from ser_fusion.errors import RecordBroken, RecordMissing
 from ser_fusion.evaluation.records import Record, check, read_json
 from ser_fusion.evaluation.run_directory import RunDirectory, job_folders
+from ser_fusion.reporting import drawing
+from ser_fusion.reporting.drawing import Asked, drawn
 from ser_fusion.reporting.feature_map import map_plot
 from ser_fusion.reporting.figures import (
     class_plot,
@@ -22,24 +24,13 @@ from ser_fusion.reporting.figures import (
     curve_key,
     curve_plot,
     difference_plot,
-    draw,
-    inline,
     layer_plot,
     overview_plot,
     pairs_plot,
-    save,
-    svg_text,
 )
 
 FEW = 6
 """Plots that one process draws before another one has begun."""
-DRAWING = (
-    "matplotlib.figure",
-    *(f"matplotlib.backends.backend_{name}" for name in ("agg", "svg", "pdf")),
-    "fontTools.subset",
-    __name__,
-)
-"""Modules of the processes that draw."""
 NOTE = "drawn.json"
 KINDS = ("svg", "png", "pdf")
 
@@ -99,28 +90,8 @@ class Drawer:
         return ((n, drawn(asked, folder)) for n, (asked, folder) in enumerate(zip(self._asked, folders, strict=True)))
 
     def _there(self, folders: Sequence[Path | None], workers: int) -> Iterator[tuple[int, str]]:
-        pool = Pool(_draw, (self._asked, folders), [()] * workers, Server(DRAWING, forks=True), ahead=1)
+        pool = Pool(drawing.work, (self._asked, folders), [()] * workers, drawing.server(), ahead=1)
         return pool.run(range(len(self._asked)))
-
-
-Asked = tuple[str, str, Callable[..., Any], tuple[Any, ...]]
-"""File name, caption, function and its data."""
-
-
-def drawn(asked: Asked, folder: Path | None) -> str:
-    """Draws one figure, writes its files into the folder, if there is one, and returns its inline form."""
-    file, caption, make, data = asked
-    figure = draw(make, *data)
-    svg = svg_text(figure, file)
-    if folder is not None:
-        save(figure, svg, folder, file)
-    return inline(svg, file, caption)
-
-
-def _draw(jobs: Jobs, asked: list[Asked], folders: list[Path | None]) -> None:
-    """A worker process: draws the plots whose numbers it is given."""
-    for number in jobs:
-        jobs.done(drawn(asked[number], folders[number]))
 
 
 # Files of a plot that shows the same as before are left alone: PNG and PDF are most of the work. What stands in the page is
@@ -135,7 +106,7 @@ class Kept(Record):
 def mark_of(asked: Asked) -> str:
     """xxh3-128 of all that a plot's files follow from: name, data, code and matplotlib's version."""
     file, _, make, data = asked
-    digest = xxhash.xxh3_128(Path(make.__code__.co_filename).read_bytes())
+    digest = xxhash.xxh3_128(Path(make.__code__.co_filename).read_bytes() + Path(drawing.__file__).read_bytes())
     facts = (file, make.__qualname__, version("matplotlib"), data)
     digest.update(json.dumps(facts, default=lambda value: value.tolist()).encode())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ Light itself, as the workers' server is started before this process loads pandas
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
 from threading import Thread
 
@@ -44,22 +44,15 @@ def judges() -> Iterator[None]:
         loading.join()
 
 
-@contextmanager
-def ahead(job: FuseJob) -> Iterator[None]:
-    """Loads the workers' libraries while this process loads its own and plans; ends their server with the run.
+def ahead(job: FuseJob) -> AbstractContextManager[None]:
+    """Within it the workers' libraries are loaded, while this process loads its own and plans.
 
     Not where the run directory seems to hold a finished run of this very job.
     """
     workers = usable_cores() if job.workers is None else job.workers
     if job.runner != "local" or workers < 2 or resolve_device(job.device) != "cpu" or stands(job):
-        yield
-        return
-    starter = server(forks=True)
-    starter.ahead()
-    try:
-        yield
-    finally:
-        starter.end()
+        return nullcontext()
+    return server(forks=True).loading()
 
 
 def stands(job: FuseJob) -> bool:
@@ -71,14 +64,8 @@ def stands(job: FuseJob) -> bool:
         return False
 
 
-@contextmanager
-def drawers() -> Iterator[None]:
-    """Loads the libraries of processes that draw a report while this one still judges."""
-    from ser_fusion.reporting.plots import DRAWING
+def drawers() -> AbstractContextManager[None]:
+    """Within it the libraries of processes that draw a report are loaded, while this one still judges."""
+    from ser_fusion.reporting import drawing
 
-    starter = Server(DRAWING, forks=True)
-    starter.ahead()
-    try:
-        yield
-    finally:
-        starter.end()
+    return drawing.server().loading()

@@ -15,6 +15,8 @@ import xxhash
 
 _PACKAGES = ("ser-fusion", "torch", "numpy", "pandas", "scikit-learn", "scipy", "zarr", "h5py")
 _ALSO = ("pyarrow", "matplotlib", "jinja2")  # in what a result is told
+JUDGING = ("ser_fusion.evaluation", "ser_data")
+"""Our packages that what is kept of judging follows from."""
 _CODE = ("ser_base", "ser_data", "ser_cache", "ser_fusion")
 
 

@@ -20,7 +20,7 @@ from ser_fusion.evaluation.audit import PROTOCOLS, asked_rule, audit_study
 from ser_fusion.evaluation.probes import Fits, read_probe
 from ser_fusion.evaluation.records import Audit, Record, Row, check, read_record
 from ser_fusion.evaluation.references import Reference, reference_rows
-from ser_fusion.runs.environment import makers
+from ser_fusion.runs.environment import JUDGING, makers
 from ser_fusion.study.data import Pooled
 from ser_fusion.study.open import Study
 
@@ -36,7 +36,7 @@ def ground_of(study: Study, *facts: object, made_by: object = None) -> str:
         list(study.table),
         study.classes,
         facts,
-        made_by or makers("ser_fusion.evaluation", "ser_data"),
+        made_by or makers(*JUDGING),
     ]
     for stream, entry in sorted(study.streams.items()):
         hashes = entry.input_hashes

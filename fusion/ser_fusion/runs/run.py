@@ -22,6 +22,7 @@ from ser_fusion.evaluation.audit import PROTOCOLS, Heads
 from ser_fusion.evaluation.records import Done, Started, read_record
 from ser_fusion.runs.ahead import drawers
 from ser_fusion.runs.derived import derive
+from ser_fusion.runs.environment import JUDGING, makers
 from ser_fusion.runs.finished import Outcome, note
 from ser_fusion.runs.job import NORMS, FuseJob, open_job
 from ser_fusion.runs.kept import kept_audit, kept_references
@@ -153,7 +154,7 @@ def _judged(prepared: Prepared, listener: Listener, workers: int, processes: int
     listener.step("evaluation")
     if job.vad_weight:
         judge_beside(prepared, features())
-    metrics = evaluate_run(job.out)
+    metrics = evaluate_run(job.out, made_by=makers(*JUDGING))
     listener.step("report")
     report = write_report(job.out, workers=processes, reuse=True)
     results: dict[str, Any] = {"metrics": metrics, "report": report, "left_out": prepared.left_out}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_fusion.reporting.figures import PALETTE, draw, svg_text
+from ser_fusion.reporting.drawing import PALETTE, draw, svg_text
 from ser_predict.explain.explanation import IS_NOT, Explanation
 from ser_predict.explain.profiles import TENTHS, Mean, Profile
 from ser_predict.explain.tracks import Track

@@ -142,7 +142,7 @@ def draw_timeline(predictions: Sequence[Prediction], classes: Sequence[str], thr
         threshold: Below this posterior a stretch is ``unsure``.
         path: File to write.
     """
-    from ser_fusion.reporting.figures import draw
+    from ser_fusion.reporting.drawing import draw
 
     figure = draw(timeline, predictions, classes, threshold)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ def write_page(predictor: "Predictor", predictions: Sequence[Prediction], path: 
         path: File to write.
     """
     from ser_base.files import write_whole
-    from ser_fusion.reporting.figures import draw, inline, svg_text
+    from ser_fusion.reporting.drawing import draw, inline, svg_text
     from ser_fusion.reporting.plots import Plot
     from ser_fusion.reporting.report import render
     from ser_fusion.reporting.tables import Cell, Row, Table

@@ -11,7 +11,8 @@ import pytest
 from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 
-from ser_fusion.reporting.figures import confusion_plot, draw, save, svg_text
+from ser_fusion.reporting.drawing import draw, save, svg_text
+from ser_fusion.reporting.figures import confusion_plot
 from ser_fusion.reporting.fonts import FAMILY, LETTERS, NAME, TYPEFACES, cut
 
 WHOLE = Path(mpl.get_data_path()) / "fonts/ttf"

@@ -9,7 +9,7 @@ import pytest
 
 from ser_cache import open_cache
 from ser_fusion.evaluation.probes import Fits
-from ser_fusion.runs.environment import makers
+from ser_fusion.runs.environment import JUDGING, makers
 from ser_fusion.runs.kept import kept_audit
 from ser_fusion.study.data import stream_features
 from ser_fusion.study.open import Study, open_study
@@ -87,7 +87,7 @@ def test_other_folds_have_the_same(made: tuple[Path, dict[str, Any]], cache: Pat
 
 @pytest.mark.parametrize("change", ["refit", "table", "version", "code"])
 def test_another_ground_has_its_own(change: str, cache: Path, tmp_path: Path) -> None:
-    study, (code, versions) = open_study(cache), makers("ser_fusion.evaluation", "ser_data")
+    study, (code, versions) = open_study(cache), makers(*JUDGING)
     if change == "table":
         study.table["text"] = "the same words"
     by = {"version": (code, {**versions, "scikit-learn": "0"}), "code": ("other", versions)}.get(
