@@ -30,7 +30,7 @@ PATH = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 DEFAULT = 1e-2
 TOLERANCE = 1e-6
 ROUGH = 1e-4
-VERSION = 4
+VERSION = 5
 """Of this definition; stored probes of another one are fitted again."""
 
 Values = NDArray[np.float32]
