@@ -201,7 +201,7 @@ def check_format(path: Path) -> bool:
         NotACache, Damaged, UnsupportedFormat: ``format.json`` is none that is known.
     """
     if not path.is_dir():
-        raise NotACache(str(path), "the directory does not exist")
+        raise NotACache(str(path), "it is a file" if path.exists() else "the directory does not exist")
     try:
         record = read_record(FormatRecord, path / "format.json", 1 << 16)
     except FileNotFoundError as error:

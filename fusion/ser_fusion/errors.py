@@ -18,6 +18,7 @@ FusionError
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ser_base.errors import SerError, suggestion
 
@@ -139,10 +140,14 @@ class RecordBroken(FusionError, ValueError):
     file: str
     problem: str
     got = "{file} cannot be used: {problem}."
-    next = (
-        "Copy the run again. If it is your own, delete this file's folder and run the same ser-fuse again: only what is "
-        "missing is trained."
-    )
+    next = "Copy the run again. {otherwise}"
+
+    @property
+    def otherwise(self) -> str:
+        """What to do without a copy; with the folder of run.json the whole run would go."""
+        if Path(self.file).name == "run.json":
+            return "Without a copy the run cannot go on: begin another one with another --out."
+        return "If it is your own, delete this file's folder and run the same ser-fuse again: only what is missing is trained."
 
 
 class RecordMissing(RecordBroken):

@@ -81,7 +81,7 @@ def verify(root: Path, progress: Progress | None = None, *, data: bool = True) -
     try:
         witnessed = check_format(root)
     except CacheError as error:
-        if "entries" not in names(root):
+        if not root.is_dir() or "entries" not in names(root):
             raise
         report.findings.append(Finding("format", root / "format.json", _line(error)))
     links = [Finding("link", path, problem) for path, problem in strangers(root)]

@@ -80,23 +80,26 @@ def evaluate_run(
         if progress is not None:
             progress(row["name"])
         slug = row["slug"]
-        found = scores.get(slug) if scores else None
-        if found is None:
-            found = _scored(run, slug, kind, seen)
+        own = scores.get(slug) if scores else None
+        if own is None:
+            own = _scored(run, slug, kind, seen)
             if scores:
-                scores.keep(slug, *found)
-        rows.append({**row, **found[0]})
-        judged[slug] = Judged(str(row["name"]), str(slug), found[1])
+                scores.keep(slug, *own)
+        rows.append({**row, **own[0]})
+        judged[slug] = Judged(str(row["name"]), str(slug), own[1])
     if scores:
         scores.write()
     if progress is not None:
         progress("comparisons")
-    own = own_probes(run)
+    probes = own_probes(run)
     for row in rows:
-        row["own_probe"] = own.get(row["slug"])
+        row["own_probe"] = probes.get(row["slug"])
     sizes, later = fold_sizes(run.folds), declared_later(run.rows, run.run)
     primary = first_declared(run.rows, run.run)
-    pairs = [*declared_pairs(run.rows, primary=primary), *((EXPLORATORY, head, probe) for head, probe in own.items())]
+    pairs = [
+        *declared_pairs(run.rows, primary=primary),
+        *((EXPLORATORY, head, probe) for head, probe in probes.items()),
+    ]
     compared = [
         replace(compare_rows(judged[a], judged[b], family=family, sizes=sizes), note=later.get(frozenset((a, b)), ""))
         for family, a, b in pairs

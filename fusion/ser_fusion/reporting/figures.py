@@ -200,17 +200,6 @@ def difference_plot(a: np.ndarray, b: np.ndarray, classes: list[str]) -> Any:
     return figure
 
 
-WANTED = ("dev_uwa", "dev_UWA", "dev_loss")
-
-
-def curve_key(curves: list[list[dict[str, Any]]]) -> str | None:
-    """The quantity that all epochs of all jobs carry: development UWA if there, else development loss."""
-    for key in WANTED:
-        if curves and all(epoch.get(key) is not None for curve in curves for epoch in curve):
-            return key
-    return None
-
-
 def curve_plot(curves: list[list[dict[str, Any]]], key: str) -> Any:
     """Args:
     curves: per job the epochs' records.

@@ -21,7 +21,6 @@ from ser_fusion.reporting.feature_map import map_plot
 from ser_fusion.reporting.figures import (
     class_plot,
     confusion_plot,
-    curve_key,
     curve_plot,
     difference_plot,
     layer_plot,
@@ -31,6 +30,7 @@ from ser_fusion.reporting.figures import (
 
 FEW = 6
 """Plots that one process draws before another one has begun."""
+CURVES = ("dev_uwa", "dev_UWA", "dev_loss")
 NOTE = "drawn.json"
 KINDS = ("svg", "png", "pdf")
 
@@ -230,12 +230,20 @@ def _jobs(run_dir: Path, slug: str, file: str) -> list[Any]:
     return contents
 
 
+def _curve_key(curves: list[list[dict[str, Any]]]) -> str | None:
+    """The quantity that all epochs of all jobs carry: development UWA if there, else development loss."""
+    for key in CURVES:
+        if curves and all(epoch.get(key) is not None for curve in curves for epoch in curve):
+            return key
+    return None
+
+
 def curves(run_dir: Path, metrics: dict[str, Any], drawer: Drawer) -> list[Plot]:
     """Learning curves of every trained row that has any."""
     plots = []
     for row in metrics["rows"]:
         records = [curve for curve in _jobs(run_dir, row["slug"], "curve.json") if isinstance(curve, list) and curve]
-        key = curve_key(records)
+        key = _curve_key(records)
         if key:
             plots.append(
                 drawer(f"curves-{row['slug']}", f"{row['name']} ({len(records)} jobs)", curve_plot, records, key)

@@ -292,6 +292,9 @@ def test_directories_that_are_no_cache_are_left_alone(tmp_path: Path):
     with pytest.raises(ser_cache.NotACache, match="does not exist"):
         open_cache(tmp_path / "nowhere")
     (tmp_path / "thesis.txt").write_text("years of work")
+    for look in (open_cache, verify):
+        with pytest.raises(ser_cache.NotACache, match="it is a file"):
+            look(tmp_path / "thesis.txt")
     for use in (open_cache, create_cache):
         with pytest.raises(ser_cache.NotACache):
             use(tmp_path)

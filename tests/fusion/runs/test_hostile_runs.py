@@ -276,3 +276,4 @@ def test_a_cut_done_json_is_a_sentence_of_ser_predict(run: Path, tmp_path: Path)
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "300"})
     assert done.returncode == 1 and "done.json cannot be used" in done.stderr and "Traceback" not in done.stderr
+    assert "delete this file's folder" in done.stderr

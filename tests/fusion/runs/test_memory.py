@@ -183,5 +183,5 @@ def test_a_record_that_is_none_is_a_sentence(tmp_path: Path, text: str) -> None:
     out = tmp_path / "run"
     claim(out, start_of(("audio", "text"), named="text")(out))
     (out / "run.json").write_text(text)
-    with pytest.raises(RecordBroken):
+    with pytest.raises(RecordBroken, match="another --out"):  # and not: delete its folder, which is the whole run
         claim(out, start_of(("audio",), named="audio")(out))
