@@ -38,7 +38,7 @@ CHUNK_SECONDS = {"audio": 48.0, "prosody": 48.0, "video": 30.0}
 CARD_CHUNK_SECONDS = {"audio": 640.0, "prosody": 48.0, "video": 120.0}
 """The same where a card encodes: several of its batches, so that it never waits for the next chunk."""
 CHUNK_TEXTS = 512
-COMPARED = 4
+COMPARED = 2
 """Inputs that are also encoded in float32 where another arithmetic is asked for, to record its error."""
 MANIFEST = "manifest.parquet"
 LARGEST = {"float16": 65504.0, "float32": 3.4e38}
@@ -198,6 +198,7 @@ class ShardProcessor:
         engine = self.engine(unit.modality)
         chunks = self._cut(unit, poison, alone=announce is not None)
         ahead: Future[list[Any]] | None = None
+        shortest: list[tuple[Any, Encoded | Refused]] = []
         for index, chunk in enumerate(chunks):
             if announce is not None:
                 announce(chunk[0])
@@ -207,27 +208,29 @@ class ShardProcessor:
                 following = chunks[index + 1] if index + 1 < len(chunks) else None
                 ahead = self._ahead.submit(self._load, unit.modality, following) if following else None
             whole = [value for value in inputs if not isinstance(value, Refused)]
-            if whole:
-                self._measure_compute(unit.modality, whole)
-            encoded = iter(engine.encode(whole) if whole else [])
+            results = engine.encode(whole) if whole else []
+            if whole:  # inputs come by falling cost
+                shortest = list(zip(whole, results, strict=True))[-COMPARED:]
+            encoded = iter(results)
             yield chunk, [value if isinstance(value, Refused) else next(encoded) for value in inputs]
+        if shortest:
+            self._measure_compute(unit.modality, shortest)
 
-    def _measure_compute(self, modality: Modality, inputs: Sequence[Any]) -> None:
+    def _measure_compute(self, modality: Modality, encoded: Sequence[tuple[Any, Encoded | Refused]]) -> None:
         """With bfloat16 or float16 arithmetic: once, the relative L2 to float32 of some inputs, for the record.
 
-        These are the shortest of the first chunk: float32 takes longer, and must not take what was gained.
+        These are the shortest of the first unit: float32 takes longer, and must not take what was gained.
         """
         job, encoder = self._assignment.job, self._encoders[modality]
         if job.compute == "float32" or modality in self._compute_error:
             return
         options = replace(job.engine_options(modality, encoder.description.rate), compute="float32")
         layers = self._assignment.layers[modality]
-        few = inputs[-COMPARED:]  # inputs come by falling cost
-        exact = load_engine(encoder.family, encoder.source, encoder.description, layers, options).encode(few)
-        rough = self.engine(modality).encode(few)
+        engine = load_engine(encoder.family, encoder.source, encoder.description, layers, options)
+        exact = engine.encode([value for value, _ in encoded])
         pairs = [
             (full.states[max(layers)], short.states[max(layers)])
-            for full, short in zip(exact, rough, strict=True)
+            for full, (_, short) in zip(exact, encoded, strict=True)
             if isinstance(full, Encoded) and isinstance(short, Encoded)
         ]
         errors = [float(np.linalg.norm(short - full) / np.linalg.norm(full)) for full, short in pairs]

@@ -1,5 +1,6 @@
 """Units of work: shards of several layers' entries that hold the same utterances and so share one forward pass."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def core_pace() -> float:
 
 
 def shard_cost(cost: float, workers: int, pace: float) -> float:
-    """The most that a shard may cost.
+    """The most that a shard may cost; all workers get as many shards, or some would wait for the last one of another.
 
     Args:
         cost: Of all that is to be encoded.
@@ -143,7 +144,9 @@ def shard_cost(cost: float, workers: int, pace: float) -> float:
     """
     seconds = cost / pace
     longest = min(max(seconds / MANY, COMMIT_SECONDS), LONGEST_SECONDS)
-    return max(round(min(max(seconds / (workers * EACH), LEAST_SECONDS), longest) * pace, 6), 1e-6)
+    each = max(math.ceil(seconds / (workers * longest)), min(EACH, int(seconds / (workers * LEAST_SECONDS))), 1)
+    even = seconds / (workers * each - 0.5)  # room for half a shard more: utterances do not fill them exactly
+    return max(round(min(max(even, LEAST_SECONDS), longest) * pace, 6), 1e-6)
 
 
 def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
