@@ -95,10 +95,10 @@ class KeptScores:
     def _read(self) -> dict[str, Any]:
         try:
             kept = read_record(self._path, Kept)
-        except RecordBroken:
+            rows: dict[str, Any] = kept["rows"]
+            return rows if kept["seal"] == _seal(rows) else {}
+        except (RecordBroken, RecursionError):
             return {}
-        rows: dict[str, Any] = kept["rows"]
-        return rows if kept["seal"] == _seal(rows) else {}
 
 
 def _seal(rows: dict[str, Any]) -> str:

@@ -77,11 +77,11 @@ def evaluate_run(
     rows: list[dict[str, Any]] = []
     judged: dict[str, Judged] = {}
     for row in run.rows:
-        if progress is not None:
-            progress(row["name"])
         slug = row["slug"]
         own = scores.get(slug) if scores else None
         if own is None:
+            if progress is not None:
+                progress(row["name"])
             own = _scored(run, slug, kind, seen)
             if scores:
                 scores.keep(slug, *own)

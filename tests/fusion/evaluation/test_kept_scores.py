@@ -3,28 +3,23 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from ser_fusion.evaluation import run_metrics
 from ser_fusion.evaluation.run_metrics import evaluate_run
 
 MADE_BY = ("code", {"numpy": "1"})
+NAME = "Text"
+"""Of the row `text`."""
 
 
-@pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Slugs of the rows that were scored, in order."""
-    slugs: list[str] = []
-    real = run_metrics._scored
-
-    def noting(run: run_metrics.RunDirectory, slug: str, *rest: object) -> object:
-        slugs.append(slug)
-        return real(run, slug, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(run_metrics, "_scored", noting)
-    return slugs
+def judge(run: Path, made_by: object = None) -> tuple[dict[str, Any], list[str]]:
+    """What ``evaluate_run`` gives, and the names of the rows that it scored, in order."""
+    said: list[str] = []
+    metrics = evaluate_run(run, progress=said.append, made_by=made_by)
+    return metrics, said[: said.index("comparisons")]
 
 
 def changed(name: str, change: Callable[[pd.DataFrame], object]) -> Callable[[Path], None]:
@@ -57,15 +52,14 @@ def renamed(frame: pd.DataFrame) -> None:
     frame.loc[frame.index[0], "gender"] = "another"
 
 
-def test_what_is_kept_gives_the_same_to_the_last_digit(run_copy: Path, scored: list[str]) -> None:
-    plain = evaluate_run(run_copy)
-    everything = list(scored)
+def test_what_is_kept_gives_the_same_to_the_last_digit(run_copy: Path) -> None:
+    plain, everything = judge(run_copy)
+    assert everything == [row["name"] for row in plain["rows"]]
     assert not (run_copy / "scores.json").exists()  # somebody else's run is scored as it is
-    assert evaluate_run(run_copy, made_by=MADE_BY) == plain
-    assert scored == 2 * everything
+    assert judge(run_copy, MADE_BY) == (plain, everything)
     before = (run_copy / "metrics.json").read_bytes()
-    assert evaluate_run(run_copy, made_by=MADE_BY) == plain
-    assert scored == 2 * everything and (run_copy / "metrics.json").read_bytes() == before
+    assert judge(run_copy, MADE_BY) == (plain, [])
+    assert (run_copy / "metrics.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -78,47 +72,36 @@ def test_what_is_kept_gives_the_same_to_the_last_digit(run_copy: Path, scored: l
         (refolded, True),
     ],
 )
-def test_what_has_changed_is_scored_again(
-    change: Callable[[Path], None], of_all: bool, run_copy: Path, scored: list[str]
-) -> None:
-    evaluate_run(run_copy, made_by=MADE_BY)
-    everything = list(scored)
+def test_what_has_changed_is_scored_again(change: Callable[[Path], None], of_all: bool, run_copy: Path) -> None:
+    _, everything = judge(run_copy, MADE_BY)
     change(run_copy)
-    scored.clear()
-    kept = evaluate_run(run_copy, made_by=MADE_BY)
-    assert scored == (everything if of_all else ["text"])
+    kept, scored = judge(run_copy, MADE_BY)
+    assert scored == (everything if of_all else [NAME])
     assert kept == evaluate_run(run_copy)
 
 
-def test_one_more_row_scores_only_that_row(run_copy: Path, scored: list[str]) -> None:
+def test_one_more_row_scores_only_that_row(run_copy: Path) -> None:
     whole = {name: pd.read_parquet(run_copy / f"{name}.parquet") for name in ("predictions", "development")}
     for name, frame in whole.items():
-        frame[frame["row"] != "self"].to_parquet(run_copy / f"{name}.parquet")
-    evaluate_run(run_copy, made_by=MADE_BY)
-    assert "self" not in scored
-    scored.clear()
+        frame[frame["row"] != "text"].to_parquet(run_copy / f"{name}.parquet")
+    assert NAME not in judge(run_copy, MADE_BY)[1]
     for name, frame in whole.items():
         frame.to_parquet(run_copy / f"{name}.parquet")
-    evaluate_run(run_copy, made_by=MADE_BY)
-    assert scored == ["self"]
+    assert judge(run_copy, MADE_BY)[1] == [NAME]
 
 
-def test_other_code_scores_everything_again(run_copy: Path, scored: list[str]) -> None:
-    evaluate_run(run_copy, made_by=MADE_BY)
-    everything = list(scored)
-    evaluate_run(run_copy, made_by=("other code", MADE_BY[1]))
-    assert scored == 2 * everything
+def test_other_code_scores_everything_again(run_copy: Path) -> None:
+    first = judge(run_copy, MADE_BY)
+    assert judge(run_copy, ("other code", MADE_BY[1])) == first
 
 
 @pytest.mark.parametrize("spoil", ["digit", "list", "nothing"])
-def test_a_file_that_is_not_as_it_was_written_is_not_used(spoil: str, run_copy: Path, scored: list[str]) -> None:
-    plain = evaluate_run(run_copy, made_by=MADE_BY)
-    everything, file = list(scored), run_copy / "scores.json"
+def test_a_file_that_is_not_as_it_was_written_is_not_used(spoil: str, run_copy: Path) -> None:
+    first, file = judge(run_copy, MADE_BY), run_copy / "scores.json"
     if spoil == "digit":
         kept = json.loads(file.read_text())
         kept["rows"]["text"]["scores"]["metrics"]["UWA"]["pooled"] = 0.999
         file.write_text(json.dumps(kept))
     else:
         file.write_text("[]" if spoil == "list" else "")
-    assert evaluate_run(run_copy, made_by=MADE_BY) == plain
-    assert scored == 2 * everything
+    assert judge(run_copy, MADE_BY) == first
