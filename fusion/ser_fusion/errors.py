@@ -144,10 +144,13 @@ class RecordBroken(FusionError, ValueError):
 
     @property
     def otherwise(self) -> str:
-        """What to do without a copy; with the folder of run.json the whole run would go."""
-        if Path(self.file).name == "run.json":
+        """What to do without a copy. Only a training's own folder may go; that of another file holds the whole run."""
+        path = Path(self.file)
+        if path.name == "run.json":
             return "Without a copy the run cannot go on: begin another one with another --out."
-        return "If it is your own, delete this file's folder and run the same ser-fuse again: only what is missing is trained."
+        if path.parts[-4:-3] == ("jobs",):
+            return "If it is your own, delete this file's folder and run the same ser-fuse again: only what is missing is trained."
+        return "If it is your own, delete what is there of it and run the command that wrote it again."
 
 
 class RecordMissing(RecordBroken):

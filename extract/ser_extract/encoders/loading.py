@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ser_extract.encoders.base import EngineOptions, first_line
+from ser_extract.encoders.products import lay_out
 from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 
@@ -116,7 +117,7 @@ def freeze(model: nn.Module, options: EngineOptions) -> nn.Module:
     """Evaluation mode, no gradients, on the device; on a CPU with bfloat16 the products are made of that type."""
     model = model.eval().requires_grad_(False).to(torch.device(options.device))
     if lowered(options):
-        lower(model)
+        lay_out(model, torch.bfloat16)
     return model
 
 
@@ -132,53 +133,6 @@ def autocast(options: EngineOptions) -> Any:
     if options.compute == "float32" or lowered(options):
         return contextlib.nullcontext()
     return torch.autocast(torch.device(options.device).type, dtype=getattr(torch, options.compute))
-
-
-# bfloat16 on a CPU: products of a model in bfloat16, everything between them in float32.
-#
-# Weights are converted once. Each product takes its input in bfloat16 and gives float32, so norms, residual sums and softmax
-# see what they see in float32. Worth it on processors with avx512_bf16 or amx_bf16 only.
-TYPE = torch.bfloat16
-HEIGHT = 64
-"""Rows of a product in bfloat16 are a multiple of this: torch compiles a kernel for each new number of rows."""
-
-
-class LowLinear(nn.Linear):
-    """A linear layer whose product is in bfloat16; `weight` stays for those who use it without the layer."""
-
-    low_weight: torch.Tensor
-    low_bias: torch.Tensor | None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        low = rows.new_empty(-(-len(rows) // HEIGHT) * HEIGHT, x.shape[-1], dtype=TYPE)
-        low[: len(rows)], low[len(rows) :] = rows, 0
-        out = nn.functional.linear(low, self.low_weight, self.low_bias)[: len(rows)].float()
-        return out.view(*x.shape[:-1], -1)
-
-
-class LowConv1d(nn.Conv1d):
-    """The same for a convolution over time."""
-
-    low_weight: torch.Tensor
-    low_bias: torch.Tensor | None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._conv_forward(x.to(TYPE), self.low_weight, self.low_bias).float()
-
-
-LOW: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: LowLinear, nn.Conv1d: LowConv1d}
-
-
-def lower(model: nn.Module) -> None:
-    """Turns the plain linear layers and convolutions of a model into such of bfloat16, in place."""
-    for module in model.modules():
-        kind = LOW.get(type(module))
-        if kind is not None:
-            module.__class__ = kind
-            weight, bias = module.get_parameter("weight"), dict(module.named_parameters(recurse=False)).get("bias")
-            module.register_buffer("low_weight", weight.detach().to(TYPE), persistent=False)
-            module.register_buffer("low_bias", None if bias is None else bias.detach().to(TYPE), persistent=False)
 
 
 # Hidden states of a transformers model, and not one block more than they need.

@@ -10,10 +10,10 @@ than a short clip to encode. What is done differently:
 - the other convolutions are GEMMs on channels-last activations: with stride 2 two taps lie next to each other in memory;
 - the positional convolution (128 taps) goes through an FFT, overlap-save;
 - query, key and value are one GEMM; utterances are packed into one matrix without padding, attention goes one by one;
-- in bfloat16 products have few heights: torch compiles a kernel for each new one, which takes longer than the product.
+- weights are laid out for the processor once, and GELU is part of a product (`products.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from ser_extract.encoders.batches import States
-from ser_extract.encoders.loading import HEIGHT
+from ser_extract.encoders.products import Product
 from ser_extract.encoders.stated import FIRST, POSITION, Packable
 
 # The weights of a checkpoint, asked for exactly. Where one is missing or a shape is another one, the answer is None, and
@@ -45,6 +45,11 @@ class Names:
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self._state[f"{self._prefix}{name}"].detach().float()
+
+    def get(self, name: str) -> torch.Tensor | None:
+        """A weight that not every model has."""
+        held = self._state.get(f"{self._prefix}{name}")
+        return None if held is None else held.detach().float()
 
     def position(self) -> torch.Tensor:
         """The weight `(out, in, taps)` of a convolution with weight norm over its taps."""
@@ -72,26 +77,12 @@ def names_of(config: Packable, state: Mapping[str, torch.Tensor]) -> Names | Non
 
 TILE = 1024
 """Frames of the second convolution per tile: 4 MB of the first's output at 512 channels."""
-HEIGHTS = (HEIGHT, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-"""Rows of the products that a convolution in bfloat16 is cut into."""
-
-
-def cuts(rows: int) -> Iterator[slice]:
-    """Slices of these heights that cover so many rows; the last one overlaps with its neighbour."""
-    start = 0
-    while start < rows:
-        left = rows - start
-        fitting = [height for height in HEIGHTS if left <= height <= rows]
-        height = fitting[0] if fitting else max((height for height in HEIGHTS if height <= left), default=left)
-        start = min(start, rows - height)
-        yield slice(start, start + height)
-        start += height
 
 
 class PackedForward:
     """Pieces `(samples,)` -> hidden states, packed. Made by `of`, which says None where the checkpoint is of another kind."""
 
-    budget: ClassVar[int] = 16 * 16_000
+    budget: ClassVar[int] = 10 * 16_000
     """Samples per pack; more costs only memory."""
 
     def __init__(self, config: Packable, weights: Names, layers: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -103,7 +94,7 @@ class PackedForward:
         ]
         projection = weights.below("feature_projection")
         self._features = _Norm(projection.below("layer_norm"), config.layer_norm_eps)
-        self._projection = _Linear(projection.below("projection"), dtype)
+        self._projection = _linear(projection.below("projection"), dtype)
         self._position = _SpectralPosition(weights.below("encoder.pos_conv_embed.conv"), config)
         self._norm = _Norm(weights.below("encoder.layer_norm"), config.layer_norm_eps)
         blocks = weights.below("encoder.layers")
@@ -129,30 +120,33 @@ class PackedForward:
         weights = None if stated is None else names_of(stated, state)
         return None if stated is None or weights is None else cls(stated, weights, layers, dtype)
 
-    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
-        """All convolutions of one piece; the first two, at the highest rates, in tiles of time that stay in the cache."""
-        frames, weight, bias = self._first.fold(x)
-        second = self._convolutions[0]
-        count = second.frames(len(frames))
-        h = torch.empty(count, len(bias), dtype=self._dtype)
-        for start in range(0, count, TILE):
-            stop = min(start + TILE, count)
-            tile = torch.addmm(bias, frames[2 * start : 2 * (stop - 1) + second.taps], weight)
-            h[start:stop] = second(F.gelu(tile.to(self._dtype)))
-        for convolution in self._convolutions[1:]:
+    def _convolve(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> tuple[torch.Tensor, list[int]]:
+        """All convolutions of all pieces, and the frames of each.
+
+        The first two, at the highest rates, go in tiles of time that stay in the cache. The others take the pieces as one row:
+        each begins at a row that stays whole when it is halved by each of them, and what comes out between two pieces is left
+        out at the end.
+        """
+        second, others = self._convolutions[0], self._convolutions[1:]
+        step = 2 ** len(others)
+        waves = [torch.from_numpy(np.ascontiguousarray(piece, np.float32)) for piece in pieces]
+        counts = [second.frames(self._first.frames(len(x))) for x in waves]
+        starts = np.concatenate([[0], np.cumsum([-(-count // step) * step for count in counts])]).tolist()
+        h = torch.empty(starts[-1], second.width, dtype=self._dtype)
+        for x, begin, end in zip(waves, starts, starts[1:], strict=False):
+            frames, product = self._first.fold(x, 2 * (end - begin - 1) + second.taps)
+            for start in range(0, end - begin, TILE):
+                stop = min(start + TILE, end - begin)
+                tile = product(frames[2 * start : 2 * (stop - 1) + second.taps], gelu=True)
+                h[begin + start : begin + stop] = second(tile)
+        for convolution in others:
             h = convolution(h)
-        return h
+            counts = [convolution.frames(count) for count in counts]
+        return torch.cat([h[start // step :][:count] for start, count in zip(starts, counts, strict=False)]), counts
 
     @torch.inference_mode()
     def __call__(self, pieces: "Sequence[np.ndarray[Any, Any]]") -> list[States]:
-        rows = []
-        for piece in pieces:
-            rows.append(self._convolve(torch.from_numpy(np.ascontiguousarray(piece, np.float32))))
-        lengths = [len(h) for h in rows]
-        if self._dtype is not torch.float32 and (rest := -sum(lengths) % HEIGHT):  # a further piece, of zeros
-            rows.append(rows[0].new_zeros(rest, rows[0].shape[1]))
-            lengths.append(rest)
-        h = torch.cat(rows) if len(rows) > 1 else rows[0]
+        h, lengths = self._convolve(pieces)
         h = self._projection(self._features(h.float())).float()
         h = self._norm(h + self._position(h, lengths))
         states = {0: h} if 0 in self._layers else {}
@@ -162,7 +156,7 @@ class PackedForward:
                 states[layer] = h
         ends = np.cumsum(lengths)
         host = {layer: state.numpy() for layer, state in states.items()}
-        ranges = list(zip(ends - lengths, ends, strict=True))[: len(pieces)]
+        ranges = zip(ends - lengths, ends, strict=True)
         return [{k: state[start:end] for k, state in host.items()} for start, end in ranges]
 
 
@@ -176,14 +170,8 @@ class _Norm:
         return F.layer_norm(h, self._weight.shape, self._weight, self._bias, self._eps)
 
 
-class _Linear:
-    """A product with bias, in the given type; what is added to it afterwards in float32 stays float32."""
-
-    def __init__(self, weights: Names, dtype: torch.dtype) -> None:
-        self._weight, self._bias = weights["weight"].to(dtype), weights["bias"].to(dtype)
-
-    def __call__(self, h: torch.Tensor) -> torch.Tensor:
-        return F.linear(h.to(self._weight.dtype), self._weight, self._bias)
+def _linear(weights: Names, dtype: torch.dtype) -> Product:
+    return Product(weights["weight"], weights["bias"], dtype)
 
 
 class _FoldedFirst:
@@ -194,43 +182,38 @@ class _FoldedFirst:
         self._gamma, self._beta = weights["layer_norm.weight"].double(), weights["layer_norm.bias"].double()
         self._eps = eps
 
-    def fold(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`(frames, 10)` of a waveform, and the weight `(10, channels)` and bias that make normed outputs of them."""
+    def frames(self, samples: int) -> int:
+        """Frames of so many samples."""
+        return (samples - FIRST[0]) // FIRST[1] + 1
+
+    def fold(self, x: torch.Tensor, count: int) -> tuple[torch.Tensor, Product]:
+        """`(count, 10)` of a waveform, with zeros behind it, and the product that makes normed outputs `(count, channels)`."""
         frames = x.unfold(0, *FIRST)  # (frames, 10), a view
         mean = frames.mean(0, dtype=torch.float64)
         centred = frames.double() - mean
         covariance = centred.T @ centred / len(frames)
         scale = self._gamma / torch.sqrt(((self._weight @ covariance) * self._weight).sum(1) + self._eps)
         bias = self._beta - scale * (self._weight @ mean)
-        return frames, (self._weight * scale[:, None]).T.float(), bias.float()
+        behind = (count - 1) * FIRST[1] + FIRST[0] - len(x)
+        return F.pad(x, (0, max(behind, 0))).unfold(0, *FIRST), Product(self._weight * scale[:, None], bias)
 
 
 class _StrideTwo:
     """Convolution of kernel 2 or 3 and stride 2 over channels-last activations, GELU."""
 
     def __init__(self, weights: Names, dtype: torch.dtype) -> None:
-        weight = weights["weight"].to(dtype)  # (out, in, taps)
-        self._pair = torch.cat([weight[:, :, 0], weight[:, :, 1]], 1).T.contiguous()
-        self._third = weight[:, :, 2].T.contiguous() if weight.shape[2] == 3 else None
-        self._bias = weights["bias"].to(dtype) if "bias" in weights else None
-        self.taps = weight.shape[2]
+        weight = weights["weight"]  # (out, in, taps)
+        self.width, _, self.taps = weight.shape
+        self._product = Product(weight.permute(0, 2, 1).flatten(1), weights.get("bias"), dtype)
 
     def frames(self, count: int) -> int:
         """Frames that come out of `count`."""
         return (count - self.taps) // 2 + 1
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
-        frames = self.frames(len(h))
-        taps = h[: 2 * frames].view(frames, -1)  # two neighbours as one row, without a copy
-        out = h.new_empty(frames, self._pair.shape[1])
-        for rows in [slice(frames)] if h.dtype is torch.float32 else cuts(frames):
-            if self._bias is None:
-                torch.mm(taps[rows], self._pair, out=out[rows])
-            else:
-                torch.addmm(self._bias, taps[rows], self._pair, out=out[rows])
-            if self._third is not None:
-                out[rows].addmm_(h[2 : 2 * frames + 1 : 2][rows], self._third)
-        return F.gelu(out)
+        width = h.shape[1]
+        taps = h.as_strided((self.frames(len(h)), self.taps * width), (2 * width, 1))  # neighbours as one row, a view
+        return self._product(taps, gelu=True)
 
 
 class _SpectralPosition:
@@ -268,20 +251,21 @@ class _Block:
         attention, self._heads, self._dtype = weights.below("attention"), config.num_attention_heads, dtype
         scale = (config.hidden_size // self._heads) ** -0.5
         scales = {"q_proj": scale, "k_proj": 1.0, "v_proj": 1.0}
-        self._weight = torch.cat([attention[f"{name}.weight"] * each for name, each in scales.items()]).to(dtype)
-        self._bias = torch.cat([attention[f"{name}.bias"] * each for name, each in scales.items()]).to(dtype)
-        self._out = _Linear(attention.below("out_proj"), dtype)
+        weight = torch.cat([attention[f"{name}.weight"] * each for name, each in scales.items()])
+        bias = torch.cat([attention[f"{name}.bias"] * each for name, each in scales.items()])
+        self._mixed = Product(weight, bias, dtype)
+        self._out = _linear(attention.below("out_proj"), dtype)
         self._norm = _Norm(weights.below("layer_norm"), config.layer_norm_eps)
         self._last = _Norm(weights.below("final_layer_norm"), config.layer_norm_eps)
-        self._up = _Linear(weights.below("feed_forward.intermediate_dense"), dtype)
-        self._down = _Linear(weights.below("feed_forward.output_dense"), dtype)
+        self._up = _linear(weights.below("feed_forward.intermediate_dense"), dtype)
+        self._down = _linear(weights.below("feed_forward.output_dense"), dtype)
 
     def __call__(self, h: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        mixed = F.linear(h.to(self._dtype), self._weight, self._bias)
+        mixed = self._mixed(h)
         attended = []
         for rows in mixed.split(lengths):
             q, k, v = rows.view(1, len(rows), 3, self._heads, -1).permute(2, 0, 3, 1, 4)
             mean = F.scaled_dot_product_attention(q, k, v, scale=1.0)
             attended.append(mean.transpose(1, 2).reshape(len(rows), -1))
         h = self._norm(h + self._out(torch.cat(attended) if len(attended) > 1 else attended[0]))
-        return self._last(h + self._down(F.gelu(self._up(h))))
+        return self._last(h + self._down(self._up(h, gelu=True)))

@@ -17,7 +17,8 @@ from torch import nn
 from ser_extract.encoders import batches
 from ser_extract.encoders.base import Description, Encoded, EngineOptions, Refused, Windowing, first_line
 from ser_extract.encoders.batches import BatchRule, States, cut, join_layers
-from ser_extract.encoders.loading import Taps, autocast, load_model, to_device, to_host
+from ser_extract.encoders.loading import Taps, autocast, load_model, lowered, to_device, to_host
+from ser_extract.encoders.products import lay_out
 from ser_extract.encoders.source import Source
 from ser_extract.errors import EncoderBroken
 
@@ -98,6 +99,8 @@ def load(
     model = load_model(source, options, UNUSED)
     taps = Taps(blocks(model), layers, instead(model))
     packed = PackedTexts(model, taps, first) if options.packs and first is not None else None
+    if packed is not None and not lowered(options):
+        lay_out(model)
     return TextEngine(model, load_tokenizer(source), taps, description, options, packed)
 
 

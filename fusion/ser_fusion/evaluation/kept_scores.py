@@ -54,18 +54,14 @@ class KeptScores:
 
     def __init__(self, run: RunDirectory, made_by: object) -> None:
         self._path = run.path / FILE
-        ground = xxhash.xxh3_128(repr((made_by, run.classes, run.pooled_only)).encode())
+        facts: list[object] = [made_by, run.classes, run.pooled_only]
         for frame in (run.utterances.astype(str), run.folds):
-            ground.update(repr(list(frame)).encode() + _hashes(frame, index=True).tobytes())
+            facts += [list(frame), xxhash.xxh3_128_hexdigest(_hashes(frame, index=True).tobytes())]
         parts = [part for part in (run.predictions, run.development) if part is not None]
+        facts += [list(part) for part in parts]
         by_part = [_by_row(part) for part in parts]
-        columns = repr([list(part) for part in parts]).encode()
         self._keys = {
-            slug: xxhash.xxh3_128_hexdigest(
-                ground.digest()
-                + columns
-                + b"".join(len(own := rows.get(slug, b"")).to_bytes(8) + own for rows in by_part)
-            )
+            slug: xxhash.xxh3_128_hexdigest(repr((facts, [rows.get(slug) for rows in by_part])).encode())
             for slug in by_part[0]
         }
         self._before = self._read()
@@ -110,8 +106,8 @@ def _hashes(frame: pd.DataFrame, index: bool = False) -> np.ndarray:
     return pd.util.hash_pandas_object(frame, index=index).to_numpy()
 
 
-def _by_row(predictions: pd.DataFrame) -> dict[str, bytes]:
-    """The hashes of each row of the result table, in their order."""
+def _by_row(predictions: pd.DataFrame) -> dict[str, str]:
+    """A hash of each row of the result table."""
     hashes = _hashes(predictions)
     places = predictions.groupby("row", sort=False).indices
-    return {str(slug): hashes[own].tobytes() for slug, own in places.items()}
+    return {str(slug): xxhash.xxh3_128_hexdigest(hashes[own].tobytes()) for slug, own in places.items()}

@@ -114,6 +114,13 @@ def test_features_equal_batch_one_of_transformers(variant, batch, tiny, variant_
     check_exact(engine, given, reference(tiny(variant), given, modality))
 
 
+@pytest.mark.parametrize("name", ["wav2vec2", "hubert"])
+def test_utterances_of_any_length_share_a_pack(name, tiny, speech):
+    """Their convolutions run over the whole pack: each begins at a multiple of so many rows, wherever the last one ended."""
+    given = [speech((400 + 331 * k) / 16_000, k) for k in range(64)]
+    check_exact(loaded(tiny(name)), given, reference(tiny(name), given, "audio"))
+
+
 def test_texts_are_packed_where_the_family_can(text_variant, tiny):
     """So the contract above is asked of both engines; nothing falls back to padding unnoticed."""
     padded = {"deberta-v2", "deberta-v2-conv", "mpnet"}

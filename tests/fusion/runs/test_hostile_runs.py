@@ -277,3 +277,17 @@ def test_a_cut_done_json_is_a_sentence_of_ser_predict(run: Path, tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "300"})
     assert done.returncode == 1 and "done.json cannot be used" in done.stderr and "Traceback" not in done.stderr
     assert "delete this file's folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "advice"),
+    [
+        ("run.json", "another --out"),
+        (f"{JOB}/head.json", "delete this file's folder"),
+        ("audit.json", "delete what is there of it"),
+        ("vad.json", "delete what is there of it"),
+    ],
+)
+def test_only_a_training_s_folder_is_advised_to_be_deleted(file: str, advice: str):
+    """The folder of another file holds the whole run."""
+    assert advice in str(RecordBroken(f"jobs/run/{file}", "it is empty"))
