@@ -77,6 +77,8 @@ def names_of(config: Packable, state: Mapping[str, torch.Tensor]) -> Names | Non
 
 TILE = 1024
 """Frames of the second convolution per tile: 4 MB of the first's output at 512 channels."""
+MOST = 8192
+"""Frames of any other convolution at once: a product copies what it takes, 50 MB at 512 channels and three taps."""
 
 
 class PackedForward:
@@ -213,7 +215,8 @@ class _StrideTwo:
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
         width = h.shape[1]
         taps = h.as_strided((self.frames(len(h)), self.taps * width), (2 * width, 1))  # neighbours as one row, a view
-        return self._product(taps, gelu=True)
+        parts = [self._product(part, gelu=True) for part in taps.split(MOST)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 class _SpectralPosition:
