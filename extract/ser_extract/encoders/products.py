@@ -3,15 +3,18 @@
 `torch.nn.functional.linear` in bfloat16 lays the weights out again at each call, and GELU reads and writes its whole output once
 more. oneDNN, which torch brings along, takes weights laid out beforehand and applies GELU while a result is still in the cache.
 torch has operators for that, `torch.ops.mkldnn`; the code that `torch.compile` writes calls them. Where torch was built without
-oneDNN, or the processor has no bfloat16 for it, the plain functions give the same.
+oneDNN, the processor is another one than tried, or has no bfloat16 for it, the plain functions give the same.
 """
 
+from platform import machine
 from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+X86 = ("x86_64", "AMD64")
+"""Processors on which this was tried; others take the plain functions."""
 ROWS = 800
 """Rows of a product that the layout is chosen for: 16 s of speech. Others are as exact, and about as fast."""
 
@@ -19,7 +22,7 @@ ROWS = 800
 def lays_out(dtype: torch.dtype) -> bool:
     """Whether oneDNN is there for products of this type."""
     operators = torch.ops.mkldnn
-    there = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    there = machine() in X86 and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
     if not (there and hasattr(operators, "_linear_pointwise")):
         return False
     return dtype is torch.float32 or bool(operators._is_mkldnn_bf16_supported())
