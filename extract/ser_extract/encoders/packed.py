@@ -7,7 +7,7 @@ than a short clip to encode. What is done differently:
 
 - the first convolution and its group norm become one GEMM: over time the norm's mean and variance are a linear and a
   quadratic form of the 10-sample frames, summed in float64, so the norm is folded into weight and bias;
-- the other convolutions are GEMMs on channels-last activations: with stride 2 two taps lie next to each other in memory;
+- the other convolutions are GEMMs on channels-last activations, where the taps lie next to each other, over a whole pack;
 - the positional convolution (128 taps) goes through an FFT, overlap-save;
 - query, key and value are one GEMM; utterances are packed into one matrix without padding, attention goes one by one;
 - weights are laid out for the processor once, and GELU is part of a product (`products.py`).

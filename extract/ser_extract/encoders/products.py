@@ -16,7 +16,7 @@ from torch.nn import functional as F
 X86 = ("x86_64", "AMD64")
 """Processors on which this was tried; others take the plain functions."""
 ROWS = 800
-"""Rows of a product that the layout is chosen for: 16 s of speech. Others are as exact, and about as fast."""
+"""Rows of a product that the layout is chosen for. Others are as exact, and about as fast."""
 
 
 def lays_out(dtype: torch.dtype) -> bool:
